@@ -1,0 +1,84 @@
+//! The daemon's own state and its current rates.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Answer of `/api/v1/metrics/app`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AppMetrics {
+    /// The daemon.
+    pub app: App,
+    /// DNS state that is no part of a bucket.
+    pub dns: AppDns,
+}
+
+/// The daemon's own state.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct App {
+    /// Version of pktvisord.
+    pub version: String,
+    /// Buckets kept, the live one included.
+    pub periods: u64,
+    /// Percent of packets chosen for deep inspection.
+    pub deep_sample_rate_pct: u64,
+    /// Whether everything goes into one summary.
+    pub single_summary: bool,
+    /// Minutes since the start of the daemon.
+    pub up_time_min: f64,
+    /// Start of the daemon in unix seconds.
+    #[serde(default)]
+    pub started_ts: i64,
+    /// Where packets come from.
+    #[serde(default)]
+    pub capture: CaptureInfo,
+}
+
+/// Where packets come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CaptureInfo {
+    /// `ebpf`, `libpcap` or `file`.
+    pub source: String,
+    /// Names of the interfaces or the file.
+    pub interfaces: Vec<String>,
+    /// Whether the end of the input was reached.
+    #[serde(default)]
+    pub finished: bool,
+}
+
+/// DNS state that is no part of a bucket.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AppDns {
+    /// Transactions.
+    pub xact: AppXact,
+}
+
+/// Transactions that wait.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AppXact {
+    /// Queries that wait for their reply now.
+    pub open: u64,
+}
+
+/// Answer of `/api/v1/metrics/rates`: the last full second.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Rates {
+    /// Packets per second.
+    pub packets: RatesInOut,
+    /// Octets per second.
+    #[serde(default)]
+    pub bytes: RatesInOut,
+}
+
+/// A rate by direction.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RatesInOut {
+    /// To HOST.
+    #[serde(rename = "in")]
+    pub inbound: u64,
+    /// From HOST.
+    #[serde(rename = "out")]
+    pub outbound: u64,
+    /// All directions.
+    #[serde(default)]
+    pub total: u64,
+}

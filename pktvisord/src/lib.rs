@@ -1,0 +1,3 @@
+//! The daemon of pktvisor: packets in, time-windowed summaries out.
+
+pub mod capture;
