@@ -2,7 +2,8 @@
 
 pub mod detail;
 pub mod iana;
+pub mod message;
 pub mod name;
 pub mod scan;
-// pub mod stream;
+pub mod stream;
 pub mod transaction;

@@ -4,8 +4,8 @@ use hdrhistogram::Histogram;
 use pktvisor_common::api;
 use serde::{Deserialize, Serialize};
 
-/// Values above it are taken for it: 67 s in microseconds, 64 MiB in octets.
-pub const MAX_VALUE: u64 = (1 << 26) - 1;
+/// Values above it are taken for it: 12 days in microseconds, 1 Tbit/s in bits a second.
+pub const MAX_VALUE: u64 = (1 << 40) - 1;
 /// Two digits: equal values span at most 1/128, of which the middle is reported.
 const DIGITS: u8 = 2;
 
