@@ -1,3 +1,4 @@
 //! The daemon of pktvisor: packets in, time-windowed summaries out.
 
 pub mod capture;
+pub mod dns;

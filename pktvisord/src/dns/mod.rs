@@ -1,0 +1,3 @@
+//! DNS: from packets to messages.
+
+pub mod stream;
