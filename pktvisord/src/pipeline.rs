@@ -20,8 +20,7 @@ use crate::window::Window;
 use crate::workers::{Snapshots, Workers};
 
 /// Fragmented datagrams under way: 4 MiB of them at most.
-const FRAGMENTS: DefragLimits =
-    DefragLimits { entries: 4_096, bytes: 4 << 20, age: 30 * SECOND };
+const FRAGMENTS: DefragLimits = DefragLimits { entries: 4_096, bytes: 4 << 20, age: 30 * SECOND };
 
 /// The present of packet time, which those read who serve it.
 #[derive(Debug, Default)]

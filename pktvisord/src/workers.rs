@@ -47,7 +47,7 @@ pub struct Workers {
 }
 
 /// The threads, as those see them who read the live bucket.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Snapshots(Vec<SyncSender<Work>>);
 
 impl Snapshots {
