@@ -1,1 +1,30 @@
-fn main() {}
+//! The project's commands, one file each: `cargo xtask --help`.
+
+mod build_ebpf;
+mod exec;
+mod run;
+mod setup;
+mod test;
+
+use clap::Parser;
+
+/// The project's commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Command {
+    Setup(setup::Setup),
+    /// Compile the kernel programs to target/bpf/pktvisor.o.
+    BuildEbpf,
+    Run(run::Run),
+    /// Set up, then check formatting, lints, tests, documentation and dependencies.
+    Test,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Command::parse() {
+        Command::Setup(command) => command.run(),
+        Command::BuildEbpf => build_ebpf::build().map(drop),
+        Command::Run(command) => command.run(),
+        Command::Test => test::run(),
+    }
+}
