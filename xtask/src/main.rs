@@ -2,9 +2,12 @@
 
 mod build_ebpf;
 mod exec;
+mod generate;
 mod run;
 mod setup;
 mod test;
+
+use std::process::ExitCode;
 
 use clap::Parser;
 
@@ -16,15 +19,25 @@ enum Command {
     /// Compile the kernel programs to target/bpf/pktvisor.o.
     BuildEbpf,
     Run(run::Run),
+    #[command(name = "gen")]
+    Generate(generate::Generate),
     /// Set up, then check formatting, lints, tests, documentation and dependencies.
     Test,
 }
 
-fn main() -> anyhow::Result<()> {
-    match Command::parse() {
+fn main() -> ExitCode {
+    let result = match Command::parse() {
         Command::Setup(command) => command.run(),
         Command::BuildEbpf => build_ebpf::build().map(drop),
         Command::Run(command) => command.run(),
+        Command::Generate(command) => command.run(),
         Command::Test => test::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
