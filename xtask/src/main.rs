@@ -1,7 +1,9 @@
 //! The project's commands, one file each: `cargo xtask --help`.
 
+mod bench;
 mod build_ebpf;
 mod exec;
+mod fuzz;
 mod generate;
 mod run;
 mod setup;
@@ -21,6 +23,8 @@ enum Command {
     Run(run::Run),
     #[command(name = "gen")]
     Generate(generate::Generate),
+    Bench(bench::Bench),
+    Fuzz(fuzz::Fuzz),
     /// Set up, then check formatting, lints, tests, documentation and dependencies.
     Test,
 }
@@ -31,6 +35,8 @@ fn main() -> ExitCode {
         Command::BuildEbpf => build_ebpf::build().map(drop),
         Command::Run(command) => command.run(),
         Command::Generate(command) => command.run(),
+        Command::Bench(command) => command.run(),
+        Command::Fuzz(command) => command.run(),
         Command::Test => test::run(),
     };
     match result {

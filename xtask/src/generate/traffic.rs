@@ -227,7 +227,8 @@ impl Traffic {
         } else {
             self.random.below(SOURCES)
         };
-        address(scatter(number), number % 10 < 7)
+        // Not from zero, which scatters to itself.
+        address(scatter(number + 1), number % 10 < 7)
     }
 
     /// Client and server when `peer` asks the host at `port`, or the other way round.
