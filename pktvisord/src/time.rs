@@ -1,7 +1,5 @@
 //! Packet time: nanoseconds of unix time in an `i64`, good for the years 1678 to 2262.
 
-use std::time::{Duration, UNIX_EPOCH};
-
 /// Nanoseconds of a microsecond.
 pub const MICROSECOND: i64 = 1_000;
 /// Nanoseconds of a second.
@@ -17,8 +15,7 @@ pub fn minute_of(time: i64) -> i64 {
     time.div_euclid(MINUTE)
 }
 
-/// A time as text (RFC 3339), `2024-01-31T23:59:59Z`; 1970 for times before it.
+/// A time as text (RFC 3339), `2024-01-31T23:59:59Z`.
 pub fn utc(time: i64) -> String {
-    let since_epoch = Duration::from_secs(time.max(0).div_euclid(SECOND) as u64);
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + since_epoch).to_string()
+    jiff::Timestamp::from_second(time.div_euclid(SECOND)).unwrap_or_default().to_string()
 }
