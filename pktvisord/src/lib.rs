@@ -1,4 +1,5 @@
 //! The daemon of pktvisor: packets in, time-windowed summaries out.
 
 pub mod capture;
+pub mod defrag;
 pub mod dns;
