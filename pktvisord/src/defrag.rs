@@ -34,7 +34,7 @@ use self::open::{First, Open, Start, Step};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DefragLimits {
     /// Datagrams kept, those included that are remembered only; at least 1.
-    pub datagrams: usize,
+    pub entries: usize,
     /// Octets of memory held for fragments.
     pub bytes: usize,
     /// Nanoseconds that a datagram's fragments may take.
@@ -44,7 +44,7 @@ pub struct DefragLimits {
 impl Default for DefragLimits {
     /// 4096 datagrams, 4 MiB, 30 s.
     fn default() -> Self {
-        Self { datagrams: 4096, bytes: 4 << 20, age: 30_000_000_000 }
+        Self { entries: 4096, bytes: 4 << 20, age: 30_000_000_000 }
     }
 }
 
@@ -208,7 +208,7 @@ impl Defrag {
     /// Starts a datagram, anew if it was there and complete.
     fn open(&mut self, key: Key, time: i64, repeat: bool, emit: &mut dyn FnMut(Datagram<'_>)) {
         self.settle(key, time, State::Open(Open::new(repeat)));
-        while self.entries.len() > self.limits.datagrams.max(1) {
+        while self.entries.len() > self.limits.entries.max(1) {
             self.evict_oldest(emit);
         }
     }

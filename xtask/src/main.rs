@@ -1,1 +1,49 @@
-fn main() {}
+//! The project's commands, one file each: `cargo xtask --help`.
+
+mod bench;
+mod build_ebpf;
+mod exec;
+mod fuzz;
+mod generate;
+mod run;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// The project's commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Command {
+    Setup(setup::Setup),
+    /// Compile the kernel programs to target/bpf/pktvisor.o.
+    BuildEbpf,
+    Run(run::Run),
+    #[command(name = "gen")]
+    Generate(generate::Generate),
+    Bench(bench::Bench),
+    Fuzz(fuzz::Fuzz),
+    /// Set up, then check formatting, lints, tests, documentation and dependencies.
+    Test,
+}
+
+fn main() -> ExitCode {
+    let result = match Command::parse() {
+        Command::Setup(command) => command.run(),
+        Command::BuildEbpf => build_ebpf::build().map(drop),
+        Command::Run(command) => command.run(),
+        Command::Generate(command) => command.run(),
+        Command::Bench(command) => command.run(),
+        Command::Fuzz(command) => command.run(),
+        Command::Test => test::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -6,7 +6,7 @@ use proptest::sample::Index;
 use super::*;
 
 const SECOND: i64 = 1_000_000_000;
-const LIMITS: DefragLimits = DefragLimits { datagrams: 8, bytes: 300_000, age: 30 * SECOND };
+const LIMITS: DefragLimits = DefragLimits { entries: 8, bytes: 300_000, age: 30 * SECOND };
 
 /// A fragment to be sent.
 #[derive(Clone, Debug)]
@@ -374,7 +374,7 @@ proptest! {
         ),
         wild in vec((any::<Index>(), 0_usize..60, any::<u8>(), 0_i64..60), 0..20),
     ) {
-        let limits = DefragLimits { datagrams: 4, bytes: 4000, age: 20 };
+        let limits = DefragLimits { entries: 4, bytes: 4000, age: 20 };
         let mut defrag = Defrag::new(limits);
         for (at, (ident, offset, more, data, snap, six)) in packets.iter().enumerate() {
             let sent = Sent { ident: *ident, offset: offset * 8, more: *more, data: data.clone() };
@@ -390,7 +390,7 @@ proptest! {
             let captured = &packet[..packet.len() - if at % 4 == 0 { snap.index(packet.len()) } else { 0 }];
             let meta = walk_l3(captured, 0, if *six { 0x86dd } else { 0x0800 }, packet.len());
             defrag.fragment(&meta, captured, packet.len() as u32, time, &mut |_| {});
-            prop_assert!(defrag.datagrams() <= limits.datagrams);
+            prop_assert!(defrag.datagrams() <= limits.entries);
             prop_assert!(defrag.bytes() <= limits.bytes);
         }
         defrag.advance(i64::MAX, &mut |_| {});

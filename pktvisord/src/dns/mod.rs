@@ -1,3 +1,9 @@
-//! DNS: from packets to messages.
+//! What is read from DNS messages.
 
+pub mod detail;
+pub mod iana;
+pub mod message;
+pub mod name;
+pub mod scan;
 pub mod stream;
+pub mod transaction;

@@ -1,0 +1,230 @@
+//! `cargo xtask bench`: what summarizing a file costs, beside what a user would run instead.
+//!
+//! All programs read the same file, out of the page cache, in turn and several times over, so
+//! that what else the machine does hits all of them alike. The figures are medians.
+
+mod measure;
+mod table;
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+
+use crate::exec::{cargo, exec, find_program, target_dir};
+use crate::generate::{self, Kind};
+use crate::{run, setup};
+use measure::{Cost, measure};
+use table::{OURS, OURS_TWICE, REFERENCE, Row};
+
+/// The addresses of the host whose packets the generated captures hold.
+const HOSTS: &str = "192.0.2.1/32,2001:db8::1/128";
+/// Where Debian installs dnscap's plug-in that keeps statistics.
+const RSSM: &str = "/usr/lib/x86_64-linux-gnu/dnscap/rssm.so";
+/// The seed of the captures that figures are compared on.
+const SEED: u64 = 1;
+
+/// Measure pktvisord beside capinfos, tcpdump, tshark, dnstop and dnscap.
+#[derive(Args)]
+pub struct Bench {
+    /// How often each program reads each file.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    /// Which capture to read.
+    #[arg(long, value_enum, default_value_t = Captures::All)]
+    kind: Captures,
+    /// Captures of a tenth of the packets, read once: to see that all of it works.
+    #[arg(long)]
+    short: bool,
+    /// Also write the tables to this Markdown file.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Leave out `cargo bench`.
+    #[arg(long)]
+    no_micro: bool,
+}
+
+/// The captures to read.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Captures {
+    Mixed,
+    Dns,
+    Flood,
+    All,
+}
+
+/// A program that reads a capture file.
+struct Contender {
+    /// How it is called in the table.
+    name: &'static str,
+    program: PathBuf,
+    /// All arguments, the file among them.
+    arguments: Vec<OsString>,
+    /// One for each time it has read the file.
+    costs: Vec<Cost>,
+    /// Why it is out of the race.
+    failure: Option<String>,
+}
+
+impl Bench {
+    /// Carries the command out. It fails if pktvisord does, and never for being slow.
+    pub fn run(self) -> Result<()> {
+        setup::for_run()?;
+        let pktvisord = run::build_release()?;
+        let kinds: &[Kind] = match self.kind {
+            Captures::Mixed => &[Kind::Mixed],
+            Captures::Dns => &[Kind::Dns],
+            Captures::Flood => &[Kind::Flood],
+            Captures::All => &[Kind::Mixed, Kind::Dns, Kind::Flood],
+        };
+        let mut report = format!("Measured on {}.\n", machine());
+        let mut failures = Vec::new();
+        for &kind in kinds {
+            let (section, failed) = self.measure_kind(kind, &pktvisord)?;
+            println!("\n{section}");
+            report.push('\n');
+            report.push_str(&section);
+            failures.extend(failed);
+        }
+        if let Some(path) = &self.markdown {
+            fs::write(path, &report).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        if !failures.is_empty() {
+            bail!("pktvisord failed: {}", failures.join("; "));
+        }
+        if self.no_micro { Ok(()) } else { exec(cargo().args(["bench", "--workspace"])) }
+    }
+
+    /// Measures every program on one capture. Returns what to print, and how ours failed.
+    fn measure_kind(&self, kind: Kind, pktvisord: &Path) -> Result<(String, Vec<String>)> {
+        let packets = if self.short { kind.packets() / 10 } else { kind.packets() };
+        let runs = if self.short { 1 } else { self.runs };
+        let capture = capture(kind, packets)?;
+        let (mut contenders, missing) = contenders(&capture, pktvisord)?;
+        // Once to have it in the page cache, from where all of them read it.
+        io::copy(&mut File::open(&capture)?, &mut io::sink())?;
+        for run in 1..=runs {
+            for contender in contenders.iter_mut().filter(|one| one.failure.is_none()) {
+                eprintln!("{kind:?}, run {run} of {runs}: {}", contender.name);
+                match measure(&contender.program, &contender.arguments, &capture) {
+                    Ok(cost) => contender.costs.push(cost),
+                    Err(error) => contender.failure = Some(format!("{error:#}")),
+                }
+            }
+        }
+
+        let rows: Vec<_> = contenders
+            .iter()
+            .filter(|contender| contender.failure.is_none())
+            .map(|contender| Row { name: contender.name, cost: measure::median(&contender.costs) })
+            .collect();
+        let mut section = format!(
+            "### {kind:?}: {packets} packets, {} MB, median of {runs}\n\n{}",
+            fs::metadata(&capture)?.len() / 1_000_000,
+            table::render(&rows)
+        );
+        let judged = table::targets(kind, &rows);
+        if !judged.is_empty() {
+            writeln!(section, "\n{}", judged.concat().trim_end())?;
+        }
+        for name in missing {
+            writeln!(section, "\nSkipped, as it is not installed: {name}.")?;
+        }
+        let mut failed = Vec::new();
+        for contender in contenders {
+            if let Some(failure) = contender.failure {
+                writeln!(section, "\nFailed: {failure}")?;
+                if contender.program == pktvisord {
+                    failed.push(failure);
+                }
+            }
+        }
+        Ok((section, failed))
+    }
+}
+
+/// The capture to measure on, generated if this program has changed since.
+fn capture(kind: Kind, packets: u64) -> Result<PathBuf> {
+    let dir = target_dir()?.join("bench");
+    fs::create_dir_all(&dir)?;
+    let path = dir.join(format!("{kind:?}-{packets}.pcap").to_lowercase());
+    let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
+    let generator = modified(&std::env::current_exe()?)?;
+    if !modified(&path).is_ok_and(|capture| capture > generator) {
+        eprintln!("generating {}", path.display());
+        // Under another name, so that one that was cut short is not taken for whole.
+        let partial = path.with_extension("partial");
+        generate::write_file(kind, &partial, packets, SEED)?;
+        fs::rename(&partial, &path)?;
+    }
+    Ok(path)
+}
+
+/// The programs to measure, and the names of those that are not installed.
+fn contenders(capture: &Path, pktvisord: &Path) -> Result<(Vec<Contender>, Vec<&'static str>)> {
+    let ours = |workers: &'static str| {
+        ["--workers", workers, "-H", HOSTS, "--summary", "--format", "json", "-o", "/dev/null"]
+            .map(OsString::from)
+    };
+    let statistics = target_dir()?.join("bench/rssm");
+    let others: [(&'static str, &str, Vec<OsString>); 5] = [
+        (REFERENCE, "capinfos", vec![capture.into()]),
+        ("tcpdump -nn", "tcpdump", vec!["-nn".into(), "-r".into(), capture.into()]),
+        (
+            "tshark io,phs",
+            "tshark",
+            vec!["-q".into(), "-z".into(), "io,phs".into(), "-r".into(), capture.into()],
+        ),
+        ("dnstop", "dnstop", vec!["-Q".into(), "-R".into(), capture.into()]),
+        (
+            "dnscap rssm",
+            "dnscap",
+            vec![
+                "-N".into(),
+                "-r".into(),
+                capture.into(),
+                "-P".into(),
+                RSSM.into(),
+                "-w".into(),
+                statistics.into(),
+            ],
+        ),
+    ];
+
+    let mut contenders = Vec::new();
+    for (name, workers) in [(OURS, "1"), (OURS_TWICE, "2")] {
+        let mut arguments = Vec::from(ours(workers));
+        arguments.push(capture.into());
+        contenders.push(Contender::new(name, pktvisord.to_owned(), arguments));
+    }
+    let mut missing = Vec::new();
+    for (name, program, arguments) in others {
+        match find_program(program)? {
+            Some(program) => contenders.push(Contender::new(name, program, arguments)),
+            None => missing.push(name),
+        }
+    }
+    Ok((contenders, missing))
+}
+
+impl Contender {
+    fn new(name: &'static str, program: PathBuf, arguments: Vec<OsString>) -> Self {
+        Self { name, program, arguments, costs: Vec::new(), failure: None }
+    }
+}
+
+/// The processor and the kernel, as figures are worth nothing without.
+fn machine() -> String {
+    let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = processors
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("an unknown processor", |(_, model)| model);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("{model}, {cores} cores, Linux {}", kernel.trim())
+}

@@ -1,0 +1,104 @@
+//! Running a program and reading from the kernel what it cost.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+/// What a run of a program cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cost {
+    /// Processor time in the program and in the kernel for it, in seconds.
+    pub cpu: f64,
+    /// From start to end, in seconds.
+    pub wall: f64,
+    /// The most memory that was resident at a time, in MiB.
+    pub peak: f64,
+}
+
+/// Runs `program` on `capture`, its output thrown away; anything but success is an error with
+/// what it said.
+pub fn measure(program: &Path, arguments: &[OsString], capture: &Path) -> Result<Cost> {
+    let said = capture.with_extension("stderr");
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+    command.stderr(File::create(&said)?);
+    let start = Instant::now();
+    let (status, usage) =
+        run(&mut command).with_context(|| format!("cannot run {}", program.display()))?;
+    let wall = start.elapsed().as_secs_f64();
+    if !status.success() {
+        let said = fs::read(&said)?;
+        let said = String::from_utf8_lossy(&said);
+        bail!("{} ended with {status}: {}", program.display(), said.trim());
+    }
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    Ok(Cost {
+        cpu: seconds(usage.ru_utime) + seconds(usage.ru_stime),
+        wall,
+        // Linux counts in KiB.
+        peak: usage.ru_maxrss as f64 / 1024.0,
+    })
+}
+
+/// Runs `command` to its end.
+fn run(command: &mut Command) -> io::Result<(ExitStatus, libc::rusage)> {
+    let child = command.spawn()?;
+    let mut status = 0;
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    loop {
+        // SAFETY: both pointers are to writable memory of the right type that outlives the call.
+        let waited =
+            unsafe { libc::wait4(child.id() as i32, &raw mut status, 0, usage.as_mut_ptr()) };
+        if waited != -1 {
+            break;
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    // SAFETY: rusage is made of integers, for which zero is a value, and wait4 has filled it in.
+    Ok((ExitStatus::from_raw(status), unsafe { usage.assume_init() }))
+}
+
+/// The median of each figure by itself. `costs` has at least one element.
+pub fn median(costs: &[Cost]) -> Cost {
+    let of = |figure: fn(&Cost) -> f64| {
+        let mut figures: Vec<_> = costs.iter().map(figure).collect();
+        figures.sort_by(f64::total_cmp);
+        f64::midpoint(figures[(figures.len() - 1) / 2], figures[figures.len() / 2])
+    };
+    Cost { cpu: of(|cost| cost.cpu), wall: of(|cost| cost.wall), peak: of(|cost| cost.peak) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn median_is_of_each_figure() {
+        let cost = |cpu, wall| Cost { cpu, wall, peak: 1.0 };
+        let three = [cost(1.0, 9.0), cost(5.0, 2.0), cost(3.0, 4.0)];
+        assert_eq!(median(&three), cost(3.0, 4.0));
+        assert_eq!(median(&three[..2]), cost(3.0, 5.5));
+    }
+
+    #[test]
+    fn what_a_program_says_when_it_fails_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let shell = |script: &str| {
+            let arguments = ["-c".into(), script.into()];
+            measure(Path::new("/bin/sh"), &arguments, &dir.path().join("x.pcap"))
+        };
+        let error = shell("echo no such option >&2; exit 2").unwrap_err().to_string();
+        assert_eq!(error, "/bin/sh ended with exit status: 2: no such option");
+        let cost = shell("true").unwrap();
+        assert!(cost.peak > 0.1 && cost.wall > 0.0);
+    }
+}

@@ -1,0 +1,155 @@
+//! `cargo xtask build-ebpf`: compiles the kernel programs into one BPF object.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
+
+use crate::exec::{cargo, exec, find_program, output_of, root, target_dir};
+use crate::setup;
+
+/// The kernel's byte code, little-endian.
+const TARGET: &str = "bpfel-unknown-none";
+/// The newest that goes with the LLVM of the Rust release this project is built with.
+const BPF_LINKER_VERSION: &str = "0.10.3";
+/// Where Debian installs its compiler; a rustup one may come before it in `PATH`.
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+
+/// A compiler that has `core` for the BPF target.
+enum Compiler {
+    /// Debian's `rustc-web`, with a prebuilt `core`.
+    Debian,
+    /// A rustup nightly, which builds `core` from the component `rust-src`.
+    Nightly,
+}
+
+/// Compiles the kernel programs, says what came of it, and returns the object's path.
+pub fn build() -> Result<PathBuf> {
+    let compiler = match find_compiler() {
+        Some(compiler) => compiler,
+        None => install_compiler()?,
+    };
+    let linker = match find_program("bpf-linker")? {
+        Some(linker) => linker,
+        None => install_linker()?,
+    };
+
+    let build_dir = target_dir()?.join("bpf-build");
+    let mut command = match compiler {
+        Compiler::Debian => {
+            let mut command = cargo();
+            // The target is unstable, and Debian's compiler is a stable one.
+            command.env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1");
+            command
+        }
+        Compiler::Nightly => {
+            let mut command = Command::new("rustup");
+            command.args(["run", "nightly", "cargo"]);
+            command
+        }
+    };
+    command
+        .current_dir(root().join("pktvisor-ebpf"))
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env("CARGO_TARGET_DIR", &build_dir)
+        .env("RUSTFLAGS", rustflags(&linker))
+        .args(["build", "--locked", "--release", "--target", TARGET]);
+    if matches!(compiler, Compiler::Nightly) {
+        command.args(["-Z", "build-std=core"]);
+    }
+    exec(&mut command)?;
+
+    let object = target_dir()?.join("bpf/pktvisor.o");
+    fs::create_dir_all(object.parent().expect("the object lies in a folder"))?;
+    fs::copy(build_dir.join(TARGET).join("release/pktvisor"), &object)
+        .with_context(|| format!("cannot write {}", object.display()))?;
+    let bytes = fs::read(&object)?;
+    println!("{}: {} bytes", object.display(), bytes.len());
+    for program in programs(&bytes)? {
+        println!("  {program}");
+    }
+    Ok(object)
+}
+
+/// The flags that make the linker's output a BPF object with type information.
+fn rustflags(linker: &Path) -> String {
+    format!(
+        "-C linker={} -C link-arg=--btf -C debuginfo=2 --cfg bpf_target_arch=\"{}\"",
+        linker.display(),
+        std::env::consts::ARCH
+    )
+}
+
+/// The first compiler on this machine that can do it.
+fn find_compiler() -> Option<Compiler> {
+    let debian = output_of(
+        Command::new(DEBIAN_RUSTC)
+            .args(["--print", "target-libdir", "--target", TARGET])
+            .env("RUSTC_BOOTSTRAP", "1"),
+    );
+    if debian.is_some_and(|dir| Path::new(&dir).is_dir()) {
+        return Some(Compiler::Debian);
+    }
+    let sysroot =
+        output_of(Command::new("rustup").args(["run", "nightly", "rustc", "--print", "sysroot"]));
+    let core = |sysroot: &str| Path::new(sysroot).join("lib/rustlib/src/rust/library/core");
+    sysroot.filter(|sysroot| core(sysroot).is_dir()).map(|_| Compiler::Nightly)
+}
+
+/// Installs Debian's compiler.
+fn install_compiler() -> Result<Compiler> {
+    setup::for_ebpf().context(
+        "no compiler for BPF; instead of Debian's packages, `rustup toolchain install nightly \
+         --component rust-src` will do",
+    )?;
+    find_compiler().context(
+        "still no compiler for BPF; install one with `rustup toolchain install nightly \
+         --component rust-src`",
+    )
+}
+
+/// Installs bpf-linker with cargo, which takes a minute or two, once.
+fn install_linker() -> Result<PathBuf> {
+    exec(cargo().args(["install", "bpf-linker", "--version", BPF_LINKER_VERSION, "--locked"]))?;
+    find_program("bpf-linker")?.context("cargo has installed bpf-linker, but not where it is found")
+}
+
+/// The programs in a BPF object, each as `section/name`.
+fn programs(bytes: &[u8]) -> Result<Vec<String>> {
+    let object = object::File::parse(bytes).context("the BPF object is not an ELF file")?;
+    let mut programs = Vec::new();
+    for symbol in object.symbols().filter(object::ObjectSymbol::is_global) {
+        if symbol.kind() == SymbolKind::Text
+            && let Some(index) = symbol.section_index()
+        {
+            let section = object.section_by_index(index)?.name()?;
+            // What lies in .text is called by programs and is none itself.
+            if section != ".text" {
+                programs.push(format!("{section}/{}", symbol.name()?));
+            }
+        }
+    }
+    if programs.is_empty() {
+        bail!("the BPF object has no program");
+    }
+    programs.sort();
+    Ok(programs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn object_without_programs_is_refused() {
+        // The header alone of a 64-bit little-endian relocatable file for machine 247 (BPF).
+        let mut elf = [0u8; 64];
+        elf[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+        elf[16..24].copy_from_slice(&[1, 0, 247, 0, 1, 0, 0, 0]);
+        elf[52] = 64;
+        assert_eq!(programs(&elf).unwrap_err().to_string(), "the BPF object has no program");
+        assert!(programs(b"text").is_err());
+    }
+}

@@ -1,0 +1,100 @@
+//! Starting other programs, and where the project's files are.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// The top folder of the project.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the project's top folder")
+}
+
+/// Cargo's target folder: `CARGO_TARGET_DIR`, or `target` at the top.
+pub fn target_dir() -> Result<PathBuf> {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => std::path::absolute(&dir)
+            .with_context(|| format!("CARGO_TARGET_DIR is {}, which is no path", dir.display())),
+        None => Ok(root().join("target")),
+    }
+}
+
+/// The cargo that started this program, to be run at the top folder.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Whether the cargo subcommand `name` is installed.
+pub fn has_cargo_command(name: &str) -> Result<bool> {
+    Ok(find_program(&format!("cargo-{name}"))?.is_some())
+}
+
+/// Where `name` is, in `PATH` or where cargo installs to.
+pub fn find_program(name: &str) -> Result<Option<PathBuf>> {
+    let path = std::env::var_os("PATH").context("PATH is not set")?;
+    let candidates = std::env::split_paths(&path).chain([cargo_bin()?]);
+    Ok(candidates.map(|dir| dir.join(name)).find(|file| file.is_file()))
+}
+
+/// Where `cargo install` puts programs.
+fn cargo_bin() -> Result<PathBuf> {
+    let home = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
+    Ok(home.context("neither CARGO_HOME nor HOME is set")?.join("bin"))
+}
+
+/// Runs `command` after echoing it to standard error; anything but success is an error.
+pub fn exec(command: &mut Command) -> Result<()> {
+    let line = command_line(command);
+    eprintln!("$ {line}");
+    let status = command.status().with_context(|| format!("cannot start `{line}`"))?;
+    if !status.success() {
+        bail!("`{line}` failed: {status}");
+    }
+    Ok(())
+}
+
+/// What `command` prints to standard output; `None` if it cannot be started or fails.
+pub fn output_of(command: &mut Command) -> Option<String> {
+    let output = command.output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// `command` as one would type it, with the variables it sets.
+pub fn command_line(command: &Command) -> String {
+    let variables = command
+        .get_envs()
+        .filter_map(|(name, value)| Some(format!("{}={}", name.display(), quoted(value?))));
+    let words = std::iter::once(command.get_program()).chain(command.get_args()).map(quoted);
+    variables.chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// `word` in single quotes if a shell would not take it as it is.
+fn quoted(word: &OsStr) -> String {
+    let word = word.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+:,./@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.into_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn echoed_command_can_be_pasted() {
+        let mut command = Command::new("cargo");
+        command.env("RUSTFLAGS", "-C linker=bpf-linker").args(["build", "it's", ""]);
+        assert_eq!(
+            command_line(&command),
+            r"RUSTFLAGS='-C linker=bpf-linker' cargo build 'it'\''s' ''"
+        );
+    }
+}

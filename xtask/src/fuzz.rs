@@ -1,0 +1,103 @@
+//! `cargo xtask fuzz`: looks for inputs that break what reads packets and files.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::exec::{cargo, exec, has_cargo_command, root};
+
+/// Longest that one input may take, in seconds; more is a finding.
+const INPUT_TIMEOUT: u32 = 10;
+
+/// Fuzz with cargo-fuzz and a rustup nightly; corpora are in fuzz/corpus.
+#[derive(Args)]
+pub struct Fuzz {
+    /// How long for each target, in seconds.
+    #[arg(long, default_value_t = 600)]
+    seconds: u32,
+    /// Which targets; all of them if none is named.
+    targets: Vec<String>,
+}
+
+impl Fuzz {
+    /// Carries the command out. Every target has its turn, also after one has found something.
+    pub fn run(self) -> Result<()> {
+        let known = targets(&root().join("fuzz/fuzz_targets"))?;
+        if let Some(unknown) = self.targets.iter().find(|target| !known.contains(*target)) {
+            let known: Vec<_> = known.into_iter().collect();
+            bail!("there is no fuzz target {unknown}; there are {}", known.join(", "));
+        }
+        if !has_cargo_command("fuzz")? {
+            exec(cargo().args(["install", "cargo-fuzz", "--locked"]))?;
+        }
+        let targets = if self.targets.is_empty() { Vec::from_iter(known) } else { self.targets };
+
+        let mut failed = Vec::new();
+        for target in &targets {
+            let artifacts = root().join("fuzz/artifacts").join(target);
+            let before = files(&artifacts)?;
+            let result = exec(
+                Command::new("rustup")
+                    .current_dir(root())
+                    .args(["run", "nightly", "cargo", "fuzz", "run", target, "--"])
+                    .arg(format!("-max_total_time={}", self.seconds))
+                    .arg(format!("-timeout={INPUT_TIMEOUT}")),
+            );
+            let found: Vec<_> = files(&artifacts)?.difference(&before).cloned().collect();
+            match result {
+                Ok(()) => println!("{target}: nothing found in {} s", self.seconds),
+                Err(error) => {
+                    println!("{target}: {error:#}");
+                    failed.push(target.as_str());
+                }
+            }
+            for path in found {
+                println!("{target}: found {}", path.display());
+            }
+        }
+        if !failed.is_empty() {
+            bail!("failed: {}", failed.join(", "));
+        }
+        Ok(())
+    }
+}
+
+/// The names of the fuzz targets, each a source file in `dir`.
+fn targets(dir: &Path) -> Result<BTreeSet<String>> {
+    let sources = files(dir)?;
+    let names = sources.iter().filter_map(|path| path.file_stem()?.to_str());
+    let names: BTreeSet<_> = names.map(str::to_owned).collect();
+    if names.is_empty() {
+        bail!("there is no fuzz target in {}", dir.display());
+    }
+    Ok(names)
+}
+
+/// The files in `dir`, none if there is no such folder.
+fn files(dir: &Path) -> Result<BTreeSet<PathBuf>> {
+    if !dir.exists() {
+        return Ok(BTreeSet::new());
+    }
+    let entries = fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
+    let files = entries.map(|entry| Ok(entry?.path()));
+    files.filter(|path| !path.as_ref().is_ok_and(|path| path.is_dir())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_the_sources() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(targets(dir.path()).is_err());
+        assert!(targets(&dir.path().join("missing")).is_err());
+        fs::write(dir.path().join("dns_scan.rs"), "").unwrap();
+        fs::create_dir(dir.path().join("common")).unwrap();
+        assert_eq!(Vec::from_iter(targets(dir.path()).unwrap()), ["dns_scan"]);
+    }
+}

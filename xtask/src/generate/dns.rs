@@ -1,0 +1,372 @@
+//! DNS messages: names, queries, and the replies that servers give.
+
+use std::net::IpAddr;
+
+use super::random::{Random, scatter};
+
+const A: u16 = 1;
+const NS: u16 = 2;
+const CNAME: u16 = 5;
+const SOA: u16 = 6;
+const MX: u16 = 15;
+const TXT: u16 = 16;
+const AAAA: u16 = 28;
+const OPT: u16 = 41;
+const HTTPS: u16 = 65;
+
+/// Where the name of the question starts, and so what a compressed name points to.
+const QUESTION: usize = 12;
+
+const CONSONANTS: &[u8; 16] = b"bcdfghjklmnprstv";
+const VOWELS: &[u8; 5] = b"aeiou";
+
+/// The names that are asked for, by rank, in wire form.
+pub struct Names {
+    octets: Vec<u8>,
+    /// Where each name ends in `octets`.
+    ends: Vec<usize>,
+}
+
+impl Names {
+    /// `count` different names, of at most 512 thousand.
+    pub fn new(count: u64) -> Self {
+        let mut names = Self { octets: Vec::new(), ends: Vec::new() };
+        for rank in 0..count {
+            names.push(rank);
+            names.ends.push(names.octets.len());
+        }
+        names
+    }
+
+    /// The name of rank `rank`.
+    pub fn get(&self, rank: u64) -> &[u8] {
+        let rank = rank as usize;
+        let start = rank.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.octets[start..self.ends[rank]]
+    }
+
+    /// Appends a name: perhaps a host, then three syllables that no other rank has, perhaps
+    /// with a word after them, then a domain that registries hand names out under.
+    fn push(&mut self, rank: u64) {
+        let mut random = Random::new(rank);
+        let host: &[u8] = random.weighted(&[
+            (b"www".as_slice(), 35),
+            (b"", 20),
+            (b"api", 10),
+            (b"cdn", 8),
+            (b"mail", 5),
+            (b"img.static", 4),
+            (b"autodiscover", 3),
+            (b"_dmarc", 3),
+            (b"eu-west-1.prod.telemetry", 3),
+        ]);
+        for label in host.split(|&octet| octet == b'.').filter(|label| !label.is_empty()) {
+            push_label(&mut self.octets, label);
+        }
+        // 80 syllables, and a factor that has no divisor in common with 80³.
+        let mut word = rank * 234_567 % 512_000;
+        let mut label = Vec::new();
+        for _ in 0..3 {
+            label.push(CONSONANTS[(word % 16) as usize]);
+            label.push(VOWELS[(word / 16 % 5) as usize]);
+            word /= 80;
+        }
+        label.extend_from_slice(random.weighted(&[
+            (b"".as_slice(), 50),
+            (b"shop", 10),
+            (b"-media", 10),
+            (b"systems", 10),
+            (b"online24", 10),
+        ]));
+        push_label(&mut self.octets, &label);
+        let zone: &[u8] = random.weighted(&[
+            (b"com".as_slice(), 50),
+            (b"net", 12),
+            (b"org", 8),
+            (b"de", 6),
+            (b"io", 5),
+            (b"co.uk", 5),
+            (b"fr", 4),
+            (b"com.br", 4),
+            (b"dev", 3),
+        ]);
+        for label in zone.split(|&octet| octet == b'.') {
+            push_label(&mut self.octets, label);
+        }
+        self.octets.push(0);
+    }
+}
+
+/// A name that no other `number` gives, under a zone that a flood is aimed at.
+pub fn flood_name(number: u64, random: &mut Random) -> Vec<u8> {
+    let mut label = Vec::with_capacity(13);
+    let mut rest = scatter(number);
+    for _ in 0..13 {
+        label.push(b"0123456789abcdefghijklmnopqrstuvwxyz"[(rest % 36) as usize]);
+        rest /= 36;
+    }
+    let mut name = Vec::with_capacity(32);
+    push_label(&mut name, &label);
+    let zone: [&[u8]; 2] = random.weighted(&[
+        ([b"example", b"com"], 70),
+        ([b"example", b"net"], 20),
+        ([b"example", b"org"], 10),
+    ]);
+    for label in zone {
+        push_label(&mut name, label);
+    }
+    name.push(0);
+    name
+}
+
+/// A query, as much of it as its reply repeats.
+pub struct Query<'a> {
+    /// Its message id.
+    id: u16,
+    /// The name asked for, in wire form.
+    name: &'a [u8],
+    /// The type asked for.
+    kind: u16,
+    /// Present if it has an OPT record.
+    edns: Option<Edns>,
+}
+
+/// What an OPT record says (RFC 6891).
+struct Edns {
+    /// The largest UDP payload taken.
+    udp_size: u16,
+    /// Whether DNSSEC records are wanted.
+    dnssec: bool,
+    /// The client's network (RFC 7871).
+    subnet: Option<IpAddr>,
+}
+
+impl<'a> Query<'a> {
+    /// A query for `name`; `client` is whose network it may tell.
+    pub fn new(name: &'a [u8], client: IpAddr, random: &mut Random) -> Self {
+        let kind = random.weighted(&[(A, 55), (AAAA, 26), (HTTPS, 10), (TXT, 4), (MX, 3), (NS, 2)]);
+        let edns = random.percent(60).then(|| Edns {
+            udp_size: random.weighted(&[(1232, 60), (4096, 25), (512, 10), (1400, 5)]),
+            dnssec: random.percent(50),
+            subnet: random.percent(10).then_some(client),
+        });
+        Self { id: random.next() as u16, name, kind, edns }
+    }
+
+    /// The message.
+    pub fn message(&self) -> Vec<u8> {
+        // Recursion desired.
+        let mut message = self.start(0x0100);
+        self.push_opt(&mut message, 0);
+        message
+    }
+
+    /// The message that a server answers with.
+    pub fn reply(&self, random: &mut Random) -> Vec<u8> {
+        #[derive(Clone, Copy)]
+        enum Answer {
+            Records,
+            NoData,
+            Truncated,
+            ServerFailure,
+            NoSuchName,
+            Refused,
+        }
+        let with_records = if self.kind == HTTPS { 25 } else { 75 };
+        let answer = random.weighted(&[
+            (Answer::Records, with_records),
+            (Answer::NoData, 83 - with_records),
+            (Answer::Truncated, 1),
+            (Answer::ServerFailure, 2),
+            (Answer::NoSuchName, 13),
+            (Answer::Refused, 1),
+        ]);
+        // Response, recursion desired and available; then the code.
+        let flags = match answer {
+            Answer::Records | Answer::NoData => 0x8180,
+            Answer::Truncated => 0x8380,
+            Answer::ServerFailure => 0x8182,
+            Answer::NoSuchName => 0x8183,
+            Answer::Refused => 0x8185,
+        };
+        let mut message = self.start(flags);
+        match answer {
+            Answer::Records => self.push_answers(&mut message, random),
+            Answer::NoData | Answer::NoSuchName => self.push_soa(&mut message),
+            Answer::Truncated | Answer::ServerFailure | Answer::Refused => {}
+        }
+        self.push_opt(&mut message, 24);
+        message
+    }
+
+    /// A header with `flags` and no records, and the question.
+    fn start(&self, flags: u16) -> Vec<u8> {
+        let mut message = Vec::with_capacity(256);
+        push_u16(&mut message, self.id);
+        push_u16(&mut message, flags);
+        message.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, 0]);
+        message.extend_from_slice(self.name);
+        push_u16(&mut message, self.kind);
+        push_u16(&mut message, 1);
+        message
+    }
+
+    /// Where the name without its first label starts in the message.
+    fn parent(&self) -> usize {
+        QUESTION + 1 + usize::from(self.name[0])
+    }
+
+    /// The answer section: perhaps an alias, then the records asked for.
+    fn push_answers(&self, message: &mut Vec<u8>, random: &mut Random) {
+        let mut owner = QUESTION;
+        let mut count = random.weighted(&[(1, 60), (2, 20), (4, 15), (8, 5)]);
+        message[7] = count;
+        if matches!(self.kind, A | AAAA) && random.percent(25) {
+            push_record(message, QUESTION, CNAME, 300, |message| {
+                owner = message.len();
+                push_label(message, b"edge");
+                push_pointer(message, self.parent());
+            });
+            message[7] += 1;
+        }
+        let ttl = random.weighted(&[(60, 30), (300, 40), (3600, 20), (86400, 10)]);
+        while count > 0 {
+            push_record(message, owner, self.kind, ttl, |message| self.push_data(message, count));
+            count -= 1;
+        }
+    }
+
+    /// The data of a record of the type asked for, the `number`-th.
+    fn push_data(&self, message: &mut Vec<u8>, number: u8) {
+        match self.kind {
+            A => message.extend_from_slice(&[203, 0, 113, number]),
+            AAAA => {
+                message.extend_from_slice(&[0x20, 0x01, 0x0d, 0xb8, 0, 0xca, 0xfe]);
+                message.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, number]);
+            }
+            // Priority 1, the owner itself, alpn h2 and h3 (RFC 9460).
+            HTTPS => message.extend_from_slice(b"\0\x01\0\0\x01\0\x06\x02h2\x02h3"),
+            TXT => push_label(message, b"v=spf1 include:_spf.example.net ip4:203.0.113.0/24 -all"),
+            MX => {
+                push_u16(message, u16::from(number) * 10);
+                push_label(message, &[b'm', b'x', b'0' + number]);
+                push_pointer(message, QUESTION);
+            }
+            NS => {
+                push_label(message, &[b'n', b's', b'0' + number]);
+                push_pointer(message, QUESTION);
+            }
+            kind => unreachable!("type {kind} is not asked for"),
+        }
+    }
+
+    /// The authority section of a negative answer (RFC 2308).
+    fn push_soa(&self, message: &mut Vec<u8>) {
+        let zone = self.parent();
+        push_record(message, zone, SOA, 900, |message| {
+            push_label(message, b"ns1");
+            push_pointer(message, zone);
+            push_label(message, b"hostmaster");
+            push_pointer(message, zone);
+            for number in [2_024_010_100_u32, 7200, 900, 1_209_600, 900] {
+                message.extend_from_slice(&number.to_be_bytes());
+            }
+        });
+        message[9] = 1;
+    }
+
+    /// The OPT record, if there is one; `scope` is the client subnet's, 0 in a query.
+    fn push_opt(&self, message: &mut Vec<u8>, scope: u8) {
+        let Some(edns) = &self.edns else { return };
+        message.push(0);
+        push_u16(message, OPT);
+        push_u16(message, edns.udp_size);
+        message.extend_from_slice(&[0, 0, if edns.dnssec { 0x80 } else { 0 }, 0]);
+        match edns.subnet {
+            None => push_u16(message, 0),
+            Some(IpAddr::V4(address)) => {
+                message.extend_from_slice(&[0, 11, 0, 8, 0, 7, 0, 1, 24, scope]);
+                message.extend_from_slice(&address.octets()[..3]);
+            }
+            Some(IpAddr::V6(address)) => {
+                message.extend_from_slice(&[0, 15, 0, 8, 0, 11, 0, 2, 56, scope]);
+                message.extend_from_slice(&address.octets()[..7]);
+            }
+        }
+        message[11] = 1;
+    }
+}
+
+/// Appends a record of class IN whose owner is at `owner` of the message.
+fn push_record(
+    message: &mut Vec<u8>,
+    owner: usize,
+    kind: u16,
+    ttl: u32,
+    data: impl FnOnce(&mut Vec<u8>),
+) {
+    push_pointer(message, owner);
+    push_u16(message, kind);
+    push_u16(message, 1);
+    message.extend_from_slice(&ttl.to_be_bytes());
+    let length_at = message.len();
+    push_u16(message, 0);
+    data(message);
+    let length = (message.len() - length_at - 2) as u16;
+    message[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());
+}
+
+/// Appends a compression pointer to `target`.
+fn push_pointer(message: &mut Vec<u8>, target: usize) {
+    push_u16(message, 0xc000 | target as u16);
+}
+
+/// Appends a label; a character string has the same form.
+fn push_label(octets: &mut Vec<u8>, label: &[u8]) {
+    octets.push(label.len() as u8);
+    octets.extend_from_slice(label);
+}
+
+/// Appends `number` in network order.
+fn push_u16(octets: &mut Vec<u8>, number: u16) {
+    octets.extend_from_slice(&number.to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use hickory_proto::op::{Message, MessageType};
+
+    use super::*;
+
+    #[test]
+    fn names_differ() {
+        let names = Names::new(200_000);
+        let distinct: HashSet<_> = (0..200_000).map(|rank| names.get(rank)).collect();
+        assert_eq!(distinct.len(), 200_000);
+        let mut random = Random::new(1);
+        let flood: HashSet<_> =
+            (0..100_000).map(|number| flood_name(number, &mut random)).collect();
+        assert_eq!(flood.len(), 100_000);
+    }
+
+    /// Another reader finds in a message what was put into it.
+    #[test]
+    fn messages_are_read_by_another_reader() {
+        let mut random = Random::new(1);
+        let names = Names::new(1000);
+        for rank in 0..1000 {
+            let query = Query::new(names.get(rank), [198, 51, 100, 7].into(), &mut random);
+            let asked = Message::from_vec(&query.message()).unwrap();
+            let replied = Message::from_vec(&query.reply(&mut random)).unwrap();
+            assert_eq!(asked.metadata.message_type, MessageType::Query);
+            assert_eq!(replied.metadata.message_type, MessageType::Response);
+            assert_eq!(asked.metadata.id, replied.metadata.id);
+            assert_eq!(asked.queries, replied.queries);
+            assert_eq!(u16::from(asked.queries[0].query_type()), query.kind);
+            assert_eq!(asked.edns.is_some(), query.edns.is_some());
+            assert_eq!(replied.edns.is_some(), query.edns.is_some());
+        }
+    }
+}

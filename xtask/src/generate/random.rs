@@ -1,0 +1,110 @@
+//! Random numbers that are the same everywhere for the same seed, with integers alone.
+
+/// The output function of SplitMix64: a bijection that scatters neighbouring numbers.
+pub fn scatter(number: u64) -> u64 {
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+pub struct Random(u64);
+
+impl Random {
+    /// The sequence of `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self(scatter(seed))
+    }
+
+    /// Any number.
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        scatter(self.0)
+    }
+
+    /// A number below `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        ((u128::from(self.next()) * u128::from(end)) >> 64) as u64
+    }
+
+    /// A number of `start` and above, below `end`.
+    pub fn between(&mut self, start: u64, end: u64) -> u64 {
+        start + self.below(end - start)
+    }
+
+    /// True in `share` of a hundred cases.
+    pub fn percent(&mut self, share: u64) -> bool {
+        self.below(100) < share
+    }
+
+    /// One of `choices`, each as likely as its weight says.
+    pub fn weighted<T: Copy>(&mut self, choices: &[(T, u64)]) -> T {
+        let mut left = self.below(choices.iter().map(|(_, weight)| weight).sum());
+        for &(choice, weight) in choices {
+            if left < weight {
+                return choice;
+            }
+            left -= weight;
+        }
+        unreachable!("the weights sum to more than was drawn")
+    }
+
+    /// Nanoseconds from 0.1 to 200 ms, each doubling as likely as the next.
+    pub fn reply_time(&mut self) -> u64 {
+        const SHORTEST: u64 = 100_000;
+        const LONGEST: u64 = 200_000_000;
+        let octave = SHORTEST << self.below(11);
+        (octave + self.below(octave)).min(LONGEST)
+    }
+}
+
+/// Draws ranks by Zipf's law with exponent 1: rank k is k times as rare as the first.
+pub struct Zipf {
+    /// The summed weights up to each rank.
+    sums: Vec<u64>,
+}
+
+impl Zipf {
+    /// For ranks below `count`.
+    pub fn new(count: u64) -> Self {
+        let mut sum = 0;
+        let sums = (1..=count).map(|rank| {
+            sum += (1 << 40) / rank;
+            sum
+        });
+        Self { sums: sums.collect() }
+    }
+
+    /// A rank, from 0.
+    pub fn draw(&self, random: &mut Random) -> u64 {
+        let drawn = random.below(*self.sums.last().expect("there are ranks"));
+        self.sums.partition_point(|&sum| sum <= drawn) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zipf_halves_at_the_second_rank() {
+        let zipf = Zipf::new(1000);
+        let mut random = Random::new(7);
+        let mut counts = [0u64; 1000];
+        for _ in 0..100_000 {
+            counts[zipf.draw(&mut random) as usize] += 1;
+        }
+        let ratio = counts[0] as f64 / counts[1] as f64;
+        assert!((1.9..2.1).contains(&ratio), "{ratio}");
+        assert!(counts[900..].iter().any(|&count| count > 0));
+    }
+
+    #[test]
+    fn reply_times_cover_their_range() {
+        let mut random = Random::new(7);
+        let times: Vec<_> = (0..10_000).map(|_| random.reply_time()).collect();
+        assert!(times.iter().all(|time| (100_000..=200_000_000).contains(time)));
+        let short = times.iter().filter(|&&time| time < 3_200_000).count();
+        assert!((4200..4900).contains(&short), "five of eleven doublings, but {short} of 10000");
+    }
+}

@@ -1,0 +1,166 @@
+//! `cargo xtask test`: everything that has to hold before a change goes in.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::build_ebpf;
+use crate::exec::{cargo, exec, has_cargo_command, root};
+use crate::setup;
+
+/// Takes every step and says how long each took; ends at the first that fails.
+pub fn run() -> Result<()> {
+    let mut steps = Steps::default();
+    let result = all(&mut steps);
+    println!("\n{}", steps.table());
+    result
+}
+
+/// Every step, in the order in which they fail soonest.
+fn all(steps: &mut Steps) -> Result<()> {
+    steps.step("set up", setup::for_test)?;
+    steps.step("formatting", formatting)?;
+    steps.step("clippy", || {
+        exec(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    })?;
+    steps.step("kernel programs", || build_ebpf::build().map(drop))?;
+    if has_doc_tests(root())? {
+        steps
+            .step("documentation tests", || exec(cargo().args(["test", "--workspace", "--doc"])))?;
+    }
+    steps.step("tests", tests)?;
+    steps.step("documentation", || {
+        exec(cargo().env("RUSTDOCFLAGS", "-D warnings").args([
+            "doc",
+            "--no-deps",
+            "--workspace",
+            "--document-private-items",
+        ]))
+    })?;
+    if has_cargo_command("deny")? {
+        steps.step("dependencies", || {
+            exec(cargo().args(["deny", "check", "licenses", "bans", "sources"]))
+        })?;
+    } else {
+        println!("\n== dependencies: skipped, `cargo install cargo-deny --locked` to have it");
+    }
+    Ok(())
+}
+
+/// The workspace, and the crates that stand apart from it.
+fn formatting() -> Result<()> {
+    exec(cargo().args(["fmt", "--all", "--check"]))?;
+    for apart in ["pktvisor-ebpf", "fuzz"] {
+        let manifest = root().join(apart).join("Cargo.toml");
+        if manifest.exists() {
+            exec(cargo().args(["fmt", "--check", "--manifest-path"]).arg(manifest))?;
+        }
+    }
+    Ok(())
+}
+
+/// Every test of the workspace, through nextest where it is installed.
+fn tests() -> Result<()> {
+    let runner: &[&str] = if has_cargo_command("nextest")? {
+        &["nextest", "run", "--workspace", "--all-targets"]
+    } else {
+        &["test", "--workspace", "--lib", "--bins", "--tests"]
+    };
+    exec(cargo().args(runner))
+}
+
+/// Whether a documentation comment of a library under `dir` has an example that would be run.
+/// A run of none at all would look like one that lost its tests.
+fn has_doc_tests(dir: &Path) -> Result<bool> {
+    for krate in ["pktvisor-common", "pktvisord"] {
+        if any_doc_test(&dir.join(krate).join("src"))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a source file under `dir` has an example in a documentation comment.
+fn any_doc_test(dir: &Path) -> Result<bool> {
+    for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
+        let path = entry?.path();
+        let found = if path.is_dir() {
+            any_doc_test(&path)?
+        } else {
+            has_example(&fs::read_to_string(&path)?)
+        };
+        if found {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a documentation comment in `source` has a code block that rustdoc takes for a test:
+/// one of Rust, or one that does not say.
+fn has_example(source: &str) -> bool {
+    let fences = source.lines().filter_map(|line| {
+        let line = line.trim_start();
+        let comment = line.strip_prefix("///").or_else(|| line.strip_prefix("//!"))?;
+        comment.trim_start().strip_prefix("```")
+    });
+    // Every other fence closes a block.
+    let mut openings = fences.step_by(2);
+    openings
+        .any(|info| matches!(info.trim(), "" | "rust" | "no_run" | "should_panic" | "compile_fail"))
+}
+
+/// The steps that were taken, each with how long it took.
+#[derive(Default)]
+struct Steps(Vec<(&'static str, Duration, bool)>);
+
+impl Steps {
+    /// Takes the step `name` under a header, and notes its time.
+    fn step(&mut self, name: &'static str, body: impl FnOnce() -> Result<()>) -> Result<()> {
+        println!("\n== {name}");
+        let start = Instant::now();
+        let result = body();
+        let took = start.elapsed();
+        println!("== {name}: {:.1} s", took.as_secs_f64());
+        self.0.push((name, took, result.is_ok()));
+        result.with_context(|| format!("step \"{name}\" failed"))
+    }
+
+    /// One line for each step, and one for all.
+    fn table(&self) -> String {
+        let lines = self.0.iter().map(|(name, took, passed)| {
+            let end = if *passed { "" } else { "  FAILED" };
+            format!("{name:<20} {:>7.1} s{end}\n", took.as_secs_f64())
+        });
+        let total: Duration = self.0.iter().map(|(_, took, _)| took).sum();
+        format!("{}{:<20} {:>7.1} s", lines.collect::<String>(), "all", total.as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_failure_is_named_and_marked() {
+        let mut steps = Steps::default();
+        steps.step("good", || Ok(())).unwrap();
+        let error = steps.step("bad", || anyhow::bail!("why")).unwrap_err();
+        assert_eq!(format!("{error:#}"), "step \"bad\" failed: why");
+        let table = steps.table();
+        let lines: Vec<_> = table.lines().collect();
+        assert_eq!(lines.len(), 3);
+        assert!(lines[0].starts_with("good ") && lines[0].ends_with(" s"));
+        assert!(lines[1].starts_with("bad ") && lines[1].ends_with(" FAILED"));
+    }
+
+    #[test]
+    fn doc_tests_are_told_from_other_blocks() {
+        assert!(has_example("    /// ```\n    /// f();\n    /// ```"));
+        assert!(has_example("//! ```text\n//! ```\n//! ```rust"));
+        assert!(!has_example("/// ```text\n/// a diagram\n/// ```"));
+        assert!(!has_example("    let fence = \"```\";"));
+    }
+}
