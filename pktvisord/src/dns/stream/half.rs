@@ -88,7 +88,7 @@ pub struct HalfStream {
     start: u32,
     /// Sequence number of the next octet in order.
     next: u32,
-    /// Sequence number of the FIN.
+    /// Sequence number of the FIN, while octets before it are missing.
     fin: Option<u32>,
     /// Ended by FIN or RST. Kept, so that what is sent again is known as such.
     closed: bool,
@@ -114,9 +114,9 @@ impl HalfStream {
         self.framer.held() + data + self.waiting.capacity() * size_of::<Waiting>()
     }
 
-    /// Whether it is inside a message or waits for a segment.
+    /// Whether it is inside a message or waits for octets.
     pub fn is_unfinished(&self) -> bool {
-        self.framer.is_open() || !self.waiting.is_empty()
+        self.framer.is_open() || !self.waiting.is_empty() || self.fin.is_some()
     }
 
     /// Takes a segment.
@@ -172,6 +172,8 @@ impl HalfStream {
         while !self.waiting.is_empty() {
             self.skip_gap(losses, message);
         }
+        let fin = self.fin.take();
+        losses.gaps += u64::from(fin.is_some_and(|fin| self.distance(fin) > 0));
         self.framer.end(losses);
     }
 

@@ -454,6 +454,14 @@ fn the_end_of_a_capture_gives_up_all_gaps() {
 }
 
 #[test]
+fn octets_missing_before_a_fin_are_a_gap() {
+    let mut sender = Sender::opened();
+    assert!(sender.send(29, TCP_FIN, &[]).is_empty());
+    sender.table.finish(|_, _, _| unreachable!("nothing was captured"));
+    assert_eq!(sender.losses(), StreamLosses { idle: 1, gaps: 1, ..StreamLosses::default() });
+}
+
+#[test]
 fn segments_without_data_keep_no_stream() {
     let mut sender = Sender::new(LIMITS);
     for flags in [0, TCP_FIN, TCP_RST, TCP_RST | TCP_SYN, 0x10] {
