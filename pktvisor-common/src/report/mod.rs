@@ -37,6 +37,11 @@ pub fn render(title: &str, view: &MetricsView, style: Style) -> String {
     page.finish()
 }
 
+/// Text from elsewhere with all that a terminal would obey or hide escaped, as in a report.
+pub fn printable(text: &str) -> String {
+    text::fit(text, usize::MAX)
+}
+
 /// What the report is about: title, time, source.
 fn head(page: &mut Page, title: &str, view: &MetricsView) {
     let width = page.width();

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use pktvisor_common::api::{Histogram, MetricsView, Quantiles, TopEntry};
 
-fn quantiles(p50: u64) -> Option<Quantiles> {
-    Some(Quantiles { p50, p90: p50 * 3, p95: p50 * 5, p99: p50 * 40 })
+fn quantiles(p50: u64) -> Quantiles {
+    Quantiles { p50, p90: p50 * 3, p95: p50 * 5, p99: p50 * 40 }
 }
 
 /// A list in which each entry has a third less than the one before.
@@ -56,13 +56,13 @@ fn rich_packets(view: &mut MetricsView) {
     packets.cardinality.dst_ips_out = 49_877;
     packets.cardinality.ips = 50_412;
     packets.cardinality.error_pct = 0.81;
-    packets.rates.pps_in = quantiles(3500);
-    packets.rates.pps_out = quantiles(3480);
-    packets.rates.pps_total = quantiles(7000);
-    packets.rates.bps_in = quantiles(8_600_000);
-    packets.rates.bps_out = quantiles(14_400_000);
-    packets.rates.bps_total = quantiles(23_000_000);
-    packets.payload_size = quantiles(36);
+    packets.rates.pps_in = Some(quantiles(3500));
+    packets.rates.pps_out = Some(quantiles(3480));
+    packets.rates.pps_total = Some(quantiles(7000));
+    packets.rates.bps_in = Some(quantiles(8_600_000));
+    packets.rates.bps_out = Some(quantiles(14_400_000));
+    packets.rates.bps_total = Some(quantiles(23_000_000));
+    packets.payload_size = Some(quantiles(36));
     packets.top_ipv4 = list(
         &["192.0.2.1", "192.0.2.77", "198.51.100.3", "203.0.113.255", "198.51.100.250"],
         1_234_567,
@@ -86,8 +86,8 @@ fn rich_dns(view: &mut MetricsView) {
     (wire.noerror, wire.nxdomain, wire.srvfail, wire.refused) = (400_000, 150_000, 30_000, 9_990);
     (wire.nodata, wire.truncated, wire.aa, wire.ad) = (70_000, 120, 500_000, 1_000);
     (wire.cd, wire.dnssec_ok, wire.ecs) = (600, 300_000, 25_000);
-    dns.rates.total = quantiles(4200);
-    dns.edns.udp_size = quantiles(1232);
+    dns.rates.total = Some(quantiles(4200));
+    dns.edns.udp_size = Some(quantiles(1232));
     dns.cardinality.qname = 200_345;
     dns.cardinality.error_pct = 0.81;
     dns.top_qname2 = list(&[".example.com", ".test.com", "a.com", ".co.uk"], 400_000, Some(97));
@@ -111,9 +111,9 @@ fn rich_transactions(view: &mut MetricsView) {
     (xact.counts.total, xact.counts.timed_out, xact.counts.orphans) = (585_000, 24_000, 4_990);
     xact.open = 12;
     (xact.inbound.total, xact.outbound.total) = (580_000, 5_000);
-    xact.inbound.quantiles_us = quantiles(220);
-    xact.outbound.quantiles_us = quantiles(31_000);
-    xact.ratio = quantiles(196);
+    xact.inbound.quantiles_us = Some(quantiles(220));
+    xact.outbound.quantiles_us = Some(quantiles(31_000));
+    xact.ratio = Some(quantiles(196));
     xact.inbound.histogram_us = Some(Histogram {
         le: vec![64, 91, 128, 181, 256, 362, 512, 724, 1024, 1448, 2048],
         count: vec![0, 1_000, 40_000, 150_000, 210_000, 110_000, 40_000, 0, 20_000, 9_000, 0],
