@@ -95,7 +95,7 @@ impl Bench {
             fs::write(path, &report).with_context(|| format!("cannot write {}", path.display()))?;
         }
         if !failures.is_empty() {
-            bail!("pktvisord failed: {}", failures.join("; "));
+            bail!("pktvisord cannot be measured: {}", failures.join("; "));
         }
         if self.no_micro { Ok(()) } else { exec(cargo().args(["bench", "--workspace"])) }
     }
@@ -113,7 +113,9 @@ impl Bench {
                 eprintln!("{kind:?}, run {run} of {runs}: {}", contender.name);
                 match measure(&contender.program, &contender.arguments, &capture) {
                     Ok(cost) => contender.costs.push(cost),
-                    Err(error) => contender.failure = Some(format!("{error:#}")),
+                    Err(error) => {
+                        contender.failure = Some(format!("{}: {error:#}", contender.name));
+                    }
                 }
             }
         }
