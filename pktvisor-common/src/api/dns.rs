@@ -124,6 +124,7 @@ pub struct WirePackets {
 pub struct DnsRates {
     /// DNS messages per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub total: Option<Quantiles>,
 }
 
@@ -142,6 +143,7 @@ pub struct DnsCardinality {
 pub struct Edns {
     /// Advertised UDP payload sizes in octets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub udp_size: Option<Quantiles>,
 }
 
@@ -164,6 +166,7 @@ pub struct Xact {
     pub unknown: XactDirection,
     /// Octets of the reply per octet of the query, in hundredths.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub ratio: Option<Quantiles>,
 }
 
@@ -187,9 +190,11 @@ pub struct XactDirection {
     pub total: u64,
     /// Latency from query to reply in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub quantiles_us: Option<Quantiles>,
     /// The latencies as a histogram, for merging.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub histogram_us: Option<Histogram>,
     /// Names of slow transactions: those at or above the 90th percentile of latency.
     #[serde(default)]

@@ -58,6 +58,7 @@ pub struct TopEntry {
     pub estimate: u64,
     /// By how much the estimate can be above the true count; left out where it is exact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub error: Option<u64>,
 }
 

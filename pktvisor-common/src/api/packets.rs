@@ -72,6 +72,7 @@ pub struct Packets {
     pub top_ports: Vec<TopEntry>,
     /// Octets of transport payload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub payload_size: Option<Quantiles>,
 }
 
@@ -127,20 +128,26 @@ pub struct PacketCardinality {
 pub struct PacketRates {
     /// Packets per second to HOST.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub pps_in: Option<Quantiles>,
     /// Packets per second from HOST.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub pps_out: Option<Quantiles>,
     /// Packets per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub pps_total: Option<Quantiles>,
     /// Bits per second to HOST.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub bps_in: Option<Quantiles>,
     /// Bits per second from HOST.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub bps_out: Option<Quantiles>,
     /// Bits per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub bps_total: Option<Quantiles>,
 }

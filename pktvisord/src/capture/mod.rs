@@ -4,6 +4,11 @@
 //! lies in them, so that packets are neither copied nor allocated one by one and a block can be
 //! shared between workers.
 
+pub mod file;
+pub mod filter;
+pub mod link;
+pub mod target;
+
 /// The link-layer header that packets of a capture start with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkType {

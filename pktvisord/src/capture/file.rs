@@ -1,0 +1,331 @@
+//! Reading capture files.
+//!
+//! Octets are read in large blocks and parsed where they lie. What a block holds of its last
+//! record is carried over to the next one.
+
+mod compress;
+mod error;
+mod libpcap;
+mod pcap;
+mod pcapng;
+
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use self::compress::Input;
+pub use self::error::{Problem, ReadError, Truncation};
+use self::libpcap::{LibpcapReader, Next};
+use self::pcap::{FILE_HEADER_LEN, PcapParser};
+use self::pcapng::PcapNgParser;
+use super::filter::Filter;
+use super::{Block, PacketRecord};
+
+/// Octets read at once from a file.
+const BLOCK_SIZE: usize = 1024 * 1024;
+/// Octets read at once from a pipe, as many as it holds.
+const PIPE_BLOCK_SIZE: usize = 64 * 1024;
+/// Most octets of a record with all that belongs to it.
+const MAX_BUFFER: usize = 4 * 1024 * 1024;
+/// Most octets captured of a packet, as in libpcap.
+const MAX_CAPTURED: u32 = 262_144;
+
+/// How a capture is to be read.
+#[derive(Clone, Debug, Default)]
+pub struct FileOptions {
+    /// Only packets that match this expression in libpcap's filter language.
+    pub filter: Option<String>,
+    /// A capture that is cut short is an error.
+    pub strict: bool,
+}
+
+/// How far a capture is read, in octets as they are stored, that is before decompression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Octets read.
+    pub bytes_read: u64,
+    /// Octets there are; `None` for a pipe.
+    pub total: Option<u64>,
+}
+
+/// A capture that is being read.
+pub struct CaptureReader {
+    name: String,
+    format: Format,
+    strict: bool,
+    filter: Option<Filter>,
+    filtered_out: u64,
+    truncation: Option<Truncation>,
+    stored: Arc<AtomicU64>,
+    stored_total: Option<u64>,
+}
+
+enum Format {
+    Parsed(Stream),
+    Libpcap(LibpcapReader),
+    /// Read to its end, or to an error.
+    Done,
+}
+
+impl CaptureReader {
+    /// Opens the capture file at `path`.
+    pub fn open(path: &Path, options: &FileOptions) -> Result<Self, ReadError> {
+        let name = path.display().to_string();
+        File::open(path)
+            .map_err(|source| Problem::Open { source })
+            .and_then(|file| Self::from_file(&name, file, options))
+            .map_err(|problem| problem.of(&name))
+    }
+
+    /// Opens the capture on standard input, which can be a pipe.
+    pub fn stdin(options: &FileOptions) -> Result<Self, ReadError> {
+        let name = "standard input";
+        let stdin = io::stdin();
+        if stdin.is_terminal() {
+            return Err(Problem::Terminal.of(name));
+        }
+        stdin
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|source| Problem::Open { source })
+            .and_then(|stdin| Self::from_file(name, File::from(stdin), options))
+            .map_err(|problem| problem.of(name))
+    }
+
+    fn from_file(name: &str, file: File, options: &FileOptions) -> Result<Self, Problem> {
+        let mut input = Input::new(file)?;
+        let (stored, stored_total) = input.stored();
+        let mut start = vec![0; FILE_HEADER_LEN];
+        let octets = input.read_full(&mut start)?;
+        start.truncate(octets);
+        let mut filter = options.filter.as_deref().map(Filter::new);
+        let format = Format::detect(start, input)?;
+        if let (Some(filter), Some(link)) = (&mut filter, format.link()) {
+            filter.prepare(link)?;
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            format,
+            strict: options.strict,
+            filter,
+            filtered_out: 0,
+            truncation: None,
+            stored,
+            stored_total,
+        })
+    }
+
+    /// Fills `block`, whose buffers are used again, with the next packets, at least one; `false`
+    /// at the end. After an error, all packets before it have been handed over.
+    pub fn next_block(&mut self, block: &mut Block) -> Result<bool, ReadError> {
+        let more = self.read_block(block);
+        if !matches!(more, Ok(true)) {
+            self.format = Format::Done;
+            block.packets.clear();
+        }
+        more.map_err(|problem| problem.of(&self.name))
+    }
+
+    fn read_block(&mut self, block: &mut Block) -> Result<bool, Problem> {
+        loop {
+            let next = match &mut self.format {
+                Format::Parsed(stream) => stream.next_block(block)?,
+                Format::Libpcap(reader) => reader.next_block(block)?,
+                Format::Done => return Ok(false),
+            };
+            if let Next::End(truncation) = next {
+                self.truncation = truncation;
+                return match truncation {
+                    Some(truncation) if self.strict => Err(Problem::Truncated(truncation)),
+                    _ => Ok(false),
+                };
+            }
+            if let Some(filter) = &mut self.filter {
+                self.filtered_out += filter.apply(block)?;
+            }
+            if !block.packets.is_empty() {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// How far the capture is read.
+    pub fn progress(&self) -> Progress {
+        Progress { bytes_read: self.stored.load(Ordering::Relaxed), total: self.stored_total }
+    }
+
+    /// Where the capture is cut short; known after its end.
+    pub fn truncation(&self) -> Option<Truncation> {
+        self.truncation
+    }
+
+    /// Packets that the filter left out so far.
+    pub fn filtered_out(&self) -> u64 {
+        self.filtered_out
+    }
+}
+
+impl Format {
+    /// Tells the format of the capture of which `start` was read and `input` is the rest.
+    fn detect(start: Vec<u8>, input: Input) -> Result<Self, Problem> {
+        if start.len() < 4 {
+            return Err(match start.len() {
+                octets if input.is_cut() => Problem::HeaderCut { octets: octets as u64 },
+                0 => Problem::Empty,
+                octets => Problem::NotACapture { reason: format!("it has only {octets} octets") },
+            });
+        }
+        if PcapNgParser::recognizes(&start) {
+            let parser = Parser::PcapNg(PcapNgParser::default());
+            return Ok(Self::Parsed(Stream::new(parser, start, 0, input)));
+        }
+        if PcapParser::recognizes(&start) {
+            if start.len() < FILE_HEADER_LEN {
+                return Err(Problem::HeaderCut { octets: start.len() as u64 });
+            }
+            let parser = PcapParser::from_header(&start)
+                .map_err(|link| Problem::LinkType { packet: 1, link })?;
+            if let Some(parser) = parser {
+                let position = start.len() as u64;
+                let parser = Parser::Pcap(parser);
+                return Ok(Self::Parsed(Stream::new(parser, Vec::new(), position, input)));
+            }
+        }
+        LibpcapReader::open(start, input).map(Self::Libpcap)
+    }
+
+    /// The link type, where it is the same for all packets.
+    fn link(&self) -> Option<super::LinkType> {
+        match self {
+            Self::Parsed(Stream { parser: Parser::Pcap(parser), .. }) => Some(parser.link()),
+            Self::Libpcap(reader) => Some(reader.link()),
+            Self::Parsed(_) | Self::Done => None,
+        }
+    }
+}
+
+/// What a stretch of octets held.
+struct Parsed {
+    /// Octets of the records that were complete.
+    consumed: usize,
+    /// Octets that the record behind them needs.
+    need: usize,
+    /// Why nothing can be read from there on.
+    problem: Option<Problem>,
+}
+
+enum Parser {
+    Pcap(PcapParser),
+    PcapNg(PcapNgParser),
+}
+
+impl Parser {
+    fn parse(&mut self, data: &[u8], base: u64, packets: &mut Vec<PacketRecord>) -> Parsed {
+        match self {
+            Self::Pcap(parser) => parser.parse(data, base, packets),
+            Self::PcapNg(parser) => parser.parse(data, base, packets),
+        }
+    }
+
+    fn packets(&self) -> u64 {
+        match self {
+            Self::Pcap(parser) => parser.packets(),
+            Self::PcapNg(parser) => parser.packets(),
+        }
+    }
+
+    /// Whether the file header was read in full.
+    fn has_header(&self) -> bool {
+        match self {
+            Self::Pcap(_) => true,
+            Self::PcapNg(parser) => parser.has_section(),
+        }
+    }
+}
+
+/// A capture in one of the formats that are read here.
+struct Stream {
+    parser: Parser,
+    input: Input,
+    /// Octets that were read but not parsed.
+    carried: Vec<u8>,
+    /// Where `carried` starts in the capture.
+    position: u64,
+    /// Octets that the next record needs.
+    need: usize,
+    ended: bool,
+    problem: Option<Problem>,
+}
+
+impl Stream {
+    fn new(parser: Parser, carried: Vec<u8>, position: u64, input: Input) -> Self {
+        Self { parser, input, carried, position, need: 0, ended: false, problem: None }
+    }
+
+    /// Fills `block` with the next packets.
+    fn next_block(&mut self, block: &mut Block) -> Result<Next, Problem> {
+        block.packets.clear();
+        loop {
+            if let Some(problem) = self.problem.take() {
+                return Err(problem);
+            }
+            if self.ended {
+                return match self.truncation() {
+                    Some(Truncation { byte, .. }) if !self.parser.has_header() => {
+                        Err(Problem::HeaderCut { octets: byte })
+                    }
+                    truncation => Ok(Next::End(truncation)),
+                };
+            }
+            self.fill(&mut block.data);
+            let parsed = self.parser.parse(&block.data, self.position, &mut block.packets);
+            self.position += parsed.consumed as u64;
+            self.need = parsed.need;
+            self.problem = parsed.problem.or(self.problem.take());
+            self.carried.clear();
+            self.carried.extend_from_slice(&block.data[parsed.consumed..]);
+            if !block.packets.is_empty() {
+                return Ok(Next::Packets);
+            }
+        }
+    }
+
+    /// Fills `data` with what was carried over and what comes next.
+    fn fill(&mut self, data: &mut Vec<u8>) {
+        let size = if self.input.is_prompt() { PIPE_BLOCK_SIZE } else { BLOCK_SIZE };
+        let mut filled = self.carried.len();
+        // A full block is not cleared, because all of it is overwritten.
+        data.resize(size.max(self.need).max(filled + 1), 0);
+        data[..filled].copy_from_slice(&self.carried);
+        while filled < data.len() {
+            match self.input.read_some(&mut data[filled..]) {
+                Ok(0) => {
+                    self.ended = true;
+                    break;
+                }
+                Ok(octets) => filled += octets,
+                Err(problem) => {
+                    self.problem = Some(problem);
+                    break;
+                }
+            }
+            if self.input.is_prompt() && filled >= self.need {
+                break;
+            }
+        }
+        data.truncate(filled);
+    }
+
+    fn truncation(&self) -> Option<Truncation> {
+        let inside = !self.carried.is_empty()
+            || self.input.is_cut()
+            || matches!(&self.parser, Parser::PcapNg(parser) if parser.is_inside_block());
+        inside.then(|| Truncation {
+            byte: self.position + self.carried.len() as u64,
+            packet: self.parser.packets() + 1,
+        })
+    }
+}

@@ -1,0 +1,123 @@
+//! What the TARGET of the command line is.
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use pcap::Device;
+
+use super::file::{CaptureReader, FileOptions, ReadError};
+
+/// What is to be summarized.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A capture file, or a pipe that one comes from.
+    File(PathBuf),
+    /// A capture on standard input.
+    Stdin,
+    /// The traffic of an interface.
+    Interface(String),
+    /// The traffic of all interfaces.
+    Any,
+    /// The traffic of the interface, named second, that has this address.
+    Address(IpAddr, String),
+}
+
+/// A target that is nothing there is.
+#[derive(Debug, thiserror::Error)]
+#[error("{target}: {}", reasons.join("; "))]
+pub struct TargetError {
+    /// The target as it was named.
+    pub target: String,
+    /// What it was taken for, and why it is not that.
+    pub reasons: Vec<String>,
+}
+
+/// Finds out what `target` is, by what there is of that name: standard input (`-`), a file that
+/// holds a capture, all interfaces (`any`), an address of this host, an interface of this host.
+pub fn resolve(target: &str) -> Result<Target, TargetError> {
+    if target == "-" {
+        return Ok(Target::Stdin);
+    }
+    let mut reasons = Vec::new();
+    match capture_file(Path::new(target)) {
+        Ok(file) => return Ok(Target::File(file)),
+        Err(reason) => reasons.push(reason),
+    }
+    if target == "any" {
+        return Ok(Target::Any);
+    }
+    let devices = match Device::list() {
+        Ok(devices) => devices.into_iter().filter(is_interface).collect(),
+        Err(error) => {
+            reasons.push(format!("the interfaces of this host cannot be listed: {error}"));
+            Vec::new()
+        }
+    };
+    match live(target, &devices) {
+        Ok(target) => Ok(target),
+        Err(reason) => {
+            reasons.push(reason);
+            Err(TargetError { target: target.to_owned(), reasons })
+        }
+    }
+}
+
+/// The file at `path`, if it can hold a capture. A pipe is not looked into, because what is read
+/// from it is gone.
+fn capture_file(path: &Path) -> Result<PathBuf, String> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() || metadata.is_dir() => {
+            match CaptureReader::open(path, &FileOptions::default()) {
+                Ok(_) => Ok(path.to_owned()),
+                Err(ReadError { problem, .. }) => Err(format!("the file of that name: {problem}")),
+            }
+        }
+        Ok(_) => Ok(path.to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err("there is no file of that name".to_owned())
+        }
+        Err(error) => Err(format!("the file of that name cannot be looked at: {error}")),
+    }
+}
+
+/// The interface that `target` names or that has it as an address.
+fn live(target: &str, devices: &[Device]) -> Result<Target, String> {
+    if let Ok(address) = target.parse::<IpAddr>() {
+        return devices
+            .iter()
+            .find(|device| device.addresses.iter().any(|known| known.addr == address))
+            .map(|device| Target::Address(address, device.name.clone()))
+            .ok_or_else(|| {
+                format!("no interface of this host has that address; they are {}", list(devices))
+            });
+    }
+    devices
+        .iter()
+        .find(|device| device.name == target)
+        .map(|device| Target::Interface(device.name.clone()))
+        .ok_or_else(|| format!("it is no IP address and none of the interfaces {}", list(devices)))
+}
+
+/// Interfaces with their addresses, for a message.
+fn list(devices: &[Device]) -> String {
+    let names: Vec<_> = devices
+        .iter()
+        .map(|device| {
+            let addresses: Vec<_> =
+                device.addresses.iter().map(|address| address.addr.to_string()).collect();
+            if addresses.is_empty() {
+                device.name.clone()
+            } else {
+                format!("{} ({})", device.name, addresses.join(", "))
+            }
+        })
+        .collect();
+    if names.is_empty() { "(there are none)".to_owned() } else { names.join(", ") }
+}
+
+/// Whether libpcap's device is a network interface, not a bus or a log that it can also read.
+fn is_interface(device: &Device) -> bool {
+    !device.addresses.is_empty() || Path::new("/sys/class/net").join(&device.name).exists()
+}

@@ -1,0 +1,203 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+use crate::host::HostSpec;
+use crate::settings::DEFAULT_DNS_PORTS;
+
+/// Exit codes, as `--help` documents them.
+pub mod exit {
+    /// All went well.
+    pub const OK: u8 = 0;
+    /// Something went wrong that is no fault of the arguments or the input.
+    pub const FAILURE: u8 = 1;
+    /// Wrong arguments, or something asked for that is not built in.
+    pub const USAGE: u8 = 2;
+    /// The capture or a database cannot be read.
+    pub const INPUT: u8 = 3;
+    /// The output cannot be written, or the address not be listened on.
+    pub const OUTPUT: u8 = 4;
+    /// Ended by Ctrl-C or SIGTERM before the end of the capture.
+    pub const INTERRUPTED: u8 = 130;
+}
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 all went well (a truncated capture too, unless --strict) · 1 failure · 2 wrong \
+arguments, or not built in · 3 the capture or a database cannot be read · 4 the output cannot be \
+written or the address not be listened on · 130 interrupted before the end of the capture";
+
+/// What was built in, for `--version`.
+const LONG_VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), "\ncapture files: yes\nlive capture: not built in yet");
+
+/// Summarizes packet streams: rates, protocols, cardinalities, heavy hitters, and DNS with its
+/// transactions, by the minute.
+///
+/// A capture file is summarized to standard output as JSON or as a report; with --replay it is
+/// served over HTTP as if it were happening now.
+#[derive(Debug, Parser)]
+#[command(name = "pktvisord", version, long_version = LONG_VERSION, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// What to watch: a capture file (pcap or pcapng, plain or compressed with gzip or zstd), `-`
+    /// for a capture on standard input, an interface, an IP address of this host, or `any`
+    #[arg(value_name = "TARGET")]
+    pub target: String,
+
+    /// Count only packets that match this filter, in tcpdump's language (pcap-filter(7))
+    #[arg(short = 'b', value_name = "BPF")]
+    pub filter: Option<String>,
+
+    /// Address or name to serve HTTP on
+    #[arg(short = 'l', value_name = "HOST", default_value = "localhost")]
+    pub listen: String,
+
+    /// Port to serve HTTP on
+    #[arg(short = 'p', value_name = "PORT", default_value_t = 10853)]
+    pub port: u16,
+
+    /// Addresses that are HOST, which tells inbound from outbound: CIDRs, separated by commas, such
+    /// as `192.0.2.1/32,2001:db8::/32`
+    #[arg(short = 'H', value_name = "HOSTSPEC", default_value = "", hide_default_value = true)]
+    pub hosts: HostSpec,
+
+    /// Keep so many one-minute buckets, the live one included
+    #[arg(long, value_name = "P", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1440))]
+    pub periods: u32,
+
+    /// Sum everything up in a single summary instead of buckets
+    #[arg(long)]
+    pub summary: bool,
+
+    /// City database for places (MaxMind: GeoLite2-City, GeoIP2-City …)
+    #[arg(long, value_name = "FILE")]
+    pub geo_city: Option<PathBuf>,
+
+    /// AS database for autonomous systems (MaxMind: GeoLite2-ASN, GeoIP2-ISP …)
+    #[arg(long, value_name = "FILE")]
+    pub geo_asn: Option<PathBuf>,
+
+    /// Inspect at most so many percent of the packets; all are counted at any rate
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub max_deep_sample: u8,
+
+    /// Serve the capture over HTTP, fed at SPEED times its own pace: 1, 10, 0.5 … or `max`; goes on
+    /// serving at its end until Ctrl-C
+    #[arg(long, value_name = "SPEED", num_args = 0..=1, require_equals = true, default_missing_value = "1")]
+    pub replay: Option<Speed>,
+
+    /// Threads that sum packets up, at most 16 [default: the cores, at most 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub workers: Option<u16>,
+
+    /// Port of DNS, instead of 53, 5353, 5355 and 53000; can be given several times
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub dns_port: Vec<u16>,
+
+    /// Seconds a DNS query waits for its reply
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
+    pub dns_timeout: f64,
+
+    /// Cut names in top_qname2 and top_qname3 above their public suffix (`.example.co.uk`)
+    #[arg(long)]
+    pub public_suffix: bool,
+
+    /// Seed of the sketches' hash; only summaries of one seed can be merged
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    pub sketch_seed: u64,
+
+    /// Fail on a capture that is cut short instead of summarizing it up to the cut
+    #[arg(long)]
+    pub strict: bool,
+
+    /// What to print at the end of a capture
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    pub format: Format,
+
+    /// Where to print it: a file, or `-` for standard output
+    #[arg(short = 'o', long, value_name = "FILE", default_value = "-")]
+    pub output: PathBuf,
+
+    /// Indent the JSON [default: on a terminal]
+    #[arg(long)]
+    pub pretty: bool,
+
+    /// Log more; -vv logs all but what is logged for each packet
+    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
+
+    /// Log errors only, and show no progress
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    /// How to write the log, on standard error
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// What is printed at the end of a capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// The JSON of the REST interface
+    Json,
+    /// A report to read, in colour on a terminal
+    Text,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines to read
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// The pace of a replay.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    /// So many times the pace of the capture.
+    Times(f64),
+    /// As fast as it can be read.
+    Max,
+}
+
+impl std::str::FromStr for Speed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "max" {
+            return Ok(Speed::Max);
+        }
+        match text.parse::<f64>() {
+            Ok(speed) if speed > 0.0 && speed <= 1e6 => Ok(Speed::Times(speed)),
+            _ => Err("a number above 0 and up to 1000000, or `max`, is needed".into()),
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.001..=3600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("a number of seconds from 0.001 to 3600 is needed".into()),
+    }
+}
+
+impl Cli {
+    /// The ports of DNS.
+    pub fn dns_ports(&self) -> &[u16] {
+        if self.dns_port.is_empty() { &DEFAULT_DNS_PORTS } else { &self.dns_port }
+    }
+
+    /// How long a query waits for its reply, in nanoseconds.
+    pub fn dns_timeout(&self) -> i64 {
+        (self.dns_timeout * crate::time::SECOND as f64) as i64
+    }
+
+    /// Threads that sum packets up.
+    pub fn workers(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from).min(4);
+        self.workers.map_or_else(cores, usize::from)
+    }
+}

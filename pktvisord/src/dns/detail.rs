@@ -1,0 +1,52 @@
+//! What is rare in DNS messages, read through `hickory-proto`.
+
+use std::net::IpAddr;
+
+use hickory_proto::op::{Edns, Message};
+use hickory_proto::rr::Record;
+use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
+use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
+
+/// A client subnet (RFC 7871): the address with all bits behind the prefix cleared, and the
+/// prefix length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClientSubnet {
+    /// The network.
+    pub address: IpAddr,
+    /// Source prefix length in bits.
+    pub prefix: u8,
+}
+
+/// Reads the client subnet of an OPT record as on the wire.
+pub fn client_subnet(opt_record: &[u8]) -> Option<ClientSubnet> {
+    let record = Record::read(&mut BinDecoder::new(opt_record)).ok()?;
+    let edns = Edns::from(&record);
+    let EdnsOption::Subnet(subnet) = edns.option(EdnsCode::Subnet)? else {
+        return None;
+    };
+    let prefix = subnet.source_prefix();
+    let address = match subnet.addr() {
+        IpAddr::V4(v4) => {
+            let mask = u32::MAX.checked_shl(32u32.checked_sub(u32::from(prefix))?).unwrap_or(0);
+            IpAddr::V4((u32::from(v4) & mask).into())
+        }
+        IpAddr::V6(v6) => {
+            let mask = u128::MAX.checked_shl(128u32.checked_sub(u32::from(prefix))?).unwrap_or(0);
+            IpAddr::V6((u128::from(v6) & mask).into())
+        }
+    };
+    Some(ClientSubnet { address, prefix })
+}
+
+/// The types of all questions of a message that has several; empty where it can't be read.
+pub fn question_types(message: &[u8]) -> Vec<u16> {
+    Message::from_vec(message)
+        .map(|message| message.queries.iter().map(|query| query.query_type().into()).collect())
+        .unwrap_or_default()
+}
+
+/// The message written anew with an uncompressed first question, for one whose question name is
+/// compressed; `None` where it can't be read.
+pub fn uncompressed(message: &[u8]) -> Option<Vec<u8>> {
+    Message::from_vec(message).ok()?.to_vec().ok()
+}

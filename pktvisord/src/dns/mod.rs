@@ -1,0 +1,9 @@
+//! What is read from DNS messages.
+
+pub mod detail;
+pub mod iana;
+pub mod message;
+pub mod name;
+pub mod scan;
+pub mod stream;
+pub mod transaction;

@@ -1,0 +1,169 @@
+//! Query names: compared without case, cut to their last labels, written as text.
+//!
+//! Names are kept as on the wire (RFC 1035 §3.1): labels, each behind its length, without the
+//! final empty label. A length octet is at most 63 and no ASCII letter, so a whole name can be
+//! lower-cased octet by octet.
+
+use std::fmt::Write as _;
+
+/// Octets a name can have at most, its final empty label included (RFC 1035 §2.3.4).
+pub const MAX_NAME: usize = 255;
+
+/// A lower-cased name in wire form.
+#[derive(Clone, Copy)]
+pub struct LowerName {
+    octets: [u8; MAX_NAME + 1],
+    len: u8,
+}
+
+impl LowerName {
+    /// Lower-cases the ASCII letters of a name (RFC 4343); `wire` has at most [`MAX_NAME`] octets.
+    #[inline]
+    pub fn new(wire: &[u8]) -> Self {
+        let mut octets = [0; MAX_NAME + 1];
+        let len = wire.len().min(MAX_NAME);
+        let name = &mut octets[..len];
+        name.copy_from_slice(&wire[..len]);
+        name.make_ascii_lowercase();
+        Self { octets, len: len as u8 }
+    }
+
+    /// The name in wire form.
+    #[inline]
+    pub fn wire(&self) -> &[u8] {
+        &self.octets[..usize::from(self.len)]
+    }
+}
+
+/// The labels of a well-formed name in wire form, first to last.
+pub fn labels(mut wire: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (&len, rest) = wire.split_first()?;
+        let (label, behind) = rest.split_at_checked(usize::from(len))?;
+        wire = behind;
+        Some(label)
+    })
+}
+
+/// The last `keep` labels of a name, and whether labels were cut off; `None` where it has fewer.
+pub fn last_labels(wire: &[u8], keep: usize) -> Option<(&[u8], bool)> {
+    let count = labels(wire).count();
+    let cut = count.checked_sub(keep)?;
+    let octets: usize = labels(wire).take(cut).map(|label| label.len() + 1).sum();
+    Some((&wire[octets..], cut > 0))
+}
+
+/// The text of a name: labels between dots, no final dot, other than printable ASCII escaped as in
+/// zone files (RFC 1035 §5.1, RFC 4343 §2.1); `.` for the root.
+pub fn text(wire: &[u8]) -> String {
+    let mut text = String::with_capacity(wire.len());
+    for label in labels(wire) {
+        if !text.is_empty() {
+            text.push('.');
+        }
+        for &octet in label {
+            match octet {
+                b'.' | b'\\' | b'"' | b'(' | b')' | b';' | b'@' | b'$' => {
+                    text.push('\\');
+                    text.push(char::from(octet));
+                }
+                0x21..=0x7e => text.push(char::from(octet)),
+                _ => write!(text, "\\{octet:03}").expect("a String takes all that is written"),
+            }
+        }
+    }
+    if text.is_empty() {
+        text.push('.');
+    }
+    text
+}
+
+/// The text of a name cut to its last labels: a cut name starts with a dot.
+pub fn cut_text(wire: &[u8], cut: bool) -> String {
+    let text = text(wire);
+    if cut { format!(".{text}") } else { text }
+}
+
+/// The part of a name above its public suffix (<https://publicsuffix.org>) that has `keep` labels,
+/// suffix included in the result, and whether labels were cut off.
+///
+/// With `keep` 1 that is the registrable domain: `example.co.uk` of `www.example.co.uk`. A name
+/// that is a public suffix itself is whole.
+pub fn above_public_suffix(wire: &[u8], keep: usize) -> Option<(&[u8], bool)> {
+    let mut dotted = [0; MAX_NAME];
+    let len = wire.len().checked_sub(1)?;
+    dotted[..len].copy_from_slice(&wire[1..]);
+    // The length octet before each label but the first becomes the dot.
+    let mut at = 0;
+    for label in labels(wire) {
+        at += label.len();
+        if at < len {
+            dotted[at] = b'.';
+            at += 1;
+        }
+    }
+    let suffix_labels = psl::suffix(&dotted[..len])
+        .map_or(1, |suffix| suffix.as_bytes().split(|&octet| octet == b'.').count());
+    let count = labels(wire).count();
+    if count <= suffix_labels {
+        return (keep == 1).then_some((wire, false));
+    }
+    last_labels(wire, suffix_labels + keep)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The wire form of a dotted name.
+    pub(crate) fn wire(name: &str) -> Vec<u8> {
+        let mut wire = Vec::new();
+        for label in name.split('.').filter(|label| !label.is_empty()) {
+            wire.push(label.len() as u8);
+            wire.extend_from_slice(label.as_bytes());
+        }
+        wire
+    }
+
+    fn cut(name: &str, keep: usize) -> Option<String> {
+        last_labels(&wire(name), keep).map(|(wire, cut)| cut_text(wire, cut))
+    }
+
+    #[test]
+    fn cuts_to_the_last_labels() {
+        assert_eq!(cut("www.test.com", 2).as_deref(), Some(".test.com"));
+        assert_eq!(cut("a.com", 2).as_deref(), Some("a.com"));
+        assert_eq!(cut("www.test.com", 3).as_deref(), Some("www.test.com"));
+        assert_eq!(cut("a.www.test.com", 3).as_deref(), Some(".www.test.com"));
+        assert_eq!(cut("com", 2), None);
+    }
+
+    #[test]
+    fn lower_cases_all_but_lengths() {
+        let mut name = vec![63];
+        name.extend([b'A'; 63]);
+        name.extend(wire("Ex-1.ORG"));
+        let lower = LowerName::new(&name);
+        assert_eq!(lower.wire()[0], 63);
+        assert_eq!(text(lower.wire()), format!("{}.ex-1.org", "a".repeat(63)));
+    }
+
+    #[test]
+    fn escapes_what_is_not_printable() {
+        assert_eq!(text(b"\x04a.b\\\x03\x00\xff \x01c"), "a\\.b\\\\.\\000\\255\\032.c");
+        assert_eq!(text(b""), ".");
+    }
+
+    #[test]
+    fn cuts_above_the_public_suffix() {
+        let above = |name: &str, keep| {
+            above_public_suffix(&wire(name), keep).map(|(wire, cut)| cut_text(wire, cut))
+        };
+        assert_eq!(above("www.example.co.uk", 1).as_deref(), Some(".example.co.uk"));
+        assert_eq!(above("www.example.co.uk", 2).as_deref(), Some("www.example.co.uk"));
+        assert_eq!(above("example.co.uk", 2), None);
+        assert_eq!(above("co.uk", 1).as_deref(), Some("co.uk"));
+        assert_eq!(above("a.b.example.com", 1).as_deref(), Some(".example.com"));
+        assert_eq!(above("", 1), None);
+    }
+}

@@ -1,0 +1,235 @@
+//! From octets in order to messages.
+
+use super::StreamLosses;
+
+/// Octets of the length before each message.
+const LENGTH: usize = 2;
+/// Octets of length and DNS header.
+const HEADER_END: usize = LENGTH + 12;
+
+/// How well it is known where messages start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Boundary {
+    /// Framed without a break since the connection's start: every length is believed.
+    Known,
+    /// Found by [`reads_well`], which every further message has to pass as well.
+    Found,
+    /// To be found at the start of a segment.
+    Sought,
+}
+
+/// What stands at the start of some octets.
+enum Frame {
+    /// A whole message of that many octets, behind its length.
+    Whole(usize),
+    /// The start of a message.
+    Open,
+    /// No message.
+    Not,
+}
+
+/// Cuts one half-stream into messages.
+#[derive(Debug)]
+pub struct Framer {
+    /// The start of a message whose end is still to come, with its length.
+    partial: Vec<u8>,
+    /// Octets up to the end of a message that is broken.
+    skip: u32,
+    boundary: Boundary,
+}
+
+impl Framer {
+    /// For a half-stream that is seen from its start.
+    pub fn from_start() -> Self {
+        Self { partial: Vec::new(), skip: 0, boundary: Boundary::Known }
+    }
+
+    /// For a half-stream of which the start was not seen. Its first segment is taken to start
+    /// with a message if it reads like one.
+    pub fn from_middle() -> Self {
+        Self { boundary: Boundary::Found, ..Self::from_start() }
+    }
+
+    /// Octets of memory held.
+    pub fn held(&self) -> usize {
+        self.partial.capacity()
+    }
+
+    /// Whether a message has begun and not ended.
+    pub fn is_open(&self) -> bool {
+        !self.partial.is_empty()
+    }
+
+    /// Takes the next octets, which started a segment.
+    pub fn feed(
+        &mut self,
+        segment: &[u8],
+        losses: &mut StreamLosses,
+        message: &mut dyn FnMut(&[u8]),
+    ) {
+        let skipped = segment.len().min(self.skip as usize);
+        self.skip -= skipped as u32;
+        let mut rest = &segment[skipped..];
+        while self.is_open() && !rest.is_empty() {
+            let lacking = frame_len(&self.partial).unwrap_or(LENGTH) - self.partial.len();
+            let (taken, behind) = rest.split_at(lacking.min(rest.len()));
+            self.hold(taken);
+            rest = behind;
+            match self.frame(&self.partial) {
+                Frame::Whole(len) => {
+                    let partial = std::mem::take(&mut self.partial);
+                    self.hand_over(&partial[LENGTH..LENGTH + len], message);
+                }
+                Frame::Open => {}
+                Frame::Not => {
+                    // The next candidate is where this segment starts.
+                    self.seek(losses);
+                    rest = segment;
+                }
+            }
+        }
+        while !rest.is_empty() {
+            match self.frame(rest) {
+                Frame::Whole(len) => {
+                    self.hand_over(&rest[LENGTH..LENGTH + len], message);
+                    rest = &rest[LENGTH + len..];
+                }
+                Frame::Open => {
+                    self.hold(rest);
+                    return;
+                }
+                Frame::Not => {
+                    self.seek(losses);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Steps over octets that never come.
+    pub fn lose(&mut self, octets: u32, losses: &mut StreamLosses) {
+        let lacking = if self.skip > 0 {
+            self.skip
+        } else {
+            let len = frame_len(&self.partial).unwrap_or(0);
+            let lacking = len.saturating_sub(self.partial.len()) as u32;
+            self.end(losses);
+            lacking
+        };
+        if octets <= lacking && self.boundary != Boundary::Sought {
+            self.skip = lacking - octets;
+        } else {
+            self.seek(losses);
+        }
+    }
+
+    /// Drops what is held of a message, which is broken then.
+    pub fn end(&mut self, losses: &mut StreamLosses) {
+        losses.broken += u64::from(self.is_open() && self.boundary != Boundary::Sought);
+        self.partial = Vec::new();
+    }
+
+    fn seek(&mut self, losses: &mut StreamLosses) {
+        losses.desync += u64::from(self.boundary != Boundary::Sought);
+        *self = Self { partial: Vec::new(), skip: 0, boundary: Boundary::Sought };
+    }
+
+    fn frame(&self, bytes: &[u8]) -> Frame {
+        if self.boundary != Boundary::Known && !reads_well(bytes) {
+            return Frame::Not;
+        }
+        match frame_len(bytes) {
+            Some(len) if len <= bytes.len() => Frame::Whole(len - LENGTH),
+            _ => Frame::Open,
+        }
+    }
+
+    fn hand_over(&mut self, bytes: &[u8], message: &mut dyn FnMut(&[u8])) {
+        if self.boundary == Boundary::Sought {
+            self.boundary = Boundary::Found;
+        }
+        if !bytes.is_empty() {
+            message(bytes);
+        }
+    }
+
+    /// Keeps octets of a message that [`Self::frame`] calls open.
+    fn hold(&mut self, bytes: &[u8]) {
+        let len = self.partial.len() + bytes.len();
+        if len > self.partial.capacity() {
+            // Doubled as usual, but not beyond the message's end.
+            let end = frame_len(&self.partial).or(frame_len(bytes)).unwrap_or(LENGTH);
+            self.partial.reserve_exact((2 * len).min(end).max(len) - self.partial.len());
+        }
+        self.partial.extend_from_slice(bytes);
+        if len >= HEADER_END && self.boundary == Boundary::Sought {
+            self.boundary = Boundary::Found;
+        }
+    }
+}
+
+/// Octets of the frame at the start of `bytes`, its length included.
+fn frame_len(bytes: &[u8]) -> Option<usize> {
+    let length = bytes.first_chunk::<LENGTH>()?;
+    Some(LENGTH + usize::from(u16::from_be_bytes(*length)))
+}
+
+/// Whether `frame`, which may be cut short, can be a length and a DNS message as they are seen in
+/// practice: a known opcode, no reserved bit (RFC 6895), at most one question (RFC 9619), in a
+/// query exactly one and no answers, records that fit, a first name that is not compressed.
+fn reads_well(frame: &[u8]) -> bool {
+    let Some(len) = frame_len(frame) else {
+        return true;
+    };
+    if len < HEADER_END {
+        return false;
+    }
+    let Some(header) = frame.first_chunk::<HEADER_END>() else {
+        return true;
+    };
+    let [_, _, _, _, high, low, counts @ ..] = header;
+    let [questions, answers, authority, additional] =
+        [0, 2, 4, 6].map(|at| usize::from(u16::from_be_bytes([counts[at], counts[at + 1]])));
+    let records = answers + authority + additional;
+    let query = high & 0x80 == 0;
+    let counts_fit = match high >> 3 & 0x0f {
+        // Query: IXFR has one record of authority; EDNS, TSIG and SIG(0) are additional.
+        0 if query => questions == 1 && answers == 0 && authority <= 1 && additional <= 3,
+        // Query, status, notify, update.
+        0 | 2 | 4 | 5 => questions <= 1,
+        // DSO (RFC 8490).
+        6 => questions + records == 0,
+        _ => false,
+    };
+    let reserved = low & 0x40 != 0 || query && low & 0x0f != 0;
+    // A question takes 5 octets at least, a record 11.
+    counts_fit
+        && !reserved
+        && HEADER_END + 5 * questions + 11 * records <= len
+        && (questions + records == 0 || entry_reads_well(&frame[HEADER_END..], len - HEADER_END))
+}
+
+/// Whether `bytes`, which may be cut short, start with a name of plain labels (RFC 1035 section
+/// 3.1), a type and a class in use, within `room` octets.
+fn entry_reads_well(bytes: &[u8], room: usize) -> bool {
+    let mut at = 0;
+    while at + 5 <= room {
+        match bytes.get(at) {
+            None => return true,
+            Some(0) => {
+                let Some([high, low, class @ ..]) = bytes[at + 1..].first_chunk::<4>() else {
+                    return true;
+                };
+                // IN, CH, HS, NONE and ANY; of OPT, the UDP size. The first bit is mDNS's.
+                return match u16::from_be_bytes([*high, *low]) {
+                    0 => false,
+                    41 => true,
+                    _ => matches!(u16::from_be_bytes(*class) & 0x7fff, 1 | 3 | 4 | 254 | 255),
+                };
+            }
+            Some(label @ 1..=63) if at < 255 => at += 1 + usize::from(*label),
+            Some(_) => return false,
+        }
+    }
+    false
+}

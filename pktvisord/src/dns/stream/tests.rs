@@ -1,0 +1,464 @@
+use pktvisor_common::packet::{TCP_FIN, TCP_RST, TCP_SYN};
+
+use super::*;
+
+const SECOND: i64 = 1_000_000_000;
+
+const LIMITS: StreamLimits =
+    StreamLimits { streams: 8, bytes: 200_000, idle: 60 * SECOND, gap: 2 * SECOND, ahead: 70_000 };
+
+/// One half-stream of a table, its sequence numbers counted from the first octet.
+struct Sender {
+    table: StreamTable,
+    key: StreamKey,
+    first: u32,
+    time: i64,
+}
+
+impl Sender {
+    fn new(limits: StreamLimits) -> Self {
+        Self { table: StreamTable::new(limits), key: key(1), first: 1001, time: SECOND }
+    }
+
+    fn opened() -> Self {
+        let mut sender = Self::new(LIMITS);
+        assert!(sender.syn().is_empty());
+        sender
+    }
+
+    fn syn(&mut self) -> Vec<Vec<u8>> {
+        self.send(u32::MAX, TCP_SYN, &[])
+    }
+
+    fn data(&mut self, at: u32, payload: &[u8]) -> Vec<Vec<u8>> {
+        self.send(at, 0, payload)
+    }
+
+    fn send(&mut self, at: u32, flags: u8, payload: &[u8]) -> Vec<Vec<u8>> {
+        self.send_cut(at, flags, payload, 0)
+    }
+
+    fn send_cut(&mut self, at: u32, flags: u8, payload: &[u8], missing: u32) -> Vec<Vec<u8>> {
+        let (key, time, seq) = (self.key, self.time, self.first.wrapping_add(at));
+        let mut messages = Vec::new();
+        let segment = Segment { key, time, seq, flags, payload, missing };
+        self.table.segment(&segment, |message| messages.push(message.to_vec()));
+        messages
+    }
+
+    fn losses(&mut self) -> StreamLosses {
+        self.table.take_losses()
+    }
+}
+
+fn key(port: u16) -> StreamKey {
+    StreamKey { src: [1; 16], dst: [2; 16], src_port: port, dst_port: 53, ipv6: true }
+}
+
+/// A query whose name has one label of `label` octets.
+fn query(id: u8, label: u8) -> Vec<u8> {
+    let mut query = vec![0, id, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, label];
+    query.extend(std::iter::repeat_n(b'a' + id % 26, label.into()));
+    query.extend([0, 0, 1, 0, 1]);
+    query
+}
+
+/// A reply of `len` octets with one question and one answer.
+fn reply(id: u8, len: u16) -> Vec<u8> {
+    let mut reply = vec![0, id, 0x84, 0, 0, 1, 0, 1, 0, 0, 0, 0, 1, b'a', 0, 0, 1, 0, 1];
+    reply.resize(len.into(), 0xee);
+    reply
+}
+
+fn framed(messages: &[Vec<u8>]) -> Vec<u8> {
+    let mut stream = Vec::new();
+    for message in messages {
+        stream.extend((message.len() as u16).to_be_bytes());
+        stream.extend(message);
+    }
+    stream
+}
+
+#[test]
+fn whole_messages_of_a_segment_are_read_in_place() {
+    let mut sender = Sender::opened();
+    let messages = vec![query(1, 3), query(2, 63), reply(3, 700)];
+    assert_eq!(sender.data(0, &framed(&messages)), messages);
+    assert_eq!(sender.table.bytes(), 0);
+    assert_eq!(sender.losses(), StreamLosses::default());
+}
+
+#[test]
+fn a_message_over_many_segments_is_complete_with_its_last() {
+    let messages = vec![reply(1, u16::MAX)];
+    let stream = framed(&messages);
+    for size in [1, 2, 13, 1448] {
+        let mut sender = Sender::opened();
+        let mut got = Vec::new();
+        for (index, segment) in stream.chunks(size).enumerate() {
+            assert!(got.is_empty(), "complete before the last segment");
+            got = sender.data((index * size) as u32, segment);
+            assert!(sender.table.bytes() <= stream.len());
+        }
+        assert_eq!(got, messages);
+        assert_eq!(sender.table.bytes(), 0);
+    }
+}
+
+#[test]
+fn segments_out_of_order_are_put_in_order() {
+    let messages = vec![query(1, 9), query(2, 9), query(3, 9)];
+    let stream = framed(&messages);
+    let mut sender = Sender::opened();
+    assert!(sender.data(60, &stream[60..]).is_empty());
+    assert!(sender.data(40, &stream[40..60]).is_empty());
+    assert!(sender.data(5, &stream[5..40]).is_empty());
+    assert_eq!(sender.data(0, &stream[..5]), messages);
+    assert_eq!(sender.table.bytes(), 0);
+    assert_eq!(sender.losses(), StreamLosses::default());
+}
+
+#[test]
+fn what_comes_twice_counts_once() {
+    let messages = vec![query(1, 9), query(2, 9)];
+    let stream = framed(&messages);
+    let mut sender = Sender::opened();
+    assert_eq!(sender.data(0, &stream), messages);
+    assert!(sender.data(0, &stream).is_empty());
+    assert!(sender.data(7, &stream[7..30]).is_empty());
+    // Keep-alive: the octet before the next.
+    assert!(sender.data(stream.len() as u32 - 1, &[0]).is_empty());
+    assert_eq!(sender.losses(), StreamLosses::default());
+}
+
+#[test]
+fn of_overlapping_octets_the_first_captured_win() {
+    let stream = framed(&[query(1, 9), query(2, 9)]);
+    let forged = vec![0xff; stream.len()];
+    let mut sender = Sender::opened();
+    // In order, then again with more behind it.
+    assert!(sender.data(0, &stream[..10]).is_empty());
+    let mut again = forged[..10].to_vec();
+    again.extend(&stream[10..20]);
+    assert!(sender.data(0, &again).is_empty());
+    // Waiting, then covered from both sides.
+    assert!(sender.data(30, &stream[30..40]).is_empty());
+    let mut over = stream[20..30].to_vec();
+    over.extend(&forged[30..40]);
+    over.extend(&stream[40..]);
+    assert_eq!(sender.data(20, &over), [query(1, 9), query(2, 9)]);
+}
+
+#[test]
+fn sequence_numbers_wrap() {
+    let messages = vec![query(1, 9), reply(2, 300), query(3, 9)];
+    let stream = framed(&messages);
+    for first in [u32::MAX - 5, u32::MAX - 200, u32::MAX, 0, i32::MAX as u32 - 100] {
+        let mut sender = Sender { first, ..Sender::new(LIMITS) };
+        sender.syn();
+        assert_eq!(sender.data(0, &stream[..40]), messages[..1]);
+        assert!(sender.data(150, &stream[150..]).is_empty());
+        assert_eq!(sender.data(40, &stream[40..150]), messages[1..]);
+    }
+}
+
+#[test]
+fn a_capture_may_start_inside_a_connection() {
+    let messages = vec![query(1, 9), query(2, 9)];
+    let mut sender = Sender::new(LIMITS);
+    assert_eq!(sender.data(0, &framed(&messages)), messages);
+    assert_eq!(sender.losses(), StreamLosses::default());
+
+    // Length and message in segments of their own.
+    let stream = framed(&messages[..1]);
+    let mut sender = Sender::new(LIMITS);
+    assert!(sender.data(0, &stream[..2]).is_empty());
+    assert_eq!(sender.data(2, &stream[2..]), messages[..1]);
+}
+
+#[test]
+fn a_capture_may_start_inside_a_message() {
+    let messages = vec![reply(1, 900), query(2, 9)];
+    let stream = framed(&messages);
+    let mut sender = Sender::new(LIMITS);
+    // The rest of the first message does not read like one, so what follows in it is not looked at.
+    assert!(sender.data(500, &stream[500..800]).is_empty());
+    assert!(sender.data(800, &stream[800..902]).is_empty());
+    assert_eq!(sender.data(902, &stream[902..]), messages[1..]);
+    assert_eq!(sender.losses(), StreamLosses { desync: 1, ..StreamLosses::default() });
+
+    // It starts behind the length.
+    let mut sender = Sender::new(LIMITS);
+    assert!(sender.data(2, &stream[2..902]).is_empty());
+    assert_eq!(sender.data(902, &stream[902..]), messages[1..]);
+
+    // A start too short to be judged is dropped when more of it is there.
+    let mut sender = Sender::new(LIMITS);
+    assert!(sender.data(890, &stream[890..902]).is_empty());
+    assert_eq!(sender.data(902, &stream[902..]), messages[1..]);
+    assert_eq!(sender.losses().desync, 1);
+}
+
+#[test]
+fn both_directions_stand_alone() {
+    let mut sender = Sender::new(LIMITS);
+    sender.syn();
+    let client = sender.key;
+    sender.key =
+        StreamKey { src: client.dst, dst: client.src, src_port: 53, dst_port: 1, ipv6: true };
+    sender.first = 77;
+    sender.syn();
+    // The reply before the query.
+    assert_eq!(sender.data(0, &framed(&[reply(1, 90)])), [reply(1, 90)]);
+    (sender.key, sender.first) = (client, 1001);
+    assert_eq!(sender.data(0, &framed(&[query(1, 9)])), [query(1, 9)]);
+    assert_eq!(sender.table.streams(), 2);
+}
+
+#[test]
+fn a_syn_may_carry_data_and_come_again() {
+    let stream = framed(&[query(1, 9), query(2, 9)]);
+    let mut sender = Sender::new(LIMITS);
+    assert_eq!(sender.send(u32::MAX, TCP_SYN, &stream[..35]), [query(1, 9)]);
+    assert!(sender.syn().is_empty());
+    assert!(sender.send(u32::MAX, TCP_SYN, &stream[..35]).is_empty());
+    assert_eq!(sender.data(0, &stream), [query(2, 9)]);
+    assert_eq!(sender.losses(), StreamLosses::default());
+}
+
+#[test]
+fn another_syn_starts_another_connection() {
+    let stream = framed(&[query(1, 9)]);
+    let mut sender = Sender::opened();
+    assert!(sender.data(0, &stream[..20]).is_empty());
+    sender.first = 500;
+    sender.syn();
+    assert_eq!(sender.data(0, &stream), [query(1, 9)]);
+    assert_eq!(sender.losses(), StreamLosses { broken: 1, ..StreamLosses::default() });
+}
+
+#[test]
+fn fin_ends_a_stream_when_all_before_it_is_there() {
+    let stream = framed(&[query(1, 9), query(2, 9)]);
+    let mut sender = Sender::opened();
+    assert!(sender.send(20, TCP_FIN, &stream[20..]).is_empty());
+    assert_eq!(sender.data(0, &stream[..20]), [query(1, 9), query(2, 9)]);
+    // What comes again afterwards is known.
+    assert!(sender.send(20, TCP_FIN, &stream[20..]).is_empty());
+    assert!(sender.send(stream.len() as u32, TCP_FIN, &[]).is_empty());
+    assert_eq!(sender.losses(), StreamLosses::default());
+    // Another connection of the same ports, with and without a SYN.
+    sender.first = 70_000;
+    sender.syn();
+    assert_eq!(sender.send(0, TCP_FIN, &framed(&[query(3, 9)])), [query(3, 9)]);
+    sender.first = 700_000_000;
+    assert_eq!(sender.data(0, &framed(&[query(4, 9)])), [query(4, 9)]);
+    sender.first = 0;
+    assert_eq!(sender.data(0, &framed(&[query(5, 9)])), [query(5, 9)]);
+}
+
+#[test]
+fn rst_ends_a_stream_at_once() {
+    let stream = framed(&[query(1, 9), query(2, 9), query(3, 9)]);
+    let mut sender = Sender::opened();
+    assert!(sender.data(0, &stream[..20]).is_empty());
+    assert!(sender.data(29, &stream[29..]).is_empty());
+    // Far from where the stream is: not its own.
+    assert!(sender.send(1 << 30, TCP_RST, &[]).is_empty());
+    assert_eq!(sender.send(20, TCP_RST, &[]), [query(2, 9), query(3, 9)]);
+    assert_eq!(sender.losses(), StreamLosses { gaps: 1, broken: 1, ..StreamLosses::default() });
+    assert_eq!(sender.table.bytes(), 0);
+}
+
+#[test]
+fn empty_and_short_frames_keep_the_stream_going() {
+    let mut sender = Sender::opened();
+    let messages = vec![vec![], query(1, 9), vec![7; 5], vec![], query(2, 9)];
+    let expected = [query(1, 9), vec![7; 5], query(2, 9)];
+    assert_eq!(sender.data(0, &framed(&messages)), expected);
+
+    let mut sender = Sender::opened();
+    let mut got = Vec::new();
+    for (at, octet) in framed(&messages).iter().enumerate() {
+        got.extend(sender.data(at as u32, &[*octet]));
+    }
+    assert_eq!(got, expected);
+}
+
+#[test]
+fn a_gap_inside_a_message_costs_that_message() {
+    let stream = framed(&[query(1, 9), reply(2, 500), query(3, 9)]);
+    let mut sender = Sender::opened();
+    assert_eq!(sender.data(0, &stream[..60]), [query(1, 9)]);
+    assert!(sender.data(300, &stream[300..]).is_empty());
+    sender.time += 3 * SECOND;
+    assert_eq!(sender.data(300, &stream[300..]), [query(3, 9)]);
+    assert_eq!(sender.losses(), StreamLosses { gaps: 1, broken: 1, ..StreamLosses::default() });
+}
+
+#[test]
+fn behind_a_gap_over_a_boundary_a_segment_that_reads_well_is_looked_for() {
+    let messages = vec![query(1, 9), reply(2, 500), reply(3, 500), query(4, 9)];
+    let stream = framed(&messages);
+    let mut sender = Sender::opened();
+    assert_eq!(sender.data(0, &stream[..60]), messages[..1]);
+    // Inside the third message; then where the fourth starts.
+    assert!(sender.data(600, &stream[600..1033]).is_empty());
+    assert!(sender.data(1033, &stream[1033..]).is_empty());
+    sender.time += 3 * SECOND;
+    assert_eq!(sender.data(1033, &stream[1033..]), messages[3..]);
+    let expected = StreamLosses { gaps: 1, broken: 1, desync: 1, ..StreamLosses::default() };
+    assert_eq!(sender.losses(), expected);
+}
+
+#[test]
+fn a_gap_is_given_up_when_data_lies_too_far_ahead() {
+    let messages = vec![reply(1, 60_000), reply(2, 60_000), query(3, 9)];
+    let stream = framed(&messages);
+    let mut sender = Sender::opened();
+    let mut got = Vec::new();
+    for (index, segment) in stream.chunks(1000).enumerate().filter(|(index, _)| *index != 5) {
+        got.extend(sender.data(index as u32 * 1000, segment));
+    }
+    assert_eq!(got, messages[1..]);
+    assert_eq!(sender.losses(), StreamLosses { gaps: 1, broken: 1, ..StreamLosses::default() });
+
+    // A leap beyond all that waits.
+    let mut sender = Sender::opened();
+    assert!(sender.data(0, &stream[..30]).is_empty());
+    assert!(sender.data(40, &stream[40..50]).is_empty());
+    assert_eq!(sender.data(1 << 20, &framed(&[query(9, 9)])), [query(9, 9)]);
+    assert_eq!(sender.losses().gaps, 2);
+    assert_eq!(sender.table.bytes(), 0);
+}
+
+#[test]
+fn many_small_segments_do_not_wait_for_ever() {
+    let mut sender = Sender::opened();
+    for index in 1..1000 {
+        sender.data(index * 3, &[0]);
+    }
+    assert!(sender.table.bytes() < 30_000);
+    assert!(sender.losses().gaps > 500);
+}
+
+#[test]
+fn cut_segments_are_stepped_over_at_once() {
+    let stream = framed(&[query(1, 9), reply(2, 500), query(3, 9), query(4, 9)]);
+    let mut sender = Sender::opened();
+    // The cut ends inside the second message.
+    assert_eq!(sender.send_cut(0, 0, &stream[..96], 304), [query(1, 9)]);
+    assert_eq!(sender.data(400, &stream[400..]), [query(3, 9), query(4, 9)]);
+    assert_eq!(sender.losses(), StreamLosses { cut: 1, broken: 1, ..StreamLosses::default() });
+
+    // It came out of order; what was cut is not waited for.
+    let mut sender = Sender::opened();
+    assert!(sender.send_cut(96, 0, &stream[96..192], 208).is_empty());
+    assert!(sender.data(400, &stream[400..]).is_empty());
+    assert_eq!(sender.data(0, &stream[..96]), [query(1, 9), query(3, 9), query(4, 9)]);
+    assert_eq!(sender.losses(), StreamLosses { cut: 1, broken: 1, ..StreamLosses::default() });
+
+    // It goes over a boundary.
+    let mut sender = Sender::opened();
+    assert_eq!(sender.send_cut(0, 0, &stream[..96], stream.len() as u32 - 96), [query(1, 9)]);
+    let rest = framed(&[query(5, 9)]);
+    assert_eq!(sender.data(stream.len() as u32, &rest), [query(5, 9)]);
+    let expected = StreamLosses { cut: 1, broken: 1, desync: 1, ..StreamLosses::default() };
+    assert_eq!(sender.losses(), expected);
+}
+
+#[test]
+fn the_oldest_stream_makes_room() {
+    let mut sender = Sender::new(LIMITS);
+    let stream = framed(&[query(1, 9)]);
+    for port in 0..9 {
+        sender.key = key(port);
+        sender.syn();
+        assert!(sender.data(0, &stream[..9]).is_empty());
+        // The first is used again and again.
+        sender.key = key(0);
+        sender.data(0, &stream[..9]);
+    }
+    assert_eq!(sender.table.streams(), 8);
+    assert_eq!(sender.losses(), StreamLosses { evicted_streams: 1, ..StreamLosses::default() });
+    assert_eq!(sender.data(9, &stream[9..]), [query(1, 9)]);
+    sender.key = key(1);
+    assert!(sender.data(9, &stream[9..]).is_empty());
+}
+
+#[test]
+fn the_oldest_holder_makes_room_for_octets() {
+    let stream = framed(&[reply(1, 60_000)]);
+    let mut sender = Sender::new(LIMITS);
+    for port in 0..6 {
+        sender.key = key(port);
+        sender.syn();
+        if port == 1 {
+            assert_eq!(sender.data(0, &framed(&[query(1, 9)])), [query(1, 9)]);
+            continue;
+        }
+        assert!(sender.data(0, &stream[..50_000]).is_empty());
+        assert!(sender.table.bytes() <= LIMITS.bytes);
+    }
+    // Streams 0 and 2 went; stream 1 holds nothing and stayed.
+    assert_eq!(sender.losses(), StreamLosses { evicted_bytes: 2, ..StreamLosses::default() });
+    assert_eq!(sender.table.streams(), 4);
+    sender.key = key(5);
+    assert_eq!(sender.data(50_000, &stream[50_000..]), [reply(1, 60_000)]);
+}
+
+#[test]
+fn silent_streams_are_forgotten() {
+    let stream = framed(&[query(1, 9), query(2, 9)]);
+    let mut sender = Sender::opened();
+    assert_eq!(sender.data(0, &stream[..29]), [query(1, 9)]);
+    sender.key = key(2);
+    sender.syn();
+    assert!(sender.data(29, &stream[29..]).is_empty());
+
+    let mut messages = Vec::new();
+    let mut note = |key: &StreamKey, time: i64, message: &[u8]| {
+        messages.push((key.src_port, time, message.to_vec()));
+    };
+    sender.table.advance(61 * SECOND, &mut note);
+    assert_eq!(sender.table.streams(), 2);
+    sender.table.advance(61 * SECOND + 1, &mut note);
+    assert_eq!(sender.table.streams(), 0);
+    assert_eq!(sender.table.bytes(), 0);
+    assert_eq!(messages, [(2, SECOND, query(2, 9))]);
+    let expected = StreamLosses { idle: 1, gaps: 1, desync: 1, ..StreamLosses::default() };
+    assert_eq!(sender.losses(), expected);
+}
+
+#[test]
+fn a_stream_that_was_silent_too_long_is_new_without_advance() {
+    let stream = framed(&[query(1, 9)]);
+    let mut sender = Sender::opened();
+    assert!(sender.data(0, &stream[..20]).is_empty());
+    sender.time += 61 * SECOND;
+    assert_eq!(sender.data(0, &stream), [query(1, 9)]);
+    let losses = sender.losses();
+    assert_eq!((losses.idle, losses.broken), (1, 1));
+}
+
+#[test]
+fn the_end_of_a_capture_gives_up_all_gaps() {
+    let stream = framed(&[query(1, 9), query(2, 9), query(3, 9)]);
+    let mut sender = Sender::opened();
+    assert!(sender.data(0, &stream[..10]).is_empty());
+    assert!(sender.data(20, &stream[20..]).is_empty());
+    let mut messages = Vec::new();
+    sender.table.finish(|_, _, message| messages.push(message.to_vec()));
+    assert_eq!(messages, [query(2, 9), query(3, 9)]);
+    assert_eq!(sender.table.streams(), 0);
+}
+
+#[test]
+fn segments_without_data_keep_no_stream() {
+    let mut sender = Sender::new(LIMITS);
+    for flags in [0, TCP_FIN, TCP_RST, TCP_RST | TCP_SYN, 0x10] {
+        assert!(sender.send(5, flags, &[]).is_empty());
+    }
+    assert!(sender.send(5, TCP_RST, &framed(&[query(1, 9)])).is_empty());
+    assert_eq!(sender.table.streams(), 0);
+}

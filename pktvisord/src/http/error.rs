@@ -1,0 +1,80 @@
+//! Everything that goes wrong in an answer, in one envelope: `{"error": "…"}`.
+
+use std::any::Any;
+
+use axum::Json;
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use pktvisor_common::api::ErrorBody;
+use thiserror::Error;
+
+use super::REQUEST_TIMEOUT;
+use super::period::PeriodRange;
+
+/// What a request can fail with.
+#[derive(Debug, Error)]
+pub(super) enum ApiError {
+    /// The period in the path is no number.
+    #[error("the period is not a number: ask for {0}")]
+    NotANumber(PeriodRange),
+    /// More periods than are kept, or a window of none.
+    #[error("the period is out of range: ask for {0}")]
+    OutOfRange(PeriodRange),
+    /// The daemon has not run long enough.
+    #[error("the period is not there yet: so far there is {0}")]
+    NotYet(PeriodRange),
+    /// No period has begun.
+    #[error("there is no period yet: no packet was taken in")]
+    NoneYet,
+    /// Nothing is served at this path.
+    #[error("there is no route {0}: see /docs for those there are")]
+    NoRoute(String),
+    /// The route has no such method.
+    #[error("the method is not allowed here: see the Allow header for those that are")]
+    NoMethod,
+    /// The answer was not made in time.
+    #[error("the answer was not made within {} s", REQUEST_TIMEOUT.as_secs())]
+    Timeout,
+    /// A fault of the daemon, which is in its log.
+    #[error("internal error: see the log of pktvisord")]
+    Internal,
+}
+
+impl ApiError {
+    fn status(&self) -> StatusCode {
+        match self {
+            ApiError::NotANumber(_) | ApiError::OutOfRange(_) => StatusCode::BAD_REQUEST,
+            ApiError::NotYet(_) | ApiError::NoneYet | ApiError::NoRoute(_) => StatusCode::NOT_FOUND,
+            ApiError::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
+            ApiError::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+            ApiError::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        (self.status(), Json(ErrorBody { error: self.to_string() })).into_response()
+    }
+}
+
+/// The answer where nothing is served.
+pub(super) async fn no_route(uri: Uri) -> ApiError {
+    ApiError::NoRoute(uri.path().to_owned())
+}
+
+/// The answer where something is served, but not by this method.
+pub(super) async fn no_method() -> ApiError {
+    ApiError::NoMethod
+}
+
+/// The answer after a panic, which goes to the log here.
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> Response {
+    let message = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("unknown");
+    tracing::error!(message, "a request made the HTTP interface panic");
+    ApiError::Internal.into_response()
+}

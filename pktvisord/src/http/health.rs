@@ -1,0 +1,45 @@
+//! Whether the daemon lives and whether it sees packets.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::live::Live;
+
+/// Whether packets are taken in.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Readiness {
+    /// Packets are taken in, or a file was opened.
+    ready: bool,
+}
+
+/// Whether the daemon lives
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    tag = "health",
+    responses((status = 200, description = "It does: `ok`", body = String, content_type = "text/plain")),
+)]
+pub(super) async fn healthz() -> &'static str {
+    "ok"
+}
+
+/// Whether packets are taken in
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "health",
+    responses(
+        (status = 200, description = "They are", body = Readiness),
+        (status = 503, description = "Not yet", body = Readiness),
+    ),
+)]
+pub(super) async fn readyz(State(live): State<Arc<Live>>) -> (StatusCode, Json<Readiness>) {
+    let ready = live.ready();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { ready }))
+}

@@ -1,0 +1,100 @@
+//! The HTTP interface: metrics, mergeable states, the OpenAPI document and a page to browse it.
+//!
+//! [`router`] is the one place where URLs meet handlers; the OpenAPI document is made from the
+//! same table. Answers come from merged snapshots: nothing here holds the packet path up.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::live::Live;
+
+mod error;
+mod health;
+mod metrics;
+mod openapi;
+mod period;
+mod server;
+
+pub use server::serve;
+
+/// How long an answer may take to make.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The whole interface, answering from `live`.
+pub fn router(live: Arc<Live>) -> Router {
+    let (documented, document) = OpenApiRouter::with_openapi(openapi::Base::openapi())
+        .routes(routes!(metrics::app))
+        .routes(routes!(metrics::rates))
+        .routes(routes!(metrics::bucket))
+        .routes(routes!(metrics::window))
+        .routes(routes!(metrics::state))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .split_for_parts();
+    envelope(documented.merge(openapi::routes(&document)).with_state(live))
+}
+
+/// What holds for every route: one form of error, a bound on time, compression.
+fn envelope(routes: Router) -> Router {
+    routes
+        .fallback(error::no_route)
+        .method_not_allowed_fallback(error::no_method)
+        .layer(middleware::from_fn(limit_time))
+        .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| error::panicked(&*panic)))
+        .layer(CompressionLayer::new())
+}
+
+async fn limit_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => error::ApiError::Timeout.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::{Response, StatusCode};
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn ask(routes: Router) -> Response<Body> {
+        let request = Request::get("/").body(Body::empty()).unwrap();
+        envelope(routes).oneshot(request).await.unwrap()
+    }
+
+    async fn error_of(response: Response<Body>) -> String {
+        let body = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
+        serde_json::from_slice::<pktvisor_common::api::ErrorBody>(&body).unwrap().error
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_in_the_envelope() {
+        async fn panics() -> &'static str {
+            panic!("secret")
+        }
+        let response = ask(Router::new().route("/", get(panics))).await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(error_of(response).await, "internal error: see the log of pktvisord");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_takes_too_long_is_an_error_in_the_envelope() {
+        let response = ask(Router::new().route("/", get(std::future::pending::<()>))).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(error_of(response).await, "the answer was not made within 10 s");
+    }
+}

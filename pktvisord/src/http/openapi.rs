@@ -1,0 +1,52 @@
+//! The OpenAPI document, made from the routes and the model, and the page to browse it.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{Html, Redirect};
+use axum::routing::get;
+use utoipa::OpenApi;
+use utoipa::openapi::OpenApi as Document;
+
+/// What the document says beside routes and schemas.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "pktvisord",
+        description = "Summaries of the packets that pktvisord sees, one for each minute of packet time. \
+            Every error has a body of the form `{\"error\": \"…\"}`; answers are compressed with gzip \
+            where the client accepts it.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    tags(
+        (name = "metrics", description = "What was seen"),
+        (name = "state", description = "Summaries in a form that merges"),
+        (name = "health", description = "For supervisors and load balancers"),
+    ),
+)]
+pub(super) struct Base;
+
+/// The page, whole: it loads nothing but the document.
+const PAGE: &str = concat!(
+    include_str!("docs/head.html"),
+    "<style>",
+    include_str!("docs/page.css"),
+    "</style>\n",
+    include_str!("docs/body.html"),
+    "<script>",
+    include_str!("docs/page.js"),
+    "</script>\n</html>\n",
+);
+
+/// The routes of the document and of the page to browse it.
+pub(super) fn routes<S: Clone + Send + Sync + 'static>(document: &Document) -> Router<S> {
+    let json = serde_json::to_vec(document).expect("an OpenAPI document is JSON");
+    let json = Bytes::from(json);
+    Router::new()
+        .route("/", get(async || Redirect::to("/docs")))
+        .route("/docs", get(async || Html(PAGE)))
+        .route(
+            "/api/v1/openapi.json",
+            get(async move || ([(CONTENT_TYPE, "application/json")], json)),
+        )
+}

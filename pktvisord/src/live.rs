@@ -1,0 +1,255 @@
+//! What the REST interface answers from: the live buckets and the closed minutes.
+//!
+//! The live bucket is asked of the shards at most once a second, as a copy that is summed up here,
+//! so that no reader holds the packet path up.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use pktvisor_common::api;
+
+use crate::geo::{Geo, GeoDatabases};
+use crate::pipeline::{Clock, merge_live};
+use crate::settings::Settings;
+use crate::summary::{Summary, state};
+use crate::time::SECOND;
+use crate::window::Window;
+use crate::workers::Snapshots;
+
+/// How old an answer can be.
+const FRESH: Duration = Duration::from_secs(1);
+/// Times the shards are asked again when some have closed a minute that others have not yet.
+const RETRIES: usize = 5;
+/// Seconds of a minute, as a divisor of durations.
+const MINUTE_SECONDS: f64 = 60.0;
+
+/// Why there is no bucket or window of that number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PeriodError {
+    /// It is within the range, but so much time has not passed yet.
+    #[error("not there yet: {available} of the periods are available so far")]
+    NotYet {
+        /// Buckets there are now, the live one included.
+        available: u64,
+    },
+    /// There is never one.
+    #[error("out of range: {periods} periods are kept")]
+    OutOfRange {
+        /// Buckets kept.
+        periods: u64,
+    },
+}
+
+/// Where packets come from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// `ebpf`, `libpcap` or `file`.
+    pub kind: &'static str,
+    /// Names of the interfaces or the file.
+    pub interfaces: Vec<String>,
+}
+
+impl Source {
+    /// Completes a view with what only the source knows.
+    pub fn complete(&self, mut view: api::MetricsView) -> api::MetricsView {
+        view.capture.source = self.kind.to_owned();
+        view.capture.interfaces.clone_from(&self.interfaces);
+        view
+    }
+}
+
+/// What answers are made from.
+pub struct Live {
+    settings: Arc<Settings>,
+    databases: Arc<GeoDatabases>,
+    window: Arc<Window>,
+    clock: Arc<Clock>,
+    snapshots: Snapshots,
+    source: Source,
+    started: SystemTime,
+    finished: AtomicBool,
+    cache: Mutex<Cache>,
+}
+
+#[derive(Default)]
+struct Cache {
+    live: Option<(Instant, Arc<Summary>)>,
+    views: HashMap<u64, Arc<api::MetricsView>>,
+}
+
+impl Live {
+    /// Answers from these shards and their closed minutes.
+    pub fn new(
+        settings: Arc<Settings>,
+        databases: Arc<GeoDatabases>,
+        window: Arc<Window>,
+        clock: Arc<Clock>,
+        snapshots: Snapshots,
+        source: Source,
+    ) -> Self {
+        Self {
+            settings,
+            databases,
+            window,
+            clock,
+            snapshots,
+            source,
+            started: SystemTime::now(),
+            finished: AtomicBool::new(false),
+            cache: Mutex::default(),
+        }
+    }
+
+    /// Buckets kept, the live one included.
+    pub fn periods(&self) -> u64 {
+        if self.window.is_single() { 1 } else { self.window.periods() as u64 }
+    }
+
+    /// The end of the input was reached.
+    pub fn finish(&self) {
+        self.finished.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether packets are taken in.
+    pub fn ready(&self) -> bool {
+        self.clock.now() != 0 || self.finished.load(Ordering::Relaxed)
+    }
+
+    fn with_cache<T>(&self, read: impl FnOnce(&mut Cache, &Arc<Summary>) -> T) -> T {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let live = match &cache.live {
+            Some((at, live)) if at.elapsed() < FRESH => Arc::clone(live),
+            _ => {
+                let live = Arc::new(self.snapshot());
+                *cache = Cache {
+                    live: Some((Instant::now(), Arc::clone(&live))),
+                    views: HashMap::new(),
+                };
+                live
+            }
+        };
+        read(&mut cache, &live)
+    }
+
+    fn snapshot(&self) -> Summary {
+        let mut geo = Geo::new(Arc::clone(&self.databases), self.settings.naming.seed);
+        let now = self.clock.now();
+        let mut buckets = self.snapshots.take(now);
+        for _ in 0..RETRIES {
+            let mut minutes = buckets.iter().map(crate::summary::bucket::Bucket::minute);
+            let first = minutes.next();
+            if minutes.all(|minute| Some(minute) == first) {
+                break;
+            }
+            buckets = self.snapshots.take(now);
+        }
+        merge_live(buckets, now, &mut geo)
+    }
+
+    fn check(&self, n: u64, most: u64) -> Result<(), PeriodError> {
+        if n > most {
+            return Err(PeriodError::OutOfRange { periods: self.periods() });
+        }
+        Ok(())
+    }
+
+    fn summary(&self, n: u64, live: &Arc<Summary>) -> Result<Arc<Summary>, PeriodError> {
+        self.check(n, self.periods() - 1)?;
+        if n == 0 {
+            return Ok(match self.window.is_single() {
+                true => Arc::new(self.window.merged(live, 1)),
+                false => Arc::clone(live),
+            });
+        }
+        let available = self.window.available();
+        self.window.closed(n).ok_or(PeriodError::NotYet { available })
+    }
+
+    fn view(&self, summary: &Summary) -> Arc<api::MetricsView> {
+        Arc::new(self.source.complete(summary.view()))
+    }
+
+    /// Bucket `n`: 0 is the live one.
+    ///
+    /// # Errors
+    /// [`PeriodError`] where there is none.
+    pub fn bucket(&self, n: u64) -> Result<Arc<api::MetricsView>, PeriodError> {
+        self.with_cache(|_, live| self.summary(n, live).map(|summary| self.view(&summary)))
+    }
+
+    /// The newest `n` buckets merged.
+    ///
+    /// # Errors
+    /// [`PeriodError`] where there are not so many.
+    pub fn window(&self, n: u64) -> Result<Arc<api::MetricsView>, PeriodError> {
+        self.check(n, self.periods())?;
+        if n == 0 {
+            return Err(PeriodError::OutOfRange { periods: self.periods() });
+        }
+        let available = self.window.available();
+        if n > available {
+            return Err(PeriodError::NotYet { available });
+        }
+        self.with_cache(|cache, live| {
+            if let Some(view) = cache.views.get(&n) {
+                return Ok(Arc::clone(view));
+            }
+            let view = self.view(&self.window.merged(live, n));
+            cache.views.insert(n, Arc::clone(&view));
+            Ok(view)
+        })
+    }
+
+    /// The byte form of bucket `n`.
+    ///
+    /// # Errors
+    /// [`PeriodError`] where there is none.
+    pub fn state(&self, n: u64) -> Result<Vec<u8>, PeriodError> {
+        let summary = self.with_cache(|_, live| self.summary(n, live))?;
+        Ok(state::encode(&summary, &self.settings.terms()))
+    }
+
+    /// The daemon's own state.
+    pub fn app(&self) -> api::AppMetrics {
+        let started = self.started.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let up_time = self.started.elapsed().unwrap_or_default();
+        api::AppMetrics {
+            app: api::App {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                periods: self.window.periods() as u64,
+                deep_sample_rate_pct: u64::from(self.settings.sampling.percent()),
+                single_summary: self.window.is_single(),
+                up_time_min: (up_time.as_secs_f64() / MINUTE_SECONDS * 100.0).round() / 100.0,
+                started_ts: started.as_secs() as i64,
+                capture: api::CaptureInfo {
+                    source: self.source.kind.to_owned(),
+                    interfaces: self.source.interfaces.clone(),
+                    finished: self.finished.load(Ordering::Relaxed),
+                },
+            },
+            dns: api::AppDns {
+                xact: api::AppXact { open: self.with_cache(|_, live| live.dns.xact.open) },
+            },
+        }
+    }
+
+    /// Packets and octets of the last full second of packet time.
+    pub fn rates(&self) -> api::Rates {
+        let live = self.with_cache(|_, live| Arc::clone(live));
+        let second = live.end.div_euclid(SECOND) - 1;
+        let mut counts = live.rates.second(second);
+        if counts == Default::default()
+            && let Some(closed) = self.window.closed(1)
+        {
+            counts = closed.rates.second(second);
+        }
+        let rates = |counts: [u64; 3]| api::RatesInOut {
+            inbound: counts[0],
+            outbound: counts[1],
+            total: counts.iter().sum(),
+        };
+        api::Rates { packets: rates(counts.packets), bytes: rates(counts.octets) }
+    }
+}

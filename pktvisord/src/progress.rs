@@ -1,0 +1,39 @@
+//! The progress bar of a capture that is read, on a terminal.
+
+use std::io::IsTerminal;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// A bar with rate and time left on a terminal, nothing elsewhere.
+pub struct Progress(ProgressBar);
+
+impl Progress {
+    /// Starts the bar for `total` octets, where that is known.
+    pub fn start(total: Option<u64>, quiet: bool) -> Self {
+        if quiet || !std::io::stderr().is_terminal() {
+            return Self(ProgressBar::hidden());
+        }
+        let template = match total {
+            Some(_) => "{bar:32} {bytes}/{total_bytes} {bytes_per_sec} {msg} {eta} left",
+            None => "{spinner} {bytes} {bytes_per_sec} {msg} {elapsed}",
+        };
+        let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        Self(bar)
+    }
+
+    /// So many octets and packets were read.
+    pub fn set(&self, octets: u64, packets: u64) {
+        if !self.0.is_hidden() {
+            self.0.set_message(format!("{packets} packets"));
+            self.0.set_position(octets);
+        }
+    }
+
+    /// Removes the bar.
+    pub fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}

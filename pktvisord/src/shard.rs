@@ -1,0 +1,238 @@
+//! A shard: it owns the state of the flows that hash to it and sums up their packets.
+//!
+//! Nothing here does I/O, looks at a clock or takes a lock. Tables that can overflow (open
+//! queries, TCP streams) are split into [`PARTITIONS`] by flow, and a shard owns whole
+//! partitions, so that what is given up under overload does not depend on the number of shards.
+
+use std::sync::Arc;
+
+use pktvisor_common::flow::dns_sample_hash;
+use pktvisor_common::outcome::Outcome;
+use pktvisor_common::packet::{Fragment, IpVersion, PacketMeta, Transport};
+
+use crate::dns::message::{Context, Message};
+use crate::dns::stream::{Segment, StreamKey, StreamLimits, StreamTable};
+use crate::dns::transaction::Transactions;
+use crate::geo::{Geo, GeoDatabases};
+use crate::settings::{DnsSide, Settings};
+use crate::summary::Summary;
+use crate::summary::bucket::{Bucket, Packet};
+use crate::time::SECOND;
+
+/// Parts of the flows; at most so many shards share them.
+pub const PARTITIONS: usize = 16;
+
+/// Open queries of a partition: 262,144 in all.
+const QUERIES: usize = 16_384;
+/// TCP streams of a partition, one for each direction: 16,384 in all. Held octets: 16 MiB in all.
+const STREAMS: StreamLimits = StreamLimits {
+    streams: 1_024,
+    bytes: 1 << 20,
+    idle: 120 * SECOND,
+    gap: 5 * SECOND,
+    ahead: 256 * 1024,
+};
+
+#[derive(Debug)]
+struct Partition {
+    transactions: Transactions,
+    streams: StreamTable,
+}
+
+/// The partition of a flow.
+#[inline]
+pub fn partition(flow: u64) -> usize {
+    (flow >> 60) as usize % PARTITIONS
+}
+
+/// The state of some partitions and the bucket that their packets are summed up in.
+#[derive(Debug)]
+pub struct Shard {
+    settings: Arc<Settings>,
+    bucket: Bucket,
+    partitions: Vec<Partition>,
+    shards: usize,
+    geo: Geo,
+}
+
+impl Shard {
+    /// One of `shards` shards, before its first packet.
+    pub fn new(settings: Arc<Settings>, databases: Arc<GeoDatabases>, shards: usize) -> Self {
+        let partition = || Partition {
+            transactions: Transactions::new(QUERIES, settings.timeout),
+            streams: StreamTable::new(STREAMS),
+        };
+        let partitions = (0..PARTITIONS.div_ceil(shards)).map(|_| partition()).collect();
+        let geo = Geo::new(databases, settings.naming.seed);
+        let bucket = Bucket::new(settings.naming);
+        Self { settings, bucket, partitions, shards, geo }
+    }
+
+    /// The first bucket starts at `start`.
+    pub fn begin(&mut self, start: i64) {
+        self.bucket.begin(start);
+    }
+
+    /// Takes in a packet with the octets captured of it.
+    #[inline]
+    pub fn ingest(&mut self, packet: &Packet, octets: &[u8]) {
+        self.bucket.count(packet);
+        if packet.weight > 0 {
+            self.bucket.inspect(packet, &mut self.geo);
+        }
+        let outcome = self.payload(packet, octets);
+        self.bucket.outcome(packet, outcome);
+    }
+
+    /// Takes in a reassembled datagram, whose fragments were taken in as packets before.
+    /// `octets` start where `packet.meta.payload_offset` counts from.
+    pub fn datagram(&mut self, packet: &Packet, octets: &[u8]) {
+        self.payload(packet, octets);
+    }
+
+    #[inline]
+    fn payload(&mut self, packet: &Packet, octets: &[u8]) -> Outcome {
+        let meta = &packet.meta;
+        if meta.malformed {
+            return Outcome::Malformed;
+        }
+        if meta.fragment != Fragment::None {
+            return Outcome::Fragment;
+        }
+        if packet.weight == 0 {
+            return Outcome::NotSampled;
+        }
+        if meta.version == IpVersion::None {
+            return Outcome::NonIp;
+        }
+        if !matches!(meta.transport, Transport::Udp | Transport::Tcp) {
+            return Outcome::Headers;
+        }
+        match self.settings.ports.side(meta) {
+            None => Outcome::Headers,
+            Some(side) if meta.transport == Transport::Udp => self.udp(packet, side, octets),
+            Some(side) => self.tcp(packet, side, octets),
+        }
+    }
+
+    fn udp(&mut self, packet: &Packet, side: DnsSide, octets: &[u8]) -> Outcome {
+        let meta = &packet.meta;
+        let payload = octets.get(usize::from(meta.payload_offset)..).unwrap_or_default();
+        let length = meta.payload_len as usize;
+        let truncated = payload.len() < length;
+        let context = Context::new(packet, side);
+        let partition = &mut self.partitions[partition(packet.flow) / self.shards];
+        let is_dns = Message {
+            bucket: &mut self.bucket,
+            transactions: &mut partition.transactions,
+            geo: &mut self.geo,
+        }
+        .ingest(&context, &payload[..payload.len().min(length)], length);
+        match (is_dns, truncated) {
+            (false, _) => Outcome::Headers,
+            (true, true) => Outcome::Truncated,
+            (true, false) => Outcome::Dns,
+        }
+    }
+
+    fn tcp(&mut self, packet: &Packet, side: DnsSide, octets: &[u8]) -> Outcome {
+        let segment = Segment::of(&packet.meta, octets, packet.time);
+        let truncated = segment.missing > 0;
+        let context = Context::new(packet, side);
+        let Partition { transactions, streams } =
+            &mut self.partitions[partition(packet.flow) / self.shards];
+        let (bucket, geo) = (&mut self.bucket, &mut self.geo);
+        streams.segment(&segment, |message| {
+            Message { bucket, transactions, geo }.ingest(&context, message, message.len());
+        });
+        if truncated { Outcome::Truncated } else { Outcome::Dns }
+    }
+
+    /// Lets time pass: queries time out, streams are given up.
+    pub fn advance(&mut self, now: i64) {
+        let Self { settings, bucket, partitions, geo, .. } = self;
+        for Partition { transactions, streams } in partitions {
+            streams.advance(now, |key, time, message| {
+                let Some(context) = stream_context(settings, key, time) else { return };
+                Message { bucket, transactions, geo }.ingest(&context, message, message.len());
+            });
+            transactions.expire(now, |query| bucket.dns.xact.timed_out += u64::from(query.weight));
+        }
+    }
+
+    /// Closes the bucket at `end`, its minute's end, and goes on with the one from `next_start`.
+    pub fn close(&mut self, end: i64, next_start: i64) -> Summary {
+        self.advance(end);
+        self.take_losses();
+        self.bucket.close(end, next_start, &mut self.geo)
+    }
+
+    /// The input ends at `end`, the time of its last packet: streams are read as far as they go.
+    /// What is unanswered stays open.
+    pub fn end_input(&mut self, end: i64) {
+        let Self { settings, bucket, partitions, geo, .. } = self;
+        for Partition { transactions, streams } in partitions {
+            streams.finish(|key, time, message| {
+                let Some(context) = stream_context(settings, key, time) else { return };
+                Message { bucket, transactions, geo }.ingest(&context, message, message.len());
+            });
+        }
+        self.advance(end);
+    }
+
+    /// A copy of the live bucket as of `now`, to be summed up elsewhere, and the open queries.
+    pub fn snapshot(&mut self, now: i64) -> Bucket {
+        self.advance(now);
+        self.take_losses();
+        let mut bucket = self.bucket.clone();
+        bucket.dns.xact.open = self.open();
+        bucket
+    }
+
+    fn open(&self) -> u64 {
+        self.partitions.iter().map(|partition| partition.transactions.open()).sum()
+    }
+
+    fn take_losses(&mut self) {
+        let account = &mut self.bucket.account;
+        for Partition { transactions, streams } in &mut self.partitions {
+            account.lose("xact_table_full", transactions.take_evicted());
+            let losses = streams.take_losses();
+            for (reason, count) in [
+                ("tcp_streams_evicted", losses.evicted_streams),
+                ("tcp_bytes_evicted", losses.evicted_bytes),
+                ("tcp_idle", losses.idle),
+                ("tcp_gaps", losses.gaps),
+                ("tcp_cut", losses.cut),
+                ("tcp_broken_messages", losses.broken),
+                ("tcp_desync", losses.desync),
+            ] {
+                account.lose(reason, count);
+            }
+        }
+    }
+}
+
+/// The context of a message that a stream gave up after its last segment.
+fn stream_context(settings: &Settings, key: &StreamKey, time: i64) -> Option<Context> {
+    let meta = PacketMeta {
+        src: key.src,
+        dst: key.dst,
+        src_port: key.src_port,
+        dst_port: key.dst_port,
+        transport: Transport::Tcp,
+        version: if key.ipv6 { IpVersion::V6 } else { IpVersion::V4 },
+        ..PacketMeta::default()
+    };
+    let flow = pktvisor_common::flow::flow_hash(&meta);
+    let packet = Packet {
+        meta,
+        time,
+        flow,
+        wire_len: 0,
+        n: 1,
+        weight: settings.sampling.weight(dns_sample_hash(flow, Transport::Tcp, 0)),
+        direction: settings.hosts.direction(&meta),
+    };
+    Some(Context::new(&packet, settings.ports.side(&meta)?))
+}

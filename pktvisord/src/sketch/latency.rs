@@ -1,0 +1,206 @@
+//! Latencies by class, and the names of the slow ones.
+//!
+//! Classes are spaced by √2. Each keeps the names whose hashes are the lowest it saw, with exact
+//! counts: a list that is the same for any order and any split of the stream.
+
+use pktvisor_common::api::{Histogram, TopEntry};
+use serde::{Deserialize, Serialize};
+
+use super::top::rank;
+
+/// Upper bounds of the classes in microseconds, inclusive: √2 to the power of 0, 2, 3, … rounded,
+/// up to 2^26 (67 s).
+const BOUNDS: [u64; CLASSES] = bounds();
+const CLASSES: usize = 52;
+/// Names kept in a class.
+pub const NAMES: usize = 128;
+/// A direction of at most so many transactions has no slow ones yet.
+const MIN_TRANSACTIONS: u64 = 10;
+
+const fn bounds() -> [u64; CLASSES] {
+    let mut bounds = [1; CLASSES];
+    let mut at = 1;
+    while at < CLASSES {
+        let power = at + 1;
+        // 2^(k + 1/2) = 2^k · 1.41421356…, to the nearest whole number.
+        bounds[at] = if power.is_multiple_of(2) {
+            1 << (power / 2)
+        } else {
+            ((1u64 << (power / 2)) * 1_414_213_562 + 500_000_000) / 1_000_000_000
+        };
+        at += 1;
+    }
+    bounds
+}
+
+/// Counts by latency class, with the names of each class.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<Class>", into = "Vec<Class>")]
+pub struct Latencies(Vec<Class>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Class {
+    count: u64,
+    /// Hash, count and text of names, hashes ascending.
+    names: Vec<(u64, u64, Box<str>)>,
+}
+
+impl Class {
+    fn add(&mut self, hash: u64, count: u64, text: impl FnOnce() -> Box<str>) {
+        let full = self.names.len() >= NAMES;
+        if full && self.names.last().is_some_and(|&(highest, ..)| hash > highest) {
+            return;
+        }
+        match self.names.binary_search_by_key(&hash, |&(hash, ..)| hash) {
+            Ok(at) => self.names[at].1 = self.names[at].1.saturating_add(count),
+            Err(at) => {
+                if full {
+                    self.names.pop();
+                }
+                self.names.insert(at, (hash, count, text()));
+            }
+        }
+    }
+}
+
+impl Latencies {
+    /// Takes in `count` transactions of `microseconds`; `name` is the hash of their query name.
+    pub fn record(
+        &mut self,
+        microseconds: u64,
+        count: u64,
+        name: Option<u64>,
+        text: impl FnOnce() -> Box<str>,
+    ) {
+        if self.0.is_empty() {
+            self.0.resize(CLASSES, Class::default());
+        }
+        let at = BOUNDS.partition_point(|&bound| bound < microseconds).min(CLASSES - 1);
+        let class = &mut self.0[at];
+        class.count = class.count.saturating_add(count);
+        if let Some(name) = name {
+            class.add(name, count, text);
+        }
+    }
+
+    /// Takes in all that `other` took in.
+    pub fn merge(&mut self, other: &Self) {
+        if self.0.is_empty() {
+            self.0.clone_from(&other.0);
+            return;
+        }
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            mine.count = mine.count.saturating_add(theirs.count);
+            for (hash, count, text) in &theirs.names {
+                mine.add(*hash, *count, || text.clone());
+            }
+        }
+    }
+
+    /// Transactions taken in.
+    pub fn total(&self) -> u64 {
+        self.0.iter().map(|class| class.count).fold(0, u64::saturating_add)
+    }
+
+    /// The counts by class, without the empty classes at either end; `None` without transactions.
+    pub fn histogram(&self) -> Option<Histogram> {
+        let first = self.0.iter().position(|class| class.count > 0)?;
+        let last = self.0.iter().rposition(|class| class.count > 0)?;
+        Some(Histogram {
+            le: BOUNDS[first..=last].to_vec(),
+            count: self.0[first..=last].iter().map(|class| class.count).collect(),
+        })
+    }
+
+    /// Names in the class that holds the 90th percentile and in those above, by count; empty up to
+    /// ten transactions.
+    pub fn slow(&self) -> Vec<TopEntry> {
+        let total = self.total();
+        if total <= MIN_TRANSACTIONS {
+            return Vec::new();
+        }
+        let rank_p90 = (u128::from(total) * 9 / 10) as u64;
+        let mut below = 0u64;
+        let first = self.0.iter().position(|class| {
+            below += class.count;
+            below > rank_p90
+        });
+        let mut names = std::collections::BTreeMap::new();
+        for (_, count, text) in self.0[first.unwrap_or(0)..].iter().flat_map(|class| &class.names) {
+            *names.entry(text).or_insert(0) += count;
+        }
+        rank(names.into_iter().map(|(text, count)| (text.to_string(), count)), |_| None)
+    }
+}
+
+impl From<Latencies> for Vec<Class> {
+    fn from(latencies: Latencies) -> Self {
+        latencies.0
+    }
+}
+
+impl TryFrom<Vec<Class>> for Latencies {
+    type Error = &'static str;
+
+    fn try_from(classes: Vec<Class>) -> Result<Self, Self::Error> {
+        let fits = |class: &Class| {
+            class.names.len() <= NAMES && class.names.is_sorted_by(|a, b| a.0 < b.0)
+        };
+        if !(classes.is_empty() || classes.len() == CLASSES) || !classes.iter().all(fits) {
+            return Err("latency classes that do not fit");
+        }
+        classes
+            .iter()
+            .try_fold(0u64, |sum, class| sum.checked_add(class.count))
+            .ok_or("counts that overflow 64 bits")?;
+        Ok(Self(classes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pktvisor_common::flow::mix;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn bounds_are_spaced_by_the_root_of_two() {
+        assert_eq!(BOUNDS[..8], [1, 2, 3, 4, 6, 8, 11, 16]);
+        assert_eq!(BOUNDS[CLASSES - 1], 1 << 26);
+        assert!(BOUNDS.is_sorted_by(|a, b| a < b));
+    }
+
+    fn of(values: &[(u64, u64)]) -> Latencies {
+        let mut latencies = Latencies::default();
+        for &(microseconds, name) in values {
+            latencies.record(microseconds, 1, Some(mix(name)), || name.to_string().into());
+        }
+        latencies
+    }
+
+    #[test]
+    fn slow_names_are_those_from_the_90th_percentile() {
+        let mut values: Vec<(u64, u64)> = (0..89).map(|name| (100, name)).collect();
+        values.extend([(5000, 500); 8]);
+        values.extend([(9000, 600); 3]);
+        let slow = of(&values).slow();
+        let names: Vec<(&str, u64)> =
+            slow.iter().map(|entry| (entry.name.as_str(), entry.estimate)).collect();
+        assert_eq!(names, [("500", 8), ("600", 3)]);
+        assert!(of(&values[..10]).slow().is_empty(), "too few to tell");
+    }
+
+    proptest! {
+        /// The same for any order and split, past the bound of names too.
+        #[test]
+        fn the_same_for_any_order(mut values in prop::collection::vec((0..3000u64, 0..2000u64), 0..1500), cut in 0..1500usize) {
+            let all = of(&values);
+            values.reverse();
+            let (a, b) = values.split_at(cut.min(values.len()));
+            let mut merged = of(a);
+            merged.merge(&of(b));
+            prop_assert_eq!(merged, all);
+        }
+    }
+}

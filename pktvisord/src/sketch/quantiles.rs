@@ -1,0 +1,156 @@
+//! Quantiles of values by `hdrhistogram`.
+
+use hdrhistogram::Histogram;
+use pktvisor_common::api;
+use serde::{Deserialize, Serialize};
+
+/// Values above it are taken for it: 12 days in microseconds, 1 Tbit/s in bits a second.
+pub const MAX_VALUE: u64 = (1 << 40) - 1;
+/// Two digits: equal values span at most 1/128, of which the middle is reported.
+const DIGITS: u8 = 2;
+
+/// The distribution of values from 0 to [`MAX_VALUE`]; takes memory from the first value on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "State", into = "State")]
+pub struct Quantiles(Option<Histogram<u64>>);
+
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, MAX_VALUE, DIGITS).expect("the bounds are constants that fit")
+}
+
+impl Quantiles {
+    /// Takes in `count` times `value`.
+    #[inline]
+    pub fn record(&mut self, value: u64, count: u64) {
+        self.0.get_or_insert_with(histogram).saturating_record_n(value, count);
+    }
+
+    /// Takes in all that `other` took in.
+    pub fn merge(&mut self, other: &Self) {
+        if let Some(other) = &other.0 {
+            self.0
+                .get_or_insert_with(histogram)
+                .add(other)
+                .expect("all histograms have the same bounds");
+        }
+    }
+
+    /// The quantiles; `None` without values. Each is the value at index min(n−1, ⌊n·q⌋) of the
+    /// sorted values, within 0.4 %.
+    pub fn quantiles(&self) -> Option<api::Quantiles> {
+        let histogram = self.0.as_ref().filter(|histogram| !histogram.is_empty())?;
+        let counts = histogram
+            .iter_recorded()
+            .map(|value| (value.value_iterated_to(), value.count_since_last_iteration()));
+        from_counts(histogram.len(), counts, |value| histogram.median_equivalent(value))
+    }
+}
+
+/// The quantiles of values that were each recorded exactly.
+pub fn of_sorted(values: &[u64]) -> Option<api::Quantiles> {
+    from_counts(values.len() as u64, values.iter().map(|&value| (value, 1)), |value| value)
+}
+
+fn from_counts(
+    total: u64,
+    counts: impl Iterator<Item = (u64, u64)>,
+    value: impl Fn(u64) -> u64,
+) -> Option<api::Quantiles> {
+    let last = total.checked_sub(1)?;
+    let ranks = [50u64, 90, 95, 99]
+        .map(|percent| last.min((u128::from(total) * u128::from(percent) / 100) as u64));
+    let mut found = [0; 4];
+    let mut next = 0;
+    let mut seen = 0u64;
+    for (at, count) in counts {
+        seen = seen.saturating_add(count);
+        while next < ranks.len() && ranks[next] < seen {
+            found[next] = value(at);
+            next += 1;
+        }
+    }
+    let [p50, p90, p95, p99] = found;
+    Some(api::Quantiles { p50, p90, p95, p99 })
+}
+
+/// What is stored of [`Quantiles`]: pairs of a value and its count, values ascending.
+#[derive(Serialize, Deserialize)]
+struct State(Vec<(u64, u64)>);
+
+impl From<Quantiles> for State {
+    fn from(quantiles: Quantiles) -> Self {
+        State(
+            quantiles
+                .0
+                .iter()
+                .flat_map(|histogram| histogram.iter_recorded())
+                .map(|value| (value.value_iterated_to(), value.count_at_value()))
+                .collect(),
+        )
+    }
+}
+
+impl TryFrom<State> for Quantiles {
+    type Error = String;
+
+    fn try_from(State(counts): State) -> Result<Self, String> {
+        let mut quantiles = Self::default();
+        let mut total = 0u64;
+        for (value, count) in counts {
+            if value > MAX_VALUE {
+                return Err(format!("a value of {value}, above {MAX_VALUE}"));
+            }
+            total = total.checked_add(count).ok_or("counts that overflow 64 bits")?;
+            quantiles.record(value, count);
+        }
+        Ok(quantiles)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn of(values: &[u64]) -> Quantiles {
+        let mut quantiles = Quantiles::default();
+        values.iter().for_each(|&value| quantiles.record(value, 1));
+        quantiles
+    }
+
+    proptest! {
+        #[test]
+        fn within_one_percent_of_the_sorted_list(mut values in prop::collection::vec(0..MAX_VALUE, 1..300)) {
+            let got = of(&values).quantiles().unwrap();
+            values.sort_unstable();
+            let want = of_sorted(&values).unwrap();
+            for (got, want) in [(got.p50, want.p50), (got.p90, want.p90), (got.p95, want.p95), (got.p99, want.p99)] {
+                prop_assert!(got.abs_diff(want) * 100 <= want, "{} for {}", got, want);
+            }
+        }
+
+        #[test]
+        fn merges_exactly_and_survives_its_byte_form(
+            a in prop::collection::vec(0..MAX_VALUE * 2, 0..100),
+            b in prop::collection::vec(0..MAX_VALUE * 2, 0..100),
+        ) {
+            let mut merged = of(&a);
+            merged.merge(&of(&b));
+            let all = of(&[a, b].concat());
+            prop_assert_eq!(&merged, &all);
+            let octets = postcard::to_stdvec(&merged).unwrap();
+            let back: Quantiles = postcard::from_bytes(&octets).unwrap();
+            prop_assert_eq!(back.quantiles(), all.quantiles());
+            prop_assert_eq!(postcard::to_stdvec(&back).unwrap(), octets);
+        }
+    }
+
+    #[test]
+    fn index_is_the_floor_of_n_q() {
+        let values: Vec<u64> = (1..=10).collect();
+        let quantiles = of_sorted(&values).unwrap();
+        assert_eq!((quantiles.p50, quantiles.p90, quantiles.p99), (6, 10, 10));
+        assert_eq!(of_sorted(&[]), None);
+    }
+}

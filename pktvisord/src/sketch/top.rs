@@ -1,0 +1,265 @@
+//! Heavy hitters by the frequent-items sketch of Apache DataSketches.
+//!
+//! Every estimate is at least the true count and at most `error` above it, in any order of updates
+//! and merges (Anderson et al., "A High-Performance Algorithm for Identifying Frequent Items in
+//! Data Streams", 2017). `error` is 0 up to [`EXACT`] distinct keys, and at most 3.5 / [`MAP_SIZE`]
+//! of the total weight beyond.
+
+use datasketches::frequencies::FrequentItemsSketch;
+use pktvisor_common::api::TopEntry;
+use serde::{Deserialize, Serialize};
+
+use super::cardinality::PassState;
+
+/// Slots of the sketch.
+pub const MAP_SIZE: usize = 4096;
+/// Distinct keys that are counted exactly: the sketch's load limit.
+pub const EXACT: usize = MAP_SIZE * 3 / 4;
+/// Entries of a top list.
+const ENTRIES: usize = 10;
+
+type Labels<L> = std::collections::HashMap<u64, L, PassState>;
+
+/// What stands for a key in a top list.
+pub trait Label: Clone {
+    /// The name shown.
+    fn name(&self) -> String;
+}
+
+impl Label for Box<str> {
+    fn name(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// Heavy hitters among keys that are hashes; what each stands for is kept beside the sketch, for
+/// the keys that are in it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "State<L>", into = "State<L>")]
+#[serde(bound(serialize = "L: Label + Serialize", deserialize = "L: Label + Deserialize<'de>"))]
+pub struct Top<L: Label> {
+    sketch: Option<Box<FrequentItemsSketch<u64>>>,
+    labels: Labels<L>,
+}
+
+impl<L: Label> Default for Top<L> {
+    fn default() -> Self {
+        Self { sketch: None, labels: Labels::default() }
+    }
+}
+
+fn sketch() -> Box<FrequentItemsSketch<u64>> {
+    Box::new(FrequentItemsSketch::new(MAP_SIZE).expect("the size is a constant that fits"))
+}
+
+impl<L: Label> Top<L> {
+    /// Adds `count` to the key; `label` is asked for a key that has none.
+    #[inline]
+    pub fn add(&mut self, key: u64, count: u64, label: impl FnOnce() -> L) {
+        if count == 0 {
+            return;
+        }
+        self.sketch.get_or_insert_with(sketch).update_with_count(key, count);
+        self.labels.entry(key).or_insert_with(label);
+        if self.labels.len() > 2 * EXACT {
+            self.drop_labels();
+        }
+    }
+
+    /// Takes in all that `other` took in.
+    pub fn merge(&mut self, other: &Self) {
+        let Some(theirs) = &other.sketch else { return };
+        self.sketch.get_or_insert_with(sketch).merge(theirs);
+        for (&key, label) in &other.labels {
+            self.labels.entry(key).or_insert_with(|| label.clone());
+        }
+        self.drop_labels();
+    }
+
+    /// Forgets the labels of keys that the sketch dropped, and gives their memory back.
+    pub fn drop_labels(&mut self) {
+        if let Some(sketch) = &self.sketch {
+            self.labels.retain(|key, _| sketch.lower_bound(key) > 0);
+            self.labels.shrink_to(EXACT);
+        }
+    }
+
+    /// The ten keys of the highest estimates, by estimate, then by name.
+    pub fn entries(&self) -> Vec<TopEntry> {
+        let Some(sketch) = &self.sketch else { return Vec::new() };
+        let mut estimates: Vec<(u64, &L)> = self
+            .labels
+            .iter()
+            .filter(|&(key, _)| sketch.lower_bound(key) > 0)
+            .map(|(key, label)| (sketch.estimate(key), label))
+            .collect();
+        // Names are made only for what can stand in the list.
+        if estimates.len() > ENTRIES {
+            let (_, &mut (least, _), _) =
+                estimates.select_nth_unstable_by(ENTRIES - 1, |a, b| b.0.cmp(&a.0));
+            estimates.retain(|&(estimate, _)| estimate >= least);
+        }
+        let error = Some(sketch.maximum_error()).filter(|&error| error > 0);
+        rank(estimates.into_iter().map(|(estimate, label)| (label.name(), estimate)), |estimate| {
+            error.map(|error| error.min(estimate))
+        })
+    }
+}
+
+/// The first ten by count, then by name.
+pub fn rank(
+    counts: impl Iterator<Item = (String, u64)>,
+    error: impl Fn(u64) -> Option<u64>,
+) -> Vec<TopEntry> {
+    let mut entries: Vec<TopEntry> = counts
+        .map(|(name, estimate)| TopEntry { name, estimate, error: error(estimate) })
+        .collect();
+    entries.sort_unstable_by(|a, b| b.estimate.cmp(&a.estimate).then_with(|| a.name.cmp(&b.name)));
+    entries.truncate(ENTRIES);
+    entries
+}
+
+/// What is stored of a [`Top`].
+#[derive(Serialize, Deserialize)]
+#[serde(bound(serialize = "L: Serialize", deserialize = "L: Deserialize<'de>"))]
+struct State<L> {
+    /// By how much a true count can be above the stored one.
+    error: u64,
+    /// The sum of all counts taken in.
+    total: u64,
+    /// Key, count and label of each key kept, keys ascending.
+    entries: Vec<(u64, u64, L)>,
+}
+
+impl<L: Label> From<Top<L>> for State<L> {
+    fn from(top: Top<L>) -> Self {
+        let Some(sketch) = &top.sketch else {
+            return State { error: 0, total: 0, entries: Vec::new() };
+        };
+        let mut entries: Vec<(u64, u64, L)> = top
+            .labels
+            .iter()
+            .map(|(&key, label)| (key, sketch.lower_bound(&key), label.clone()))
+            .filter(|&(_, count, _)| count > 0)
+            .collect();
+        entries.sort_unstable_by_key(|&(key, ..)| key);
+        State { error: sketch.maximum_error(), total: sketch.total_weight(), entries }
+    }
+}
+
+impl<L: Label> TryFrom<State<L>> for Top<L> {
+    type Error = String;
+
+    fn try_from(state: State<L>) -> Result<Self, String> {
+        if state.total == 0 {
+            return Ok(Self::default());
+        }
+        if state.entries.len() > EXACT {
+            return Err(format!("{} keys where at most {EXACT} are kept", state.entries.len()));
+        }
+        if state.error > state.total || state.total > u64::MAX / 4 {
+            return Err("an error or total that no stream can have".into());
+        }
+        // The sketch's own image (family 10, version 1) is the one way to set its error.
+        let lg_size = |size: usize| size.trailing_zeros() as u8;
+        let needed = (state.entries.len() * 4).div_ceil(3).next_power_of_two().max(8);
+        let mut image = vec![4, 1, 10, lg_size(MAP_SIZE), lg_size(needed.min(MAP_SIZE)), 0, 0, 0];
+        image.extend((state.entries.len() as u32).to_le_bytes());
+        image.extend([0; 4]);
+        image.extend(state.total.to_le_bytes());
+        image.extend(state.error.to_le_bytes());
+        for (_, count, _) in &state.entries {
+            image.extend(count.to_le_bytes());
+        }
+        for (key, ..) in &state.entries {
+            image.extend(key.to_le_bytes());
+        }
+        let sketch = FrequentItemsSketch::deserialize(&image).map_err(|error| error.to_string())?;
+        let labels = state.entries.into_iter().map(|(key, _, label)| (key, label)).collect();
+        Ok(Self { sketch: Some(Box::new(sketch)), labels })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use pktvisor_common::flow::mix;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Names = Top<Box<str>>;
+
+    fn add(top: &mut Names, value: u64, count: u64) {
+        top.add(mix(value + 1), count, || value.to_string().into());
+    }
+
+    fn of(values: impl IntoIterator<Item = (u64, u64)>) -> Names {
+        let mut top = Names::default();
+        values.into_iter().for_each(|(value, count)| add(&mut top, value, count));
+        top
+    }
+
+    #[test]
+    fn exact_up_to_the_bound_with_ties_by_name() {
+        let top = of((0..EXACT as u64).map(|value| (value, if value < 3 { 9 } else { 1 })));
+        let entries = top.entries();
+        assert_eq!(entries.len(), 10);
+        assert!(entries.iter().all(|entry| entry.error.is_none()));
+        let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+        assert_eq!(names, ["0", "1", "2", "10", "100", "1000", "1001", "1002", "1003", "1004"]);
+    }
+
+    #[test]
+    fn labels_stay_bounded() {
+        let top = of((0..100_000).map(|value| (value, 1)));
+        assert!(top.labels.len() <= 2 * EXACT);
+    }
+
+    #[test]
+    fn refuses_a_state_that_does_not_fit() {
+        let entries = vec![(1, 5, "a".into())];
+        assert!(Names::try_from(State { error: 9, total: 5, entries: entries.clone() }).is_err());
+        assert!(Names::try_from(State { error: 0, total: 4, entries }).is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+        /// However a stream is split and in whatever order its parts merge, the true count of
+        /// every entry lies within its stated bound, and no key above the bound is missing.
+        #[test]
+        fn true_counts_lie_within_the_bound(seed in any::<u64>(), parts in 1..5usize, keys in 10..20_000u64) {
+            let mut truth: BTreeMap<u64, u64> = BTreeMap::new();
+            let mut shards: Vec<Names> = (0..parts).map(|_| Names::default()).collect();
+            for step in 0..30_000u64 {
+                let random = mix(seed ^ mix(step));
+                // Roughly Zipf: the key is log-uniform.
+                let key = (keys as f64).powf((random >> 11) as f64 / (1u64 << 53) as f64) as u64;
+                *truth.entry(key).or_default() += 1;
+                add(&mut shards[(random % parts as u64) as usize], key, 1);
+            }
+            let mut forward = Names::default();
+            shards.iter().for_each(|shard| forward.merge(shard));
+            let mut backward = Names::default();
+            shards.iter().rev().for_each(|shard| backward.merge(shard));
+            let octets = postcard::to_stdvec(&forward).unwrap();
+            let back: Names = postcard::from_bytes(&octets).unwrap();
+            prop_assert_eq!(back.entries(), forward.entries());
+            for top in [forward, backward] {
+                let error = top.sketch.as_ref().unwrap().maximum_error();
+                let entries = top.entries();
+                for entry in &entries {
+                    let count = truth[&entry.name.parse::<u64>().unwrap()];
+                    prop_assert!(count <= entry.estimate);
+                    prop_assert!(entry.estimate - entry.error.unwrap_or(0) <= count);
+                }
+                let least = entries.last().unwrap().estimate;
+                for (key, &count) in &truth {
+                    let listed = entries.iter().any(|entry| entry.name == key.to_string());
+                    prop_assert!(listed || count <= least.max(error));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! The live bucket of a shard: what is counted for each packet, and the exact maps in front of the
+//! sketches.
+
+use std::net::IpAddr;
+
+use pktvisor_common::outcome::Outcome;
+use pktvisor_common::packet::{
+    Fragment, IpVersion, PacketMeta, TCP_FIN, TCP_RST, TCP_SYN, Transport,
+};
+
+use super::dns::DnsSummary;
+use super::packets::{PacketSketches, Totals, index};
+use super::rates::{Minute, Rates, Second};
+use super::{Account, Direction, Summary};
+use crate::dns::{iana, name};
+use crate::geo::Geo;
+use crate::sketch::front::Front;
+use crate::sketch::hash;
+use crate::sketch::tally::FlatTally;
+use crate::sketch::top::Top;
+use crate::time::{SECOND, SECONDS_OF_MINUTE, minute_of};
+
+/// Addresses counted before they reach the sketches.
+const ADDRESSES: usize = 32_768;
+/// Names counted before they reach the sketches.
+const NAMES: usize = 16_384;
+/// Octets of their texts.
+const NAME_OCTETS: usize = 1 << 20;
+
+/// One packet as it reaches a shard.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet {
+    /// Its headers.
+    pub meta: PacketMeta,
+    /// Nanoseconds of unix time.
+    pub time: i64,
+    /// Symmetric hash of its flow.
+    pub flow: u64,
+    /// Octets on the wire.
+    pub wire_len: u32,
+    /// Packets it stands for: more than 1 for a super-packet.
+    pub n: u32,
+    /// 1 / sampling rate; 0 where it was not chosen for deep inspection.
+    pub weight: u32,
+    /// To or from HOST.
+    pub direction: Direction,
+}
+
+impl Packet {
+    /// What a sampled counter adds for it.
+    #[inline]
+    pub fn weighted(&self) -> u64 {
+        u64::from(self.n) * u64::from(self.weight)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct AddressCounts {
+    address: IpAddr,
+    remote_packets: u64,
+    remote_octets: u64,
+    source_in: bool,
+    destination_out: bool,
+}
+
+/// What is counted of a query name.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NameCounts {
+    text: u32,
+    text_len: u8,
+    /// Messages.
+    pub messages: u64,
+    /// Replies with RCODE 0.
+    pub noerror: u64,
+    /// Those of them without answers.
+    pub nodata: u64,
+    /// Replies with RCODE 3.
+    pub nxdomain: u64,
+    /// Replies with RCODE 2.
+    pub servfail: u64,
+    /// Replies with RCODE 5.
+    pub refused: u64,
+    /// Octets of replies.
+    pub reply_octets: u64,
+}
+
+impl NameCounts {
+    /// The counter of replies with this response code by name, where there is one.
+    #[inline]
+    pub fn rcode(&mut self, rcode: u16) -> Option<&mut u64> {
+        match rcode {
+            iana::NOERROR => Some(&mut self.noerror),
+            iana::SERVFAIL => Some(&mut self.servfail),
+            iana::NXDOMAIN => Some(&mut self.nxdomain),
+            iana::REFUSED => Some(&mut self.refused),
+            _ => None,
+        }
+    }
+}
+
+/// How names are cut and keys are hashed: the same for all that is to be merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Naming {
+    /// Seed of the hash.
+    pub seed: u64,
+    /// Whether names are cut above their public suffix instead of to two and three labels.
+    pub public_suffix: bool,
+}
+
+/// The live bucket of a shard.
+#[derive(Clone, Debug)]
+pub struct Bucket {
+    naming: Naming,
+    minute: i64,
+    start: i64,
+    totals: Totals,
+    seconds: Minute,
+    packets: PacketSketches,
+    /// DNS counters and sketches; names go through [`Bucket::name`].
+    pub dns: DnsSummary,
+    /// Outcomes and losses.
+    pub account: Account,
+    addresses: Front<AddressCounts>,
+    names: Front<NameCounts>,
+    name_octets: Vec<u8>,
+    tcp_ports: FlatTally,
+    udp_ports: FlatTally,
+    /// Questions by type.
+    pub qtypes: FlatTally,
+    /// Replies by response code.
+    pub rcodes: FlatTally,
+    /// UDP messages by the port that is not the DNS port.
+    pub dns_udp_ports: FlatTally,
+}
+
+impl Bucket {
+    /// An empty bucket.
+    pub fn new(naming: Naming) -> Self {
+        Self {
+            naming,
+            minute: 0,
+            start: 0,
+            totals: Totals::default(),
+            seconds: Minute::default(),
+            packets: PacketSketches::default(),
+            dns: DnsSummary::default(),
+            account: Account::default(),
+            addresses: Front::new(ADDRESSES),
+            names: Front::new(NAMES),
+            name_octets: Vec::new(),
+            tcp_ports: FlatTally::default(),
+            udp_ports: FlatTally::default(),
+            qtypes: FlatTally::default(),
+            rcodes: FlatTally::default(),
+            dns_udp_ports: FlatTally::default(),
+        }
+    }
+
+    /// The bucket is that of the minute that `start` lies in, and covers the time from `start` on.
+    pub fn begin(&mut self, start: i64) {
+        self.minute = minute_of(start);
+        self.start = start;
+    }
+
+    /// The unix minute of the bucket.
+    pub fn minute(&self) -> i64 {
+        self.minute
+    }
+
+    /// The counts of the second that a time lies in, or the nearest of this bucket.
+    #[inline]
+    pub fn second(&mut self, time: i64) -> &mut Second {
+        let second = time.div_euclid(SECOND) - self.minute * SECONDS_OF_MINUTE;
+        self.seconds.second(second.clamp(0, SECONDS_OF_MINUTE - 1) as usize)
+    }
+
+    /// Counts a packet.
+    #[inline]
+    pub fn count(&mut self, packet: &Packet) {
+        let n = u64::from(packet.n);
+        let octets = u64::from(packet.wire_len);
+        let direction = index(packet.direction);
+        let meta = &packet.meta;
+        let second = self.second(packet.time);
+        second.packets[direction] += n;
+        second.octets[direction] += octets;
+        let totals = &mut self.totals;
+        totals.packets[direction] += n;
+        totals.octets[direction] += octets;
+        match meta.version {
+            IpVersion::V4 => totals.ipv4 += n,
+            IpVersion::V6 => totals.ipv6 += n,
+            IpVersion::None => {}
+        }
+        match meta.transport {
+            Transport::Udp => totals.udp += n,
+            Transport::Icmp => totals.icmp += n,
+            Transport::Other => {}
+            Transport::Tcp => {
+                totals.tcp += n;
+                let flag = |flag: u8| n * u64::from(meta.tcp_flags & flag != 0);
+                totals.syn += flag(TCP_SYN);
+                totals.fin += flag(TCP_FIN);
+                totals.rst += flag(TCP_RST);
+            }
+        }
+        totals.fragments += n * u64::from(meta.fragment != Fragment::None);
+        totals.malformed += n * u64::from(meta.malformed);
+        if minute_of(packet.time) < self.minute {
+            self.account.late += n;
+        }
+    }
+
+    /// Counts what became of a packet.
+    #[inline]
+    pub fn outcome(&mut self, packet: &Packet, outcome: Outcome) {
+        self.account.outcomes[outcome as usize] += u64::from(packet.n);
+    }
+
+    /// Takes the headers of a packet into the sketches.
+    #[inline]
+    pub fn inspect(&mut self, packet: &Packet, geo: &mut Geo) {
+        self.packets.deep_samples += u64::from(packet.n);
+        let meta = &packet.meta;
+        let weighted = packet.weighted();
+        if matches!(meta.transport, Transport::Tcp | Transport::Udp) {
+            let n = u64::from(packet.n);
+            self.packets.payload.record(u64::from(meta.payload_len) / n.max(1), n);
+            let port = meta.src_port.min(meta.dst_port);
+            match meta.transport {
+                Transport::Tcp => self.tcp_ports.add(port, weighted),
+                _ => self.udp_ports.add(port, weighted),
+            }
+        }
+        let (source, destination) = match meta.version {
+            IpVersion::V4 => (v4(&meta.src), v4(&meta.dst)),
+            IpVersion::V6 => (IpAddr::from(meta.src), IpAddr::from(meta.dst)),
+            IpVersion::None => return,
+        };
+        // A header that was cut before its addresses has none.
+        if meta.malformed && meta.src == [0; 16] && meta.dst == [0; 16] {
+            return;
+        }
+        let octets = u64::from(packet.wire_len) * u64::from(packet.weight);
+        let direction = packet.direction;
+        let counts = self.address(source, geo);
+        if direction == Direction::In {
+            counts.source_in = true;
+            counts.remote_packets += weighted;
+            counts.remote_octets += octets;
+        }
+        let counts = self.address(destination, geo);
+        if direction == Direction::Out {
+            counts.destination_out = true;
+            counts.remote_packets += weighted;
+            counts.remote_octets += octets;
+        }
+    }
+
+    #[inline]
+    fn address(&mut self, address: IpAddr, geo: &mut Geo) -> &mut AddressCounts {
+        if self.addresses.is_full() {
+            self.drain_addresses(geo);
+        }
+        let hash = match address {
+            IpAddr::V4(v4) => hash(&v4.octets(), self.naming.seed),
+            IpAddr::V6(v6) => hash(&v6.octets(), self.naming.seed),
+        };
+        self.addresses.entry(hash, || AddressCounts {
+            address,
+            remote_packets: 0,
+            remote_octets: 0,
+            source_in: false,
+            destination_out: false,
+        })
+    }
+
+    fn drain_addresses(&mut self, geo: &mut Geo) {
+        let packets = &mut self.packets;
+        self.addresses.drain(|hash, counts| {
+            packets.addresses.insert(hash);
+            if counts.source_in {
+                packets.sources_in.insert(hash);
+            }
+            if counts.destination_out {
+                packets.destinations_out.insert(hash);
+            }
+            if counts.remote_packets == 0 {
+                return;
+            }
+            let address = counts.address;
+            let by_version = if address.is_ipv4() { &mut packets.ipv4 } else { &mut packets.ipv6 };
+            by_version.add(hash, counts.remote_packets, || address);
+            packets.octets.add(hash, counts.remote_octets, || address);
+            if let Some(place) = geo.place(address) {
+                packets.places.add(place.key, counts.remote_packets, || (&*place.name).into());
+            }
+            if let Some(system) = geo.system(address) {
+                packets.systems.add(system.key, counts.remote_packets, || (&*system.name).into());
+            }
+        });
+    }
+
+    /// The seed of the hash that keys the sketches.
+    pub fn seed(&self) -> u64 {
+        self.naming.seed
+    }
+
+    /// The hash of a lower-cased name in wire form: its key everywhere.
+    #[inline]
+    pub fn name_hash(&self, wire: &[u8]) -> u64 {
+        hash(wire, self.naming.seed)
+    }
+
+    /// The counts of a lower-cased name in wire form and its hash.
+    #[inline]
+    pub fn name(&mut self, wire: &[u8], hash: u64) -> &mut NameCounts {
+        if self.names.is_full() || self.name_octets.len() + wire.len() > NAME_OCTETS {
+            self.drain_names();
+        }
+        let octets = &mut self.name_octets;
+        self.names.entry(hash, || {
+            let text = octets.len() as u32;
+            octets.extend_from_slice(wire);
+            NameCounts { text, text_len: wire.len() as u8, ..NameCounts::default() }
+        })
+    }
+
+    fn drain_names(&mut self) {
+        let Self { names, name_octets, dns, naming, .. } = self;
+        let (short, long) = if naming.public_suffix { (1, 2) } else { (2, 3) };
+        let cut = if naming.public_suffix { name::above_public_suffix } else { name::last_labels };
+        names.drain(|key, counts| {
+            let start = counts.text as usize;
+            let wire = &name_octets[start..start + usize::from(counts.text_len)];
+            dns.qnames.insert(key);
+            let add_cut = |top: &mut Top<Box<str>>, part: Option<(&[u8], bool)>| {
+                if let Some((part, cut)) = part {
+                    // A cut name and a whole one of the same labels are two names.
+                    let key = hash(part, naming.seed).rotate_left(u32::from(cut));
+                    top.add(key, counts.messages, || name::cut_text(part, cut).into());
+                }
+            };
+            add_cut(&mut dns.qname2, cut(wire, short).or(Some((wire, false))));
+            add_cut(&mut dns.qname3, cut(wire, long));
+            for (top, count) in [
+                (&mut dns.noerror, counts.noerror),
+                (&mut dns.nodata, counts.nodata),
+                (&mut dns.nxdomain, counts.nxdomain),
+                (&mut dns.servfail, counts.servfail),
+                (&mut dns.refused, counts.refused),
+                (&mut dns.reply_octets, counts.reply_octets),
+            ] {
+                top.add(key, count, || name::text(wire).into());
+            }
+        });
+        name_octets.clear();
+    }
+
+    /// The summary of all so far, which covers the time up to `end`.
+    pub fn into_summary(mut self, end: i64, geo: &mut Geo) -> Summary {
+        self.take_summary(end, geo)
+    }
+
+    /// Closes the bucket at `end` and goes on with the one that starts at `next_start`; the
+    /// memory of the maps is kept.
+    pub fn close(&mut self, end: i64, next_start: i64, geo: &mut Geo) -> Summary {
+        let summary = self.take_summary(end, geo);
+        self.begin(next_start);
+        summary
+    }
+
+    fn take_summary(&mut self, end: i64, geo: &mut Geo) -> Summary {
+        self.drain_addresses(geo);
+        self.drain_names();
+        let mut dns = std::mem::take(&mut self.dns);
+        dns.qtypes = self.qtypes.take();
+        dns.rcodes = self.rcodes.take();
+        dns.udp_ports = self.dns_udp_ports.take();
+        let mut packets = std::mem::take(&mut self.packets);
+        packets.tcp_ports = self.tcp_ports.take();
+        packets.udp_ports = self.udp_ports.take();
+        Summary {
+            minute: self.minute,
+            start: self.start,
+            end: end.max(self.start),
+            totals: std::mem::take(&mut self.totals),
+            rates: Rates::of(self.minute, std::mem::take(&mut self.seconds)),
+            packets,
+            dns,
+            account: std::mem::take(&mut self.account),
+        }
+    }
+}
+
+#[inline]
+fn v4(octets: &[u8; 16]) -> IpAddr {
+    let [a, b, c, d, ..] = *octets;
+    IpAddr::from([a, b, c, d])
+}

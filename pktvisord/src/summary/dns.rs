@@ -1,0 +1,288 @@
+//! What is summed up of DNS messages and transactions.
+
+use pktvisor_common::api;
+use serde::{Deserialize, Serialize};
+
+use super::{IN, OUT, UNKNOWN};
+use crate::dns::iana;
+use crate::sketch::cardinality::Cardinality;
+use crate::sketch::latency::Latencies;
+use crate::sketch::quantiles::Quantiles;
+use crate::sketch::tally::Tally;
+use crate::sketch::top::{Top, rank};
+
+/// DNS messages by kind; each counts n·weight.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wire {
+    /// Messages that were inspected, not scaled.
+    pub deep_samples: u64,
+    /// Messages without QR.
+    pub queries: u64,
+    /// Messages with QR.
+    pub replies: u64,
+    /// Unreadable messages.
+    pub malformed: u64,
+    /// Messages over TCP; all others came over UDP.
+    pub tcp: u64,
+    /// Messages over IPv6; all others came over IPv4.
+    pub ipv6: u64,
+    /// NOERROR replies without answers.
+    pub nodata: u64,
+    /// Replies with TC.
+    pub truncated: u64,
+    /// Replies with AA.
+    pub aa: u64,
+    /// Replies with AD.
+    pub ad: u64,
+    /// Queries with CD.
+    pub cd: u64,
+    /// Queries with DO.
+    pub dnssec_ok: u64,
+    /// Queries with a client subnet.
+    pub ecs: u64,
+}
+
+impl Wire {
+    /// All messages.
+    pub fn total(&self) -> u64 {
+        self.queries.saturating_add(self.replies).saturating_add(self.malformed)
+    }
+
+    fn merge(&mut self, other: &Self) {
+        let Self {
+            deep_samples,
+            queries,
+            replies,
+            malformed,
+            tcp,
+            ipv6,
+            nodata,
+            truncated,
+            aa,
+            ad,
+            cd,
+            dnssec_ok,
+            ecs,
+        } = self;
+        for (mine, theirs) in [
+            (deep_samples, other.deep_samples),
+            (queries, other.queries),
+            (replies, other.replies),
+            (malformed, other.malformed),
+            (tcp, other.tcp),
+            (ipv6, other.ipv6),
+            (nodata, other.nodata),
+            (truncated, other.truncated),
+            (aa, other.aa),
+            (ad, other.ad),
+            (cd, other.cd),
+            (dnssec_ok, other.dnssec_ok),
+            (ecs, other.ecs),
+        ] {
+            *mine = mine.saturating_add(theirs);
+        }
+    }
+}
+
+/// Transactions of one direction.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct XactDirection {
+    /// Latencies in microseconds, not scaled.
+    pub quantiles: Quantiles,
+    /// Latencies by class, with the names of the slow.
+    pub classes: Latencies,
+}
+
+/// Transactions.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Xact {
+    /// Queries nobody answered in time.
+    pub timed_out: u64,
+    /// Replies without a query.
+    pub orphans: u64,
+    /// Queries that wait for their reply; set where a summary ends at the present.
+    pub open: u64,
+    /// By direction of the reply: in, out, unknown.
+    pub directions: [XactDirection; 3],
+    /// Octets of the reply per octet of the query, in hundredths.
+    pub ratio: Quantiles,
+}
+
+impl Xact {
+    fn merge(&mut self, other: &Self) {
+        self.timed_out = self.timed_out.saturating_add(other.timed_out);
+        self.orphans = self.orphans.saturating_add(other.orphans);
+        self.open = self.open.saturating_add(other.open);
+        for (mine, theirs) in self.directions.iter_mut().zip(&other.directions) {
+            mine.quantiles.merge(&theirs.quantiles);
+            mine.classes.merge(&theirs.classes);
+        }
+        self.ratio.merge(&other.ratio);
+    }
+
+    fn view(&self) -> api::Xact {
+        let direction = |at: usize| {
+            let XactDirection { quantiles, classes } = &self.directions[at];
+            api::XactDirection {
+                total: classes.total(),
+                quantiles_us: quantiles.quantiles(),
+                histogram_us: classes.histogram(),
+                top_slow: classes.slow(),
+            }
+        };
+        // A reply that goes out answers a transaction that came in.
+        let (inbound, outbound, unknown) = (direction(OUT), direction(IN), direction(UNKNOWN));
+        api::Xact {
+            counts: api::XactCounts {
+                total: inbound.total.saturating_add(outbound.total).saturating_add(unknown.total),
+                timed_out: self.timed_out,
+                orphans: self.orphans,
+            },
+            open: self.open,
+            inbound,
+            outbound,
+            unknown,
+            ratio: self.ratio.quantiles(),
+        }
+    }
+}
+
+/// DNS messages and transactions.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct DnsSummary {
+    /// Messages by kind.
+    pub wire: Wire,
+    /// Query names.
+    pub qnames: Cardinality,
+    /// Messages by the last two labels.
+    pub qname2: Top<Box<str>>,
+    /// Messages by the last three labels.
+    pub qname3: Top<Box<str>>,
+    /// NXDOMAIN replies by name.
+    pub nxdomain: Top<Box<str>>,
+    /// REFUSED replies by name.
+    pub refused: Top<Box<str>>,
+    /// SERVFAIL replies by name.
+    pub servfail: Top<Box<str>>,
+    /// NOERROR replies without answers by name.
+    pub nodata: Top<Box<str>>,
+    /// NOERROR replies by name.
+    pub noerror: Top<Box<str>>,
+    /// Octets of replies by name.
+    pub reply_octets: Top<Box<str>>,
+    /// Questions by type.
+    pub qtypes: Tally,
+    /// Replies by response code.
+    pub rcodes: Tally,
+    /// UDP messages by the port that is not the DNS port.
+    pub udp_ports: Tally,
+    /// Queries by client subnet.
+    pub ecs: Top<Box<str>>,
+    /// Queries by the place of their client subnet.
+    pub ecs_places: Top<Box<str>>,
+    /// Queries by the autonomous system of their client subnet.
+    pub ecs_systems: Top<Box<str>>,
+    /// Advertised UDP payload sizes.
+    pub udp_size: Quantiles,
+    /// Transactions.
+    pub xact: Xact,
+}
+
+impl DnsSummary {
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.wire.merge(&other.wire);
+        self.qnames.merge(&other.qnames);
+        self.qname2.merge(&other.qname2);
+        self.qname3.merge(&other.qname3);
+        self.nxdomain.merge(&other.nxdomain);
+        self.refused.merge(&other.refused);
+        self.servfail.merge(&other.servfail);
+        self.nodata.merge(&other.nodata);
+        self.noerror.merge(&other.noerror);
+        self.reply_octets.merge(&other.reply_octets);
+        self.qtypes.merge(&other.qtypes);
+        self.rcodes.merge(&other.rcodes);
+        self.udp_ports.merge(&other.udp_ports);
+        self.ecs.merge(&other.ecs);
+        self.ecs_places.merge(&other.ecs_places);
+        self.ecs_systems.merge(&other.ecs_systems);
+        self.udp_size.merge(&other.udp_size);
+        self.xact.merge(&other.xact);
+    }
+
+    fn rcode(&self, wanted: u16) -> u64 {
+        self.rcodes.iter().find(|&(rcode, _)| rcode == wanted).map_or(0, |(_, count)| count)
+    }
+
+    fn wire_packets(&self) -> api::WirePackets {
+        let Wire { deep_samples, queries, replies, malformed, tcp, ipv6, nodata, .. } = self.wire;
+        let total = self.wire.total();
+        let named = [
+            iana::NOERROR,
+            iana::FORMERR,
+            iana::SERVFAIL,
+            iana::NXDOMAIN,
+            iana::NOTIMP,
+            iana::REFUSED,
+        ]
+        .map(|rcode| self.rcode(rcode));
+        let [noerror, formerr, srvfail, nxdomain, notimp, refused] = named;
+        let other_rcode = named.iter().fold(replies, |rest, &count| rest.saturating_sub(count));
+        api::WirePackets {
+            total,
+            deep_samples,
+            queries,
+            replies,
+            malformed,
+            udp: total.saturating_sub(tcp),
+            tcp,
+            ipv4: total.saturating_sub(ipv6),
+            ipv6,
+            noerror,
+            nxdomain,
+            srvfail,
+            refused,
+            formerr,
+            notimp,
+            other_rcode,
+            nodata,
+            truncated: self.wire.truncated,
+            aa: self.wire.aa,
+            ad: self.wire.ad,
+            cd: self.wire.cd,
+            dnssec_ok: self.wire.dnssec_ok,
+            ecs: self.wire.ecs,
+        }
+    }
+
+    /// The `dns` part of a view.
+    pub(super) fn view(&self, rates: api::DnsRates) -> api::Dns {
+        let named = |tally: &Tally, name: &dyn Fn(u16) -> String| {
+            rank(tally.iter().map(|(number, count)| (name(number), count)), |_| None)
+        };
+        api::Dns {
+            wire_packets: self.wire_packets(),
+            rates,
+            cardinality: api::DnsCardinality {
+                qname: self.qnames.count(),
+                error_pct: self.qnames.error_pct(),
+            },
+            top_qname2: self.qname2.entries(),
+            top_qname3: self.qname3.entries(),
+            top_nxdomain: self.nxdomain.entries(),
+            top_refused: self.refused.entries(),
+            top_srvfail: self.servfail.entries(),
+            top_nodata: self.nodata.entries(),
+            top_noerror: self.noerror.entries(),
+            top_qname_by_resp_bytes: self.reply_octets.entries(),
+            top_qtype: named(&self.qtypes, &|qtype| iana::type_name(qtype).into_owned()),
+            top_rcode: named(&self.rcodes, &|rcode| iana::rcode_name(rcode).into_owned()),
+            top_udp_ports: named(&self.udp_ports, &|port| port.to_string()),
+            top_ecs: self.ecs.entries(),
+            top_geo_loc_ecs: self.ecs_places.entries(),
+            top_asn_ecs: self.ecs_systems.entries(),
+            edns: api::Edns { udp_size: self.udp_size.quantiles() },
+            xact: self.xact.view(),
+        }
+    }
+}

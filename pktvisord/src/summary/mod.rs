@@ -1,0 +1,135 @@
+//! The summary of a minute, or of several merged.
+//!
+//! `merge` is associative and commutative: shards make an agent, minutes a window and agents a
+//! fleet in any order, exactly for counters, rates, quantiles, latencies and cardinality, and
+//! within the stated bounds for top lists.
+
+use std::collections::BTreeMap;
+
+use pktvisor_common::api;
+use pktvisor_common::outcome::{OUTCOMES, Outcome};
+use serde::{Deserialize, Serialize};
+
+use crate::host::Direction;
+use crate::time::SECOND;
+
+pub mod bucket;
+pub mod dns;
+pub mod packets;
+pub mod rates;
+pub mod state;
+
+/// Places of the directions in arrays by direction.
+const IN: usize = 0;
+const OUT: usize = 1;
+const UNKNOWN: usize = 2;
+
+pub use packets::index;
+
+/// What became of packets, and what was lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Packets by outcome.
+    pub outcomes: [u64; OUTCOMES],
+    /// Packets of a time before the bucket they were counted in.
+    pub late: u64,
+    /// What bounded tables and reassembly gave up, by reason.
+    pub losses: BTreeMap<String, u64>,
+}
+
+impl Account {
+    /// Adds to a loss.
+    pub fn lose(&mut self, reason: &str, count: u64) {
+        if count > 0 {
+            let lost = self.losses.entry(reason.to_owned()).or_default();
+            *lost = lost.saturating_add(count);
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.outcomes.iter_mut().zip(&other.outcomes) {
+            *mine = mine.saturating_add(*theirs);
+        }
+        self.late = self.late.saturating_add(other.late);
+        for (reason, count) in &other.losses {
+            self.lose(reason, *count);
+        }
+    }
+}
+
+/// The summary of the packets of a span of time.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Summary {
+    /// The newest unix minute in it.
+    pub minute: i64,
+    /// Start in nanoseconds: of the minute, or the first packet within it.
+    pub start: i64,
+    /// End in nanoseconds: of the minute, or the present within it.
+    pub end: i64,
+    /// Exact counts.
+    pub totals: packets::Totals,
+    /// Counts by second.
+    pub rates: rates::Rates,
+    /// What inspected packets add up to.
+    pub packets: packets::PacketSketches,
+    /// DNS.
+    pub dns: dns::DnsSummary,
+    /// Outcomes and losses.
+    pub account: Account,
+}
+
+impl Summary {
+    /// Takes in all that `other` took in.
+    pub fn merge(&mut self, other: &Self) {
+        self.minute = self.minute.max(other.minute);
+        self.start = self.start.min(other.start);
+        self.end = self.end.max(other.end);
+        self.totals.merge(&other.totals);
+        self.rates.merge(&other.rates);
+        self.packets.merge(&other.packets);
+        self.dns.merge(&other.dns);
+        self.account.merge(&other.account);
+    }
+
+    /// Takes in a later minute and folds the seconds before it into distributions, so that a
+    /// summary of any length stays small.
+    pub fn absorb(&mut self, later: &Self) {
+        self.merge(later);
+        self.rates.fold(self.start, later.minute);
+    }
+
+    /// The view that the REST interface serves, but for what only the source of packets knows.
+    pub fn view(&self) -> api::MetricsView {
+        let (packet_rates, dns_rates) = self.rates.quantiles(self.start, self.end);
+        let (start, end) = (self.start.div_euclid(SECOND), self.end.div_euclid(SECOND));
+        let outcomes: BTreeMap<String, u64> = Outcome::ALL
+            .iter()
+            .zip(self.account.outcomes)
+            .filter(|&(_, count)| count > 0)
+            .map(|(outcome, count)| (outcome.name().to_owned(), count))
+            .collect();
+        api::MetricsView {
+            packets: packets::view(&self.totals, &self.packets, packet_rates),
+            dns: self.dns.view(dns_rates),
+            period: api::Period {
+                start_ts: start,
+                length: end.saturating_sub(start).max(0) as u64,
+                minute: self.minute,
+            },
+            capture: api::Capture {
+                outcomes,
+                ring_full: self.account.outcomes[Outcome::RingFull as usize],
+                tcp_reassembly_errors: self
+                    .account
+                    .losses
+                    .iter()
+                    .filter(|(reason, _)| reason.starts_with("tcp_"))
+                    .map(|(_, count)| count)
+                    .fold(0, |sum, &count| sum.saturating_add(count)),
+                evictions: self.account.losses.clone(),
+                late_packets: self.account.late,
+                ..api::Capture::default()
+            },
+        }
+    }
+}

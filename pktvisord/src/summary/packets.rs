@@ -1,0 +1,191 @@
+//! What is summed up of packets of every kind.
+
+use std::net::IpAddr;
+
+use pktvisor_common::api;
+use serde::{Deserialize, Serialize};
+
+use super::{Direction, IN, OUT, UNKNOWN};
+use crate::sketch::cardinality::Cardinality;
+use crate::sketch::quantiles::Quantiles;
+use crate::sketch::tally::Tally;
+use crate::sketch::top::{Label, Top, rank};
+
+/// Exact counts of all packets, whether they were sampled or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Packets by direction.
+    pub packets: [u64; 3],
+    /// Octets on the wire by direction.
+    pub octets: [u64; 3],
+    /// UDP packets.
+    pub udp: u64,
+    /// TCP packets.
+    pub tcp: u64,
+    /// ICMP packets of either version.
+    pub icmp: u64,
+    /// IPv4 packets.
+    pub ipv4: u64,
+    /// IPv6 packets.
+    pub ipv6: u64,
+    /// TCP packets with SYN.
+    pub syn: u64,
+    /// TCP packets with FIN.
+    pub fin: u64,
+    /// TCP packets with RST.
+    pub rst: u64,
+    /// IP fragments.
+    pub fragments: u64,
+    /// Packets with broken headers.
+    pub malformed: u64,
+}
+
+impl Totals {
+    /// Packets of all directions.
+    pub fn total(&self) -> u64 {
+        self.packets.iter().fold(0, |sum, &n| sum.saturating_add(n))
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        for at in [IN, OUT, UNKNOWN] {
+            self.packets[at] = self.packets[at].saturating_add(other.packets[at]);
+            self.octets[at] = self.octets[at].saturating_add(other.octets[at]);
+        }
+        let Self { udp, tcp, icmp, ipv4, ipv6, syn, fin, rst, fragments, malformed, .. } = self;
+        for (mine, theirs) in [
+            (udp, other.udp),
+            (tcp, other.tcp),
+            (icmp, other.icmp),
+            (ipv4, other.ipv4),
+            (ipv6, other.ipv6),
+            (syn, other.syn),
+            (fin, other.fin),
+            (rst, other.rst),
+            (fragments, other.fragments),
+            (malformed, other.malformed),
+        ] {
+            *mine = mine.saturating_add(theirs);
+        }
+    }
+}
+
+impl Label for IpAddr {
+    fn name(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// What packets that were chosen for deep inspection add up to.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct PacketSketches {
+    /// Packets chosen.
+    pub deep_samples: u64,
+    /// Sources of packets to HOST.
+    pub sources_in: Cardinality,
+    /// Destinations of packets from HOST.
+    pub destinations_out: Cardinality,
+    /// Addresses at either end.
+    pub addresses: Cardinality,
+    /// Packets by remote IPv4 address.
+    pub ipv4: Top<IpAddr>,
+    /// Packets by remote IPv6 address.
+    pub ipv6: Top<IpAddr>,
+    /// Octets by remote address.
+    pub octets: Top<IpAddr>,
+    /// Packets by place of the remote address.
+    pub places: Top<Box<str>>,
+    /// Packets by autonomous system of the remote address.
+    pub systems: Top<Box<str>>,
+    /// Packets by the lower port of TCP flows.
+    pub tcp_ports: Tally,
+    /// Packets by the lower port of UDP flows.
+    pub udp_ports: Tally,
+    /// Octets of TCP and UDP payload.
+    pub payload: Quantiles,
+}
+
+impl PacketSketches {
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.deep_samples = self.deep_samples.saturating_add(other.deep_samples);
+        self.sources_in.merge(&other.sources_in);
+        self.destinations_out.merge(&other.destinations_out);
+        self.addresses.merge(&other.addresses);
+        self.ipv4.merge(&other.ipv4);
+        self.ipv6.merge(&other.ipv6);
+        self.octets.merge(&other.octets);
+        self.places.merge(&other.places);
+        self.systems.merge(&other.systems);
+        self.tcp_ports.merge(&other.tcp_ports);
+        self.udp_ports.merge(&other.udp_ports);
+        self.payload.merge(&other.payload);
+    }
+
+    fn top_ports(&self) -> Vec<api::TopEntry> {
+        let named = |tally: &Tally, transport: &str| {
+            tally
+                .iter()
+                .map(|(port, count)| (format!("{port}/{transport}"), count))
+                .collect::<Vec<_>>()
+        };
+        let ports = named(&self.tcp_ports, "tcp").into_iter().chain(named(&self.udp_ports, "udp"));
+        rank(ports, |_| None)
+    }
+}
+
+/// The `packets` part of a view.
+pub(super) fn view(
+    totals: &Totals,
+    sketches: &PacketSketches,
+    rates: api::PacketRates,
+) -> api::Packets {
+    let total = totals.total();
+    let cardinalities = [&sketches.sources_in, &sketches.destinations_out, &sketches.addresses];
+    api::Packets {
+        total,
+        deep_samples: sketches.deep_samples,
+        udp: totals.udp,
+        tcp: totals.tcp,
+        other_l4: total.saturating_sub(totals.udp).saturating_sub(totals.tcp),
+        icmp: totals.icmp,
+        ipv4: totals.ipv4,
+        ipv6: totals.ipv6,
+        non_ip: total.saturating_sub(totals.ipv4).saturating_sub(totals.ipv6),
+        inbound: totals.packets[IN],
+        outbound: totals.packets[OUT],
+        unknown_dir: totals.packets[UNKNOWN],
+        bytes: api::PacketBytesTotals {
+            total: totals.octets.iter().fold(0, |sum, &n| sum.saturating_add(n)),
+            inbound: totals.octets[IN],
+            outbound: totals.octets[OUT],
+        },
+        protocol: api::Protocol {
+            tcp: api::TcpFlags { syn: totals.syn, fin: totals.fin, rst: totals.rst },
+        },
+        fragments: totals.fragments,
+        malformed: totals.malformed,
+        cardinality: api::PacketCardinality {
+            src_ips_in: sketches.sources_in.count(),
+            dst_ips_out: sketches.destinations_out.count(),
+            ips: sketches.addresses.count(),
+            error_pct: cardinalities.map(Cardinality::error_pct).into_iter().fold(0.0, f64::max),
+        },
+        rates,
+        top_ipv4: sketches.ipv4.entries(),
+        top_ipv6: sketches.ipv6.entries(),
+        top_ips_bytes: sketches.octets.entries(),
+        top_geo_loc: sketches.places.entries(),
+        top_asn: sketches.systems.entries(),
+        top_ports: sketches.top_ports(),
+        payload_size: sketches.payload.quantiles(),
+    }
+}
+
+/// The place of a direction in arrays by direction.
+#[inline]
+pub fn index(direction: Direction) -> usize {
+    match direction {
+        Direction::In => IN,
+        Direction::Out => OUT,
+        Direction::Unknown => UNKNOWN,
+    }
+}

@@ -1,0 +1,219 @@
+//! Counts of each unix second, from which rates are made when they are read.
+
+use std::collections::BTreeMap;
+
+use pktvisor_common::api;
+use serde::{Deserialize, Serialize};
+
+use crate::sketch::quantiles::{Quantiles, of_sorted};
+use crate::time::{SECOND, SECONDS_OF_MINUTE};
+
+/// What one second saw, by direction: in, out, unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Second {
+    /// Packets.
+    pub packets: [u64; 3],
+    /// Octets on the wire.
+    pub octets: [u64; 3],
+    /// DNS messages.
+    pub dns: u64,
+}
+
+impl Second {
+    fn add(&mut self, other: &Self) {
+        for at in 0..3 {
+            self.packets[at] = self.packets[at].saturating_add(other.packets[at]);
+            self.octets[at] = self.octets[at].saturating_add(other.octets[at]);
+        }
+        self.dns = self.dns.saturating_add(other.dns);
+    }
+
+    /// The series that have quantiles: packets and bits in, out and in total, DNS messages.
+    fn series(&self) -> [u64; SERIES] {
+        let total = |counts: &[u64; 3]| counts.iter().fold(0, |sum: u64, n| sum.saturating_add(*n));
+        let bits = |octets: u64| octets.saturating_mul(8);
+        [
+            self.packets[0],
+            self.packets[1],
+            total(&self.packets),
+            bits(self.octets[0]),
+            bits(self.octets[1]),
+            bits(total(&self.octets)),
+            self.dns,
+        ]
+    }
+}
+
+const SERIES: usize = 7;
+
+/// The seconds of a minute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<Second>")]
+pub struct Minute(Vec<Second>);
+
+impl Default for Minute {
+    fn default() -> Self {
+        Self(vec![Second::default(); SECONDS_OF_MINUTE as usize])
+    }
+}
+
+impl TryFrom<Vec<Second>> for Minute {
+    type Error = &'static str;
+
+    fn try_from(seconds: Vec<Second>) -> Result<Self, Self::Error> {
+        let fits = seconds.len() == SECONDS_OF_MINUTE as usize;
+        fits.then_some(Self(seconds)).ok_or("a minute that does not have 60 seconds")
+    }
+}
+
+impl Minute {
+    /// The second at this place of the minute, 0 to 59.
+    #[inline]
+    pub fn second(&mut self, at: usize) -> &mut Second {
+        &mut self.0[at]
+    }
+}
+
+/// Seconds by minute; those of a long summary are folded into one distribution each series.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rates {
+    minutes: BTreeMap<i64, Minute>,
+    folded: [Quantiles; SERIES],
+    /// The first unix second that is not folded.
+    folded_until: Option<i64>,
+}
+
+impl Rates {
+    /// The rates of one minute.
+    pub fn of(minute: i64, seconds: Minute) -> Self {
+        Self { minutes: BTreeMap::from([(minute, seconds)]), ..Self::default() }
+    }
+
+    /// Adds equal seconds.
+    pub fn merge(&mut self, other: &Self) {
+        for (minute, seconds) in &other.minutes {
+            let mine = self.minutes.entry(*minute).or_default();
+            mine.0.iter_mut().zip(&seconds.0).for_each(|(mine, theirs)| mine.add(theirs));
+        }
+        for (mine, theirs) in self.folded.iter_mut().zip(&other.folded) {
+            mine.merge(theirs);
+        }
+        self.folded_until = self.folded_until.max(other.folded_until);
+    }
+
+    /// Folds the full seconds from `start` (nanoseconds) to the minute `before`, the idle ones
+    /// too, and forgets them one by one.
+    pub fn fold(&mut self, start: i64, before: i64) {
+        let until = before * SECONDS_OF_MINUTE;
+        let from = self.folded_until.unwrap_or_else(|| first_full_second(start));
+        if from >= until {
+            return;
+        }
+        let kept = self.minutes.split_off(&before);
+        let mut idle = until - from;
+        for (minute, seconds) in std::mem::replace(&mut self.minutes, kept) {
+            for (second, counts) in (minute * SECONDS_OF_MINUTE..).zip(&seconds.0) {
+                if second >= from {
+                    idle -= 1;
+                    for (folded, value) in self.folded.iter_mut().zip(counts.series()) {
+                        folded.record(value, 1);
+                    }
+                }
+            }
+        }
+        if idle > 0 {
+            self.folded.iter_mut().for_each(|folded| folded.record(0, idle as u64));
+        }
+        self.folded_until = Some(until);
+    }
+
+    /// Minutes whose seconds are kept one by one.
+    pub fn minutes(&self) -> usize {
+        self.minutes.len()
+    }
+
+    /// Whether older seconds were folded into distributions.
+    pub fn is_folded(&self) -> bool {
+        self.folded_until.is_some()
+    }
+
+    /// What a unix second saw.
+    pub fn second(&self, second: i64) -> Second {
+        let minute = second.div_euclid(SECONDS_OF_MINUTE);
+        let at = second.rem_euclid(SECONDS_OF_MINUTE) as usize;
+        self.minutes.get(&minute).map(|seconds| seconds.0[at]).unwrap_or_default()
+    }
+
+    /// Quantiles over the full seconds between two times in nanoseconds, idle ones included; each
+    /// `None` where there is no full second.
+    pub fn quantiles(&self, start: i64, end: i64) -> (api::PacketRates, api::DnsRates) {
+        let from = self.folded_until.unwrap_or_else(|| first_full_second(start));
+        let seconds = from..end.div_euclid(SECOND);
+        let quantiles: [Option<api::Quantiles>; SERIES] = if self.folded_until.is_none() {
+            let columns = self.columns(seconds);
+            columns.map(|mut column| {
+                column.sort_unstable();
+                of_sorted(&column)
+            })
+        } else {
+            let mut folded = self.folded.clone();
+            for (folded, column) in folded.iter_mut().zip(self.columns(seconds)) {
+                column.iter().for_each(|&value| folded.record(value, 1));
+            }
+            folded.map(|folded| folded.quantiles())
+        };
+        let [pps_in, pps_out, pps_total, bps_in, bps_out, bps_total, dns] = quantiles;
+        let packets = api::PacketRates { pps_in, pps_out, pps_total, bps_in, bps_out, bps_total };
+        (packets, api::DnsRates { total: dns })
+    }
+
+    fn columns(&self, seconds: std::ops::Range<i64>) -> [Vec<u64>; SERIES] {
+        let mut columns: [Vec<u64>; SERIES] = Default::default();
+        for second in seconds {
+            for (column, value) in columns.iter_mut().zip(self.second(second).series()) {
+                column.push(value);
+            }
+        }
+        columns
+    }
+}
+
+fn first_full_second(start: i64) -> i64 {
+    start.div_euclid(SECOND) + i64::from(start.rem_euclid(SECOND) > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn minute(packets: impl Fn(u64) -> u64) -> Minute {
+        let mut minute = Minute::default();
+        for at in 0..60 {
+            minute.second(at as usize).packets[0] = packets(at);
+        }
+        minute
+    }
+
+    #[test]
+    fn only_full_seconds_count() {
+        let rates = Rates::of(1, minute(|at| if at < 3 { 10 + at } else { 0 }));
+        let pps = |start, end| rates.quantiles(start, end).0.pps_in.map(|pps| (pps.p50, pps.p99));
+        assert_eq!(pps(60 * SECOND, 63 * SECOND), Some((11, 12)));
+        assert_eq!(pps(60 * SECOND + 1, 62 * SECOND + 999), Some((11, 11)), "one full second");
+        assert_eq!(pps(60 * SECOND + 1, 61 * SECOND + 999), None);
+        assert_eq!(pps(61 * SECOND, 64 * SECOND), Some((12, 12)), "the idle one is the least");
+    }
+
+    #[test]
+    fn folding_keeps_the_distribution() {
+        let mut rates = Rates::of(1, minute(|at| at));
+        rates.merge(&Rates::of(3, minute(|at| 100 + at)));
+        let (start, end) = (60 * SECOND, 240 * SECOND);
+        let whole = rates.quantiles(start, end);
+        rates.fold(start, 3);
+        assert_eq!(rates.minutes.len(), 1);
+        assert_eq!(rates.quantiles(start, end), whole);
+        rates.fold(start, 4);
+        assert_eq!(rates.quantiles(start, end), whole);
+    }
+}

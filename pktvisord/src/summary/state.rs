@@ -1,0 +1,143 @@
+//! The byte form of a summary, by which shards, agents and fleets exchange what they merge.
+//!
+//! Sixteen octets of header, then the summary in postcard's wire format
+//! (<https://postcard.jamesmunns.com/wire-format>), the fields in the order of the Rust types:
+//!
+//! | octets | meaning |
+//! |---|---|
+//! | 0–3 | `PKTV` |
+//! | 4–5 | version, big-endian: [`VERSION`] |
+//! | 6 | hash function: 1, XXH3-64 |
+//! | 7 | precision of cardinalities, log2 of the registers |
+//! | 8–15 | seed of the hash, big-endian |
+//!
+//! then the DNS ports and whether names are cut above their public suffix, and the summary. What
+//! does not fit together is refused, since merging it would give wrong numbers without a word.
+
+use serde::{Deserialize, Serialize};
+
+use super::Summary;
+use super::bucket::Naming;
+use crate::sketch::cardinality::PRECISION;
+use crate::time::MINUTE;
+
+/// The version of the byte form that is written and read.
+pub const VERSION: u16 = 1;
+const MAGIC: &[u8; 4] = b"PKTV";
+const HASH_XXH3: u8 = 1;
+/// Reasons of losses that are taken from outside.
+const MAX_REASONS: usize = 64;
+
+/// What two summaries must share to be merged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// DNS ports, ascending.
+    pub ports: Vec<u16>,
+    /// Whether names are cut above their public suffix.
+    pub public_suffix: bool,
+    /// Seed of the hash; stands in the header.
+    #[serde(skip)]
+    pub seed: u64,
+}
+
+impl Terms {
+    /// How names are cut and hashed under these terms.
+    pub fn naming(&self) -> Naming {
+        Naming { seed: self.seed, public_suffix: self.public_suffix }
+    }
+}
+
+/// Why octets are no summary that can be merged here.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// They do not start like one.
+    #[error("not the byte form of a summary: it does not start with PKTV")]
+    NotAState,
+    /// Another version.
+    #[error("byte form of version {found}, but this is version {VERSION}")]
+    Version {
+        /// The version found.
+        found: u16,
+    },
+    /// Sketches of another hash function, precision or seed.
+    #[error("sketches do not fit together: {what} is {found} there and {wanted} here")]
+    Sketch {
+        /// What differs.
+        what: &'static str,
+        /// Its value in the octets.
+        found: u64,
+        /// Its value here.
+        wanted: u64,
+    },
+    /// Another set of DNS ports, or names cut otherwise.
+    #[error("counted on other terms: {found:?} there and {wanted:?} here")]
+    Terms {
+        /// The terms in the octets.
+        found: Terms,
+        /// The terms here.
+        wanted: Terms,
+    },
+    /// Broken behind the header.
+    #[error("broken summary: {0}")]
+    Broken(String),
+}
+
+/// Writes a summary that was made on these terms.
+pub fn encode(summary: &Summary, terms: &Terms) -> Vec<u8> {
+    let mut octets = Vec::with_capacity(64 * 1024);
+    octets.extend_from_slice(MAGIC);
+    octets.extend_from_slice(&VERSION.to_be_bytes());
+    octets.extend_from_slice(&[HASH_XXH3, PRECISION]);
+    octets.extend_from_slice(&terms.seed.to_be_bytes());
+    postcard::to_extend(&(terms, summary), octets).expect("plain data serializes into memory")
+}
+
+/// Reads a summary to be merged on these terms.
+///
+/// # Errors
+/// [`StateError`] where the octets are no summary, or one made on other terms.
+pub fn decode(octets: &[u8], terms: &Terms) -> Result<Summary, StateError> {
+    let (header, body) = octets.split_first_chunk::<16>().ok_or(StateError::NotAState)?;
+    let [m0, m1, m2, m3, v0, v1, function, precision, seed @ ..] = *header;
+    if [m0, m1, m2, m3] != *MAGIC {
+        return Err(StateError::NotAState);
+    }
+    let found = u16::from_be_bytes([v0, v1]);
+    if found != VERSION {
+        return Err(StateError::Version { found });
+    }
+    for (what, found, wanted) in [
+        ("hash function", u64::from(function), u64::from(HASH_XXH3)),
+        ("precision", u64::from(precision), u64::from(PRECISION)),
+        ("seed", u64::from_be_bytes(seed), terms.seed),
+    ] {
+        if found != wanted {
+            return Err(StateError::Sketch { what, found, wanted });
+        }
+    }
+    let broken = |error: postcard::Error| StateError::Broken(error.to_string());
+    let (mut found, body) = postcard::take_from_bytes::<Terms>(body).map_err(broken)?;
+    found.seed = terms.seed;
+    if found != *terms {
+        return Err(StateError::Terms { found, wanted: terms.clone() });
+    }
+    let (summary, rest) = postcard::take_from_bytes::<Summary>(body).map_err(broken)?;
+    if !rest.is_empty() {
+        return Err(StateError::Broken(format!("{} octets behind its end", rest.len())));
+    }
+    check(&summary).map_err(|what| StateError::Broken(what.into()))?;
+    Ok(summary)
+}
+
+/// What deserialization alone does not see.
+fn check(summary: &Summary) -> Result<(), &'static str> {
+    let length = summary.end.checked_sub(summary.start).ok_or("a span that overflows")?;
+    let minutes = summary.rates.minutes() as i64;
+    if length < 0 || !summary.rates.is_folded() && length > minutes.saturating_mul(MINUTE) {
+        return Err("a span that its minutes do not cover");
+    }
+    if summary.account.losses.len() > MAX_REASONS {
+        return Err("more reasons of losses than there are");
+    }
+    Ok(())
+}

@@ -1,0 +1,27 @@
+//! The daemon's own log, on standard error.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Cli, LogFormat};
+
+/// Starts the log as the arguments say; `RUST_LOG` refines it.
+pub fn start(cli: &Cli) {
+    let level = match (cli.quiet, cli.verbose, cli.replay) {
+        (true, ..) => "error",
+        (_, 0, None) => "warn",
+        (_, 0, Some(_)) | (_, 1, _) => "info",
+        _ => "debug",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal());
+    match cli.log_format {
+        LogFormat::Text => log.without_time().init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+}

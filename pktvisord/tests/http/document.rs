@@ -1,0 +1,95 @@
+//! The OpenAPI document and the page to browse it.
+
+use std::path::Path;
+
+use axum::http::StatusCode;
+use serde_json::Value;
+
+use crate::support::get;
+
+async fn document() -> Value {
+    let answer = get("/api/v1/openapi.json").await;
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (StatusCode::OK, "application/json")
+    );
+    serde_json::from_slice(&answer.body).unwrap()
+}
+
+#[tokio::test]
+async fn the_document_in_the_repository_is_the_one_served() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi.json");
+    let served = serde_json::to_string_pretty(&document().await).unwrap() + "\n";
+    if std::env::var_os("UPDATE_OPENAPI").is_some() {
+        std::fs::write(&path, &served).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        kept == served,
+        "docs/openapi.json is not what is served; look at the difference after \
+         `UPDATE_OPENAPI=1 cargo test -p pktvisord --test http`"
+    );
+}
+
+#[tokio::test]
+async fn every_documented_route_answers_as_documented() {
+    let document = document().await;
+    let paths = document["paths"].as_object().unwrap();
+    assert_eq!(paths.len(), 7);
+    for (path, methods) in paths {
+        let documented = &methods["get"]["responses"]["200"]["content"];
+        let answer = get(&path.replace("{n}", "1")).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+        let content_type = answer.header("content-type").split(';').next().unwrap();
+        assert!(documented.get(content_type).is_some(), "{path}: {content_type}");
+    }
+}
+
+#[tokio::test]
+async fn every_schema_and_property_is_described() {
+    let document = document().await;
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    assert!(schemas.len() > 20);
+    for (name, schema) in schemas {
+        assert!(schema["description"].is_string(), "{name}");
+        for (property, schema) in schema["properties"].as_object().into_iter().flatten() {
+            // `null` or a reference: the description stands beside.
+            assert!(schema["description"].is_string(), "{name}.{property}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_reference_leads_somewhere() {
+    fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(map) => {
+                found.extend(map.get("$ref").and_then(Value::as_str));
+                map.values().for_each(|value| references(value, found));
+            }
+            Value::Array(list) => list.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+    let document = document().await;
+    let mut found = Vec::new();
+    references(&document, &mut found);
+    assert!(!found.is_empty());
+    for reference in found {
+        assert!(document.pointer(&reference[1..]).is_some(), "{reference}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_is_whole_and_where_the_root_leads() {
+    let root = get("/").await;
+    assert_eq!((root.status, root.header("location")), (StatusCode::SEE_OTHER, "/docs"));
+    let page = get("/docs").await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+    let page = String::from_utf8(page.body).unwrap();
+    // It works offline and shows what it is given as text.
+    for outside in ["http://", "https://", "src=", "@import", "innerHTML", "insertAdjacentHTML"] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+}

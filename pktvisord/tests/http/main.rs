@@ -1,0 +1,6 @@
+//! The HTTP interface as its clients see it.
+
+mod document;
+mod routes;
+mod server;
+mod support;

@@ -1,0 +1,145 @@
+//! What each route answers, and how each fails.
+
+use std::io::Read;
+
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode};
+use pktvisor_common::api::{AppMetrics, Rates, Views};
+
+use crate::support::{ask, get, live, live_without_packets};
+
+#[tokio::test]
+async fn app_and_rates_are_json() {
+    let app = get("/api/v1/metrics/app").await;
+    assert_eq!((app.status, app.header("content-type")), (StatusCode::OK, "application/json"));
+    assert_eq!(serde_json::from_slice::<AppMetrics>(&app.body).unwrap(), live().app());
+    let rates = get("/api/v1/metrics/rates").await;
+    assert_eq!((rates.status, rates.header("content-type")), (StatusCode::OK, "application/json"));
+    assert_eq!(serde_json::from_slice::<Rates>(&rates.body).unwrap(), live().rates());
+}
+
+#[tokio::test]
+async fn a_bucket_stands_under_1m() {
+    for n in 0..3 {
+        let answer = get(&format!("/api/v1/metrics/bucket/{n}")).await;
+        assert_eq!(answer.status, StatusCode::OK);
+        assert_eq!(answer.header("content-type"), "application/json");
+        let views: Views = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(
+            views.into_iter().collect::<Vec<_>>(),
+            [("1m".to_owned(), (*live().bucket(n).unwrap()).clone())]
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_window_stands_under_its_minutes() {
+    for n in 1..=3 {
+        let answer = get(&format!("/api/v1/metrics/window/{n}")).await;
+        assert_eq!(answer.status, StatusCode::OK);
+        assert_eq!(answer.header("content-type"), "application/json");
+        let views: Views = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(
+            views.into_iter().collect::<Vec<_>>(),
+            [(format!("{n}m"), (*live().window(n).unwrap()).clone())]
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_state_is_octets() {
+    let answer = get("/api/v1/state/bucket/1").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.header("content-type"), "application/octet-stream");
+    assert_eq!(answer.body, live().state(1).unwrap());
+}
+
+#[tokio::test]
+async fn a_period_that_cannot_be_answered_names_those_that_can() {
+    let no_number = "the period is not a number: ask for";
+    let out_of_range = "the period is out of range: ask for";
+    let not_yet = "the period is not there yet: so far there is";
+    let (buckets, windows) = ("bucket/0 to bucket/4", "window/1 to window/5");
+    let cases = [
+        ("metrics/bucket/x", 400, format!("{no_number} {buckets}")),
+        ("metrics/bucket/-1", 400, format!("{no_number} {buckets}")),
+        ("metrics/bucket/+1", 400, format!("{no_number} {buckets}")),
+        ("metrics/bucket/1.0", 400, format!("{no_number} {buckets}")),
+        ("metrics/bucket/%ff", 400, format!("{no_number} {buckets}")),
+        ("metrics/bucket/%20", 400, format!("{no_number} {buckets}")),
+        ("metrics/bucket/5", 400, format!("{out_of_range} {buckets}")),
+        ("metrics/bucket/18446744073709551616", 400, format!("{out_of_range} {buckets}")),
+        ("metrics/bucket/3", 404, format!("{not_yet} bucket/0 to bucket/2")),
+        ("metrics/window/x", 400, format!("{no_number} {windows}")),
+        ("metrics/window/0", 400, format!("{out_of_range} {windows}")),
+        ("metrics/window/6", 400, format!("{out_of_range} {windows}")),
+        ("metrics/window/4", 404, format!("{not_yet} window/1 to window/3")),
+        ("state/bucket/x", 400, format!("{no_number} {buckets}")),
+        ("state/bucket/5", 400, format!("{out_of_range} {buckets}")),
+        ("state/bucket/4", 404, format!("{not_yet} bucket/0 to bucket/2")),
+    ];
+    for (path, status, error) in cases {
+        let answer = get(&format!("/api/v1/{path}")).await;
+        assert_eq!((answer.status.as_u16(), answer.error()), (status, error), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_route_is_an_error_in_the_envelope() {
+    for path in ["/nowhere", "/api/v1/metrics", "/api/v1/metrics/bucket", "/api/v1/metrics/bucket/"]
+    {
+        let answer = get(path).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+        assert_eq!(
+            answer.error(),
+            format!("there is no route {path}: see /docs for those there are")
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_method_is_told_which_there_are() {
+    for path in ["/api/v1/metrics/app", "/api/v1/metrics/bucket/0", "/docs", "/"] {
+        for method in [Method::POST, Method::DELETE, Method::OPTIONS] {
+            let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+            let answer = ask(live(), request).await;
+            assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+            assert_eq!(answer.header("allow"), "GET,HEAD", "{path}");
+            assert_eq!(
+                answer.error(),
+                "the method is not allowed here: see the Allow header for those that are"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn answers_are_compressed_for_those_who_ask_for_it() {
+    let request = Request::get("/api/v1/metrics/bucket/0").header("accept-encoding", "gzip");
+    let compressed = ask(live(), request.body(Body::empty()).unwrap()).await;
+    assert_eq!(compressed.header("content-encoding"), "gzip");
+    let plain = get("/api/v1/metrics/bucket/0").await;
+    assert_eq!(plain.header("content-encoding"), "");
+    let mut body = Vec::new();
+    flate2::read::GzDecoder::new(&compressed.body[..]).read_to_end(&mut body).unwrap();
+    assert_eq!(body, plain.body);
+    assert!(compressed.body.len() < plain.body.len());
+}
+
+#[tokio::test]
+async fn health_and_readiness_are_two_things() {
+    let health = get("/healthz").await;
+    assert_eq!((health.status, &health.body[..]), (StatusCode::OK, &b"ok"[..]));
+    let ready = get("/readyz").await;
+    assert_eq!((ready.status, &ready.body[..]), (StatusCode::OK, &br#"{"ready":true}"#[..]));
+
+    let request = |path| Request::get(path).body(Body::empty()).unwrap();
+    let health = ask(live_without_packets(), request("/healthz")).await;
+    assert_eq!(health.status, StatusCode::OK);
+    let ready = ask(live_without_packets(), request("/readyz")).await;
+    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(ready.body, br#"{"ready":false}"#);
+    let bucket = ask(live_without_packets(), request("/api/v1/metrics/bucket/0")).await;
+    assert_eq!(bucket.status, StatusCode::NOT_FOUND);
+    assert_eq!(bucket.error(), "there is no period yet: no packet was taken in");
+}

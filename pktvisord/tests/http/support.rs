@@ -1,0 +1,61 @@
+//! A daemon to ask, and how to ask it.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use pktvisor_common::api::{ErrorBody, MetricsView};
+use pktvisord::http::router;
+use pktvisord::live::Live;
+use tower::ServiceExt;
+
+/// Buckets that the daemon keeps.
+pub const PERIODS: u64 = 5;
+/// Buckets that are there.
+pub const AVAILABLE: u64 = 3;
+
+/// A daemon that has seen [`AVAILABLE`] of [`PERIODS`] minutes.
+pub fn live() -> Arc<Live> {
+    let views = (0..AVAILABLE).map(|n| {
+        let mut view = MetricsView::default();
+        view.packets.total = 100 + n;
+        view
+    });
+    Arc::new(Live::from_views(PERIODS, views.collect()))
+}
+
+/// A daemon that has seen nothing.
+pub fn live_without_packets() -> Arc<Live> {
+    Arc::new(Live::from_views(PERIODS, Vec::new()))
+}
+
+/// An answer.
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub fn error(&self) -> String {
+        assert_eq!(self.header("content-type"), "application/json");
+        serde_json::from_slice::<ErrorBody>(&self.body).unwrap().error
+    }
+}
+
+/// Asks `live` with a request of one's own.
+pub async fn ask(live: Arc<Live>, request: Request<Body>) -> Answer {
+    let response = router(live).oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec();
+    Answer { status: parts.status, headers: parts.headers, body }
+}
+
+/// Asks [`live`] for a path.
+pub async fn get(path: &str) -> Answer {
+    ask(live(), Request::get(path).body(Body::empty()).unwrap()).await
+}
