@@ -12,3 +12,5 @@ pub mod api;
 pub mod flow;
 pub mod outcome;
 pub mod packet;
+#[cfg(feature = "api")]
+pub mod report;

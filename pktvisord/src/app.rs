@@ -233,10 +233,9 @@ impl Run<'_> {
         runtime: &Runtime,
     ) -> Result<u8, AppError> {
         let address = format!("{}:{}", self.cli.listen, self.cli.port);
-        let listener = runtime.block_on(self.listen()).map_err(|source| AppError::Listen {
-            address: address.clone(),
-            source,
-        })?;
+        let listener = runtime
+            .block_on(self.listen())
+            .map_err(|source| AppError::Listen { address: address.clone(), source })?;
         let window = self.window();
         let mut pipeline = self.pipeline(&window, true)?;
         let live = Arc::new(Live::new(

@@ -107,7 +107,7 @@ impl Message<'_> {
         let weight = context.weight;
         let is_reply = scan.is_reply();
         if let Some(edns) = &scan.edns {
-            self.bucket.dns.udp_size.record(u64::from(edns.udp_size), 1);
+            self.bucket.udp_size.add(edns.udp_size, 1);
         }
         let flag = |flag: u16| weight * u64::from(scan.flags & flag != 0);
         let wire = &mut self.bucket.dns.wire;

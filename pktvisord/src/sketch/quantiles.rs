@@ -51,7 +51,9 @@ pub fn of_sorted(values: &[u64]) -> Option<api::Quantiles> {
     from_counts(values.len() as u64, values.iter().map(|&value| (value, 1)), |value| value)
 }
 
-fn from_counts(
+/// The quantiles of `total` values given as pairs of a value and its count, values ascending;
+/// `value` makes the number reported.
+pub(super) fn from_counts(
     total: u64,
     counts: impl Iterator<Item = (u64, u64)>,
     value: impl Fn(u64) -> u64,

@@ -1,6 +1,9 @@
-//! Exact counts by a number of 16 bits (ports, types, codes): at most 65536 of them.
+//! Exact counts by a number of 16 bits (ports, types, codes, sizes): at most 65536 of them.
 
+use pktvisor_common::api;
 use serde::{Deserialize, Serialize};
+
+use super::quantiles;
 
 /// Counts by number, one cell for each number: for the packet path.
 #[derive(Clone, Debug)]
@@ -41,6 +44,13 @@ impl Tally {
     /// Numbers and their counts.
     pub fn iter(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
         self.0.iter().copied()
+    }
+
+    /// The quantiles of the numbers; `None` where there are none.
+    pub fn quantiles(&self) -> Option<api::Quantiles> {
+        let total = self.iter().fold(0, |sum: u64, (_, count)| sum.saturating_add(count));
+        let counts = self.iter().map(|(number, count)| (u64::from(number), count));
+        quantiles::from_counts(total, counts, |number| number)
     }
 
     /// Adds the counts of `other`.

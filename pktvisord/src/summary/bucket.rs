@@ -125,6 +125,9 @@ pub struct Bucket {
     name_octets: Vec<u8>,
     tcp_ports: FlatTally,
     udp_ports: FlatTally,
+    payload: FlatTally,
+    /// Advertised UDP payload sizes.
+    pub udp_size: FlatTally,
     /// Questions by type.
     pub qtypes: FlatTally,
     /// Replies by response code.
@@ -150,6 +153,8 @@ impl Bucket {
             name_octets: Vec::new(),
             tcp_ports: FlatTally::default(),
             udp_ports: FlatTally::default(),
+            payload: FlatTally::default(),
+            udp_size: FlatTally::default(),
             qtypes: FlatTally::default(),
             rcodes: FlatTally::default(),
             dns_udp_ports: FlatTally::default(),
@@ -225,7 +230,8 @@ impl Bucket {
         let weighted = packet.weighted();
         if matches!(meta.transport, Transport::Tcp | Transport::Udp) {
             let n = u64::from(packet.n);
-            self.packets.payload.record(u64::from(meta.payload_len) / n.max(1), n);
+            let payload = meta.payload_len / packet.n.max(1);
+            self.payload.add(payload.min(u32::from(u16::MAX)) as u16, n);
             let port = meta.src_port.min(meta.dst_port);
             match meta.transport {
                 Transport::Tcp => self.tcp_ports.add(port, weighted),
@@ -376,10 +382,12 @@ impl Bucket {
         let mut dns = std::mem::take(&mut self.dns);
         dns.qtypes = self.qtypes.take();
         dns.rcodes = self.rcodes.take();
+        dns.udp_size = self.udp_size.take();
         dns.udp_ports = self.dns_udp_ports.take();
         let mut packets = std::mem::take(&mut self.packets);
         packets.tcp_ports = self.tcp_ports.take();
         packets.udp_ports = self.udp_ports.take();
+        packets.payload = self.payload.take();
         Summary {
             minute: self.minute,
             start: self.start,

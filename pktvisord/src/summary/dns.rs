@@ -182,8 +182,8 @@ pub struct DnsSummary {
     pub ecs_places: Top<Box<str>>,
     /// Queries by the autonomous system of their client subnet.
     pub ecs_systems: Top<Box<str>>,
-    /// Advertised UDP payload sizes.
-    pub udp_size: Quantiles,
+    /// Advertised UDP payload sizes, not scaled.
+    pub udp_size: Tally,
     /// Transactions.
     pub xact: Xact,
 }

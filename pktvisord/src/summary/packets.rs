@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{Direction, IN, OUT, UNKNOWN};
 use crate::sketch::cardinality::Cardinality;
-use crate::sketch::quantiles::Quantiles;
 use crate::sketch::tally::Tally;
 use crate::sketch::top::{Label, Top, rank};
 
@@ -100,8 +99,8 @@ pub struct PacketSketches {
     pub tcp_ports: Tally,
     /// Packets by the lower port of UDP flows.
     pub udp_ports: Tally,
-    /// Octets of TCP and UDP payload.
-    pub payload: Quantiles,
+    /// Octets of TCP and UDP payload, not scaled; 65535 stands for more.
+    pub payload: Tally,
 }
 
 impl PacketSketches {

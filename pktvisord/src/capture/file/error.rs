@@ -106,6 +106,13 @@ pub enum Problem {
     Truncated(Truncation),
 }
 
+impl ReadError {
+    /// Whether the arguments are wrong, not the capture: the filter does not compile.
+    pub fn is_usage(&self) -> bool {
+        matches!(self.problem, Problem::Filter(_))
+    }
+}
+
 impl Problem {
     /// Names the capture that has the problem.
     pub(super) fn of(self, name: &str) -> ReadError {
