@@ -233,7 +233,10 @@ impl Bucket {
         let weighted = packet.weighted();
         if matches!(meta.transport, Transport::Tcp | Transport::Udp) {
             let n = u64::from(packet.n);
-            let payload = meta.payload_len / packet.n.max(1);
+            let payload = match packet.n {
+                0 | 1 => meta.payload_len,
+                n => meta.payload_len / n,
+            };
             self.payload.add(payload.min(u32::from(u16::MAX)) as u16, n);
             let port = meta.src_port.min(meta.dst_port);
             match meta.transport {
