@@ -4,6 +4,7 @@
 //! * [`flow`]: the symmetric hash that keeps both directions of a flow together.
 //! * [`outcome`]: what can become of a packet; every packet ends in exactly one outcome.
 //! * `api` (feature `api`): the JSON of the REST interface.
+//! * `report` (feature `api`): a view of that JSON as a report for a terminal.
 #![cfg_attr(not(feature = "api"), no_std)]
 #![forbid(unsafe_code)]
 

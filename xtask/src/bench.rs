@@ -11,12 +11,13 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::exec::{cargo, exec, find_program, target_dir};
-use crate::generate::{self, Kind};
+use crate::generate::Kind;
 use crate::{run, setup};
 use measure::{Cost, measure};
 use table::{OURS, OURS_TWICE, REFERENCE, Row};
@@ -26,7 +27,7 @@ const HOSTS: &str = "192.0.2.1/32,2001:db8::1/128";
 /// Where Debian installs dnscap's plug-in that keeps statistics.
 const RSSM: &str = "/usr/lib/x86_64-linux-gnu/dnscap/rssm.so";
 /// The seed of the captures that figures are compared on.
-const SEED: u64 = 1;
+const SEED: u32 = 1;
 
 /// Measure pktvisord beside capinfos, tcpdump, tshark, dnstop and dnscap.
 #[derive(Args)]
@@ -94,7 +95,7 @@ impl Bench {
             fs::write(path, &report).with_context(|| format!("cannot write {}", path.display()))?;
         }
         if !failures.is_empty() {
-            bail!("pktvisord failed: {}", failures.join("; "));
+            bail!("pktvisord cannot be measured: {}", failures.join("; "));
         }
         if self.no_micro { Ok(()) } else { exec(cargo().args(["bench", "--workspace"])) }
     }
@@ -112,7 +113,9 @@ impl Bench {
                 eprintln!("{kind:?}, run {run} of {runs}: {}", contender.name);
                 match measure(&contender.program, &contender.arguments, &capture) {
                     Ok(cost) => contender.costs.push(cost),
-                    Err(error) => contender.failure = Some(format!("{error:#}")),
+                    Err(error) => {
+                        contender.failure = Some(format!("{}: {error:#}", contender.name));
+                    }
                 }
             }
         }
@@ -137,7 +140,7 @@ impl Bench {
         let mut failed = Vec::new();
         for contender in contenders {
             if let Some(failure) = contender.failure {
-                writeln!(section, "\nFailed: {failure}")?;
+                writeln!(section, "\nLeft out: {failure}.")?;
                 if contender.program == pktvisord {
                     failed.push(failure);
                 }
@@ -151,14 +154,21 @@ impl Bench {
 fn capture(kind: Kind, packets: u64) -> Result<PathBuf> {
     let dir = target_dir()?.join("bench");
     fs::create_dir_all(&dir)?;
-    let path = dir.join(format!("{kind:?}-{packets}.pcap").to_lowercase());
+    let name = format!("{kind:?}").to_lowercase();
+    let path = dir.join(format!("{name}-{packets}.pcap"));
     let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
-    let generator = modified(&std::env::current_exe()?)?;
-    if !modified(&path).is_ok_and(|capture| capture > generator) {
-        eprintln!("generating {}", path.display());
-        // Under another name, so that one that was cut short is not taken for whole.
+    let generator = std::env::current_exe()?;
+    if !modified(&path).is_ok_and(|at| modified(&generator).is_ok_and(|built| at > built)) {
+        // Under another name, so that one that was cut short is not taken for whole; and in
+        // another process, as the memory it takes would count for those measured, see `Cost`.
         let partial = path.with_extension("partial");
-        generate::write_file(kind, &partial, packets, SEED)?;
+        exec(
+            Command::new(&generator)
+                .args(["gen", &name])
+                .arg(&partial)
+                .arg(format!("--packets={packets}"))
+                .arg(format!("--seed={SEED}")),
+        )?;
         fs::rename(&partial, &path)?;
     }
     Ok(path)

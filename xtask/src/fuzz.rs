@@ -36,6 +36,7 @@ impl Fuzz {
         }
         let targets = if self.targets.is_empty() { Vec::from_iter(known) } else { self.targets };
 
+        let mut summary = Vec::new();
         let mut failed = Vec::new();
         for target in &targets {
             let artifacts = root().join("fuzz/artifacts").join(target);
@@ -49,16 +50,16 @@ impl Fuzz {
             );
             let found: Vec<_> = files(&artifacts)?.difference(&before).cloned().collect();
             match result {
-                Ok(()) => println!("{target}: nothing found in {} s", self.seconds),
+                Ok(()) => summary.push(format!("{target}: nothing found in {} s", self.seconds)),
                 Err(error) => {
-                    println!("{target}: {error:#}");
+                    summary.push(format!("{target}: {error:#}"));
                     failed.push(target.as_str());
                 }
             }
-            for path in found {
-                println!("{target}: found {}", path.display());
-            }
+            summary.extend(found.iter().map(|path| format!("{target}: found {}", path.display())));
         }
+        // At the end, as each run says much.
+        println!("\n{}", summary.join("\n"));
         if !failed.is_empty() {
             bail!("failed: {}", failed.join(", "));
         }

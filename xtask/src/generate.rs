@@ -72,12 +72,13 @@ impl Kind {
 impl Generate {
     /// Carries the command out.
     pub fn run(self) -> Result<()> {
-        write_file(self.kind, &self.file, self.packets.unwrap_or(self.kind.packets()), self.seed)
+        let packets = self.packets.unwrap_or(self.kind.packets());
+        write_file(self.kind, &self.file, packets, self.seed)
     }
 }
 
 /// Writes `packets` packets of `kind` to the file at `path`.
-pub fn write_file(kind: Kind, path: &Path, packets: u64, seed: u64) -> Result<()> {
+fn write_file(kind: Kind, path: &Path, packets: u64, seed: u64) -> Result<()> {
     let write = || {
         let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
         traffic::write(kind, packets, seed, &mut file)?;

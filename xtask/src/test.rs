@@ -41,7 +41,14 @@ fn all(steps: &mut Steps) -> Result<()> {
     })?;
     if has_cargo_command("deny")? {
         steps.step("dependencies", || {
-            exec(cargo().args(["deny", "check", "licenses", "bans", "sources"]))
+            exec(cargo().args([
+                "deny",
+                "check",
+                "--hide-inclusion-graph",
+                "licenses",
+                "bans",
+                "sources",
+            ]))
         })?;
     } else {
         println!("\n== dependencies: skipped, `cargo install cargo-deny --locked` to have it");
@@ -64,7 +71,7 @@ fn formatting() -> Result<()> {
 /// Every test of the workspace, through nextest where it is installed.
 fn tests() -> Result<()> {
     let runner: &[&str] = if has_cargo_command("nextest")? {
-        &["nextest", "run", "--workspace", "--all-targets"]
+        &["nextest", "run", "--workspace"]
     } else {
         &["test", "--workspace", "--lib", "--bins", "--tests"]
     };

@@ -3,12 +3,15 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+
+/// Processor time after which a program is stopped, in seconds: some need hours for a flood.
+const CPU_LIMIT: u32 = 60;
 
 /// What a run of a program cost.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,7 +20,8 @@ pub struct Cost {
     pub cpu: f64,
     /// From start to end, in seconds.
     pub wall: f64,
-    /// The most memory that was resident at a time, in MiB.
+    /// The most memory that was resident at a time, in MiB. Linux begins to count when the
+    /// program is still a copy of this one, so that it is never less than this one's own peak.
     pub peak: f64,
 }
 
@@ -28,14 +32,18 @@ pub fn measure(program: &Path, arguments: &[OsString], capture: &Path) -> Result
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
     command.stderr(File::create(&said)?);
+    limit(&mut command, CPU_LIMIT);
     let start = Instant::now();
     let (status, usage) =
         run(&mut command).with_context(|| format!("cannot run {}", program.display()))?;
     let wall = start.elapsed().as_secs_f64();
+    if status.signal() == Some(libc::SIGXCPU) {
+        bail!("stopped after {CPU_LIMIT} s of processor time");
+    }
     if !status.success() {
         let said = fs::read(&said)?;
         let said = String::from_utf8_lossy(&said);
-        bail!("{} ended with {status}: {}", program.display(), said.trim());
+        bail!("{status}: {}", said.trim());
     }
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
     Ok(Cost {
@@ -44,6 +52,21 @@ pub fn measure(program: &Path, arguments: &[OsString], capture: &Path) -> Result
         // Linux counts in KiB.
         peak: usage.ru_maxrss as f64 / 1024.0,
     })
+}
+
+/// Has `command` stopped after `seconds` of processor time.
+fn limit(command: &mut Command, seconds: u32) {
+    let limit = libc::rlimit { rlim_cur: seconds.into(), rlim_max: libc::RLIM_INFINITY };
+    let set = move || {
+        // SAFETY: the pointer is to an initialized rlimit that outlives the call.
+        match unsafe { libc::setrlimit(libc::RLIMIT_CPU, &raw const limit) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: between fork and exec only async-signal-safe functions may be called, and
+    // setrlimit is one; nothing is allocated.
+    unsafe { command.pre_exec(set) };
 }
 
 /// Runs `command` to its end.
@@ -97,7 +120,9 @@ mod tests {
             measure(Path::new("/bin/sh"), &arguments, &dir.path().join("x.pcap"))
         };
         let error = shell("echo no such option >&2; exit 2").unwrap_err().to_string();
-        assert_eq!(error, "/bin/sh ended with exit status: 2: no such option");
+        assert_eq!(error, "exit status: 2: no such option");
+        let error = shell("kill -XCPU $$").unwrap_err().to_string();
+        assert_eq!(error, "stopped after 60 s of processor time");
         let cost = shell("true").unwrap();
         assert!(cost.peak > 0.1 && cost.wall > 0.0);
     }

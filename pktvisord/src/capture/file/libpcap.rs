@@ -10,9 +10,9 @@ use std::thread;
 
 use pcap::{Capture, Offline, Precision};
 
-use super::BLOCK_SIZE;
 use super::compress::Input;
 use super::error::{Problem, Truncation};
+use super::stream::{BLOCK_SIZE, Next};
 use crate::capture::{Block, LinkType, PacketRecord};
 
 /// Octets handed to the pipe at once.
@@ -23,6 +23,8 @@ pub(super) struct LibpcapReader {
     capture: Capture<Offline>,
     link: LinkType,
     packets: u64,
+    /// Why there are no more packets.
+    end: Option<pcap::Error>,
     feed: mpsc::Receiver<Fed>,
 }
 
@@ -31,14 +33,6 @@ struct Fed {
     octets: u64,
     cut: bool,
     problem: Option<Problem>,
-}
-
-/// What the next packets are.
-pub(super) enum Next {
-    /// There are some.
-    Packets,
-    /// There are no more.
-    End(Option<Truncation>),
 }
 
 impl LibpcapReader {
@@ -55,10 +49,10 @@ impl LibpcapReader {
             .map_err(|source| Problem::Open { source })?;
         let path = format!("/dev/fd/{}", reader.as_raw_fd());
         let capture = Capture::from_file_with_precision(path, Precision::Nano)
-            .map_err(|error| refusal(message(error), &feed))?;
+            .map_err(|error| refusal(&message(error), &feed))?;
         let link = LinkType::from_number(capture.get_datalink().0 as u32)
             .map_err(|link| Problem::LinkType { packet: 1, link })?;
-        Ok(Self { capture, link, packets: 0, feed })
+        Ok(Self { capture, link, packets: 0, end: None, feed })
     }
 
     /// The link type of all packets.
@@ -70,11 +64,13 @@ impl LibpcapReader {
     pub(super) fn next_block(&mut self, block: &mut Block) -> Result<Next, Problem> {
         block.data.clear();
         block.packets.clear();
-        while block.data.len() < BLOCK_SIZE {
+        while self.end.is_none() && block.data.len() < BLOCK_SIZE {
             let packet = match self.capture.next_packet() {
                 Ok(packet) => packet,
-                Err(_) if !block.packets.is_empty() => return Ok(Next::Packets),
-                Err(error) => return self.end(error),
+                Err(error) => {
+                    self.end = Some(error);
+                    break;
+                }
             };
             let seconds = packet.header.ts.tv_sec;
             let nanoseconds = packet.header.ts.tv_usec;
@@ -89,10 +85,13 @@ impl LibpcapReader {
             block.data.extend_from_slice(packet.data);
             self.packets += 1;
         }
-        Ok(Next::Packets)
+        match self.end.take_if(|_| block.packets.is_empty()) {
+            Some(error) => self.finish(error),
+            None => Ok(Next::Packets),
+        }
     }
 
-    fn end(&self, error: pcap::Error) -> Result<Next, Problem> {
+    fn finish(&self, error: pcap::Error) -> Result<Next, Problem> {
         let packet = self.packets + 1;
         let message = match error {
             pcap::Error::NoMorePackets => None,
@@ -110,8 +109,8 @@ impl LibpcapReader {
 }
 
 /// Why libpcap does not open a capture: as it says, or because its octets could not be read.
-fn refusal(message: String, feed: &mpsc::Receiver<Fed>) -> Problem {
-    if is_at_end(&message)
+fn refusal(message: &str, feed: &mpsc::Receiver<Fed>) -> Problem {
+    if is_at_end(message)
         && let Err(problem) = fed(feed)
     {
         return problem;

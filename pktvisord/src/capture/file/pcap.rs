@@ -12,7 +12,7 @@ use pcap_parser::pcap::{
 use pcap_parser::{PcapError, PcapHeader};
 
 use super::error::Problem;
-use super::{MAX_CAPTURED, Parsed};
+use super::stream::{MAX_CAPTURED, Parsed};
 use crate::capture::link::UnsupportedLink;
 use crate::capture::{LinkType, PacketRecord};
 
@@ -117,7 +117,6 @@ enum Run {
 type Frame<'a> = IResult<&'a [u8], LegacyPcapBlock<'a>, PcapError<&'a [u8]>>;
 
 /// The loop over records: one for each form, so that the form is not asked for at each packet.
-#[inline(always)]
 fn read_records(
     parse: impl for<'a> Fn(&'a [u8]) -> Frame<'a>,
     header_len: usize,

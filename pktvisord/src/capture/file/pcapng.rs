@@ -2,20 +2,19 @@
 //! clock of their own.
 //!
 //! Format: draft-ietf-opsawg-pcapng. What a block holds is read by `pcap-parser`, but for the
-//! obsolete packet block and the time of a packet, which it does not have: its resolution in
-//! powers of 2 and its offset in big-endian sections are wrong (0.17).
+//! obsolete packet block, which it does not know.
 
 use pcap_parser::pcapng::{
-    InterfaceDescriptionBlock, OptionCode, parse_enhancedpacketblock_be,
-    parse_enhancedpacketblock_le, parse_interfacedescriptionblock_be,
+    parse_enhancedpacketblock_be, parse_enhancedpacketblock_le, parse_interfacedescriptionblock_be,
     parse_interfacedescriptionblock_le, parse_sectionheaderblock, parse_simplepacketblock_be,
     parse_simplepacketblock_le,
 };
 
 use super::error::Problem;
-use super::{MAX_BUFFER, MAX_CAPTURED, Parsed};
+use super::interface::Interface;
+use super::stream::{MAX_BUFFER, MAX_CAPTURED, Parsed};
+use crate::capture::PacketRecord;
 use crate::capture::link::UnsupportedLink;
-use crate::capture::{LinkType, PacketRecord};
 
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const INTERFACE_DESCRIPTION: u32 = 1;
@@ -113,7 +112,7 @@ impl PcapNgParser {
         }
         let kind = self.u32_at(rest, 0);
         let length = self.u32_at(rest, 4);
-        if length < 12 || length % 4 != 0 {
+        if length < 12 || !length.is_multiple_of(4) {
             return Err(Fault::Corrupt(format!(
                 "a block of type {kind:#x} claims a length of {length} octets"
             )));
@@ -179,7 +178,8 @@ impl PcapNgParser {
         if self.interfaces.len() == MAX_INTERFACES {
             return Err(Fault::Corrupt(format!("more than {MAX_INTERFACES} interfaces")));
         }
-        self.interfaces.push(Interface::new(&description, self.big_endian)?);
+        self.interfaces
+            .push(Interface::new(&description, self.big_endian).map_err(Fault::Corrupt)?);
         Ok(())
     }
 
@@ -293,52 +293,4 @@ fn too_long(captured: u32) -> Fault {
     Fault::Corrupt(format!(
         "its block claims {captured} captured octets, and {MAX_CAPTURED} are the most"
     ))
-}
-
-/// What packets of an interface have in common.
-struct Interface {
-    /// An error only once there is a packet: captures list interfaces that saw none.
-    link: Result<LinkType, UnsupportedLink>,
-    /// Most octets captured of a packet; without a limit, the largest number.
-    snap_len: u32,
-    ticks_per_second: u64,
-    /// Nanoseconds to add to a time.
-    offset: i128,
-}
-
-impl Interface {
-    fn new(description: &InterfaceDescriptionBlock<'_>, big_endian: bool) -> Result<Self, Fault> {
-        let exponent = u32::from(description.if_tsresol & 0x7f);
-        let ticks_per_second = if description.if_tsresol & 0x80 == 0 {
-            10_u64.checked_pow(exponent)
-        } else {
-            1_u64.checked_shl(exponent)
-        };
-        let offset = description
-            .options
-            .iter()
-            .find(|option| option.code == OptionCode::IfTsoffset)
-            .and_then(|option| option.value.first_chunk::<8>())
-            .map_or(0, |seconds| {
-                if big_endian { i64::from_be_bytes(*seconds) } else { i64::from_le_bytes(*seconds) }
-            });
-        Ok(Self {
-            link: LinkType::from_number(description.linktype.0 as u32),
-            snap_len: if description.snaplen == 0 { u32::MAX } else { description.snaplen },
-            ticks_per_second: ticks_per_second.ok_or_else(|| {
-                Fault::Corrupt(format!(
-                    "a time resolution of {}^-{exponent} s, which is finer than 64 bits hold",
-                    if description.if_tsresol & 0x80 == 0 { 10 } else { 2 }
-                ))
-            })?,
-            offset: i128::from(offset) * 1_000_000_000,
-        })
-    }
-
-    /// Nanoseconds of unix time; the nearest there is where 64 bits do not hold them.
-    fn nanoseconds(&self, ticks: u64) -> i64 {
-        let nanoseconds = u128::from(ticks) * 1_000_000_000 / u128::from(self.ticks_per_second);
-        let time = nanoseconds as i128 + self.offset;
-        time.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
-    }
 }

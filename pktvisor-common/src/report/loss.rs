@@ -1,0 +1,47 @@
+//! What was not seen or not inspected.
+
+use super::layout::{Line, Page, Tone};
+use super::number::count;
+use super::text::{fit, width};
+use crate::api::MetricsView;
+use crate::outcome::Outcome;
+
+/// Adds a section where anything was lost: how much, its name in the JSON, and what it means.
+pub(super) fn section(page: &mut Page, view: &MetricsView) {
+    let capture = &view.capture;
+    let outcome = |outcome: Outcome| capture.outcomes.get(outcome.name()).copied().unwrap_or(0);
+    let mut losses = vec![
+        (outcome(Outcome::Truncated), "truncated", "DNS packets cut by the snap length"),
+        (outcome(Outcome::Malformed), "malformed", "packets with broken headers"),
+        (
+            outcome(Outcome::RingFull).max(capture.ring_full),
+            "ring_full",
+            "samples the ring buffers had no room for",
+        ),
+        (capture.kernel_drops, "kernel_drops", "packets the capture buffer had no room for"),
+        (capture.if_drops, "if_drops", "packets the interfaces dropped"),
+        (capture.tcp_reassembly_errors, "tcp_reassembly_errors", "gaps in DNS over TCP"),
+        (capture.late_packets, "late_packets", "packets counted in a later minute"),
+    ];
+    losses.extend(
+        capture
+            .evictions
+            .iter()
+            .map(|(reason, n)| (*n, reason.as_str(), "given up by a full table")),
+    );
+    losses.retain(|(n, ..)| *n > 0);
+    if losses.is_empty() {
+        return;
+    }
+    page.section(Tone::Loss, "LOSS", &[]);
+    let name_width = losses.iter().map(|(_, name, _)| width(&fit(name, 24))).max().unwrap_or(0);
+    for (n, name, meaning) in losses {
+        let line = Line::default()
+            .right(Tone::Loss, &count(n), 14)
+            .add(Tone::Plain, "  ")
+            .left(Tone::Loss, name, name_width)
+            .add(Tone::Plain, "  ");
+        let room = page.width().saturating_sub(18 + name_width);
+        page.line(line.left(Tone::Dim, meaning, room));
+    }
+}

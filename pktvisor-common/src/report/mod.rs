@@ -1,0 +1,91 @@
+//! A view as a report for people at a terminal.
+//!
+//! What was lost comes first, then packets, DNS messages and DNS transactions, each as aligned
+//! tables with bars, as many side by side as the width allows. Names from the wire are data:
+//! nothing in them reaches the terminal as a command.
+
+use crate::api::MetricsView;
+
+mod dns;
+mod layout;
+mod loss;
+mod number;
+mod packets;
+mod table;
+mod text;
+
+use layout::{Block, Line, Page, Tone};
+use number::{count, percent};
+
+/// How a report looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    /// Whether to colour it, with ANSI SGR sequences.
+    pub color: bool,
+    /// Columns of the terminal; fewer than 38 are taken as 38.
+    pub width: usize,
+}
+
+/// The report of a view under a title. It ends with a newline.
+pub fn render(title: &str, view: &MetricsView, style: Style) -> String {
+    let mut page = Page::new(style);
+    head(&mut page, title, view);
+    loss::section(&mut page, view);
+    packets::section(&mut page, &view.packets, &view.capture);
+    dns::section(&mut page, &view.dns);
+    dns::transactions(&mut page, &view.dns.xact);
+    page.finish()
+}
+
+/// Text from elsewhere with all that a terminal would obey or hide escaped, as in a report.
+pub fn printable(text: &str) -> String {
+    text::fit(text, usize::MAX)
+}
+
+/// What the report is about: title, time, source.
+fn head(page: &mut Page, title: &str, view: &MetricsView) {
+    let width = page.width();
+    page.line(Line::default().left(Tone::Strong, title, width));
+    let mut facts = Vec::new();
+    if view.period.length > 0 {
+        facts.push(format!(
+            "{}, {}",
+            number::time(view.period.start_ts),
+            number::duration(view.period.length)
+        ));
+    }
+    let sources = [std::slice::from_ref(&view.capture.source), &view.capture.interfaces].concat();
+    facts.push(sources.join(" "));
+    if view.capture.lag_ms > 0 {
+        facts.push(format!("{} behind", number::micros(view.capture.lag_ms.saturating_mul(1000))));
+    }
+    facts.retain(|fact| !fact.is_empty());
+    if !facts.is_empty() {
+        page.line(Line::default().left(Tone::Dim, &facts.join(" · "), width));
+    }
+}
+
+/// Adds the top lists that hold something, and the names of those that do not.
+fn tops(page: &mut Page, lists: Vec<(&str, Block)>) {
+    let empty: Vec<&str> =
+        lists.iter().filter(|(_, block)| block.is_empty()).map(|(name, _)| *name).collect();
+    if empty.len() < lists.len() {
+        page.line(Line::default());
+    }
+    page.blocks(lists.into_iter().map(|(_, block)| block).collect());
+    if !empty.is_empty() {
+        page.line(Line::default());
+        page.words(Tone::Dim, "Empty:", &empty);
+    }
+}
+
+/// `12 inspected (50.0%)`; nothing where all are.
+fn inspected(deep: u64, total: u64) -> Option<String> {
+    (deep < total).then(|| format!("{} inspected ({})", count(deep), percent(deep, total)))
+}
+
+/// The title of a table of estimated counts with their standard error; nothing is said of one
+/// that is exact.
+fn distinct(title: &str, error_pct: f64) -> String {
+    if error_pct > 0.0 { format!("{title} ±{error_pct:.2}%") } else { title.to_owned() }
+}

@@ -1,0 +1,137 @@
+//! The section of packets.
+
+use super::layout::{Block, Page, Tone};
+use super::number::{count, octets, si};
+use super::table::{Part, Spread, part, quantiles, shares, top};
+use super::{distinct, inspected, tops};
+use crate::api::{Capture, Packets};
+
+/// Adds the section.
+pub(super) fn section(page: &mut Page, packets: &Packets, capture: &Capture) {
+    let mut facts = vec![count(packets.total), octets(packets.bytes.total)];
+    facts.extend(inspected(packets.deep_samples, packets.total));
+    page.section(Tone::Strong, "PACKETS", &facts);
+    if packets.total == 0 {
+        return;
+    }
+    page.blocks(counts(page.block_width(), packets, capture));
+    tops(page, lists(page.block_width(), packets));
+}
+
+fn counts(width: usize, packets: &Packets, capture: &Capture) -> Vec<Block> {
+    let of_all = |label, value| part(label, value, packets.total);
+    let bytes = &packets.bytes;
+    let outcomes: Vec<Part<'_>> =
+        capture.outcomes.iter().map(|(name, n)| of_all(name, *n)).collect();
+    vec![
+        shares(
+            width,
+            "Direction",
+            count,
+            &[
+                of_all("in", packets.inbound),
+                of_all("out", packets.outbound),
+                of_all("unknown", packets.unknown_dir),
+            ],
+        ),
+        shares(
+            width,
+            "Octets",
+            octets,
+            &[
+                part("in", bytes.inbound, bytes.total),
+                part("out", bytes.outbound, bytes.total),
+                part(
+                    "unknown",
+                    bytes.total.saturating_sub(bytes.inbound).saturating_sub(bytes.outbound),
+                    bytes.total,
+                ),
+            ],
+        ),
+        shares(
+            width,
+            "Network",
+            count,
+            &[
+                of_all("IPv4", packets.ipv4),
+                of_all("IPv6", packets.ipv6),
+                of_all("no IP", packets.non_ip),
+            ],
+        ),
+        shares(
+            width,
+            "Transport",
+            count,
+            &[
+                of_all("UDP", packets.udp),
+                of_all("TCP", packets.tcp),
+                of_all("ICMP", packets.icmp),
+                of_all("other", packets.other_l4.saturating_sub(packets.icmp)),
+            ],
+        ),
+        shares(
+            width,
+            "Kinds",
+            count,
+            &[
+                part("TCP SYN", packets.protocol.tcp.syn, packets.tcp),
+                part("TCP FIN", packets.protocol.tcp.fin, packets.tcp),
+                part("TCP RST", packets.protocol.tcp.rst, packets.tcp),
+                of_all("fragments", packets.fragments),
+            ],
+        ),
+        addresses(width, packets),
+        quantiles(width, "Per second", &rates(packets)),
+        quantiles(
+            width,
+            "Octets of a packet",
+            &[Spread { label: "payload", quantiles: packets.payload_size, number: si }],
+        ),
+        if outcomes.is_empty() {
+            Block::new()
+        } else {
+            shares(width, "What became of them", count, &outcomes)
+        },
+    ]
+}
+
+fn addresses(width: usize, packets: &Packets) -> Block {
+    let cardinality = &packets.cardinality;
+    let title = distinct("Distinct addresses", cardinality.error_pct);
+    shares(
+        width,
+        &title,
+        count,
+        &[
+            part("sources in", cardinality.src_ips_in, 0),
+            part("destinations out", cardinality.dst_ips_out, 0),
+            part("at either end", cardinality.ips, 0),
+        ],
+    )
+}
+
+fn rates(packets: &Packets) -> [Spread<'static>; 6] {
+    let rates = &packets.rates;
+    [
+        ("packets in", rates.pps_in),
+        ("packets out", rates.pps_out),
+        ("packets", rates.pps_total),
+        ("bits in", rates.bps_in),
+        ("bits out", rates.bps_out),
+        ("bits", rates.bps_total),
+    ]
+    .map(|(label, quantiles)| Spread { label, quantiles, number: si })
+}
+
+fn lists(width: usize, packets: &Packets) -> Vec<(&'static str, Block)> {
+    [
+        ("Remote IPv4 addresses", count as fn(u64) -> String, &packets.top_ipv4),
+        ("Remote IPv6 addresses", count, &packets.top_ipv6),
+        ("Remote addresses by octets", octets, &packets.top_ips_bytes),
+        ("Places", count, &packets.top_geo_loc),
+        ("Autonomous systems", count, &packets.top_asn),
+        ("Ports", count, &packets.top_ports),
+    ]
+    .map(|(title, number, entries)| (title, top(width, title, number, entries)))
+    .into()
+}

@@ -1,0 +1,110 @@
+//! Where a pktvisord is.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+/// The port pktvisord listens on by default.
+pub(crate) const DEFAULT_PORT: u16 = 10853;
+
+/// The URL that the routes of a pktvisord start with, without a slash at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Address(String);
+
+/// Why a text is no address.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub(crate) enum AddressError {
+    #[error("only http is spoken, not {0}")]
+    Scheme(String),
+    #[error("{0:?} is not a port")]
+    Port(String),
+    #[error("the host is missing")]
+    NoHost,
+}
+
+impl Address {
+    /// The address of a host, which may be an IPv6 address with or without brackets.
+    pub(crate) fn new(host: &str, port: u16) -> Self {
+        match host.parse::<Ipv6Addr>() {
+            Ok(_) => Self(format!("http://[{host}]:{port}")),
+            Err(_) => Self(format!("http://{host}:{port}")),
+        }
+    }
+
+    /// The URL of a route.
+    pub(crate) fn route(&self, path: &str) -> String {
+        format!("{}{path}", self.0)
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        match text.split_once("://") {
+            Some(("http", rest)) if rest.starts_with(['/', ':']) || rest.is_empty() => {
+                Err(AddressError::NoHost)
+            }
+            Some(("http", _)) => Ok(Self(text.trim_end_matches('/').to_owned())),
+            Some((scheme, _)) => Err(AddressError::Scheme(scheme.to_owned())),
+            None if text.parse::<Ipv6Addr>().is_ok() => Ok(Self::new(text, DEFAULT_PORT)),
+            None => match text.rsplit_once(':') {
+                _ if text.is_empty() || text.starts_with(':') => Err(AddressError::NoHost),
+                // The last colon of a bracketed address stands before its end.
+                Some((host, port)) if !port.ends_with(']') => match port.parse() {
+                    Ok(port) => Ok(Self::new(host, port)),
+                    Err(_) => Err(AddressError::Port(port.to_owned())),
+                },
+                _ => Ok(Self::new(text, DEFAULT_PORT)),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.strip_prefix("http://").unwrap_or(&self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_ports_and_urls_are_addresses() {
+        for (text, url) in [
+            ("sensor", "http://sensor:10853"),
+            ("sensor:80", "http://sensor:80"),
+            ("192.0.2.1", "http://192.0.2.1:10853"),
+            ("192.0.2.1:81", "http://192.0.2.1:81"),
+            ("::1", "http://[::1]:10853"),
+            ("[::1]", "http://[::1]:10853"),
+            ("[::1]:82", "http://[::1]:82"),
+            ("http://sensor/", "http://sensor"),
+            ("http://proxy:83/sensors/7", "http://proxy:83/sensors/7"),
+        ] {
+            assert_eq!(text.parse(), Ok(Address(url.to_owned())), "{text}");
+        }
+        assert_eq!(Address::new("::1", 84), Address("http://[::1]:84".to_owned()));
+        assert_eq!(Address::new("::1", 84).route("/docs"), "http://[::1]:84/docs");
+    }
+
+    #[test]
+    fn what_is_no_address_says_why() {
+        for (text, error) in [
+            ("", AddressError::NoHost),
+            (":80", AddressError::NoHost),
+            ("http://", AddressError::NoHost),
+            ("http://:80", AddressError::NoHost),
+            ("sensor:http", AddressError::Port("http".to_owned())),
+            ("sensor:65536", AddressError::Port("65536".to_owned())),
+            ("sensor:", AddressError::Port(String::new())),
+            ("https://sensor", AddressError::Scheme("https".to_owned())),
+        ] {
+            assert_eq!(text.parse::<Address>(), Err(error), "{text}");
+        }
+    }
+}

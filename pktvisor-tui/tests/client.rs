@@ -1,0 +1,178 @@
+//! The program against a real server.
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use pktvisor_common::api::{MetricsView, Views};
+use pktvisord::live::Live;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+/// A daemon that has seen 3 of 5 minutes.
+fn live() -> Arc<Live> {
+    let views = (0..3).map(|n| {
+        let mut view = MetricsView::default();
+        view.packets.total = 1001 + n;
+        view
+    });
+    Arc::new(Live::from_views(5, views.collect()))
+}
+
+/// A server that ends with its runtime.
+struct Server {
+    address: SocketAddr,
+    _runtime: Runtime,
+}
+
+fn serve() -> Server {
+    let runtime = Runtime::new().unwrap();
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+    let address = listener.local_addr().unwrap();
+    runtime.spawn(pktvisord::http::serve(listener, live(), std::future::pending()));
+    Server { address, _runtime: runtime }
+}
+
+fn pktvisor(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_pktvisor")).args(arguments).output().unwrap()
+}
+
+/// What was printed by a run that has to succeed.
+fn printed(arguments: &[&str]) -> String {
+    let output = pktvisor(arguments);
+    assert!(output.status.success(), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The exit code and the message of a run that has to fail.
+fn failure(arguments: &[&str]) -> (i32, String) {
+    let output = pktvisor(arguments);
+    assert!(output.stdout.is_empty(), "{output:?}");
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn the_widest_window_there_is_is_shown() {
+    let server = serve();
+    let (host, port) = (server.address.ip().to_string(), server.address.port().to_string());
+    let report = printed(&["-H", &host, "-p", &port]);
+    assert!(
+        report.starts_with(&format!("pktvisord at {}, window 3\n", server.address)),
+        "{report}"
+    );
+    // Standard output is no terminal here.
+    assert!(!report.contains('\x1b'), "{report}");
+}
+
+#[test]
+fn a_bucket_or_window_can_be_asked_for() {
+    let server = serve();
+    let address = server.address.to_string();
+    let report = printed(&[&address, "--bucket", "2"]);
+    assert!(report.starts_with(&format!("pktvisord at {address}, bucket 2\n")), "{report}");
+    assert!(report.contains("PACKETS  1,003"), "{report}");
+    let report = printed(&[&format!("http://{address}/"), "--window", "1"]);
+    assert!(report.starts_with(&format!("pktvisord at {address}, window 1\n")), "{report}");
+    assert!(report.contains("PACKETS  1,001"), "{report}");
+}
+
+#[test]
+fn json_is_what_the_daemon_says() {
+    let server = serve();
+    let json = printed(&["--json", "--bucket", "1", &server.address.to_string()]);
+    let views: Views = serde_json::from_str(&json).unwrap();
+    assert_eq!(views["1m"], *live().bucket(1).unwrap());
+}
+
+#[test]
+fn an_error_of_the_daemon_is_told() {
+    let server = serve();
+    let address = server.address.to_string();
+    assert_eq!(
+        failure(&["--window", "9", &address]),
+        (
+            4,
+            format!(
+                "pktvisor: {address} answered 400: the period is out of range: \
+             ask for window/1 to window/5\n"
+            )
+        )
+    );
+    assert_eq!(
+        failure(&["--bucket", "4", &address]),
+        (
+            4,
+            format!(
+                "pktvisor: {address} answered 404: the period is not there yet: \
+             so far there is bucket/0 to bucket/2\n"
+            )
+        )
+    );
+}
+
+#[test]
+fn a_daemon_that_is_not_there_is_told() {
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    assert_eq!(
+        failure(&[&address.to_string()]),
+        (3, format!("pktvisor: {address} refused the connection: is pktvisord running there?\n"))
+    );
+    let (code, message) = failure(&["nowhere.invalid"]);
+    assert_eq!(code, 3);
+    assert!(message.starts_with("pktvisor: cannot reach nowhere.invalid:10853: "), "{message}");
+}
+
+/// Runs against something that answers with `status` and `body` to whatever it is asked.
+fn failure_with(status: u16, body: &str) -> (i32, String) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let answer = format!("HTTP/1.1 {status} -\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 4096]).unwrap();
+        stream.write_all(answer.as_bytes()).unwrap();
+    });
+    let (code, message) = failure(&[&address, "--bucket", "0"]);
+    server.join().unwrap();
+    (code, message.replace(&address, "ADDRESS"))
+}
+
+#[test]
+fn what_is_no_daemon_is_told() {
+    let (code, message) = failure_with(200, "[]");
+    assert_eq!(code, 4);
+    assert!(message.starts_with("pktvisor: ADDRESS answered 200, but not as pktvisord does: "));
+    let (code, message) = failure_with(200, "{}");
+    assert_eq!(code, 4);
+    assert!(message.contains("invalid length 0, expected one view"), "{message}");
+    let (code, message) = failure_with(404, "<html>");
+    assert_eq!(code, 4);
+    assert!(message.starts_with("pktvisor: ADDRESS answered 404, but not as pktvisord does: "));
+}
+
+#[test]
+fn an_error_does_not_command_the_terminal() {
+    let (code, message) = failure_with(500, r#"{"error": "a\u001b[2J\u202e"}"#);
+    assert_eq!((code, &*message), (4, "pktvisor: ADDRESS answered 500: a\\u{1b}[2J\\u{202e}\n"));
+}
+
+#[test]
+fn wrong_usage_is_told() {
+    for arguments in [
+        &["--window", "1", "--bucket", "1"][..],
+        &["--window", "x"],
+        &["sensor", "-p", "1"],
+        &["https://sensor"],
+        &["sensor:x"],
+    ] {
+        let (code, message) = failure(arguments);
+        assert_eq!(code, 2, "{message}");
+    }
+}
+
+#[test]
+fn help_says_what_there_is() {
+    insta::assert_snapshot!(printed(&["--help"]));
+}

@@ -1,0 +1,160 @@
+//! Compressed captures and pipes.
+
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use pktvisord::capture::Block;
+use pktvisord::capture::file::{CaptureReader, FileOptions, Truncation};
+
+use super::support::{Order, Outcome, PcapNgWriter, PcapWriter, drain, read_all, store};
+
+fn gzip(octets: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(octets).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstandard(octets: &[u8]) -> Vec<u8> {
+    zstd::encode_all(octets, 3).unwrap()
+}
+
+fn capture() -> Vec<u8> {
+    let mut writer = PcapWriter::ethernet();
+    for number in 0..4_000_u32 {
+        let bytes: Vec<_> =
+            (0..900).map(|at| (number.wrapping_mul(at * at + 7) >> 5) as u8).collect();
+        writer.packet(number, 0, 900, &bytes);
+    }
+    writer.octets
+}
+
+#[test]
+fn gzip_and_zstd_are_told_by_their_magic_number() {
+    let plain = capture();
+    let expected = read_all(&plain).complete();
+    assert_eq!(expected.len(), 4_000);
+    for compress in [gzip, zstandard] {
+        assert_eq!(read_all(&compress(&plain)).complete(), expected);
+        // Several members or frames, the first of which ends inside the file header.
+        let parts = [&plain[..10], &plain[10..100_000], &[], &plain[100_000..]];
+        let members: Vec<u8> = parts.iter().flat_map(|part| compress(part)).collect();
+        assert_eq!(read_all(&members).complete(), expected);
+    }
+    let mut skippable = vec![0x53, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4];
+    skippable.extend(zstandard(&plain));
+    assert_eq!(read_all(&skippable).complete(), expected);
+
+    let mut writer = PcapNgWriter::new(Order::Big);
+    writer.interface(1, 0, None, None).enhanced(0, 1, 1, &[1]);
+    assert_eq!(read_all(&gzip(&writer.octets)).complete().len(), 1);
+}
+
+#[test]
+fn cut_compressed_data_is_read_up_to_the_cut() {
+    let plain = capture();
+    let expected = read_all(&plain).complete();
+    for compress in [gzip, zstandard] {
+        let compressed = compress(&plain);
+        for cut in [compressed.len() / 2, compressed.len() - 1] {
+            let outcome = read_all(&compressed[..cut]);
+            assert!(outcome.error.is_none(), "{:?}", outcome.error);
+            assert_eq!(outcome.packets, expected[..outcome.packets.len()]);
+            let truncation = outcome.truncation.unwrap();
+            assert_eq!(truncation.packet, outcome.packets.len() as u64 + 1);
+            assert_eq!((truncation.byte - 24) / 916, outcome.packets.len() as u64);
+        }
+        for cut in 4..20 {
+            let message = read_all(&compressed[..cut]).error.unwrap().to_string();
+            assert!(message.contains(": ends at byte 0, inside the file header"), "{message}");
+        }
+    }
+}
+
+#[test]
+fn damaged_compressed_data_is_an_error_after_what_is_sound() {
+    let plain = capture();
+    let expected = read_all(&plain).complete();
+    let mut checked = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    checked.include_checksum(true).unwrap();
+    checked.write_all(&plain).unwrap();
+    // The checksum is the last of zstd, and before the length in gzip.
+    for (mut compressed, format, from_end) in
+        [(gzip(&plain), "gzip", 8), (checked.finish().unwrap(), "zstd", 1)]
+    {
+        let checksum = compressed.len() - from_end;
+        compressed[checksum] ^= 1;
+        let outcome = read_all(&compressed);
+        assert!(outcome.packets.len() >= 3_800, "{}", outcome.packets.len());
+        assert_eq!(outcome.packets, expected[..outcome.packets.len()]);
+        let message = outcome.error.unwrap().to_string();
+        let start = format!(": the {format} data cannot be decompressed behind byte ");
+        assert!(message.contains(&start), "{message}");
+        assert!(message.ends_with(&format!("; `{format} -t` tests the file")), "{message}");
+    }
+}
+
+#[test]
+fn a_window_too_large_for_memory_is_refused() {
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(27).unwrap();
+    encoder.write_all(&capture()).unwrap();
+    let message = read_all(&encoder.finish().unwrap()).error.unwrap().to_string();
+    assert!(message.contains("the zstd data cannot be decompressed"), "{message}");
+}
+
+#[test]
+fn progress_is_that_of_the_file_as_it_is_stored() {
+    let compressed = gzip(&capture());
+    let stored = store(&compressed);
+    let mut reader = CaptureReader::open(&stored.path, &FileOptions::default()).unwrap();
+    assert_eq!(reader.progress().total, Some(compressed.len() as u64));
+    let mut block = Block::default();
+    let mut before = 0;
+    while reader.next_block(&mut block).unwrap() {
+        let read = reader.progress().bytes_read;
+        assert!(read >= before);
+        before = read;
+    }
+    assert_eq!(before, compressed.len() as u64);
+}
+
+#[test]
+fn packets_of_a_pipe_come_before_more_is_waited_for() {
+    let (reader, mut writer) = io::pipe().unwrap();
+    let path = PathBuf::from(format!("/dev/fd/{}", reader.as_raw_fd()));
+    let mut capture = PcapWriter::ethernet();
+    capture.packet(1, 0, 4, &[1; 4]);
+    writer.write_all(&capture.octets).unwrap();
+    let mut capture = CaptureReader::open(&path, &FileOptions::default()).unwrap();
+    assert_eq!(capture.progress().total, None);
+    let mut block = Block::default();
+    assert!(capture.next_block(&mut block).unwrap());
+    assert_eq!(block.packets.len(), 1);
+
+    // A record in three pieces.
+    let mut record = PcapWriter::ethernet();
+    record.packet(2, 0, 100_000, &vec![2; 100_000]);
+    let octets = record.octets.split_off(24);
+    let feed = thread::spawn(move || {
+        for piece in [&octets[..7], &octets[7..90_000], &octets[90_000..]] {
+            writer.write_all(piece).unwrap();
+            thread::sleep(Duration::from_millis(10));
+        }
+        // The start of one that never ends.
+        writer.write_all(&octets[..20]).unwrap();
+    });
+    let mut outcome =
+        Outcome { packets: Vec::new(), truncation: None, filtered_out: 0, error: None };
+    drain(capture, &mut outcome);
+    feed.join().unwrap();
+    assert!(outcome.error.is_none());
+    assert_eq!(outcome.packets.len(), 1);
+    assert_eq!(outcome.packets[0].bytes, vec![2; 100_000]);
+    let byte = 24 + 20 + 100_016 + 20;
+    assert_eq!(outcome.truncation, Some(Truncation { byte, packet: 3 }));
+}

@@ -1,0 +1,98 @@
+//! What is said of files that cannot be read.
+
+use std::path::Path;
+
+use pktvisord::capture::file::{CaptureReader, FileOptions, Problem};
+use pktvisord::capture::target::{Target, resolve};
+
+use super::support::{MICROSECONDS, Order, PcapWriter, read, read_all, store};
+
+fn message(octets: &[u8]) -> String {
+    let error = read_all(octets).error.expect("an error");
+    error.problem.to_string()
+}
+
+#[test]
+fn files_that_are_no_captures() {
+    assert_eq!(message(b""), "is empty; even a capture without packets has a file header");
+    assert!(message(b"\x1f").starts_with("not a capture file: it has only 1 octets; "));
+    assert!(
+        message(b"Sir, I have a bicycle to sell, and no packets.")
+            .starts_with("not a capture file: libpcap says: unknown file format; pcap and pcapng")
+    );
+    for cut in 4..24 {
+        let header = PcapWriter::ethernet().octets;
+        let expected = format!("ends at byte {cut}, inside the file header");
+        assert!(message(&header[..cut]).starts_with(&expected));
+    }
+}
+
+#[test]
+fn files_that_cannot_be_opened() {
+    let open = |path: &Path| match CaptureReader::open(path, &FileOptions::default()) {
+        Ok(_) => panic!("{} was opened", path.display()),
+        Err(error) => error,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let error = open(folder.path());
+    assert!(matches!(error.problem, Problem::Directory));
+    assert_eq!(
+        error.to_string(),
+        format!("{}: is a directory; name a capture file", folder.path().display())
+    );
+    let error = open(&folder.path().join("absent"));
+    assert!(error.to_string().contains("cannot open: No such file"), "{error}");
+}
+
+#[test]
+fn an_unknown_link_type_is_named() {
+    let writer = PcapWriter::new(Order::Little, MICROSECONDS, (2, 4), 127);
+    assert_eq!(
+        message(&writer.octets),
+        "packet 1: link type 127 (IEEE802_11_RADIO: 802.11 plus radiotap header) is not \
+         supported; Ethernet, Linux cooked v1 and v2, raw IP and BSD loopback are"
+    );
+    let writer = PcapWriter::new(Order::Little, MICROSECONDS, (2, 4), 60_000);
+    assert!(message(&writer.octets).starts_with("packet 1: link type 60000 is not supported"));
+}
+
+#[test]
+fn strict_makes_a_cut_an_error_after_the_packets() {
+    let mut writer = PcapWriter::ethernet();
+    writer.packet(1, 1, 4, &[1; 4]).packet(1, 1, 4, &[1; 4]);
+    writer.octets.pop();
+    let outcome = read(&writer.octets, &FileOptions { strict: true, ..FileOptions::default() });
+    assert_eq!(outcome.packets.len(), 1);
+    let error = outcome.error.unwrap();
+    assert_eq!(error.problem.to_string(), "cut short at byte 63, in packet 2");
+}
+
+#[test]
+fn a_target_is_what_there_is_of_that_name() {
+    assert_eq!(resolve("-").unwrap(), Target::Stdin);
+    assert_eq!(resolve("any").unwrap(), Target::Any);
+    let stored = store(&PcapWriter::ethernet().octets);
+    let path = stored.path.to_str().unwrap();
+    assert_eq!(resolve(path).unwrap(), Target::File(stored.path.clone()));
+    assert_eq!(resolve("lo").unwrap(), Target::Interface("lo".to_owned()));
+    let address = "127.0.0.1";
+    let expected = Target::Address(address.parse().unwrap(), "lo".to_owned());
+    assert_eq!(resolve(address).unwrap(), expected);
+}
+
+#[test]
+fn a_target_that_is_nothing_says_what_was_tried() {
+    let stored = store(b"no capture");
+    let path = stored.path.to_str().unwrap();
+    let message = resolve(path).unwrap_err().to_string();
+    let expected = format!("{path}: the file of that name: not a capture file: libpcap says: ");
+    assert!(message.starts_with(&expected), "{message}");
+    assert!(message.contains("it is no IP address and none of the interfaces "), "{message}");
+
+    let message = resolve("eth99").unwrap_err().to_string();
+    assert!(message.starts_with("eth99: there is no file of that name; "), "{message}");
+    assert!(message.contains("lo (127.0.0.1"), "{message}");
+
+    let message = resolve("203.0.113.77").unwrap_err().to_string();
+    assert!(message.contains("no interface of this host has that address"), "{message}");
+}

@@ -1,0 +1,165 @@
+//! Filters: what they keep, and what is said where they do not compile.
+
+use pcap::{Capture, Linktype};
+use pktvisord::capture::file::FileOptions;
+use pktvisord::capture::filter::Filter;
+use pktvisord::capture::{Block, LinkType, PacketRecord};
+use proptest::prelude::*;
+
+use super::support::{
+    MICROSECONDS, Order, Outcome, PcapNgWriter, PcapWriter, read, udp_frame, udp_packet,
+};
+
+fn filtered(octets: &[u8], expression: &str) -> Outcome {
+    let filter = Some(expression.to_owned());
+    read(octets, &FileOptions { filter, ..FileOptions::default() })
+}
+
+#[test]
+fn only_packets_that_match_are_read() {
+    let mut writer = PcapWriter::ethernet();
+    for port in 1..=1_000 {
+        let frame = udp_frame(port, b"hello");
+        writer.packet(u32::from(port), 0, frame.len() as u32, &frame);
+    }
+    let outcome = filtered(&writer.octets, "udp dst port 7 or udp dst port 900");
+    assert_eq!(outcome.filtered_out, 998);
+    let times: Vec<_> =
+        outcome.complete().iter().map(|packet| packet.time / 1_000_000_000).collect();
+    assert_eq!(times, [7, 900]);
+    let outcome = filtered(&writer.octets, "tcp");
+    assert_eq!(outcome.filtered_out, 1_000);
+    assert!(outcome.complete().is_empty());
+    assert_eq!(filtered(&writer.octets, "").complete().len(), 1_000);
+}
+
+#[test]
+fn a_cut_is_found_behind_packets_that_are_left_out() {
+    let mut writer = PcapWriter::ethernet();
+    writer.packet(1, 0, 60, &[0; 60]).packet(1, 0, 60, &[0; 60]);
+    writer.octets.pop();
+    let outcome = filtered(&writer.octets, "udp");
+    assert_eq!(outcome.filtered_out, 1);
+    assert_eq!(outcome.truncation.unwrap().packet, 2);
+}
+
+#[test]
+fn the_length_is_that_on_the_wire() {
+    let mut writer = PcapWriter::ethernet();
+    writer.packet(1, 0, 1_500, &[0; 60]).packet(2, 0, 60, &[0; 60]);
+    let packets = filtered(&writer.octets, "greater 1000").complete();
+    assert_eq!(packets.iter().map(|packet| packet.wire_len).collect::<Vec<_>>(), [1_500]);
+    let packets = filtered(&writer.octets, "len < 1000").complete();
+    assert_eq!(packets.iter().map(|packet| packet.wire_len).collect::<Vec<_>>(), [60]);
+}
+
+#[test]
+fn the_program_is_that_of_the_link_type() {
+    let packet = udp_packet(9, b"x");
+    let mut cooked = vec![0; 14];
+    cooked.extend([8, 0]);
+    cooked.extend(&packet);
+    let mut cooked2 = vec![8, 0];
+    cooked2.extend([0; 18]);
+    cooked2.extend(&packet);
+    let family = |octets: [u8; 4]| [octets.as_slice(), &packet].concat();
+    for (link, bytes) in [
+        (0, family([2, 0, 0, 0])),
+        (0, family([0, 0, 0, 2])),
+        (108, family([0, 0, 0, 2])),
+        (1, udp_frame(9, b"x")),
+        (12, packet.clone()),
+        (101, packet.clone()),
+        (228, packet.clone()),
+        (113, cooked),
+        (276, cooked2),
+    ] {
+        let mut writer = PcapWriter::new(Order::Little, MICROSECONDS, (2, 4), link);
+        writer.packet(1, 0, bytes.len() as u32, &bytes);
+        assert_eq!(filtered(&writer.octets, "udp dst port 9").complete().len(), 1, "{link}");
+        assert_eq!(filtered(&writer.octets, "udp dst port 8").complete().len(), 0, "{link}");
+
+        let mut writer = PcapNgWriter::new(Order::Big);
+        writer.interface(105, 0, None, None).interface(link as u16, 0, None, None);
+        writer.enhanced(1, 1, bytes.len() as u32, &bytes);
+        assert_eq!(filtered(&writer.octets, "udp dst port 9").complete().len(), 1, "{link}");
+    }
+}
+
+#[test]
+fn an_expression_that_does_not_compile_is_named_with_the_reason() {
+    for expression in ["udp port", "nonsense", "ip host 1.2.3.4.5", "wlan type mgt", "a\0b"] {
+        let error = filtered(&PcapWriter::ethernet().octets, expression).error.unwrap();
+        let message = error.to_string();
+        let start = format!(": the filter `{expression}` is refused by libpcap: ");
+        assert!(message.contains(&start), "{message}");
+    }
+    let mut writer = PcapNgWriter::new(Order::Little);
+    writer.interface(1, 0, None, None).enhanced(0, 1, 1, &[1]);
+    let message = filtered(&writer.octets, "udp port").error.unwrap().to_string();
+    assert!(message.contains("the filter `udp port` is refused by libpcap: "), "{message}");
+}
+
+/// Expressions that between them use every kind of instruction.
+const EXPRESSIONS: [&str; 18] = [
+    "",
+    "udp port 53",
+    "tcp[tcpflags] & (tcp-syn|tcp-ack) != 0",
+    "ip6 protochain 17",
+    "ip protochain 6",
+    "vlan and udp",
+    "greater 64",
+    "len = 60 or len % 7 == 3",
+    "ip[2:2] - ((ip[0] & 0xf) << 2) != 0",
+    "ether[0] * ether[1] / ether[2] > 3",
+    "ether[0] % ether[1] = 1",
+    "(ether[0] ^ ether[1]) | ether[2] = 255",
+    "ether[ether[0]:4] >= ether[ether[1]:4]",
+    "(ether[0] << ether[1]) + (ether[2] >> ether[3]) = -1",
+    "ether[0:4] = 0x01020304",
+    "portrange 10-1000 and not ip multicast",
+    "net 192.0.2.0/24 and ip[8] < 65",
+    "-ether[0] = ether[1] or icmp[icmptype] = 8",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// The program does here what it does in libpcap.
+    #[test]
+    fn runs_as_in_libpcap(
+        expression in 0..EXPRESSIONS.len(),
+        ethertype in prop_oneof![Just([8, 0]), Just([0x86, 0xdd]), Just([0x81, 0]), any::<[u8; 2]>()],
+        version in prop_oneof![Just(0x45), Just(0x46), Just(0x60), any::<u8>()],
+        protocol in prop_oneof![Just(17), Just(6), Just(0), Just(51), any::<u8>()],
+        small in any::<bool>(),
+        mut bytes in proptest::collection::vec(any::<u8>(), 0..120),
+    ) {
+        if small {
+            for octet in &mut bytes {
+                *octet &= 7;
+            }
+        }
+        for (at, value) in [
+            (12, ethertype[0]), (13, ethertype[1]), (14, version), (20, protocol), (23, protocol),
+        ] {
+            if let Some(octet) = bytes.get_mut(at) {
+                *octet = value;
+            }
+        }
+        let expression = EXPRESSIONS[expression];
+        let expected = Capture::dead(Linktype(1))
+            .unwrap()
+            .compile(expression, true)
+            .unwrap()
+            .filter(&bytes);
+        let length = bytes.len() as u32;
+        let record = PacketRecord {
+            time: 0, offset: 0, captured: length, wire_len: length, link: LinkType::Ethernet,
+        };
+        let mut block = Block { data: bytes, packets: vec![record] };
+        let left_out = Filter::new(expression).apply(&mut block).unwrap();
+        prop_assert_eq!(left_out == 0, expected, "{}", expression);
+        prop_assert_eq!(block.packets.len(), usize::from(expected));
+    }
+}

@@ -1,0 +1,11 @@
+//! Capture files as they are met: every form, whole, cut and damaged, beside what libpcap reads.
+
+mod compress;
+mod damage;
+mod errors;
+mod filter;
+mod libpcap;
+mod link;
+mod pcap;
+mod pcapng;
+mod support;
