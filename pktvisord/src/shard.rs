@@ -148,6 +148,11 @@ impl Shard {
         if truncated { Outcome::Truncated } else { Outcome::Dns }
     }
 
+    /// Counts what was lost before it reached the shard.
+    pub fn lose(&mut self, reason: &str, count: u64) {
+        self.bucket.account.lose(reason, count);
+    }
+
     /// Lets time pass: queries time out, streams are given up.
     pub fn advance(&mut self, now: i64) {
         let Self { settings, bucket, partitions, geo, .. } = self;

@@ -13,7 +13,7 @@ use crate::geo::Geo;
 use crate::host::Direction;
 use crate::settings::DnsSide;
 use crate::sketch;
-use crate::summary::bucket::{Bucket, Packet};
+use crate::summary::bucket::{Bucket, NameUse, Packet};
 use crate::time::MICROSECOND;
 
 const PORT_MDNS: u16 = 5353;
@@ -142,15 +142,15 @@ impl Message<'_> {
         }
         let lower = LowerName::new(question.name);
         let hash = self.bucket.name_hash(lower.wire());
-        let counts = self.bucket.name(lower.wire(), hash);
-        counts.messages += weight;
-        if is_reply {
-            counts.reply_octets += weight * length as u64;
-            counts.nodata += weight * u64::from(is_nodata(scan));
-            if let Some(count) = counts.rcode(scan.rcode()) {
-                *count += weight;
-            }
-        }
+        let name_use = match is_reply {
+            false => NameUse::Query,
+            true => NameUse::Reply {
+                rcode: scan.rcode(),
+                nodata: is_nodata(scan),
+                octets: weight * length as u64,
+            },
+        };
+        self.bucket.name(lower.wire(), hash, weight, name_use);
         self.transaction(context, scan, Some((hash, &lower)), length);
     }
 

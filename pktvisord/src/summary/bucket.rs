@@ -21,11 +21,11 @@ use crate::sketch::top::Top;
 use crate::time::{SECOND, SECONDS_OF_MINUTE, minute_of};
 
 /// Addresses counted before they reach the sketches.
-const ADDRESSES: usize = 32_768;
+const ADDRESSES: usize = 65_536;
 /// Names counted before they reach the sketches.
-const NAMES: usize = 16_384;
+const NAMES: usize = 65_536;
 /// Octets of their texts.
-const NAME_OCTETS: usize = 1 << 20;
+const NAME_OCTETS: usize = 2 << 20;
 
 /// One packet as it reaches a shard.
 #[derive(Clone, Copy, Debug)]
@@ -63,39 +63,35 @@ struct AddressCounts {
     destination_out: bool,
 }
 
-/// What is counted of a query name.
+/// What is counted of a query name until it reaches the sketches, within one minute: 32 bits are
+/// enough for 70 million messages a second.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct NameCounts {
+struct NameCounts {
     text: u32,
     text_len: u8,
-    /// Messages.
-    pub messages: u64,
-    /// Replies with RCODE 0.
-    pub noerror: u64,
-    /// Those of them without answers.
-    pub nodata: u64,
-    /// Replies with RCODE 3.
-    pub nxdomain: u64,
-    /// Replies with RCODE 2.
-    pub servfail: u64,
-    /// Replies with RCODE 5.
-    pub refused: u64,
-    /// Octets of replies.
-    pub reply_octets: u64,
+    messages: u32,
+    noerror: u32,
+    nodata: u32,
+    nxdomain: u32,
+    servfail: u32,
+    refused: u32,
+    reply_octets: u64,
 }
 
-impl NameCounts {
-    /// The counter of replies with this response code by name, where there is one.
-    #[inline]
-    pub fn rcode(&mut self, rcode: u16) -> Option<&mut u64> {
-        match rcode {
-            iana::NOERROR => Some(&mut self.noerror),
-            iana::SERVFAIL => Some(&mut self.servfail),
-            iana::NXDOMAIN => Some(&mut self.nxdomain),
-            iana::REFUSED => Some(&mut self.refused),
-            _ => None,
-        }
-    }
+/// What a message adds to the counts of its name.
+#[derive(Clone, Copy, Debug)]
+pub enum NameUse {
+    /// A query.
+    Query,
+    /// A reply.
+    Reply {
+        /// Its response code.
+        rcode: u16,
+        /// NOERROR without answers.
+        nodata: bool,
+        /// Its octets, already weighted.
+        octets: u64,
+    },
 }
 
 /// How names are cut and keys are hashed: the same for all that is to be merged.
@@ -238,24 +234,19 @@ impl Bucket {
                 _ => self.udp_ports.add(port, weighted),
             }
         }
-        let (source, destination) = match meta.version {
-            IpVersion::V4 => (v4(&meta.src), v4(&meta.dst)),
-            IpVersion::V6 => (IpAddr::from(meta.src), IpAddr::from(meta.dst)),
-            IpVersion::None => return,
-        };
         // A header that was cut before its addresses has none.
-        if meta.malformed && meta.src == [0; 16] && meta.dst == [0; 16] {
+        if meta.version == IpVersion::None || meta.malformed && meta.src == meta.dst {
             return;
         }
         let octets = u64::from(packet.wire_len) * u64::from(packet.weight);
         let direction = packet.direction;
-        let counts = self.address(source, geo);
+        let counts = self.address(&meta.src, meta.version, geo);
         if direction == Direction::In {
             counts.source_in = true;
             counts.remote_packets += weighted;
             counts.remote_octets += octets;
         }
-        let counts = self.address(destination, geo);
+        let counts = self.address(&meta.dst, meta.version, geo);
         if direction == Direction::Out {
             counts.destination_out = true;
             counts.remote_packets += weighted;
@@ -264,16 +255,25 @@ impl Bucket {
     }
 
     #[inline]
-    fn address(&mut self, address: IpAddr, geo: &mut Geo) -> &mut AddressCounts {
+    fn address(
+        &mut self,
+        octets: &[u8; 16],
+        version: IpVersion,
+        geo: &mut Geo,
+    ) -> &mut AddressCounts {
         if self.addresses.is_full() {
             self.drain_addresses(geo);
         }
-        let hash = match address {
-            IpAddr::V4(v4) => hash(&v4.octets(), self.naming.seed),
-            IpAddr::V6(v6) => hash(&v6.octets(), self.naming.seed),
+        let [a, b, c, d, ..] = *octets;
+        let hash = match version {
+            IpVersion::V4 => hash(&[a, b, c, d], self.naming.seed),
+            _ => hash(octets, self.naming.seed),
         };
         self.addresses.entry(hash, || AddressCounts {
-            address,
+            address: match version {
+                IpVersion::V4 => IpAddr::from([a, b, c, d]),
+                _ => IpAddr::from(*octets),
+            },
             remote_packets: 0,
             remote_octets: 0,
             source_in: false,
@@ -318,18 +318,33 @@ impl Bucket {
         hash(wire, self.naming.seed)
     }
 
-    /// The counts of a lower-cased name in wire form and its hash.
+    /// Counts a message under its lower-cased name in wire form, whose hash is given.
     #[inline]
-    pub fn name(&mut self, wire: &[u8], hash: u64) -> &mut NameCounts {
+    pub fn name(&mut self, wire: &[u8], hash: u64, weight: u64, name_use: NameUse) {
         if self.names.is_full() || self.name_octets.len() + wire.len() > NAME_OCTETS {
             self.drain_names();
         }
         let octets = &mut self.name_octets;
-        self.names.entry(hash, || {
+        let counts = self.names.entry(hash, || {
             let text = octets.len() as u32;
             octets.extend_from_slice(wire);
             NameCounts { text, text_len: wire.len() as u8, ..NameCounts::default() }
-        })
+        });
+        let weight = weight as u32;
+        counts.messages = counts.messages.saturating_add(weight);
+        let NameUse::Reply { rcode, nodata, octets } = name_use else { return };
+        counts.reply_octets += octets;
+        if nodata {
+            counts.nodata = counts.nodata.saturating_add(weight);
+        }
+        let by_rcode = match rcode {
+            iana::NOERROR => &mut counts.noerror,
+            iana::SERVFAIL => &mut counts.servfail,
+            iana::NXDOMAIN => &mut counts.nxdomain,
+            iana::REFUSED => &mut counts.refused,
+            _ => return,
+        };
+        *by_rcode = by_rcode.saturating_add(weight);
     }
 
     fn drain_names(&mut self) {
@@ -344,17 +359,17 @@ impl Bucket {
                 if let Some((part, cut)) = part {
                     // A cut name and a whole one of the same labels are two names.
                     let key = hash(part, naming.seed).rotate_left(u32::from(cut));
-                    top.add(key, counts.messages, || name::cut_text(part, cut).into());
+                    top.add(key, counts.messages.into(), || name::cut_text(part, cut).into());
                 }
             };
             add_cut(&mut dns.qname2, cut(wire, short).or(Some((wire, false))));
             add_cut(&mut dns.qname3, cut(wire, long));
             for (top, count) in [
-                (&mut dns.noerror, counts.noerror),
-                (&mut dns.nodata, counts.nodata),
-                (&mut dns.nxdomain, counts.nxdomain),
-                (&mut dns.servfail, counts.servfail),
-                (&mut dns.refused, counts.refused),
+                (&mut dns.noerror, counts.noerror.into()),
+                (&mut dns.nodata, counts.nodata.into()),
+                (&mut dns.nxdomain, counts.nxdomain.into()),
+                (&mut dns.servfail, counts.servfail.into()),
+                (&mut dns.refused, counts.refused.into()),
                 (&mut dns.reply_octets, counts.reply_octets),
             ] {
                 top.add(key, count, || name::text(wire).into());
@@ -399,10 +414,4 @@ impl Bucket {
             account: std::mem::take(&mut self.account),
         }
     }
-}
-
-#[inline]
-fn v4(octets: &[u8; 16]) -> IpAddr {
-    let [a, b, c, d, ..] = *octets;
-    IpAddr::from([a, b, c, d])
 }

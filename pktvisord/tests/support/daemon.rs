@@ -1,0 +1,57 @@
+//! The inside of a daemon that has seen some packets, for tests of what is served.
+
+use std::sync::Arc;
+
+use pktvisord::capture::{Block, LinkType, PacketRecord};
+use pktvisord::geo::GeoDatabases;
+use pktvisord::live::{Live, Source};
+use pktvisord::pipeline::Pipeline;
+use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, Sampling, Settings};
+use pktvisord::summary::bucket::Naming;
+use pktvisord::time::{MINUTE, SECOND};
+use pktvisord::window::Window;
+
+/// Buckets that the daemon keeps.
+const PERIODS: usize = 5;
+
+/// An Ethernet frame of UDP over IPv4 from 192.0.2.7 to 192.0.2.1, port 9 to 9, without payload.
+const FRAME: [u8; 42] = [
+    2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 7, 8, 0, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2,
+    7, 192, 0, 2, 1, 0, 9, 0, 9, 0, 8, 0, 0,
+];
+
+/// A daemon that has seen so many packets in each minute, oldest first.
+pub fn live(minutes: &[u32]) -> Arc<Live> {
+    let settings = Arc::new(Settings {
+        hosts: "192.0.2.1/32".parse().unwrap(),
+        ports: DnsPorts::new(&DEFAULT_DNS_PORTS),
+        timeout: 5 * SECOND,
+        naming: Naming { seed: 0, public_suffix: false },
+        sampling: Sampling::new(100),
+    });
+    let databases = Arc::new(GeoDatabases::default());
+    let window = Arc::new(Window::new(1, PERIODS, false));
+    let mut pipeline =
+        Pipeline::threads(Arc::clone(&settings), Arc::clone(&databases), Arc::clone(&window), 1)
+            .unwrap();
+    let length = FRAME.len() as u32;
+    let packets = (28_000_000i64..).zip(minutes).flat_map(|(minute, &packets)| {
+        (0..packets).map(move |packet| PacketRecord {
+            time: minute * MINUTE + i64::from(packet) * SECOND / 2,
+            offset: 0,
+            captured: length,
+            wire_len: length,
+            link: LinkType::Ethernet,
+        })
+    });
+    let block = Arc::new(Block { data: FRAME.to_vec(), packets: packets.collect() });
+    pipeline.feed(&block, 0..block.packets.len());
+    // The answer comes behind all that was fed.
+    pipeline.live();
+    let source = Source { kind: "file", interfaces: vec!["test".into()] };
+    let snapshots = pipeline.snapshots().unwrap();
+    let live = Live::new(settings, databases, window, pipeline.clock(), snapshots, source);
+    // The shards have to outlive whoever asks.
+    std::mem::forget(pipeline);
+    Arc::new(live)
+}
