@@ -57,7 +57,10 @@ fn build(recipe: &Recipe) -> Vec<u8> {
         let mut header =
             etherparse::Ipv4Header::new(0, 64, IpNumber::UDP, v4(src), v4(dst)).unwrap();
         header.options = options.as_slice().try_into().unwrap();
-        PacketBuilder::ip(etherparse::IpHeaders::Ipv4(header, Default::default()))
+        PacketBuilder::ip(etherparse::IpHeaders::Ipv4(
+            header,
+            etherparse::Ipv4Extensions::default(),
+        ))
     };
     let (src_port, dst_port) = recipe.ports;
     match recipe.transport {
