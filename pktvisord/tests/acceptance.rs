@@ -17,6 +17,7 @@ use support::capture::{Capture, Folder, SECOND, START};
 use support::daemon::{Server, run, view};
 use support::dns::{A, Edns, Message};
 use support::frame::{Flow, ethernet, udp};
+use support::skipped;
 
 /// Minutes that a replay can keep.
 const MOST_PERIODS: u64 = 1440;
@@ -26,7 +27,7 @@ const ENTRIES: usize = 10;
 fn captures() -> Option<PathBuf> {
     let folder = std::env::var_os("PKTVISOR_CAPTURES").map(PathBuf::from);
     if folder.is_none() {
-        eprintln!("skipped: PKTVISOR_CAPTURES does not name a folder of captures with answers");
+        skipped("PKTVISOR_CAPTURES does not name a folder of captures with answers");
     }
     folder
 }
@@ -214,7 +215,7 @@ fn databases() -> Option<[String; 2]> {
     let folder = captures()?.join("../geo");
     let files = ["GeoIP2-City-Test.mmdb", "GeoIP2-ISP-Test.mmdb"].map(|name| folder.join(name));
     if let Some(absent) = files.iter().find(|file| !file.exists()) {
-        eprintln!("skipped: there is no {}", absent.display());
+        skipped(&format!("there is no {}", absent.display()));
         return None;
     }
     Some(files.map(|file| file.to_str().expect("a path in UTF-8").to_owned()))

@@ -6,3 +6,11 @@ pub mod daemon;
 pub mod dns;
 pub mod frame;
 pub mod random;
+pub mod traffic;
+
+/// Says, past the capture of a test's output, that a test checks nothing and why.
+pub fn skipped(reason: &str) {
+    use std::io::Write;
+    // Without standard error there is nobody to tell.
+    drop(writeln!(std::io::stderr(), "\nskipped: {reason}"));
+}
