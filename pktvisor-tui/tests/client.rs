@@ -5,19 +5,17 @@ use std::net::SocketAddr;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use pktvisor_common::api::{MetricsView, Views};
+use pktvisor_common::api::Views;
 use pktvisord::live::Live;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
+#[path = "../../pktvisord/tests/support/daemon.rs"]
+mod daemon;
+
 /// A daemon that has seen 3 of 5 minutes.
 fn live() -> Arc<Live> {
-    let views = (0..3).map(|n| {
-        let mut view = MetricsView::default();
-        view.packets.total = 1001 + n;
-        view
-    });
-    Arc::new(Live::from_views(5, views.collect()))
+    daemon::live(&[1003, 1002, 1001])
 }
 
 /// A server that ends with its runtime.

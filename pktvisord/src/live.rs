@@ -155,15 +155,23 @@ impl Live {
         Ok(())
     }
 
+    /// Buckets there are now: none before the first packet.
+    fn available(&self) -> u64 {
+        if self.ready() { self.window.available() } else { 0 }
+    }
+
     fn summary(&self, n: u64, live: &Arc<Summary>) -> Result<Arc<Summary>, PeriodError> {
         self.check(n, self.periods() - 1)?;
+        let available = self.available();
+        if n >= available {
+            return Err(PeriodError::NotYet { available });
+        }
         if n == 0 {
             return Ok(match self.window.is_single() {
                 true => Arc::new(self.window.merged(live, 1)),
                 false => Arc::clone(live),
             });
         }
-        let available = self.window.available();
         self.window.closed(n).ok_or(PeriodError::NotYet { available })
     }
 
@@ -188,11 +196,11 @@ impl Live {
         if n == 0 {
             return Err(PeriodError::OutOfRange { periods: self.periods() });
         }
-        let available = self.window.available();
-        if n > available {
-            return Err(PeriodError::NotYet { available });
-        }
         self.with_cache(|cache, live| {
+            let available = self.available();
+            if n > available {
+                return Err(PeriodError::NotYet { available });
+            }
             if let Some(view) = cache.views.get(&n) {
                 return Ok(Arc::clone(view));
             }

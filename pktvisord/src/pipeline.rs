@@ -63,7 +63,7 @@ impl Pipeline {
         databases: Arc<GeoDatabases>,
         window: Arc<Window>,
     ) -> Self {
-        let shard = Shard::new(Arc::clone(&settings), Arc::clone(&databases), 1);
+        let shard = Shard::new(Arc::clone(&settings), Arc::clone(&databases));
         Self::new(settings, databases, window, Shards::Inline(Box::new(shard)))
     }
 
@@ -78,7 +78,7 @@ impl Pipeline {
         workers: usize,
     ) -> std::io::Result<Self> {
         let shards = (0..workers)
-            .map(|_| Shard::new(Arc::clone(&settings), Arc::clone(&databases), workers))
+            .map(|_| Shard::new(Arc::clone(&settings), Arc::clone(&databases)))
             .collect();
         let workers = Workers::start(shards, &window)?;
         Ok(Self::new(settings, databases, window, Shards::Threads(workers)))
@@ -171,6 +171,25 @@ impl Pipeline {
         let mut emit = |datagram: Datagram<'_>| send_datagram(settings, shards, &datagram);
         defrag.advance(packet.time, &mut emit);
         defrag.fragment(&packet.meta, octets, packet.wire_len, packet.time, &mut emit);
+        self.take_losses();
+    }
+
+    /// Hands what the reassembly gave up to the account of a shard.
+    fn take_losses(&mut self) {
+        let losses = self.defrag.take_losses();
+        for (reason, count) in [
+            ("fragments_incomplete", losses.incomplete),
+            ("fragments_evicted", losses.evicted),
+            ("fragments_invalid", losses.invalid),
+            ("fragments_cut", losses.cut),
+        ] {
+            if count > 0 {
+                match &mut self.shards {
+                    Shards::Inline(shard) => shard.lose(reason, count),
+                    Shards::Threads(workers) => workers.lose(reason, count),
+                }
+            }
+        }
     }
 
     /// Lets packet time pass up to `time`: minutes that ended before it are closed, the missed
@@ -216,17 +235,17 @@ impl Pipeline {
     }
 
     /// The input has ended: what waits for more is read as far as it goes, and packet time stands
-    /// still. Returns what the reassembly of fragments gave up, by reason.
-    pub fn end_input(&mut self) -> Vec<(&'static str, u64)> {
+    /// still.
+    pub fn end_input(&mut self) {
         let Self { defrag, settings, shards, .. } = self;
         defrag.finish(&mut |datagram| send_datagram(settings, shards, &datagram));
+        self.take_losses();
         if self.minute_end.is_some() {
             match &mut self.shards {
                 Shards::Inline(shard) => shard.end_input(self.latest),
                 Shards::Threads(workers) => workers.end_input(self.latest),
             }
         }
-        Vec::new()
     }
 
     /// The live bucket of all shards merged, up to the present.

@@ -33,6 +33,10 @@ enum Work {
     Close(i64, i64),
     /// The input has ended.
     End(i64),
+    /// Something was lost before it reached a shard.
+    Lost(&'static str, u64),
+    /// Nothing follows.
+    Stop,
     /// Hand over a copy of the live bucket as of this time.
     Snapshot(i64, Sender<Bucket>),
 }
@@ -138,6 +142,11 @@ impl Workers {
         self.send_all(|| Work::End(end));
     }
 
+    /// Counts what was lost before it reached a shard.
+    pub fn lose(&mut self, reason: &'static str, count: u64) {
+        self.send(0, Work::Lost(reason, count));
+    }
+
     fn send_all(&mut self, work: impl Fn() -> Work) {
         for at in 0..self.senders.len() {
             self.send(at, work());
@@ -153,7 +162,8 @@ impl Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        self.senders.clear();
+        // Those who read the live bucket hold senders too, so the channels stay open.
+        self.send_all(|| Work::Stop);
         for thread in self.threads.drain(..) {
             // A panic was reported where it happened.
             let _ = thread.join();
@@ -176,6 +186,8 @@ fn run(mut shard: Shard, work: &Receiver<Work>, window: &Window, recycle: &Sende
             Work::Datagram(packet, octets) => shard.datagram(&packet, &octets),
             Work::Close(end, next_start) => window.hand_in(shard.close(end, next_start)),
             Work::End(end) => shard.end_input(end),
+            Work::Lost(reason, count) => shard.lose(reason, count),
+            Work::Stop => break,
             Work::Snapshot(now, reply) => {
                 // Whoever asked may have given up.
                 let _ = reply.send(shard.snapshot(now));

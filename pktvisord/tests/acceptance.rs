@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use pktvisor_common::api::{MetricsView, TopEntry};
 use serde_json::Value;
 use support::capture::{Capture, Folder, SECOND, START};
-use support::daemon::{Server, run, view};
 use support::dns::{A, Edns, Message};
 use support::frame::{Flow, ethernet, udp};
+use support::program::{Server, run, view};
 use support::skipped;
 
 /// Minutes that a replay can keep.

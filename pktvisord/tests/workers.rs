@@ -12,7 +12,7 @@ use pktvisord::settings::DEFAULT_DNS_PORTS;
 use pktvisord::summary::Summary;
 use pktvisord::summary::state::{Terms, decode};
 use support::capture::Folder;
-use support::daemon::{Server, run, run_with_input, view};
+use support::program::{Server, run, run_with_input, view};
 use support::traffic::{Counts, HOSTS, Traffic, Truth, minutes};
 
 /// Minutes that the traffic reaches into.
@@ -97,7 +97,9 @@ fn workers_share_packets_out_without_a_trace() {
     }
     let sampled = |workers: &str| {
         let mut view = of(workers, &["--max-deep-sample", "30"]);
-        estimated(&mut view, truth).into_iter().for_each(|(_, entries, _)| entries.clear());
+        for (_, entries, _) in estimated(&mut view, truth) {
+            entries.clear();
+        }
         view
     };
     let alone = sampled("1");

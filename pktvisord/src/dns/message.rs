@@ -13,7 +13,7 @@ use crate::geo::Geo;
 use crate::host::Direction;
 use crate::settings::DnsSide;
 use crate::sketch;
-use crate::summary::bucket::{Bucket, Packet};
+use crate::summary::bucket::{Bucket, NameUse, Packet};
 use crate::time::MICROSECOND;
 
 const PORT_MDNS: u16 = 5353;
@@ -140,18 +140,24 @@ impl Message<'_> {
                 self.bucket.qtypes.add(qtype, weight);
             }
         }
-        let lower = LowerName::new(question.name);
-        let hash = self.bucket.name_hash(lower.wire());
-        let counts = self.bucket.name(lower.wire(), hash);
-        counts.messages += weight;
-        if is_reply {
-            counts.reply_octets += weight * length as u64;
-            counts.nodata += weight * u64::from(is_nodata(scan));
-            if let Some(count) = counts.rcode(scan.rcode()) {
-                *count += weight;
-            }
-        }
-        self.transaction(context, scan, Some((hash, &lower)), length);
+        let lowered;
+        let lower = if name::has_capitals(question.name) {
+            lowered = LowerName::new(question.name);
+            lowered.wire()
+        } else {
+            question.name
+        };
+        let hash = self.bucket.name_hash(lower);
+        let name_use = match is_reply {
+            false => NameUse::Query,
+            true => NameUse::Reply {
+                rcode: scan.rcode(),
+                nodata: is_nodata(scan),
+                octets: weight * length as u64,
+            },
+        };
+        self.bucket.name(lower, hash, weight, name_use);
+        self.transaction(context, scan, Some((hash, lower)), length);
     }
 
     #[inline]
@@ -159,7 +165,7 @@ impl Message<'_> {
         &mut self,
         context: &Context,
         scan: &Scan<'_>,
-        name: Option<(u64, &LowerName)>,
+        name: Option<(u64, &[u8])>,
         length: usize,
     ) {
         if !context.unicast {
@@ -195,7 +201,7 @@ impl Message<'_> {
         let direction = &mut xact.directions[crate::summary::index(context.direction)];
         direction.quantiles.record(microseconds as u64, 1);
         direction.classes.record(microseconds as u64, context.weight, hash, || {
-            name.map(|(_, lower)| name::text(lower.wire())).unwrap_or_default().into()
+            name.map(|(_, lower)| name::text(lower)).unwrap_or_default().into()
         });
     }
 

@@ -112,9 +112,11 @@ fn u16_at(message: &[u8], at: usize) -> Option<u16> {
 /// that can't be read only end the search for the OPT record.
 #[inline]
 pub fn scan(message: &[u8]) -> Result<Scan<'_>, ScanError> {
-    let header: &[u8; HEADER] = message.first_chunk().ok_or(ScanError::NoHeader)?;
-    let [id, flags, questions, answers, authorities, additionals] =
-        [0, 2, 4, 6, 8, 10].map(|at| u16::from_be_bytes([header[at], header[at + 1]]));
+    let &[i0, i1, f0, f1, q0, q1, a0, a1, n0, n1, r0, r1] =
+        message.first_chunk::<HEADER>().ok_or(ScanError::NoHeader)?;
+    let (id, flags) = (u16::from_be_bytes([i0, i1]), u16::from_be_bytes([f0, f1]));
+    let (questions, answers) = (u16::from_be_bytes([q0, q1]), u16::from_be_bytes([a0, a1]));
+    let (authorities, additionals) = (u16::from_be_bytes([n0, n1]), u16::from_be_bytes([r0, r1]));
     let mut scan = Scan { id, flags, questions, answers, question: None, edns: None };
     let mut at = HEADER;
     if questions > 0 {

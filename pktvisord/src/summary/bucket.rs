@@ -18,14 +18,14 @@ use crate::sketch::front::Front;
 use crate::sketch::hash;
 use crate::sketch::tally::FlatTally;
 use crate::sketch::top::Top;
-use crate::time::{SECOND, SECONDS_OF_MINUTE, minute_of};
+use crate::time::{MINUTE, SECOND, SECONDS_OF_MINUTE, minute_of};
 
 /// Addresses counted before they reach the sketches.
-const ADDRESSES: usize = 32_768;
+const ADDRESSES: usize = 1 << 16;
 /// Names counted before they reach the sketches.
-const NAMES: usize = 16_384;
+const NAMES: usize = 65_536;
 /// Octets of their texts.
-const NAME_OCTETS: usize = 1 << 20;
+const NAME_OCTETS: usize = 2 << 20;
 
 /// One packet as it reaches a shard.
 #[derive(Clone, Copy, Debug)]
@@ -54,48 +54,47 @@ impl Packet {
     }
 }
 
+/// What is counted of an address until it reaches the sketches, within one minute: 32 bits are
+/// enough for 70 million packets a second. Small, for this is what misses the processor's caches.
 #[derive(Clone, Copy, Debug)]
 struct AddressCounts {
-    address: IpAddr,
-    remote_packets: u64,
     remote_octets: u64,
+    remote_packets: u32,
+    /// Its place in the list of addresses.
+    address: u16,
     source_in: bool,
     destination_out: bool,
 }
 
-/// What is counted of a query name.
+/// What is counted of a query name until it reaches the sketches, within one minute: 32 bits are
+/// enough for 70 million messages a second.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct NameCounts {
+struct NameCounts {
     text: u32,
     text_len: u8,
-    /// Messages.
-    pub messages: u64,
-    /// Replies with RCODE 0.
-    pub noerror: u64,
-    /// Those of them without answers.
-    pub nodata: u64,
-    /// Replies with RCODE 3.
-    pub nxdomain: u64,
-    /// Replies with RCODE 2.
-    pub servfail: u64,
-    /// Replies with RCODE 5.
-    pub refused: u64,
-    /// Octets of replies.
-    pub reply_octets: u64,
+    messages: u32,
+    noerror: u32,
+    nodata: u32,
+    nxdomain: u32,
+    servfail: u32,
+    refused: u32,
+    reply_octets: u64,
 }
 
-impl NameCounts {
-    /// The counter of replies with this response code by name, where there is one.
-    #[inline]
-    pub fn rcode(&mut self, rcode: u16) -> Option<&mut u64> {
-        match rcode {
-            iana::NOERROR => Some(&mut self.noerror),
-            iana::SERVFAIL => Some(&mut self.servfail),
-            iana::NXDOMAIN => Some(&mut self.nxdomain),
-            iana::REFUSED => Some(&mut self.refused),
-            _ => None,
-        }
-    }
+/// What a message adds to the counts of its name.
+#[derive(Clone, Copy, Debug)]
+pub enum NameUse {
+    /// A query.
+    Query,
+    /// A reply.
+    Reply {
+        /// Its response code.
+        rcode: u16,
+        /// NOERROR without answers.
+        nodata: bool,
+        /// Its octets, already weighted.
+        octets: u64,
+    },
 }
 
 /// How names are cut and keys are hashed: the same for all that is to be merged.
@@ -112,6 +111,8 @@ pub struct Naming {
 pub struct Bucket {
     naming: Naming,
     minute: i64,
+    /// Start of the minute, which the bucket need not cover from its start.
+    minute_start: i64,
     start: i64,
     totals: Totals,
     seconds: Minute,
@@ -121,6 +122,7 @@ pub struct Bucket {
     /// Outcomes and losses.
     pub account: Account,
     addresses: Front<AddressCounts>,
+    address_list: Vec<IpAddr>,
     names: Front<NameCounts>,
     name_octets: Vec<u8>,
     tcp_ports: FlatTally,
@@ -142,6 +144,7 @@ impl Bucket {
         Self {
             naming,
             minute: 0,
+            minute_start: 0,
             start: 0,
             totals: Totals::default(),
             seconds: Minute::default(),
@@ -149,6 +152,7 @@ impl Bucket {
             dns: DnsSummary::default(),
             account: Account::default(),
             addresses: Front::new(ADDRESSES),
+            address_list: Vec::new(),
             names: Front::new(NAMES),
             name_octets: Vec::new(),
             tcp_ports: FlatTally::default(),
@@ -164,6 +168,7 @@ impl Bucket {
     /// The bucket is that of the minute that `start` lies in, and covers the time from `start` on.
     pub fn begin(&mut self, start: i64) {
         self.minute = minute_of(start);
+        self.minute_start = self.minute.saturating_mul(MINUTE);
         self.start = start;
     }
 
@@ -175,8 +180,8 @@ impl Bucket {
     /// The counts of the second that a time lies in, or the nearest of this bucket.
     #[inline]
     pub fn second(&mut self, time: i64) -> &mut Second {
-        let second = time.div_euclid(SECOND) - self.minute * SECONDS_OF_MINUTE;
-        self.seconds.second(second.clamp(0, SECONDS_OF_MINUTE - 1) as usize)
+        let second = time.saturating_sub(self.minute_start).max(0) as u64 / SECOND as u64;
+        self.seconds.second(second.min(SECONDS_OF_MINUTE as u64 - 1) as usize)
     }
 
     /// Counts a packet.
@@ -211,9 +216,7 @@ impl Bucket {
         }
         totals.fragments += n * u64::from(meta.fragment != Fragment::None);
         totals.malformed += n * u64::from(meta.malformed);
-        if minute_of(packet.time) < self.minute {
-            self.account.late += n;
-        }
+        self.account.late += n * u64::from(packet.time < self.minute_start);
     }
 
     /// Counts what became of a packet.
@@ -230,7 +233,10 @@ impl Bucket {
         let weighted = packet.weighted();
         if matches!(meta.transport, Transport::Tcp | Transport::Udp) {
             let n = u64::from(packet.n);
-            let payload = meta.payload_len / packet.n.max(1);
+            let payload = match packet.n {
+                0 | 1 => meta.payload_len,
+                n => meta.payload_len / n,
+            };
             self.payload.add(payload.min(u32::from(u16::MAX)) as u16, n);
             let port = meta.src_port.min(meta.dst_port);
             match meta.transport {
@@ -238,52 +244,61 @@ impl Bucket {
                 _ => self.udp_ports.add(port, weighted),
             }
         }
-        let (source, destination) = match meta.version {
-            IpVersion::V4 => (v4(&meta.src), v4(&meta.dst)),
-            IpVersion::V6 => (IpAddr::from(meta.src), IpAddr::from(meta.dst)),
-            IpVersion::None => return,
-        };
         // A header that was cut before its addresses has none.
-        if meta.malformed && meta.src == [0; 16] && meta.dst == [0; 16] {
+        if meta.version == IpVersion::None || meta.malformed && meta.src == meta.dst {
             return;
         }
         let octets = u64::from(packet.wire_len) * u64::from(packet.weight);
         let direction = packet.direction;
-        let counts = self.address(source, geo);
+        let counts = self.address(&meta.src, meta.version, geo);
         if direction == Direction::In {
             counts.source_in = true;
-            counts.remote_packets += weighted;
+            counts.remote_packets = counts.remote_packets.saturating_add(weighted as u32);
             counts.remote_octets += octets;
         }
-        let counts = self.address(destination, geo);
+        let counts = self.address(&meta.dst, meta.version, geo);
         if direction == Direction::Out {
             counts.destination_out = true;
-            counts.remote_packets += weighted;
+            counts.remote_packets = counts.remote_packets.saturating_add(weighted as u32);
             counts.remote_octets += octets;
         }
     }
 
     #[inline]
-    fn address(&mut self, address: IpAddr, geo: &mut Geo) -> &mut AddressCounts {
+    fn address(
+        &mut self,
+        octets: &[u8; 16],
+        version: IpVersion,
+        geo: &mut Geo,
+    ) -> &mut AddressCounts {
         if self.addresses.is_full() {
             self.drain_addresses(geo);
         }
-        let hash = match address {
-            IpAddr::V4(v4) => hash(&v4.octets(), self.naming.seed),
-            IpAddr::V6(v6) => hash(&v6.octets(), self.naming.seed),
+        let [a, b, c, d, ..] = *octets;
+        let hash = match version {
+            IpVersion::V4 => hash(&[a, b, c, d], self.naming.seed),
+            _ => hash(octets, self.naming.seed),
         };
-        self.addresses.entry(hash, || AddressCounts {
-            address,
-            remote_packets: 0,
-            remote_octets: 0,
-            source_in: false,
-            destination_out: false,
+        let list = &mut self.address_list;
+        self.addresses.entry(hash, || {
+            let address = list.len() as u16;
+            list.push(match version {
+                IpVersion::V4 => IpAddr::from([a, b, c, d]),
+                _ => IpAddr::from(*octets),
+            });
+            AddressCounts {
+                remote_octets: 0,
+                remote_packets: 0,
+                address,
+                source_in: false,
+                destination_out: false,
+            }
         })
     }
 
     fn drain_addresses(&mut self, geo: &mut Geo) {
-        let packets = &mut self.packets;
-        self.addresses.drain(|hash, counts| {
+        let Self { packets, addresses, address_list, .. } = self;
+        addresses.drain(|hash, counts| {
             packets.addresses.insert(hash);
             if counts.source_in {
                 packets.sources_in.insert(hash);
@@ -294,17 +309,19 @@ impl Bucket {
             if counts.remote_packets == 0 {
                 return;
             }
-            let address = counts.address;
+            let remote_packets = u64::from(counts.remote_packets);
+            let address = address_list[usize::from(counts.address)];
             let by_version = if address.is_ipv4() { &mut packets.ipv4 } else { &mut packets.ipv6 };
-            by_version.add(hash, counts.remote_packets, || address);
+            by_version.add(hash, remote_packets, || address);
             packets.octets.add(hash, counts.remote_octets, || address);
             if let Some(place) = geo.place(address) {
-                packets.places.add(place.key, counts.remote_packets, || (&*place.name).into());
+                packets.places.add(place.key, remote_packets, || (&*place.name).into());
             }
             if let Some(system) = geo.system(address) {
-                packets.systems.add(system.key, counts.remote_packets, || (&*system.name).into());
+                packets.systems.add(system.key, remote_packets, || (&*system.name).into());
             }
         });
+        address_list.clear();
     }
 
     /// The seed of the hash that keys the sketches.
@@ -318,18 +335,33 @@ impl Bucket {
         hash(wire, self.naming.seed)
     }
 
-    /// The counts of a lower-cased name in wire form and its hash.
+    /// Counts a message under its lower-cased name in wire form, whose hash is given.
     #[inline]
-    pub fn name(&mut self, wire: &[u8], hash: u64) -> &mut NameCounts {
+    pub fn name(&mut self, wire: &[u8], hash: u64, weight: u64, name_use: NameUse) {
         if self.names.is_full() || self.name_octets.len() + wire.len() > NAME_OCTETS {
             self.drain_names();
         }
         let octets = &mut self.name_octets;
-        self.names.entry(hash, || {
+        let counts = self.names.entry(hash, || {
             let text = octets.len() as u32;
             octets.extend_from_slice(wire);
             NameCounts { text, text_len: wire.len() as u8, ..NameCounts::default() }
-        })
+        });
+        let weight = weight as u32;
+        counts.messages = counts.messages.saturating_add(weight);
+        let NameUse::Reply { rcode, nodata, octets } = name_use else { return };
+        counts.reply_octets += octets;
+        if nodata {
+            counts.nodata = counts.nodata.saturating_add(weight);
+        }
+        let by_rcode = match rcode {
+            iana::NOERROR => &mut counts.noerror,
+            iana::SERVFAIL => &mut counts.servfail,
+            iana::NXDOMAIN => &mut counts.nxdomain,
+            iana::REFUSED => &mut counts.refused,
+            _ => return,
+        };
+        *by_rcode = by_rcode.saturating_add(weight);
     }
 
     fn drain_names(&mut self) {
@@ -344,17 +376,17 @@ impl Bucket {
                 if let Some((part, cut)) = part {
                     // A cut name and a whole one of the same labels are two names.
                     let key = hash(part, naming.seed).rotate_left(u32::from(cut));
-                    top.add(key, counts.messages, || name::cut_text(part, cut).into());
+                    top.add(key, counts.messages.into(), || name::cut_text(part, cut).into());
                 }
             };
             add_cut(&mut dns.qname2, cut(wire, short).or(Some((wire, false))));
             add_cut(&mut dns.qname3, cut(wire, long));
             for (top, count) in [
-                (&mut dns.noerror, counts.noerror),
-                (&mut dns.nodata, counts.nodata),
-                (&mut dns.nxdomain, counts.nxdomain),
-                (&mut dns.servfail, counts.servfail),
-                (&mut dns.refused, counts.refused),
+                (&mut dns.noerror, counts.noerror.into()),
+                (&mut dns.nodata, counts.nodata.into()),
+                (&mut dns.nxdomain, counts.nxdomain.into()),
+                (&mut dns.servfail, counts.servfail.into()),
+                (&mut dns.refused, counts.refused.into()),
                 (&mut dns.reply_octets, counts.reply_octets),
             ] {
                 top.add(key, count, || name::text(wire).into());
@@ -399,10 +431,4 @@ impl Bucket {
             account: std::mem::take(&mut self.account),
         }
     }
-}
-
-#[inline]
-fn v4(octets: &[u8; 16]) -> IpAddr {
-    let [a, b, c, d, ..] = *octets;
-    IpAddr::from([a, b, c, d])
 }

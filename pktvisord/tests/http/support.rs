@@ -4,29 +4,23 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
-use pktvisor_common::api::{ErrorBody, MetricsView};
+use pktvisor_common::api::ErrorBody;
 use pktvisord::http::router;
 use pktvisord::live::Live;
 use tower::ServiceExt;
 
-/// Buckets that the daemon keeps.
-pub const PERIODS: u64 = 5;
-/// Buckets that are there.
-pub const AVAILABLE: u64 = 3;
+#[path = "../support/daemon.rs"]
+mod daemon;
 
-/// A daemon that has seen [`AVAILABLE`] of [`PERIODS`] minutes.
+/// A daemon that has seen 3 of 5 minutes: 102 packets in the first one, then
+/// 101, then 100.
 pub fn live() -> Arc<Live> {
-    let views = (0..AVAILABLE).map(|n| {
-        let mut view = MetricsView::default();
-        view.packets.total = 100 + n;
-        view
-    });
-    Arc::new(Live::from_views(PERIODS, views.collect()))
+    daemon::live(&[102, 101, 100])
 }
 
 /// A daemon that has seen nothing.
 pub fn live_without_packets() -> Arc<Live> {
-    Arc::new(Live::from_views(PERIODS, Vec::new()))
+    daemon::live(&[])
 }
 
 /// An answer.

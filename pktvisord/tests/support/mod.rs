@@ -2,9 +2,10 @@
 #![allow(dead_code, reason = "each test takes the parts it needs")]
 
 pub mod capture;
-pub mod daemon;
+
 pub mod dns;
 pub mod frame;
+pub mod program;
 pub mod random;
 pub mod traffic;
 

@@ -1,0 +1,41 @@
+//! Capture files: whatever a file holds, the packets read lie in their block, and reading ends.
+
+use std::io::Write;
+
+use pktvisord::capture::Block;
+use pktvisord::capture::file::{CaptureReader, FileOptions};
+
+/// Most octets read of one input: a short one can decompress to far more than is of use here.
+const MAX_OCTETS: usize = 16 << 20;
+
+/// Reads the input as a capture file, leniently and strictly.
+pub fn run(data: &[u8]) {
+    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+    file.write_all(data).expect("a temporary file takes octets");
+    let read = |strict| {
+        let options = FileOptions { filter: None, strict };
+        let mut reader = match CaptureReader::open(file.path(), &options) {
+            Ok(reader) => reader,
+            Err(error) => return (0, Some(error.to_string())),
+        };
+        let mut block = Block::default();
+        let (mut packets, mut octets) = (0, 0);
+        loop {
+            match reader.next_block(&mut block) {
+                Ok(true) if octets < MAX_OCTETS => {}
+                Ok(_) => break,
+                Err(error) => return (packets, Some(error.to_string())),
+            }
+            assert!(!block.packets.is_empty());
+            for record in &block.packets {
+                assert!(record.captured <= record.wire_len);
+                octets += block.packet(record).len();
+                packets += 1;
+            }
+        }
+        (packets, reader.truncation().map(|truncation| format!("{truncation:?}")))
+    };
+    let (lenient, strict) = (read(false), read(true));
+    assert_eq!(lenient.0, strict.0);
+    assert_eq!(lenient.1.is_some(), strict.1.is_some());
+}

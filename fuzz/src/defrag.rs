@@ -1,0 +1,152 @@
+//! IP reassembly.
+
+use pktvisor_common::packet::{
+    ETHERTYPE_IPV4, ETHERTYPE_IPV6, Fragment, IpVersion, PROTOCOL_UDP, walk_l3,
+};
+use pktvisord::defrag::{Datagram, Defrag, DefragLimits, DefragLosses};
+
+use super::input::Input;
+
+/// Plays fragments after the input: any ones, or ones of a datagram that is delivered in the end.
+pub fn run(data: &[u8]) {
+    let mut input = Input::new(data);
+    let kind = input.u8();
+    let version = if kind & 2 == 0 { IpVersion::V4 } else { IpVersion::V6 };
+    if kind & 1 == 0 {
+        any_fragments(version, input);
+    } else {
+        delivered(version, input);
+    }
+}
+
+/// An IP packet that holds `data`, octets of a datagram from `offset` on.
+fn packet(
+    version: IpVersion,
+    protocol: u8,
+    ident: u8,
+    offset: u16,
+    more: bool,
+    data: &[u8],
+) -> Vec<u8> {
+    let mut packet = Vec::new();
+    if version == IpVersion::V4 {
+        packet.extend([0x45, 0]);
+        packet.extend((20 + data.len() as u16).to_be_bytes());
+        packet.extend([0, ident]);
+        packet.extend((offset / 8 | u16::from(more) << 13).to_be_bytes());
+        packet.extend([64, protocol, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
+    } else {
+        packet.extend([0x60, 0, 0, 0]);
+        packet.extend((8 + data.len() as u16).to_be_bytes());
+        packet.extend([44, 64]);
+        packet.extend([0xfd; 32]);
+        packet.extend([protocol, 0]);
+        packet.extend((offset & 0xfff8 | u16::from(more)).to_be_bytes());
+        packet.extend([0, 0, 0, ident]);
+    }
+    packet.extend(data);
+    packet
+}
+
+fn feed(
+    defrag: &mut Defrag,
+    packet: &[u8],
+    captured: usize,
+    time: i64,
+    emit: &mut dyn FnMut(Datagram<'_>),
+) {
+    let Some(first) = packet.first() else { return };
+    let ethertype = if first >> 4 == 4 { ETHERTYPE_IPV4 } else { ETHERTYPE_IPV6 };
+    let captured = &packet[..captured.min(packet.len())];
+    let meta = walk_l3(captured, 0, ethertype, packet.len());
+    if meta.fragment != Fragment::None {
+        defrag.fragment(&meta, captured, packet.len() as u32, time, emit);
+    }
+}
+
+/// The limits hold for any fragments, and what is handed over is consistent.
+fn any_fragments(version: IpVersion, mut input: Input<'_>) {
+    let limits = DefragLimits { entries: 4, bytes: 4096, age: 500 };
+    let mut defrag = Defrag::new(limits);
+    let mut emit = |datagram: Datagram<'_>| {
+        let Datagram { meta, payload, .. } = datagram;
+        assert!(payload.len() <= usize::from(u16::MAX));
+        assert_eq!(meta.fragment, Fragment::None);
+        if !meta.malformed {
+            assert!(usize::from(meta.payload_offset) <= payload.len());
+        }
+    };
+    let mut time = 0;
+    while !input.is_empty() {
+        let kind = input.u8();
+        time += i64::from(input.u8());
+        let len = input.u8();
+        let packet = if kind & 0x80 == 0 {
+            let protocol = match kind >> 4 & 3 {
+                3 => input.u8(),
+                _ => PROTOCOL_UDP,
+            };
+            let offset = u16::from(input.u8()) * 8;
+            let data = input.take(len.into());
+            packet(version, protocol, kind & 3, offset, kind & 4 != 0, data)
+        } else {
+            input.take(len.into()).to_vec()
+        };
+        let missing = if kind & 8 == 0 { 0 } else { input.u8().into() };
+        feed(&mut defrag, &packet, packet.len().saturating_sub(missing), time, &mut emit);
+        assert!(defrag.datagrams() <= limits.entries && defrag.bytes() <= limits.bytes);
+        if time % 8 == 0 {
+            defrag.advance(time, &mut emit);
+        }
+    }
+    defrag.finish(&mut emit);
+    assert_eq!((defrag.datagrams(), defrag.bytes()), (0, 0));
+}
+
+/// Fragments come in any order and again: with the last one missing the datagram is there.
+fn delivered(version: IpVersion, mut input: Input<'_>) {
+    let len = input.u16() % 65_500;
+    let mut datagram = vec![0, 53, 4, 0];
+    datagram.extend((len + 8).to_be_bytes());
+    datagram.extend([0, 0]);
+    datagram.extend((0..len).map(|at| (at >> 3) as u8 ^ at as u8));
+
+    let mut fragments = Vec::new();
+    let mut start = 0;
+    while start < datagram.len() {
+        let end = (start + (usize::from(input.u8()) + 1) * 8).min(datagram.len());
+        let more = end < datagram.len();
+        fragments.push(packet(version, PROTOCOL_UDP, 7, start as u16, more, &datagram[start..end]));
+        start = end;
+    }
+    if fragments.len() < 2 {
+        return;
+    }
+    let mut missing: Vec<usize> = (0..fragments.len()).collect();
+    let mut defrag = Defrag::new(DefragLimits::default());
+    let mut got = Vec::new();
+    while !missing.is_empty() {
+        assert!(got.is_empty());
+        let pick = usize::from(input.u16());
+        let index =
+            if pick % 4 == 0 { pick % fragments.len() } else { missing[pick % missing.len()] };
+        missing.retain(|other| *other != index);
+        let fragment = &fragments[index];
+        feed(&mut defrag, fragment, fragment.len(), 0, &mut |datagram| {
+            assert!(datagram.whole);
+            got.push(datagram.payload.to_vec());
+        });
+        if input.is_empty() {
+            // In order from here on.
+            missing.reverse();
+            while let Some(index) = missing.pop() {
+                let fragment = &fragments[index];
+                feed(&mut defrag, fragment, fragment.len(), 0, &mut |datagram| {
+                    got.push(datagram.payload.to_vec());
+                });
+            }
+        }
+    }
+    assert_eq!(got, [datagram]);
+    assert_eq!(defrag.take_losses(), DefragLosses::default());
+}

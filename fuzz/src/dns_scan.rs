@@ -1,0 +1,55 @@
+//! The scan of a DNS message, against `hickory-proto`.
+
+use hickory_proto::op::Message;
+use pktvisord::dns::scan::{ScanError, scan};
+use pktvisord::dns::{detail, name};
+
+/// Scans the input and, where hickory reads it too, compares.
+pub fn run(data: &[u8]) {
+    let result = scan(data);
+    if let Ok(scan) = &result {
+        scan.is_plausible();
+        if let Some(question) = scan.question {
+            assert!(question.name.len() < name::MAX_NAME);
+            let labels: usize = name::labels(question.name).map(|label| label.len() + 1).sum();
+            assert_eq!(labels, question.name.len());
+            let lower = name::LowerName::new(question.name);
+            assert_eq!(lower.wire(), question.name.to_ascii_lowercase());
+            for keep in 1..4 {
+                let cut = name::last_labels(lower.wire(), keep);
+                let text = cut.map(|(wire, cut)| name::cut_text(wire, cut));
+                assert!(text.is_none_or(|text| text.is_ascii()));
+                name::above_public_suffix(lower.wire(), keep);
+            }
+        }
+        if let Some(record) = scan.edns.and_then(|edns| edns.client_subnet) {
+            detail::client_subnet(record);
+        }
+    }
+    detail::question_types(data);
+    if let Some(message) = detail::uncompressed(data) {
+        assert_ne!(scan_error(&message), Some(ScanError::CompressedQuestion));
+    }
+    let Ok(message) = Message::from_vec(data) else { return };
+    match result {
+        Ok(scan) => compare(&scan, &message),
+        Err(error) => assert_eq!(error, ScanError::CompressedQuestion),
+    }
+}
+
+fn scan_error(message: &[u8]) -> Option<ScanError> {
+    scan(message).err()
+}
+
+fn compare(scan: &pktvisord::dns::scan::Scan<'_>, message: &Message) {
+    assert_eq!(scan.id, message.metadata.id);
+    assert_eq!(usize::from(scan.questions), message.queries.len());
+    let Some(question) = scan.question else {
+        assert!(message.queries.is_empty());
+        return;
+    };
+    let query = &message.queries[0];
+    assert_eq!(question.qtype, u16::from(query.query_type()));
+    let labels: Vec<&[u8]> = name::labels(question.name).collect();
+    assert_eq!(labels, query.name().iter().collect::<Vec<_>>());
+}

@@ -1,0 +1,89 @@
+//! The walk over headers, against `etherparse`.
+
+use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use pktvisor_common::packet::{
+    ETHERTYPE_IPV4, ETHERTYPE_IPV6, Fragment, IpVersion, PacketMeta, Transport, walk_ethernet,
+    walk_l3,
+};
+
+/// Walks the input from its link header and from its IP header.
+pub fn run(data: &[u8]) {
+    let [kind, cut, packet @ ..] = data else { return };
+    let walk: fn(&[u8], usize) -> PacketMeta = match kind % 3 {
+        0 => |packet, wire_len| walk_ethernet(packet, wire_len),
+        1 => |packet, wire_len| walk_l3(packet, 0, ETHERTYPE_IPV4, wire_len),
+        _ => |packet, wire_len| walk_l3(packet, 0, ETHERTYPE_IPV6, wire_len),
+    };
+    let meta = walk(packet, packet.len());
+    check(&meta, packet.len());
+
+    // Of a packet that was captured in part the walk finds the same or says that it cannot.
+    let captured = &packet[..packet.len().saturating_sub((*cut).into())];
+    let part = walk(captured, packet.len());
+    check(&part, packet.len());
+    assert!(part.malformed || part == meta, "{meta:?} of the whole packet, {part:?} of a part");
+
+    let sliced = match kind % 3 {
+        0 => SlicedPacket::from_ethernet(packet),
+        _ => SlicedPacket::from_ip(packet),
+    };
+    if let Ok(sliced) = sliced {
+        compare(&meta, packet, &sliced);
+    }
+}
+
+fn check(meta: &PacketMeta, wire_len: usize) {
+    if meta.malformed {
+        assert_eq!(meta.transport, Transport::Other);
+    } else if meta.version != IpVersion::None && wire_len <= usize::from(u16::MAX) {
+        assert!(meta.l3_offset < meta.payload_offset);
+        assert!(usize::from(meta.payload_offset) + meta.payload_len as usize <= wire_len);
+    }
+}
+
+/// Compares what the walk found in a packet that is all there with what `etherparse` did.
+fn compare(meta: &PacketMeta, packet: &[u8], sliced: &SlicedPacket<'_>) {
+    if sliced.link_exts.len() > 2 || meta.malformed {
+        return;
+    }
+    let (src, dst) = match &sliced.net {
+        Some(NetSlice::Ipv4(ip)) => {
+            assert_eq!(meta.version, IpVersion::V4);
+            (ip.header().source().to_vec(), ip.header().destination().to_vec())
+        }
+        Some(NetSlice::Ipv6(ip)) => {
+            assert_eq!(meta.version, IpVersion::V6);
+            (ip.header().source().to_vec(), ip.header().destination().to_vec())
+        }
+        _ => return,
+    };
+    assert!(meta.src.starts_with(&src) && meta.dst.starts_with(&dst));
+    if sliced.is_ip_payload_fragmented() {
+        assert_ne!(meta.fragment, Fragment::None);
+        return;
+    }
+    let payload = || {
+        let start = usize::from(meta.payload_offset);
+        &packet[start..start + meta.payload_len as usize]
+    };
+    match &sliced.transport {
+        Some(TransportSlice::Udp(udp)) => {
+            assert_eq!(meta.transport, Transport::Udp);
+            let ports = (udp.source_port(), udp.destination_port());
+            assert_eq!((meta.src_port, meta.dst_port), ports);
+            assert_eq!(payload(), udp.payload());
+        }
+        Some(TransportSlice::Tcp(tcp)) => {
+            assert_eq!(meta.transport, Transport::Tcp);
+            let ports = (tcp.source_port(), tcp.destination_port());
+            assert_eq!((meta.src_port, meta.dst_port), ports);
+            assert_eq!(meta.tcp_seq, tcp.sequence_number());
+            assert_eq!(meta.tcp_flags, tcp.slice()[13]);
+            assert_eq!(payload(), tcp.payload());
+        }
+        Some(TransportSlice::Icmpv4(_) | TransportSlice::Icmpv6(_)) => {
+            assert_eq!(meta.transport, Transport::Icmp);
+        }
+        None => {}
+    }
+}
