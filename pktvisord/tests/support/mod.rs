@@ -2,7 +2,6 @@
 #![allow(dead_code, reason = "each test takes the parts it needs")]
 
 pub mod capture;
-
 pub mod dns;
 pub mod frame;
 pub mod program;
