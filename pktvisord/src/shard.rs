@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use pktvisor_common::flow::dns_sample_hash;
+use pktvisor_common::flow::{dns_sample_hash, flow_hash};
 use pktvisor_common::outcome::Outcome;
 use pktvisor_common::packet::{Fragment, IpVersion, PacketMeta, Transport};
 
@@ -228,7 +228,7 @@ fn stream_context(settings: &Settings, key: &StreamKey, time: i64) -> Option<Con
         version: if key.ipv6 { IpVersion::V6 } else { IpVersion::V4 },
         ..PacketMeta::default()
     };
-    let flow = pktvisor_common::flow::flow_hash(&meta);
+    let flow = flow_hash(&meta);
     let packet = Packet {
         meta,
         time,
