@@ -10,15 +10,16 @@ mod targets;
 /// Runs a target over all files of a corpus.
 fn replay(corpus: &str, run: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(corpus);
-    let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
+    let files =
+        fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut replayed = 0;
     for file in files {
         let path = file.unwrap().path();
         let input = fs::read(&path).unwrap();
-        assert!(catch_unwind(|| run(&input)).is_ok(), "{path:?}");
+        assert!(catch_unwind(|| run(&input)).is_ok(), "{}", path.display());
         replayed += 1;
     }
-    assert!(replayed > 0, "{folder:?} is empty");
+    assert!(replayed > 0, "{} is empty", folder.display());
 }
 
 #[test]
