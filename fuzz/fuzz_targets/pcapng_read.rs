@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| pktvisor_fuzz::capture::run(data));
+include!("common/capture.rs");

@@ -35,7 +35,7 @@ pub fn run(data: &[u8]) {
 fn check(meta: &PacketMeta, wire_len: usize) {
     if meta.malformed {
         assert_eq!(meta.transport, Transport::Other);
-    } else if meta.version != IpVersion::None && wire_len <= usize::from(u16::MAX) {
+    } else if meta.version != IpVersion::None && wire_len < 1 << 16 {
         assert!(meta.l3_offset < meta.payload_offset);
         assert!(usize::from(meta.payload_offset) + meta.payload_len as usize <= wire_len);
     }
@@ -84,6 +84,7 @@ fn compare(meta: &PacketMeta, packet: &[u8], sliced: &SlicedPacket<'_>) {
         Some(TransportSlice::Icmpv4(_) | TransportSlice::Icmpv6(_)) => {
             assert_eq!(meta.transport, Transport::Icmp);
         }
+        Some(TransportSlice::Igmp(_)) => assert_eq!(meta.transport, Transport::Other),
         None => {}
     }
 }

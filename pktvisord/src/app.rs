@@ -109,13 +109,13 @@ pub fn run(cli: &Cli) -> Result<u8, AppError> {
         None => CaptureReader::stdin(&options)?,
     };
     let settings = Settings {
-        hosts: cli.hosts.clone(),
+        hosts: cli.hosts.clone().unwrap_or_default(),
         ports: DnsPorts::new(cli.dns_ports()),
         timeout: cli.dns_timeout(),
         naming: Naming { seed: cli.sketch_seed, public_suffix: cli.public_suffix },
         sampling: Sampling::new(cli.max_deep_sample),
     };
-    if cli.hosts.is_empty() {
+    if cli.hosts.is_none() {
         info!("no -H HOSTSPEC: the direction of all packets is unknown");
     }
     let run = Run {

@@ -59,8 +59,8 @@ pub struct Cli {
 
     /// Addresses that are HOST, which tells inbound from outbound: CIDRs, separated by commas, such
     /// as `192.0.2.1/32,2001:db8::/32`
-    #[arg(short = 'H', value_name = "HOSTSPEC", default_value = "", hide_default_value = true)]
-    pub hosts: HostSpec,
+    #[arg(short = 'H', value_name = "HOSTSPEC")]
+    pub hosts: Option<HostSpec>,
 
     /// Keep so many one-minute buckets, the live one included
     #[arg(long, value_name = "P", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1440))]

@@ -113,7 +113,7 @@ impl CaptureReader {
     }
 
     /// Fills `block`, whose buffers are used again, with the next packets, at least one; `false`
-    /// at the end. After an error, all packets before it have been handed over.
+    /// at the end. Before an error of the capture all packets up to it are handed over.
     pub fn next_block(&mut self, block: &mut Block) -> Result<bool, ReadError> {
         let more = self.read_block(block);
         if !matches!(more, Ok(true)) {
