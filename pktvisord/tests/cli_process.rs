@@ -1,0 +1,152 @@
+//! The program among others: files, pipes, terminals and signals.
+
+mod support;
+
+use std::fs;
+use std::io::Read;
+use std::process::{Command, Stdio};
+
+use pktvisor_common::api::Views;
+use serde_json::Value;
+use support::capture::{Folder, SECOND, START};
+use support::program::{PATIENCE, pktvisord, run, view, wait};
+use support::skipped;
+use support::traffic::{HOSTS, traffic};
+
+const ESCAPE: char = '\x1b';
+
+/// A capture of a few seconds. Returns its folder and path.
+fn capture() -> (Folder, String) {
+    let folder = Folder::new();
+    let octets = traffic(3, 5_000, START, 20 * SECOND).capture.pcap();
+    let file = folder.store("traffic.pcap", &octets);
+    (folder, file)
+}
+
+#[test]
+fn json_is_one_line_or_pretty() {
+    let (_folder, file) = capture();
+    let short = run(&["-H", HOSTS, &file]);
+    assert_eq!(short.stdout.lines().count(), 1);
+    let pretty = run(&["-H", HOSTS, "--pretty", &file]);
+    assert!(pretty.stdout.starts_with("{\n  \"5m\": {\n"), "{}", pretty.stdout);
+    assert_eq!(view(&short), view(&pretty));
+}
+
+#[test]
+fn the_output_goes_to_a_file() {
+    let (folder, file) = capture();
+    let printed = run(&["-H", HOSTS, "--summary", "--workers", "1", &file]);
+    let output = folder.file("summary.json");
+    // What was there before is replaced.
+    fs::write(&output, "x".repeat(100_000)).unwrap();
+    let args = ["-H", HOSTS, "--summary", "--workers", "1", "-o", &output, &file];
+    let written = run(&args);
+    assert_eq!((written.code, written.stdout.as_str()), (Some(0), ""));
+    let written = fs::read_to_string(output).unwrap();
+    assert_eq!(written, printed.stdout);
+    let views: Views = serde_json::from_str(&written).unwrap();
+    assert!(views.contains_key("summary"));
+}
+
+#[test]
+fn a_report_that_goes_to_no_terminal_has_no_colour() {
+    let (folder, file) = capture();
+    let report = run(&["-H", HOSTS, "--format", "text", &file]);
+    assert_eq!(report.code, Some(0));
+    assert!(report.stdout.starts_with("5m\n") && !report.stdout.contains(ESCAPE));
+    assert!(report.stdout.lines().all(|line| line.chars().count() <= 100));
+    let output = folder.file("report.txt");
+    run(&["-H", HOSTS, "--format", "text", "-o", &output, &file]);
+    assert_eq!(fs::read_to_string(output).unwrap(), report.stdout);
+}
+
+/// Runs the program on a terminal of its own, with a shell's words behind its name. Returns what
+/// the terminal got; `None` where there is no program to make one with.
+fn on_a_terminal(environment: &str, args: &str) -> Option<String> {
+    let program = env!("CARGO_BIN_EXE_pktvisord");
+    let command = format!("{environment} '{program}' {args}");
+    let mut script = Command::new("script");
+    script.args(["-qec", &command, "/dev/null"]).env_remove("NO_COLOR").env("TERM", "xterm");
+    match script.stdin(Stdio::null()).output() {
+        Ok(output) => Some(String::from_utf8(output.stdout).unwrap()),
+        Err(error) => {
+            skipped(&format!("script(1), which makes terminals: {error}"));
+            None
+        }
+    }
+}
+
+#[test]
+fn a_terminal_gets_colour_and_pretty_json() {
+    let (_folder, file) = capture();
+    let run = |environment, format| {
+        on_a_terminal(environment, &format!("-q -H {HOSTS} --format {format} '{file}'"))
+    };
+    let Some(report) = run("", "text") else { return };
+    assert!(report.contains("\x1b["), "{report}");
+    let plain = run("NO_COLOR=1", "text").unwrap();
+    assert!(!plain.contains(ESCAPE) && plain.contains("PACKETS"), "{plain}");
+    assert!(run("NO_COLOR=", "text").unwrap().contains("\x1b["), "empty is as if it were not set");
+    let json = run("", "json").unwrap();
+    assert!(json.starts_with("{\r\n  \"5m\": {\r\n") && !json.contains(ESCAPE), "{json}");
+}
+
+#[test]
+fn the_log_can_be_json() {
+    let (folder, file) = capture();
+    let octets = fs::read(&file).unwrap();
+    let cut = folder.store("cut.pcap", &octets[..octets.len() - 1]);
+    let done = run(&["-v", "--log-format", "json", &cut]);
+    assert_eq!(done.code, Some(0));
+    let lines: Vec<Value> =
+        done.stderr.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let warning = lines.iter().find(|line| line["level"] == "WARN").expect("a warning");
+    assert!(warning["message"].as_str().unwrap().contains("cut short at byte"), "{warning}");
+    assert!(lines.iter().all(|line| line["timestamp"].is_string()));
+    let done = run(&["--log-format", "json", "absent"]);
+    let error: Value = serde_json::from_str(&done.stderr).expect("one line of JSON");
+    assert_eq!((done.code, &error["level"]), (Some(3), &"ERROR".into()));
+}
+
+#[test]
+fn a_reader_that_has_enough_is_no_error() {
+    let (_folder, file) = capture();
+    for args in [&["--format", "text", &file][..], &[&file], &["--help"]] {
+        let mut child = pktvisord(args).spawn().unwrap();
+        // Nobody reads any more before anything is written.
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{args:?}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_told() {
+    let (_folder, file) = capture();
+    let full = || fs::File::create("/dev/full").unwrap();
+    let output = pktvisord(&[&file]).stdout(full()).output().unwrap();
+    assert_eq!(output.status.code(), Some(4));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("cannot write to standard output: No space left"), "{stderr}");
+}
+
+#[test]
+fn a_pipe_that_has_a_name_is_read() {
+    let (folder, file) = capture();
+    let pipe = folder.file("pipe.pcap");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let octets = fs::read(&file).unwrap();
+    let to = pipe.clone();
+    let writer = std::thread::spawn(move || fs::write(to, octets).unwrap());
+    let mut child = pktvisord(&["-H", HOSTS, &pipe]).spawn().unwrap();
+    if wait(&mut child, PATIENCE).is_none() {
+        child.kill().unwrap();
+    }
+    writer.join().unwrap();
+    let mut stdout = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+    let views: Views = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(views["5m"].packets, view(&run(&["-H", HOSTS, &file])).packets);
+}
