@@ -33,7 +33,7 @@ fn packet(
         packet.extend([0x45, 0]);
         packet.extend((20 + data.len() as u16).to_be_bytes());
         packet.extend([0, ident]);
-        packet.extend((offset / 8 | u16::from(more) << 13).to_be_bytes());
+        packet.extend(((offset / 8) | (u16::from(more) << 13)).to_be_bytes());
         packet.extend([64, protocol, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
     } else {
         packet.extend([0x60, 0, 0, 0]);
@@ -41,7 +41,7 @@ fn packet(
         packet.extend([44, 64]);
         packet.extend([0xfd; 32]);
         packet.extend([protocol, 0]);
-        packet.extend((offset & 0xfff8 | u16::from(more)).to_be_bytes());
+        packet.extend(((offset & 0xfff8) | u16::from(more)).to_be_bytes());
         packet.extend([0, 0, 0, ident]);
     }
     packet.extend(data);
@@ -114,7 +114,7 @@ fn delivered(version: IpVersion, mut input: Input<'_>) {
     let mut fragments = Vec::new();
     let mut start = 0;
     while start < datagram.len() {
-        let end = (start + (usize::from(input.u8()) + 1) * 8).min(datagram.len());
+        let end = (start + (256 - usize::from(input.u8())) * 8).min(datagram.len());
         let more = end < datagram.len();
         fragments.push(packet(version, PROTOCOL_UDP, 7, start as u16, more, &datagram[start..end]));
         start = end;

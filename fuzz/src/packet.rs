@@ -84,6 +84,7 @@ fn compare(meta: &PacketMeta, packet: &[u8], sliced: &SlicedPacket<'_>) {
         Some(TransportSlice::Icmpv4(_) | TransportSlice::Icmpv6(_)) => {
             assert_eq!(meta.transport, Transport::Icmp);
         }
+        Some(TransportSlice::Igmp(_)) => assert_eq!(meta.transport, Transport::Other),
         None => {}
     }
 }
