@@ -1,3 +1,5 @@
+//! Fuzz target `pcap_read`.
+
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(

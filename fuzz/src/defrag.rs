@@ -70,7 +70,7 @@ fn any_fragments(version: IpVersion, mut input: Input<'_>) {
     let mut defrag = Defrag::new(limits);
     let mut emit = |datagram: Datagram<'_>| {
         let Datagram { meta, payload, .. } = datagram;
-        assert!(payload.len() <= usize::from(u16::MAX));
+        assert!(u16::try_from(payload.len()).is_ok());
         assert_eq!(meta.fragment, Fragment::None);
         if !meta.malformed {
             assert!(usize::from(meta.payload_offset) <= payload.len());
