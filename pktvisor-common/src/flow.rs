@@ -21,9 +21,8 @@ pub const fn mix(mut x: u64) -> u64 {
 
 #[inline(always)]
 fn endpoint(address: &[u8; 16], port: u16) -> u64 {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *address;
-    let high = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-    let low = u64::from_le_bytes([i, j, k, l, m, n, o, p]);
+    let octets = u128::from_le_bytes(*address);
+    let (high, low) = (octets as u64, (octets >> 64) as u64);
     let port = (port as u64) << 48 | port as u64;
     mix(high ^ low.rotate_left(29).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ port)
 }

@@ -181,13 +181,11 @@ impl Run<'_> {
         self.report_input(&reader, &window);
         let view = self.source.complete(window.merged(&live, self.cli.periods.into()).view());
         self.print(view)?;
-        match read? {
-            true => Ok(exit::OK),
-            false => {
-                warn!("interrupted: this is what was read so far");
-                Ok(exit::INTERRUPTED)
-            }
+        if read? {
+            return Ok(exit::OK);
         }
+        warn!("interrupted: this is what was read so far");
+        Ok(exit::INTERRUPTED)
     }
 
     /// Warns of what the summary does not cover.

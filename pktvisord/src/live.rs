@@ -13,6 +13,8 @@ use pktvisor_common::api;
 use crate::geo::{Geo, GeoDatabases};
 use crate::pipeline::{Clock, merge_live};
 use crate::settings::Settings;
+use crate::summary::bucket::Bucket;
+use crate::summary::rates::Second;
 use crate::summary::{Summary, state};
 use crate::time::SECOND;
 use crate::window::Window;
@@ -54,7 +56,7 @@ pub struct Source {
 impl Source {
     /// Completes a view with what only the source knows.
     pub fn complete(&self, mut view: api::MetricsView) -> api::MetricsView {
-        view.capture.source = self.kind.to_owned();
+        self.kind.clone_into(&mut view.capture.source);
         view.capture.interfaces.clone_from(&self.interfaces);
         view
     }
@@ -138,7 +140,7 @@ impl Live {
         let now = self.clock.now();
         let mut buckets = self.snapshots.take(now);
         for _ in 0..RETRIES {
-            let mut minutes = buckets.iter().map(crate::summary::bucket::Bucket::minute);
+            let mut minutes = buckets.iter().map(Bucket::minute);
             let first = minutes.next();
             if minutes.all(|minute| Some(minute) == first) {
                 break;
@@ -248,7 +250,7 @@ impl Live {
         let live = self.with_cache(|_, live| Arc::clone(live));
         let second = live.end.div_euclid(SECOND) - 1;
         let mut counts = live.rates.second(second);
-        if counts == Default::default()
+        if counts == Second::default()
             && let Some(closed) = self.window.closed(1)
         {
             counts = closed.rates.second(second);

@@ -63,7 +63,7 @@ impl Pipeline {
         databases: Arc<GeoDatabases>,
         window: Arc<Window>,
     ) -> Self {
-        let shard = Shard::new(Arc::clone(&settings), Arc::clone(&databases), 1);
+        let shard = Shard::new(Arc::clone(&settings), Arc::clone(&databases));
         Self::new(settings, databases, window, Shards::Inline(Box::new(shard)))
     }
 
@@ -78,7 +78,7 @@ impl Pipeline {
         workers: usize,
     ) -> std::io::Result<Self> {
         let shards = (0..workers)
-            .map(|_| Shard::new(Arc::clone(&settings), Arc::clone(&databases), workers))
+            .map(|_| Shard::new(Arc::clone(&settings), Arc::clone(&databases)))
             .collect();
         let workers = Workers::start(shards, &window)?;
         Ok(Self::new(settings, databases, window, Shards::Threads(workers)))

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use pktvisor_common::flow::dns_sample_hash;
+use pktvisor_common::flow::{dns_sample_hash, flow_hash};
 use pktvisor_common::outcome::Outcome;
 use pktvisor_common::packet::{Fragment, IpVersion, PacketMeta, Transport};
 
@@ -50,22 +50,22 @@ pub fn partition(flow: u64) -> usize {
 pub struct Shard {
     settings: Arc<Settings>,
     bucket: Bucket,
-    partitions: Vec<Partition>,
-    shards: usize,
+    /// All of them, by number; those of other shards stay empty.
+    partitions: [Partition; PARTITIONS],
     geo: Geo,
 }
 
 impl Shard {
-    /// One of `shards` shards, before its first packet.
-    pub fn new(settings: Arc<Settings>, databases: Arc<GeoDatabases>, shards: usize) -> Self {
-        let partition = || Partition {
+    /// A shard before its first packet.
+    pub fn new(settings: Arc<Settings>, databases: Arc<GeoDatabases>) -> Self {
+        let partition = |_| Partition {
             transactions: Transactions::new(QUERIES, settings.timeout),
             streams: StreamTable::new(STREAMS),
         };
-        let partitions = (0..PARTITIONS.div_ceil(shards)).map(|_| partition()).collect();
+        let partitions = std::array::from_fn(partition);
         let geo = Geo::new(databases, settings.naming.seed);
         let bucket = Bucket::new(settings.naming);
-        Self { settings, bucket, partitions, shards, geo }
+        Self { settings, bucket, partitions, geo }
     }
 
     /// The first bucket starts at `start`.
@@ -121,7 +121,7 @@ impl Shard {
         let length = meta.payload_len as usize;
         let truncated = payload.len() < length;
         let context = Context::new(packet, side);
-        let partition = &mut self.partitions[partition(packet.flow) / self.shards];
+        let partition = &mut self.partitions[partition(packet.flow)];
         let is_dns = Message {
             bucket: &mut self.bucket,
             transactions: &mut partition.transactions,
@@ -139,8 +139,7 @@ impl Shard {
         let segment = Segment::of(&packet.meta, octets, packet.time);
         let truncated = segment.missing > 0;
         let context = Context::new(packet, side);
-        let Partition { transactions, streams } =
-            &mut self.partitions[partition(packet.flow) / self.shards];
+        let Partition { transactions, streams } = &mut self.partitions[partition(packet.flow)];
         let (bucket, geo) = (&mut self.bucket, &mut self.geo);
         streams.segment(&segment, |message| {
             Message { bucket, transactions, geo }.ingest(&context, message, message.len());
@@ -229,7 +228,7 @@ fn stream_context(settings: &Settings, key: &StreamKey, time: i64) -> Option<Con
         version: if key.ipv6 { IpVersion::V6 } else { IpVersion::V4 },
         ..PacketMeta::default()
     };
-    let flow = pktvisor_common::flow::flow_hash(&meta);
+    let flow = flow_hash(&meta);
     let packet = Packet {
         meta,
         time,

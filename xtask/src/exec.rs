@@ -1,14 +1,17 @@
 //! Starting other programs, and where the project's files are.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// The top folder of the project.
-pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the project's top folder")
+/// The top folder of the project, as cargo says when it starts this program: where it was
+/// compiled may be another clone that shares the target folder.
+pub fn root() -> PathBuf {
+    let manifest_dir = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    manifest_dir.parent().expect("xtask lies in the project's top folder").to_owned()
 }
 
 /// Cargo's target folder: `CARGO_TARGET_DIR`, or `target` at the top.

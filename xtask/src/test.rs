@@ -26,7 +26,7 @@ fn all(steps: &mut Steps) -> Result<()> {
         exec(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
     })?;
     steps.step("kernel programs", || build_ebpf::build().map(drop))?;
-    if has_doc_tests(root())? {
+    if has_doc_tests(&root())? {
         steps
             .step("documentation tests", || exec(cargo().args(["test", "--workspace", "--doc"])))?;
     }

@@ -99,7 +99,7 @@ pub struct WirePackets {
     /// Replies with RCODE 0 and no answers.
     #[serde(default)]
     pub nodata: u64,
-    /// Messages with TC.
+    /// Replies with TC (truncated).
     #[serde(default)]
     pub truncated: u64,
     /// Replies with AA (authoritative answer).

@@ -33,7 +33,6 @@ fn counts(width: usize, dns: &Dns) -> Vec<Block> {
                 of_all("queries", wire.queries),
                 of_all("replies", wire.replies),
                 of_all("malformed", wire.malformed),
-                of_all("truncated", wire.truncated),
                 of_all("UDP", wire.udp),
                 of_all("TCP", wire.tcp),
                 of_all("IPv4", wire.ipv4),
@@ -45,6 +44,7 @@ fn counts(width: usize, dns: &Dns) -> Vec<Block> {
             "Replies",
             count,
             &[
+                of_replies("truncated", wire.truncated),
                 of_replies("NOERROR", wire.noerror),
                 of_replies("NXDOMAIN", wire.nxdomain),
                 of_replies("SRVFAIL", wire.srvfail),

@@ -140,8 +140,14 @@ impl Message<'_> {
                 self.bucket.qtypes.add(qtype, weight);
             }
         }
-        let lower = LowerName::new(question.name);
-        let hash = self.bucket.name_hash(lower.wire());
+        let lowered;
+        let lower = if name::has_capitals(question.name) {
+            lowered = LowerName::new(question.name);
+            lowered.wire()
+        } else {
+            question.name
+        };
+        let hash = self.bucket.name_hash(lower);
         let name_use = match is_reply {
             false => NameUse::Query,
             true => NameUse::Reply {
@@ -150,8 +156,8 @@ impl Message<'_> {
                 octets: weight * length as u64,
             },
         };
-        self.bucket.name(lower.wire(), hash, weight, name_use);
-        self.transaction(context, scan, Some((hash, &lower)), length);
+        self.bucket.name(lower, hash, weight, name_use);
+        self.transaction(context, scan, Some((hash, lower)), length);
     }
 
     #[inline]
@@ -159,7 +165,7 @@ impl Message<'_> {
         &mut self,
         context: &Context,
         scan: &Scan<'_>,
-        name: Option<(u64, &LowerName)>,
+        name: Option<(u64, &[u8])>,
         length: usize,
     ) {
         if !context.unicast {
@@ -195,7 +201,7 @@ impl Message<'_> {
         let direction = &mut xact.directions[crate::summary::index(context.direction)];
         direction.quantiles.record(microseconds as u64, 1);
         direction.classes.record(microseconds as u64, context.weight, hash, || {
-            name.map(|(_, lower)| name::text(lower.wire())).unwrap_or_default().into()
+            name.map(|(_, lower)| name::text(lower)).unwrap_or_default().into()
         });
     }
 

@@ -35,6 +35,13 @@ impl LowerName {
     }
 }
 
+/// Whether a name has capitals. It is read to its end in any case, so that the compiler can do it
+/// by vector instructions.
+#[inline]
+pub fn has_capitals(wire: &[u8]) -> bool {
+    wire.iter().fold(false, |found, octet| found | octet.is_ascii_uppercase())
+}
+
 /// The labels of a well-formed name in wire form, first to last.
 pub fn labels(mut wire: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
@@ -143,6 +150,7 @@ mod tests {
         let mut name = vec![63];
         name.extend([b'A'; 63]);
         name.extend(wire("Ex-1.ORG"));
+        assert!(has_capitals(&name) && !has_capitals(&name[..1]));
         let lower = LowerName::new(&name);
         assert_eq!(lower.wire()[0], 63);
         assert_eq!(text(lower.wire()), format!("{}.ex-1.org", "a".repeat(63)));

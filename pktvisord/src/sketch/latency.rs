@@ -38,6 +38,16 @@ const fn bounds() -> [u64; CLASSES] {
 #[serde(try_from = "Vec<Class>", into = "Vec<Class>")]
 pub struct Latencies(Vec<Class>);
 
+/// The class of a latency: the first whose bound is not below it.
+#[inline]
+fn class_of(microseconds: u64) -> usize {
+    // From 2 on there are two classes to a power of two.
+    let doublings = microseconds.max(1).ilog2() as usize;
+    let guess = (2 * doublings).saturating_sub(1).min(CLASSES - 1);
+    let above = |at: usize| usize::from(BOUNDS[at] < microseconds);
+    (guess + above(guess) + above((guess + 1).min(CLASSES - 1))).min(CLASSES - 1)
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Class {
     count: u64,
@@ -75,8 +85,7 @@ impl Latencies {
         if self.0.is_empty() {
             self.0.resize(CLASSES, Class::default());
         }
-        let at = BOUNDS.partition_point(|&bound| bound < microseconds).min(CLASSES - 1);
-        let class = &mut self.0[at];
+        let class = &mut self.0[class_of(microseconds)];
         class.count = class.count.saturating_add(count);
         if let Some(name) = name {
             class.add(name, count, text);
@@ -169,6 +178,14 @@ mod tests {
         assert_eq!(BOUNDS[..8], [1, 2, 3, 4, 6, 8, 11, 16]);
         assert_eq!(BOUNDS[CLASSES - 1], 1 << 26);
         assert!(BOUNDS.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn classes_are_found_without_a_search() {
+        for microseconds in (0..100_000).chain((0..40).map(|power| 1 << power)).chain([u64::MAX]) {
+            let searched = BOUNDS.partition_point(|&bound| bound < microseconds).min(CLASSES - 1);
+            assert_eq!(class_of(microseconds), searched, "{microseconds}");
+        }
     }
 
     fn of(values: &[(u64, u64)]) -> Latencies {

@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(pps(60 * SECOND, 63 * SECOND), Some((11, 12)));
         assert_eq!(pps(60 * SECOND + 1, 62 * SECOND + 999), Some((11, 11)), "one full second");
         assert_eq!(pps(60 * SECOND + 1, 61 * SECOND + 999), None);
-        assert_eq!(pps(61 * SECOND, 64 * SECOND), Some((12, 12)), "the idle one is the least");
+        assert_eq!(pps(61 * SECOND, 64 * SECOND), Some((11, 12)), "the idle one is the least");
     }
 
     #[test]

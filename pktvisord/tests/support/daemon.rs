@@ -20,7 +20,7 @@ const FRAME: [u8; 42] = [
     7, 192, 0, 2, 1, 0, 9, 0, 9, 0, 8, 0, 0,
 ];
 
-/// A daemon that has seen so many packets in each minute, oldest first.
+/// A daemon that has seen so many packets in each minute, spread over it, oldest first.
 pub fn live(minutes: &[u32]) -> Arc<Live> {
     let settings = Arc::new(Settings {
         hosts: "192.0.2.1/32".parse().unwrap(),
@@ -37,7 +37,7 @@ pub fn live(minutes: &[u32]) -> Arc<Live> {
     let length = FRAME.len() as u32;
     let packets = (28_000_000i64..).zip(minutes).flat_map(|(minute, &packets)| {
         (0..packets).map(move |packet| PacketRecord {
-            time: minute * MINUTE + i64::from(packet) * SECOND / 2,
+            time: minute * MINUTE + MINUTE * i64::from(packet) / i64::from(packets),
             offset: 0,
             captured: length,
             wire_len: length,

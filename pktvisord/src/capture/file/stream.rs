@@ -7,7 +7,7 @@ use super::pcapng::PcapNgParser;
 use crate::capture::{Block, LinkType, PacketRecord};
 
 /// Octets read at once from a file.
-pub(super) const BLOCK_SIZE: usize = 1024 * 1024;
+pub(super) const BLOCK_SIZE: usize = 256 * 1024;
 /// Octets read at once from a pipe, as many as it holds.
 const PIPE_BLOCK_SIZE: usize = 64 * 1024;
 /// Most octets of a record with all that belongs to it.

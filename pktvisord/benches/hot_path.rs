@@ -1,0 +1,159 @@
+//! What each packet costs, part by part: `cargo bench -p pktvisord`.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use etherparse::{PacketBuilder, SlicedPacket};
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
+use hickory_proto::rr::rdata::A;
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use pktvisor_common::flow::mix;
+use pktvisor_common::packet::walk_ethernet;
+use pktvisord::capture::{Block, LinkType, PacketRecord};
+use pktvisord::dns::scan::scan;
+use pktvisord::geo::GeoDatabases;
+use pktvisord::pipeline::Pipeline;
+use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, Sampling, Settings};
+use pktvisord::sketch::cardinality::Cardinality;
+use pktvisord::sketch::front::Front;
+use pktvisord::sketch::latency::Latencies;
+use pktvisord::sketch::quantiles::Quantiles;
+use pktvisord::sketch::tally::FlatTally;
+use pktvisord::sketch::top::Top;
+use pktvisord::summary::bucket::Naming;
+use pktvisord::time::SECOND;
+use pktvisord::window::Window;
+
+/// Items of one iteration where a single one is too quick to be measured.
+const MANY: u64 = 10_000;
+
+fn message(name: &str, id: u16, reply: bool) -> Vec<u8> {
+    let name = Name::from_ascii(name).unwrap();
+    let kind = if reply { MessageType::Response } else { MessageType::Query };
+    let mut message = Message::new(id, kind, OpCode::Query);
+    message.add_query(Query::query(name.clone(), RecordType::A));
+    if reply {
+        message.add_answer(Record::from_rdata(name, 60, RData::A(A::new(192, 0, 2, 9))));
+    }
+    message.edns = Some(Edns::new());
+    message.to_vec().unwrap()
+}
+
+fn packet(client: u32, port: u16, octets: &[u8], reply: bool) -> Vec<u8> {
+    let (client, server) = ((0x0a00_0000 | client).to_be_bytes(), [192, 0, 2, 1]);
+    let builder = PacketBuilder::ethernet2([2; 6], [4; 6]);
+    let mut packet = Vec::new();
+    if reply {
+        builder.ipv4(server, client, 64).udp(53, port).write(&mut packet, octets).unwrap();
+    } else {
+        builder.ipv4(client, server, 64).udp(port, 53).write(&mut packet, octets).unwrap();
+    }
+    packet
+}
+
+fn parser(criterion: &mut Criterion) {
+    let packet = packet(1, 4000, &message("www.example.com.", 1, false), false);
+    let mut group = criterion.benchmark_group("headers");
+    group.bench_function("walk", |bencher| {
+        bencher.iter(|| walk_ethernet(black_box(packet.as_slice()), packet.len()));
+    });
+    group.bench_function("etherparse", |bencher| {
+        bencher.iter(|| SlicedPacket::from_ethernet(black_box(&packet)).is_ok());
+    });
+}
+
+fn dns(criterion: &mut Criterion) {
+    let reply = message("www.example.com.", 1, true);
+    let mut group = criterion.benchmark_group("dns_message");
+    group.bench_function("scan", |bencher| bencher.iter(|| scan(black_box(&reply)).is_ok()));
+    group.bench_function("hickory", |bencher| {
+        bencher.iter(|| Message::from_vec(black_box(&reply)).is_ok());
+    });
+}
+
+fn sketches(criterion: &mut Criterion) {
+    let hashes: Vec<u64> = (0..MANY).map(|value| mix(value + 1)).collect();
+    let mut group = criterion.benchmark_group("sketch");
+    group.throughput(Throughput::Elements(MANY));
+    let mut cardinality = Cardinality::default();
+    group.bench_function("cardinality", |bencher| {
+        bencher.iter(|| hashes.iter().for_each(|&hash| cardinality.insert(hash)));
+    });
+    let mut quantiles = Quantiles::default();
+    group.bench_function("quantiles", |bencher| {
+        bencher.iter(|| hashes.iter().for_each(|hash| quantiles.record(hash >> 44, 1)));
+    });
+    let mut top: Top<Box<str>> = Top::default();
+    group.bench_function("top", |bencher| {
+        bencher.iter(|| hashes.iter().for_each(|&hash| top.add(hash, 1, || "name".into())));
+    });
+    let mut front: Front<u64> = Front::new(MANY as usize);
+    group.bench_function("front", |bencher| {
+        bencher.iter(|| hashes.iter().for_each(|&hash| *front.entry(hash, || 0) += 1));
+    });
+    let mut latencies = Latencies::default();
+    group.bench_function("latency", |bencher| {
+        bencher.iter(|| {
+            hashes.iter().for_each(|&hash| {
+                latencies.record(hash >> 44, 1, Some(hash), || "name".into());
+            });
+        });
+    });
+    let mut tally = FlatTally::default();
+    group.bench_function("tally", |bencher| {
+        bencher.iter(|| hashes.iter().for_each(|&hash| tally.add(hash as u16, 1)));
+    });
+}
+
+/// Queries and replies of many clients for many names, within one minute.
+fn block() -> Arc<Block> {
+    let mut block = Block::default();
+    for at in 0..MANY {
+        let random = mix(at / 2 + 1);
+        let name = format!("host{}.zone{}.example.com.", random % 2000, random % 50);
+        let reply = at % 2 == 1;
+        let octets = message(&name, random as u16, reply);
+        let packet = packet((random >> 40) as u32 & 0xffff, random as u16 | 1024, &octets, reply);
+        block.packets.push(PacketRecord {
+            time: at as i64 * 1_000_000,
+            offset: block.data.len() as u32,
+            captured: packet.len() as u32,
+            wire_len: packet.len() as u32,
+            link: LinkType::Ethernet,
+        });
+        block.data.extend(packet);
+    }
+    Arc::new(block)
+}
+
+fn shard(criterion: &mut Criterion) {
+    let block = block();
+    let pipeline = || {
+        let settings = Settings {
+            hosts: "192.0.2.1/32".parse().unwrap(),
+            ports: DnsPorts::new(&DEFAULT_DNS_PORTS),
+            timeout: 5 * SECOND,
+            naming: Naming { seed: 0, public_suffix: false },
+            sampling: Sampling::new(100),
+        };
+        let window = Arc::new(Window::new(1, 5, false));
+        Pipeline::inline(Arc::new(settings), Arc::new(GeoDatabases::default()), window)
+    };
+    let feed = |mut pipeline: Pipeline| {
+        pipeline.feed(&block, 0..block.packets.len());
+        pipeline
+    };
+    let mut group = criterion.benchmark_group("shard");
+    group.throughput(Throughput::Elements(MANY));
+    group.bench_function("dns_fresh", |bencher| {
+        bencher.iter_batched(pipeline, feed, BatchSize::LargeInput);
+    });
+    let mut steady = feed(pipeline());
+    group.bench_function("dns_steady", |bencher| {
+        bencher.iter(|| steady.feed(&block, 0..block.packets.len()));
+    });
+}
+
+criterion_group!(benches, parser, dns, sketches, shard);
+criterion_main!(benches);

@@ -1,0 +1,16 @@
+//! Captures made for a test, and the daemon as its user runs it.
+#![allow(dead_code, reason = "each test takes the parts it needs")]
+
+pub mod capture;
+pub mod dns;
+pub mod frame;
+pub mod program;
+pub mod random;
+pub mod traffic;
+
+/// Says, past the capture of a test's output, that a test checks nothing and why.
+pub fn skipped(reason: &str) {
+    use std::io::Write;
+    // Without standard error there is nobody to tell.
+    drop(writeln!(std::io::stderr(), "\nskipped: {reason}"));
+}

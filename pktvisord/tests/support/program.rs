@@ -1,0 +1,185 @@
+//! The daemon as its user runs it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use pktvisor_common::api::{AppMetrics, MetricsView, Views};
+use serde::de::DeserializeOwned;
+
+/// How long anything may take that a test waits for.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Done {
+    /// `None` where a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// The daemon, without what the environment of the tests would change.
+pub fn pktvisord(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pktvisord"));
+    command.args(args).env_remove("RUST_LOG").env_remove("NO_COLOR").env("COLUMNS", "100");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs the daemon to its end.
+pub fn run(args: &[&str]) -> Done {
+    let output = pktvisord(args).output().expect("pktvisord starts");
+    Done {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).expect("UTF-8"),
+        stderr: String::from_utf8(output.stderr).expect("UTF-8"),
+    }
+}
+
+/// Runs the daemon with these octets on standard input, which is closed then.
+pub fn run_with_input(args: &[&str], input: &[u8]) -> Done {
+    let mut child = pktvisord(args).stdin(Stdio::piped()).spawn().expect("pktvisord starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    std::thread::scope(|scope| {
+        // A daemon that reads no more says why on standard error.
+        scope.spawn(move || drop(stdin.write_all(input)));
+        let output = child.wait_with_output().expect("pktvisord ends");
+        Done {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).expect("UTF-8"),
+            stderr: String::from_utf8(output.stderr).expect("UTF-8"),
+        }
+    })
+}
+
+/// The one view that a run printed.
+#[track_caller]
+pub fn view(done: &Done) -> MetricsView {
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let views: Views = serde_json::from_str(&done.stdout).expect("views");
+    assert_eq!(views.len(), 1);
+    views.into_values().next().expect("a view")
+}
+
+/// Sends a signal, by its name, to a process.
+pub fn signal(child: &Child, name: &str) {
+    let kill = format!("kill -{name} {}", child.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().expect("a shell").success());
+}
+
+/// Waits for the end of a process. Returns its exit code, or `None` where it goes on.
+pub fn wait(child: &mut Child, patience: Duration) -> Option<i32> {
+    let started = Instant::now();
+    while started.elapsed() < patience {
+        if let Some(status) = child.try_wait().expect("a child") {
+            return Some(status.code().expect("an exit code"));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    None
+}
+
+/// A daemon that serves a capture. It is ended when dropped.
+pub struct Server {
+    pub child: Child,
+    pub port: u16,
+    log: JoinHandle<String>,
+    agent: ureq::Agent,
+}
+
+impl Server {
+    /// Starts the daemon with these arguments on a free port.
+    pub fn start(args: &[&str]) -> Self {
+        let all = [&["-l", "127.0.0.1", "-p", "0"], args].concat();
+        let mut child = pktvisord(&all).stdout(Stdio::null()).spawn().expect("pktvisord starts");
+        let (lines, log) = follow(child.stderr.take().expect("a pipe"));
+        let started = Instant::now();
+        let port = loop {
+            let left = PATIENCE.saturating_sub(started.elapsed());
+            let line = lines.recv_timeout(left).expect("a line that names the address");
+            if let Some((_, rest)) = line.split_once("serving on http://127.0.0.1:") {
+                let digits = rest.split(|c: char| !c.is_ascii_digit()).next();
+                break digits.and_then(|digits| digits.parse().ok()).expect("a port");
+            }
+        };
+        let config = ureq::Agent::config_builder().http_status_as_error(false);
+        let agent = config.timeout_global(Some(PATIENCE)).build().into();
+        Self { child, port, log, agent }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// Status and body of an answer.
+    pub fn get(&self, path: &str) -> (u16, Vec<u8>) {
+        let mut response = self.agent.get(self.url(path)).call().expect("an answer");
+        let body = response.body_mut().with_config().limit(1 << 28).read_to_vec();
+        (response.status().as_u16(), body.expect("a body"))
+    }
+
+    /// The JSON of an answer that is no error.
+    #[track_caller]
+    pub fn json<T: DeserializeOwned>(&self, path: &str) -> T {
+        let (status, body) = self.get(path);
+        let text = String::from_utf8_lossy(&body);
+        assert_eq!(status, 200, "{path}: {text}");
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}: {text}"))
+    }
+
+    /// The one view of an answer.
+    #[track_caller]
+    pub fn view(&self, path: &str) -> MetricsView {
+        let views: Views = self.json(path);
+        assert_eq!(views.len(), 1);
+        views.into_values().next().expect("a view")
+    }
+
+    /// Waits until all of the capture was taken in and answers from before are forgotten.
+    pub fn wait_for_end(&self) {
+        let started = Instant::now();
+        while !self.json::<AppMetrics>("/api/v1/metrics/app").app.capture.finished {
+            assert!(started.elapsed() < PATIENCE, "the capture does not end");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        // Answers can be a second old.
+        std::thread::sleep(Duration::from_millis(1_100));
+    }
+
+    /// Asks for the end by a signal. Returns the exit code, or `None` where it goes on for longer
+    /// than `patience`, and the log.
+    pub fn stop(mut self, name: &str, patience: Duration) -> (Option<i32>, String) {
+        signal(&self.child, name);
+        let code = wait(&mut self.child, patience);
+        drop(self.child.kill());
+        let log = std::mem::replace(&mut self.log, std::thread::spawn(String::new));
+        (code, log.join().expect("a log"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Reads lines as they come, and all of them at the end.
+fn follow(stderr: impl Read + Send + 'static) -> (Receiver<String>, JoinHandle<String>) {
+    let (sender, lines) = channel();
+    let log = std::thread::spawn(move || {
+        let mut log = String::new();
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            log += &line;
+            log.push('\n');
+            // Nobody may listen any more.
+            drop(sender.send(line));
+        }
+        log
+    });
+    (lines, log)
+}
