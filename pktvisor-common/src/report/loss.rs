@@ -20,14 +20,10 @@ pub(super) fn section(page: &mut Page, view: &MetricsView) {
         ),
         (capture.kernel_drops, "kernel_drops", "packets the capture buffer had no room for"),
         (capture.if_drops, "if_drops", "packets the interfaces dropped"),
-        (capture.tcp_reassembly_errors, "tcp_reassembly_errors", "gaps in DNS over TCP"),
         (capture.late_packets, "late_packets", "packets counted in a later minute"),
     ];
     losses.extend(
-        capture
-            .evictions
-            .iter()
-            .map(|(reason, n)| (*n, reason.as_str(), "given up by a full table")),
+        capture.evictions.iter().map(|(reason, n)| (*n, reason.as_str(), meaning_of(reason))),
     );
     losses.retain(|(n, ..)| *n > 0);
     if losses.is_empty() {
@@ -43,5 +39,24 @@ pub(super) fn section(page: &mut Page, view: &MetricsView) {
             .add(Tone::Plain, "  ");
         let room = page.width().saturating_sub(18 + name_width);
         page.line(line.left(Tone::Dim, meaning, room));
+    }
+}
+
+/// What a reason means for which something was given up.
+fn meaning_of(reason: &str) -> &'static str {
+    match reason {
+        "xact_table_full" => "open DNS queries, given up for newer ones",
+        "tcp_streams_evicted" => "TCP streams with DNS, given up for newer ones",
+        "tcp_bytes_evicted" => "TCP streams with DNS, given up for their octets",
+        "tcp_idle" => "TCP streams with DNS that stopped within a message",
+        "tcp_gaps" => "gaps in TCP streams with DNS",
+        "tcp_cut" => "TCP segments with DNS cut by the snap length",
+        "tcp_broken_messages" => "DNS messages over TCP that are not whole",
+        "tcp_desync" => "TCP streams that do not read like DNS",
+        "fragments_incomplete" => "IP datagrams of which fragments are missing",
+        "fragments_evicted" => "fragmented IP datagrams, given up for newer ones",
+        "fragments_invalid" => "IP fragments that contradict each other",
+        "fragments_cut" => "IP fragments cut by the snap length",
+        _ => "given up",
     }
 }
