@@ -43,6 +43,8 @@ struct Sessions {
     random: Random,
     time: i64,
     vlans: Vec<u16>,
+    /// The last id: one for each query, since tshark tells queries of a stream apart by it alone.
+    id: u16,
 }
 
 impl Sessions {
@@ -93,7 +95,8 @@ impl Sessions {
             _ => format!("x{number}.sub.zone{}.test", number % 20),
         };
         let (qtype, _) = *self.random.pick(&QTYPES);
-        let mut query = Message::query(self.random.next() as u16, &name, qtype);
+        self.id = self.id.wrapping_add(1);
+        let mut query = Message::query(self.id, &name, qtype);
         if self.random.percent(50) {
             let udp_size = *self.random.pick(&[512, 1232, 4096]);
             query.edns = Some(support::dns::Edns { udp_size, ..Default::default() });
@@ -182,7 +185,7 @@ impl Sessions {
 
 fn sessions(seed: u64) -> Capture {
     let (capture, random) = (Capture::default(), Random::new(seed));
-    let mut sessions = Sessions { capture, random, time: 0, vlans: Vec::new() };
+    let mut sessions = Sessions { capture, random, time: 0, vlans: Vec::new(), id: 0 };
     for number in 0..SESSIONS {
         let at = sessions.random.below(100_000_000) as i64;
         sessions.session(number, START + at * MICROSECOND);
