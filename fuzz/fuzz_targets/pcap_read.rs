@@ -1,3 +1,5 @@
+//! Fuzz target `pcap_read`.
+
 #![no_main]
 
 include!("common/capture.rs");

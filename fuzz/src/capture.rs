@@ -1,5 +1,6 @@
 //! Capture files: whatever a file holds, the packets read lie in their block, and reading ends.
 
+use std::cell::RefCell;
 use std::io::Write;
 
 use pktvisord::capture::Block;
@@ -8,20 +9,28 @@ use pktvisord::capture::file::{CaptureReader, FileOptions};
 /// Most octets read of one input: a short one can decompress to far more than is of use here.
 const MAX_OCTETS: usize = 16 << 20;
 
+thread_local! {
+    /// Used for one input after the other, since a new one costs more than most inputs do.
+    static BLOCK: RefCell<Block> = RefCell::default();
+}
+
 /// Reads the input as a capture file, leniently and strictly.
 pub fn run(data: &[u8]) {
+    BLOCK.with_borrow_mut(|block| check(data, block));
+}
+
+fn check(data: &[u8], block: &mut Block) {
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
     file.write_all(data).expect("a temporary file takes octets");
-    let read = |strict| {
+    let mut read = |strict| {
         let options = FileOptions { filter: None, strict };
         let mut reader = match CaptureReader::open(file.path(), &options) {
             Ok(reader) => reader,
             Err(error) => return (0, Some(error.to_string())),
         };
-        let mut block = Block::default();
         let (mut packets, mut octets) = (0, 0);
         loop {
-            match reader.next_block(&mut block) {
+            match reader.next_block(block) {
                 Ok(true) if octets < MAX_OCTETS => {}
                 Ok(_) => break,
                 Err(error) => return (packets, Some(error.to_string())),

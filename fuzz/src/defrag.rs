@@ -114,7 +114,7 @@ fn delivered(version: IpVersion, mut input: Input<'_>) {
     let mut fragments = Vec::new();
     let mut start = 0;
     while start < datagram.len() {
-        let end = (start + (usize::from(input.u8()) + 1) * 8).min(datagram.len());
+        let end = (start + (256 - usize::from(input.u8())) * 8).min(datagram.len());
         let more = end < datagram.len();
         fragments.push(packet(version, PROTOCOL_UDP, 7, start as u16, more, &datagram[start..end]));
         start = end;

@@ -30,6 +30,12 @@ pub fn run(data: &[u8]) {
     if let Some(message) = detail::uncompressed(data) {
         assert_ne!(scan_error(&message), Some(ScanError::CompressedQuestion));
     }
+    // Where the header claims more questions than there are, hickory is slow to say so.
+    let claimed =
+        data.get(4..6).map_or(0, |count| usize::from(count[0]) << 8 | usize::from(count[1]));
+    if claimed > data.len() / 5 {
+        return;
+    }
     let Ok(message) = Message::from_vec(data) else { return };
     match result {
         Ok(scan) => compare(&scan, &message),

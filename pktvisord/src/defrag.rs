@@ -1,7 +1,7 @@
 //! IP reassembly: from fragments to datagrams.
 //!
 //! Fragments of UDP and TCP over IPv4 (RFC 791) and IPv6 (RFC 8200 section 4.5) are collected in
-//! any order, each datagram in an [`IpDefragBuf`] of `etherparse`, all in one table that is
+//! any order, each datagram in an `IpDefragBuf` of `etherparse`, all in one table that is
 //! bounded in datagrams, octets and age. The oldest datagram makes room.
 //!
 //! * **Given up.** Of a datagram that is given up, what stands together at its start is handed

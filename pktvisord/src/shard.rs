@@ -33,10 +33,15 @@ const STREAMS: StreamLimits = StreamLimits {
     ahead: 256 * 1024,
 };
 
+/// Doubtful TCP streams of a partition: 1,024 in all. Held octets: 1 MiB in all.
+const DOUBTFUL_STREAMS: StreamLimits = StreamLimits { streams: 64, bytes: 64 * 1024, ..STREAMS };
+
 #[derive(Debug)]
 struct Partition {
     transactions: Transactions,
     streams: StreamTable,
+    /// Streams on a port that may be a client's own: what is lost of them need not be DNS.
+    doubtful_streams: StreamTable,
 }
 
 /// The partition of a flow.
@@ -61,6 +66,7 @@ impl Shard {
         let partition = |_| Partition {
             transactions: Transactions::new(QUERIES, settings.timeout),
             streams: StreamTable::new(STREAMS),
+            doubtful_streams: StreamTable::new(DOUBTFUL_STREAMS),
         };
         let partitions = std::array::from_fn(partition);
         let geo = Geo::new(databases, settings.naming.seed);
@@ -139,12 +145,20 @@ impl Shard {
         let segment = Segment::of(&packet.meta, octets, packet.time);
         let truncated = segment.missing > 0;
         let context = Context::new(packet, side);
-        let Partition { transactions, streams } = &mut self.partitions[partition(packet.flow)];
+        let Partition { transactions, streams, doubtful_streams } =
+            &mut self.partitions[partition(packet.flow)];
+        let streams = if side.doubtful { doubtful_streams } else { streams };
         let (bucket, geo) = (&mut self.bucket, &mut self.geo);
+        let mut is_dns = !side.doubtful;
         streams.segment(&segment, |message| {
-            Message { bucket, transactions, geo }.ingest(&context, message, message.len());
+            is_dns |=
+                Message { bucket, transactions, geo }.ingest(&context, message, message.len());
         });
-        if truncated { Outcome::Truncated } else { Outcome::Dns }
+        match (is_dns, truncated) {
+            (false, _) => Outcome::Headers,
+            (true, true) => Outcome::Truncated,
+            (true, false) => Outcome::Dns,
+        }
     }
 
     /// Counts what was lost before it reached the shard.
@@ -155,11 +169,13 @@ impl Shard {
     /// Lets time pass: queries time out, streams are given up.
     pub fn advance(&mut self, now: i64) {
         let Self { settings, bucket, partitions, geo, .. } = self;
-        for Partition { transactions, streams } in partitions {
-            streams.advance(now, |key, time, message| {
-                let Some(context) = stream_context(settings, key, time) else { return };
-                Message { bucket, transactions, geo }.ingest(&context, message, message.len());
-            });
+        for Partition { transactions, streams, doubtful_streams } in partitions {
+            for streams in [streams, doubtful_streams] {
+                streams.advance(now, |key, time, message| {
+                    let Some(context) = stream_context(settings, key, time) else { return };
+                    Message { bucket, transactions, geo }.ingest(&context, message, message.len());
+                });
+            }
             transactions.expire(now, |query| bucket.dns.xact.timed_out += u64::from(query.weight));
         }
     }
@@ -175,11 +191,13 @@ impl Shard {
     /// What is unanswered stays open.
     pub fn end_input(&mut self, end: i64) {
         let Self { settings, bucket, partitions, geo, .. } = self;
-        for Partition { transactions, streams } in partitions {
-            streams.finish(|key, time, message| {
-                let Some(context) = stream_context(settings, key, time) else { return };
-                Message { bucket, transactions, geo }.ingest(&context, message, message.len());
-            });
+        for Partition { transactions, streams, doubtful_streams } in partitions {
+            for streams in [streams, doubtful_streams] {
+                streams.finish(|key, time, message| {
+                    let Some(context) = stream_context(settings, key, time) else { return };
+                    Message { bucket, transactions, geo }.ingest(&context, message, message.len());
+                });
+            }
         }
         self.advance(end);
     }
@@ -199,7 +217,7 @@ impl Shard {
 
     fn take_losses(&mut self) {
         let account = &mut self.bucket.account;
-        for Partition { transactions, streams } in &mut self.partitions {
+        for Partition { transactions, streams, .. } in &mut self.partitions {
             account.lose("xact_table_full", transactions.take_evicted());
             let losses = streams.take_losses();
             for (reason, count) in [

@@ -78,7 +78,7 @@ impl Sessions {
             85..90 => self.send(0, &frame::udp(&to(4500), &[0xff; 100])),
             90..94 => self.send(0, &frame::echo(client, server)),
             94..96 => {
-                self.send(0, &frame::ip(client, server, 47, &[0x20, 0, 0x65, 0x58, 0, 0, 0, 0]))
+                self.send(0, &frame::ip(client, server, 47, &[0x20, 0, 0x65, 0x58, 0, 0, 0, 0]));
             }
             _ => self.capture.push(time, frame::arp()),
         }

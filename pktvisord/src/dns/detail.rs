@@ -7,6 +7,8 @@ use hickory_proto::rr::Record;
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 
+use super::scan::HEADER;
+
 /// A client subnet (RFC 7871): the address with all bits behind the prefix cleared, and the
 /// prefix length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,7 +42,7 @@ pub fn client_subnet(opt_record: &[u8]) -> Option<ClientSubnet> {
 
 /// The types of all questions of a message that has several; empty where it can't be read.
 pub fn question_types(message: &[u8]) -> Vec<u16> {
-    Message::from_vec(message)
+    read(message)
         .map(|message| message.queries.iter().map(|query| query.query_type().into()).collect())
         .unwrap_or_default()
 }
@@ -48,5 +50,38 @@ pub fn question_types(message: &[u8]) -> Vec<u16> {
 /// The message written anew with an uncompressed first question, for one whose question name is
 /// compressed; `None` where it can't be read.
 pub fn uncompressed(message: &[u8]) -> Option<Vec<u8>> {
-    Message::from_vec(message).ok()?.to_vec().ok()
+    read(message)?.to_vec().ok()
+}
+
+/// Reads a message, but not one that has no room for its questions: hickory takes the memory for
+/// as many as the header claims, some MiB for a dozen octets.
+fn read(message: &[u8]) -> Option<Message> {
+    const SHORTEST_QUESTION: usize = 5;
+    let &[q0, q1] = message.get(4..)?.first_chunk()?;
+    let questions = usize::from(u16::from_be_bytes([q0, q1]));
+    let room = message.len().saturating_sub(HEADER);
+    (questions * SHORTEST_QUESTION <= room).then(|| Message::from_vec(message).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `questions` questions for the root by the header and `there` in fact.
+    fn message(questions: u16, there: usize) -> Vec<u8> {
+        let mut message = vec![0; HEADER];
+        message[4..6].copy_from_slice(&questions.to_be_bytes());
+        message.extend([0, 0, 1, 0, 1].repeat(there));
+        message
+    }
+
+    #[test]
+    fn questions_need_room() {
+        assert_eq!(question_types(&message(2, 2)), [1, 1]);
+        assert_eq!(question_types(&message(3, 2)), [0_u16; 0]);
+        assert_eq!(question_types(&message(u16::MAX, 2)), [0_u16; 0]);
+        assert!(read(&message(2, 2)).is_some());
+        assert!(read(&message(3, 2)).is_none());
+        assert!(read(&message(0, 0)[..5]).is_none());
+    }
 }

@@ -41,7 +41,7 @@ pub async fn serve(
     // Dropped at the end, it ends what hangs.
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
-    tracing::info!(address = %listener.local_addr()?, "HTTP interface is up");
+    tracing::debug!(address = %listener.local_addr()?, "HTTP interface is up");
     loop {
         tokio::select! {
             () = &mut shutdown => break,
