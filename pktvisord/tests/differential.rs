@@ -4,7 +4,6 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::process::Command;
 
 use pktvisor_common::api::{Histogram, MetricsView, Quantiles, TopEntry};
 use support::capture::{Capture, Folder, MICROSECOND, START};
@@ -12,7 +11,7 @@ use support::dns::{A, AAAA, HTTPS, MX, Message, NOERROR, NS, TXT};
 use support::frame::{self, ACK, FIN, Flow, SYN};
 use support::program::{run, view};
 use support::random::Random;
-use support::skipped;
+use support::tshark;
 
 const HOST: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
 const HOSTSPEC: &str = "192.0.2.1,2001:db8::1";
@@ -194,29 +193,6 @@ fn sessions(seed: u64) -> Capture {
     sessions.capture
 }
 
-/// The fields that `tshark` prints for each frame, in this order.
-fn tshark(file: &str, options: &[&str], fields: &[&str]) -> Vec<Vec<String>> {
-    let mut command = Command::new("tshark");
-    command.args(["-n", "-r", file, "-T", "fields", "-E", "separator=/t", "-E", "occurrence=a"]);
-    command.args(options.iter().flat_map(|option| ["-o", option]));
-    command.args(fields.iter().flat_map(|field| ["-e", field]));
-    let output = command.output().expect("tshark starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).expect("UTF-8");
-    text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect()
-}
-
-/// Whether `tshark` is there; in continuous integration it has to be.
-fn have_tshark() -> bool {
-    let found = Command::new("tshark").arg("--version").output();
-    if let Err(error) = &found {
-        let in_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-        assert!(!in_ci, "tshark, of the Debian package of that name, is needed: {error}");
-        skipped(&format!("tshark, of the Debian package of that name: {error}"));
-    }
-    found.is_ok()
-}
-
 type Counts = BTreeMap<String, u64>;
 
 fn count(counts: &mut Counts, name: impl Into<String>) {
@@ -235,7 +211,7 @@ fn assert_top(list: &str, ours: &[TopEntry], counts: &Counts) {
 }
 
 fn captured() -> Option<(Folder, String, MetricsView)> {
-    if !have_tshark() {
+    if !tshark::is_there() {
         return None;
     }
     let folder = Folder::new();
@@ -265,7 +241,7 @@ fn packets_are_the_same() {
     ];
     let mut counts = Counts::new();
     let (mut ipv4, mut ipv6, mut octets) = (Counts::new(), Counts::new(), 0);
-    for frame in tshark(&file, &options, &fields) {
+    for frame in tshark::fields(&file, &options, &fields) {
         let [protocols, length, src4, dst4, src6, dst6, more, offset, fraghdr, syn, fin, reset] =
             &frame[..]
         else {
@@ -346,7 +322,7 @@ fn dns_messages_are_the_same() {
     let (mut counts, mut times) = (Counts::new(), Vec::new());
     let [mut names, mut qname2, mut qname3, mut qtypes, mut rcodes] =
         [(); 5].map(|()| Counts::new());
-    for frame in tshark(&file, &options, &fields) {
+    for frame in tshark::fields(&file, &options, &fields) {
         let [protocols, responses, questions, types, codes, latencies] = &frame[..] else {
             panic!("{frame:?}")
         };
