@@ -159,7 +159,7 @@ impl Run<'_> {
         if !threads {
             return Ok(Pipeline::inline(settings, databases, Arc::clone(window)));
         }
-        Pipeline::threads(settings, databases, Arc::clone(window), self.workers)
+        Pipeline::threads(settings, databases, window, self.workers)
             .map_err(|source| AppError::System { what: "cannot start a thread", source })
     }
 

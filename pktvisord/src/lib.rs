@@ -8,6 +8,7 @@ pub mod dns;
 pub mod geo;
 pub mod host;
 pub mod http;
+pub mod lane;
 pub mod live;
 pub mod output;
 pub mod pipeline;

@@ -25,8 +25,8 @@ pub struct Window {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// By minute: how many shards handed theirs in, and what they add up to.
-    pending: BTreeMap<i64, (usize, Summary)>,
+    /// By minute and shard: the parts of minutes that not all shards have closed.
+    pending: BTreeMap<i64, BTreeMap<usize, Summary>>,
     /// Newest first; with a single summary there is one.
     closed: VecDeque<Arc<Summary>>,
     left_out: Option<LeftOut>,
@@ -53,21 +53,22 @@ impl Window {
         self.periods
     }
 
-    /// Takes a shard's part of a closed minute. Each shard hands in each minute once, in order.
-    pub fn hand_in(&self, part: Summary) {
+    /// Takes a shard's part of a closed minute. Each shard hands in each minute once, in order; they
+    /// are merged in the order of the shards, so that the whole is the same each time.
+    pub fn hand_in(&self, shard: usize, part: Summary) {
         let mut inner = self.inner();
         let minute = part.minute;
-        let (parts, whole) = match inner.pending.remove(&minute) {
-            None => (1, part),
-            Some((parts, mut whole)) => {
-                whole.merge(&part);
-                (parts + 1, whole)
-            }
-        };
-        if parts < self.shards {
-            inner.pending.insert(minute, (parts, whole));
+        let parts = inner.pending.entry(minute).or_default();
+        parts.insert(shard, part);
+        if parts.len() < self.shards {
             return;
         }
+        let parts = inner.pending.remove(&minute).unwrap_or_default().into_values();
+        let merged = parts.reduce(|mut all, part| {
+            all.merge(&part);
+            all
+        });
+        let Some(whole) = merged else { return };
         if self.single {
             match inner.closed.front_mut() {
                 None => inner.closed.push_front(Arc::new(whole)),

@@ -1,53 +1,39 @@
-//! Shards on threads of their own.
+//! Lanes on threads of their own.
 //!
-//! Packets travel in batches: the block they lie in, shared, and where. Channels are bounded, so
-//! that a slow shard holds the reader up instead of filling memory.
+//! All get the same blocks, shared and not copied. Channels are bounded, so that a slow lane holds
+//! the reader up instead of filling memory.
 
+use std::ops::Range;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use crate::capture::Block;
-use crate::shard::Shard;
-use crate::summary::bucket::{Bucket, Packet};
-use crate::window::Window;
+use crate::lane::Lane;
+use crate::summary::bucket::Bucket;
 
-/// Batches that wait for a shard.
+/// Blocks that wait for a lane.
 const QUEUE: usize = 4;
 
-/// A packet of a batch and where its octets lie in the block.
-#[derive(Clone, Copy, Debug)]
-struct Item {
-    packet: Packet,
-    offset: u32,
-    captured: u32,
-}
-
-/// What a shard is told.
+/// What a lane is told.
 enum Work {
-    /// The first bucket starts at this time.
-    Begin(i64),
-    Batch(Arc<Block>, Vec<Item>),
-    Datagram(Box<Packet>, Box<[u8]>),
-    /// Close the bucket at its end, go on with the one from the second time.
-    Close(i64, i64),
+    /// Some packets of a block.
+    Packets(Arc<Block>, Range<usize>),
+    /// Packet time has passed up to here.
+    Advance(i64),
     /// The input has ended.
-    End(i64),
-    /// Something was lost before it reached a shard.
-    Lost(&'static str, u64),
+    End,
+    /// Hand over a copy of the live bucket as of this time.
+    Snapshot(i64, Sender<(usize, Bucket)>),
     /// Nothing follows.
     Stop,
-    /// Hand over a copy of the live bucket as of this time.
-    Snapshot(i64, Sender<Bucket>),
 }
 
 /// The threads, as the reader sees them.
 pub struct Workers {
     senders: Vec<SyncSender<Work>>,
-    batches: Vec<Vec<Item>>,
-    recycled: Receiver<Vec<Item>>,
     threads: Vec<JoinHandle<()>>,
-    failed: Arc<OnceLock<()>>,
+    failed: bool,
 }
 
 /// The threads, as those see them who read the live bucket.
@@ -55,39 +41,33 @@ pub struct Workers {
 pub struct Snapshots(Vec<SyncSender<Work>>);
 
 impl Snapshots {
-    /// Copies of the live buckets of all shards as of `now`; a shard that is gone has none.
+    /// Copies of the live buckets of all lanes as of `now`, in the order of the lanes, so that what
+    /// is merged of them is the same each time; a lane that is gone has none.
     pub fn take(&self, now: i64) -> Vec<Bucket> {
         let (reply, replies) = channel();
         for sender in &self.0 {
-            // An error means that the shard is gone.
+            // An error means that the lane is gone.
             let _ = sender.send(Work::Snapshot(now, reply.clone()));
         }
         drop(reply);
-        replies.iter().collect()
+        let mut buckets: Vec<(usize, Bucket)> = replies.iter().collect();
+        buckets.sort_unstable_by_key(|&(lane, _)| lane);
+        buckets.into_iter().map(|(_, bucket)| bucket).collect()
     }
 }
 
 impl Workers {
-    /// Starts a thread for each shard; closed minutes go to `window`.
+    /// Starts a thread for each lane.
     ///
     /// # Errors
     /// Where a thread can't be started.
-    pub fn start(shards: Vec<Shard>, window: &Arc<Window>) -> std::io::Result<Self> {
-        let (recycle, recycled) = channel();
-        let failed = Arc::new(OnceLock::new());
-        let mut workers = Self {
-            senders: Vec::new(),
-            batches: vec![Vec::new(); shards.len()],
-            recycled,
-            threads: Vec::new(),
-            failed,
-        };
-        for (at, shard) in shards.into_iter().enumerate() {
+    pub fn start(lanes: Vec<Lane>) -> std::io::Result<Self> {
+        let mut workers = Self { senders: Vec::new(), threads: Vec::new(), failed: false };
+        for (at, lane) in lanes.into_iter().enumerate() {
             let (sender, receiver) = sync_channel(QUEUE);
-            let (window, recycle) = (Arc::clone(window), recycle.clone());
             let thread = std::thread::Builder::new()
-                .name(format!("shard-{at}"))
-                .spawn(move || run(shard, &receiver, &window, &recycle))?;
+                .name(format!("lane-{at}"))
+                .spawn(move || run(lane, &receiver))?;
             workers.senders.push(sender);
             workers.threads.push(thread);
         }
@@ -99,99 +79,54 @@ impl Workers {
         Snapshots(self.senders.clone())
     }
 
-    /// How many shards there are.
-    pub fn count(&self) -> usize {
-        self.senders.len()
+    /// Sends some packets of a block.
+    pub fn feed(&mut self, block: &Arc<Block>, packets: &Range<usize>) {
+        self.send(|| Work::Packets(Arc::clone(block), packets.clone()));
     }
 
-    /// Queues a packet for a shard.
-    #[inline]
-    pub fn push(&mut self, shard: usize, packet: Packet, offset: u32, captured: u32) {
-        self.batches[shard].push(Item { packet, offset, captured });
-    }
-
-    /// Sends the packets queued, which lie in `block`.
-    pub fn flush(&mut self, block: &Arc<Block>) {
-        for at in 0..self.senders.len() {
-            if !self.batches[at].is_empty() {
-                let mut next = self.recycled.try_recv().unwrap_or_default();
-                next.clear();
-                let batch = std::mem::replace(&mut self.batches[at], next);
-                self.send(at, Work::Batch(Arc::clone(block), batch));
-            }
-        }
-    }
-
-    /// Sends a reassembled datagram.
-    pub fn datagram(&mut self, shard: usize, packet: Packet, octets: &[u8]) {
-        self.send(shard, Work::Datagram(Box::new(packet), octets.into()));
-    }
-
-    /// Starts the first buckets at `start`.
-    pub fn begin(&mut self, start: i64) {
-        self.send_all(|| Work::Begin(start));
-    }
-
-    /// Closes the buckets at `end`.
-    pub fn close(&mut self, end: i64, next_start: i64) {
-        self.send_all(|| Work::Close(end, next_start));
+    /// Lets packet time pass.
+    pub fn advance(&mut self, time: i64) {
+        self.send(|| Work::Advance(time));
     }
 
     /// Tells that the input has ended.
-    pub fn end_input(&mut self, end: i64) {
-        self.send_all(|| Work::End(end));
+    pub fn end_input(&mut self) {
+        self.send(|| Work::End);
     }
 
-    /// Counts what was lost before it reached a shard.
-    pub fn lose(&mut self, reason: &'static str, count: u64) {
-        self.send(0, Work::Lost(reason, count));
-    }
-
-    fn send_all(&mut self, work: impl Fn() -> Work) {
-        for at in 0..self.senders.len() {
-            self.send(at, work());
-        }
-    }
-
-    fn send(&mut self, shard: usize, work: Work) {
-        if self.senders[shard].send(work).is_err() && self.failed.set(()).is_ok() {
-            tracing::error!(shard, "a shard has stopped: its packets are no longer counted");
+    fn send(&mut self, work: impl Fn() -> Work) {
+        let gone = self.senders.iter().filter(|sender| sender.send(work()).is_err()).count();
+        if gone > 0 && !self.failed {
+            self.failed = true;
+            tracing::error!(gone, "lanes have stopped: their packets are no longer counted");
         }
     }
 }
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        // Those who read the live bucket hold senders too, so the channels stay open.
-        self.send_all(|| Work::Stop);
+        // Those who read the live bucket hold senders too, so the channels stay open. A lane that
+        // is gone needs no stop, and if it panicked, that was reported where it happened.
+        for sender in &self.senders {
+            let _ = sender.send(Work::Stop);
+        }
         for thread in self.threads.drain(..) {
-            // A panic was reported where it happened.
             let _ = thread.join();
         }
     }
 }
 
-fn run(mut shard: Shard, work: &Receiver<Work>, window: &Window, recycle: &Sender<Vec<Item>>) {
+fn run(mut lane: Lane, work: &Receiver<Work>) {
     for work in work {
         match work {
-            Work::Begin(start) => shard.begin(start),
-            Work::Batch(block, items) => {
-                for item in &items {
-                    let start = item.offset as usize;
-                    shard.ingest(&item.packet, &block.data[start..start + item.captured as usize]);
-                }
-                // The reader may have ended.
-                let _ = recycle.send(items);
-            }
-            Work::Datagram(packet, octets) => shard.datagram(&packet, &octets),
-            Work::Close(end, next_start) => window.hand_in(shard.close(end, next_start)),
-            Work::End(end) => shard.end_input(end),
-            Work::Lost(reason, count) => shard.lose(reason, count),
-            Work::Stop => break,
+            Work::Packets(block, packets) => lane.feed(&block, packets),
+            Work::Advance(time) => lane.advance(time),
+            Work::End => lane.end_input(),
             Work::Snapshot(now, reply) => {
                 // Whoever asked may have given up.
-                let _ = reply.send(shard.snapshot(now));
+                let _ = reply.send((lane.number(), lane.snapshot(now)));
             }
+            Work::Stop => break,
         }
     }
 }

@@ -32,8 +32,7 @@ pub fn live(minutes: &[u32]) -> Arc<Live> {
     let databases = Arc::new(GeoDatabases::default());
     let window = Arc::new(Window::new(1, PERIODS, false));
     let mut pipeline =
-        Pipeline::threads(Arc::clone(&settings), Arc::clone(&databases), Arc::clone(&window), 1)
-            .unwrap();
+        Pipeline::threads(Arc::clone(&settings), Arc::clone(&databases), &window, 1).unwrap();
     let length = FRAME.len() as u32;
     let packets = (28_000_000i64..).zip(minutes).flat_map(|(minute, &packets)| {
         (0..packets).map(move |packet| PacketRecord {
