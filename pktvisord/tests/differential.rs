@@ -4,7 +4,6 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::process::Command;
 
 use pktvisor_common::api::{Histogram, MetricsView, Quantiles, TopEntry};
 use support::capture::{Capture, Folder, MICROSECOND, START};
@@ -12,7 +11,7 @@ use support::dns::{A, AAAA, HTTPS, MX, Message, NOERROR, NS, TXT};
 use support::frame::{self, ACK, FIN, Flow, SYN};
 use support::program::{run, view};
 use support::random::Random;
-use support::skipped;
+use support::tshark;
 
 const HOST: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
 const HOSTSPEC: &str = "192.0.2.1,2001:db8::1";
@@ -43,6 +42,8 @@ struct Sessions {
     random: Random,
     time: i64,
     vlans: Vec<u16>,
+    /// The last id: one for each query, since tshark tells queries of a stream apart by it alone.
+    id: u16,
 }
 
 impl Sessions {
@@ -93,7 +94,8 @@ impl Sessions {
             _ => format!("x{number}.sub.zone{}.test", number % 20),
         };
         let (qtype, _) = *self.random.pick(&QTYPES);
-        let mut query = Message::query(self.random.next() as u16, &name, qtype);
+        self.id = self.id.wrapping_add(1);
+        let mut query = Message::query(self.id, &name, qtype);
         if self.random.percent(50) {
             let udp_size = *self.random.pick(&[512, 1232, 4096]);
             query.edns = Some(support::dns::Edns { udp_size, ..Default::default() });
@@ -182,36 +184,13 @@ impl Sessions {
 
 fn sessions(seed: u64) -> Capture {
     let (capture, random) = (Capture::default(), Random::new(seed));
-    let mut sessions = Sessions { capture, random, time: 0, vlans: Vec::new() };
+    let mut sessions = Sessions { capture, random, time: 0, vlans: Vec::new(), id: 0 };
     for number in 0..SESSIONS {
         let at = sessions.random.below(100_000_000) as i64;
         sessions.session(number, START + at * MICROSECOND);
     }
     sessions.capture.sort();
     sessions.capture
-}
-
-/// The fields that `tshark` prints for each frame, in this order.
-fn tshark(file: &str, options: &[&str], fields: &[&str]) -> Vec<Vec<String>> {
-    let mut command = Command::new("tshark");
-    command.args(["-n", "-r", file, "-T", "fields", "-E", "separator=/t", "-E", "occurrence=a"]);
-    command.args(options.iter().flat_map(|option| ["-o", option]));
-    command.args(fields.iter().flat_map(|field| ["-e", field]));
-    let output = command.output().expect("tshark starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).expect("UTF-8");
-    text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect()
-}
-
-/// Whether `tshark` is there; in continuous integration it has to be.
-fn have_tshark() -> bool {
-    let found = Command::new("tshark").arg("--version").output();
-    if let Err(error) = &found {
-        let in_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-        assert!(!in_ci, "tshark, of the Debian package of that name, is needed: {error}");
-        skipped(&format!("tshark, of the Debian package of that name: {error}"));
-    }
-    found.is_ok()
 }
 
 type Counts = BTreeMap<String, u64>;
@@ -232,7 +211,7 @@ fn assert_top(list: &str, ours: &[TopEntry], counts: &Counts) {
 }
 
 fn captured() -> Option<(Folder, String, MetricsView)> {
-    if !have_tshark() {
+    if !tshark::is_there() {
         return None;
     }
     let folder = Folder::new();
@@ -262,7 +241,7 @@ fn packets_are_the_same() {
     ];
     let mut counts = Counts::new();
     let (mut ipv4, mut ipv6, mut octets) = (Counts::new(), Counts::new(), 0);
-    for frame in tshark(&file, &options, &fields) {
+    for frame in tshark::fields(&file, &options, &fields) {
         let [protocols, length, src4, dst4, src6, dst6, more, offset, fraghdr, syn, fin, reset] =
             &frame[..]
         else {
@@ -343,7 +322,7 @@ fn dns_messages_are_the_same() {
     let (mut counts, mut times) = (Counts::new(), Vec::new());
     let [mut names, mut qname2, mut qname3, mut qtypes, mut rcodes] =
         [(); 5].map(|()| Counts::new());
-    for frame in tshark(&file, &options, &fields) {
+    for frame in tshark::fields(&file, &options, &fields) {
         let [protocols, responses, questions, types, codes, latencies] = &frame[..] else {
             panic!("{frame:?}")
         };

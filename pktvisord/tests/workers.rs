@@ -11,9 +11,10 @@ use pktvisor_common::api::{MetricsView, TopEntry};
 use pktvisord::settings::DEFAULT_DNS_PORTS;
 use pktvisord::summary::Summary;
 use pktvisord::summary::state::{Terms, decode};
-use support::capture::Folder;
+use support::capture::{Folder, SECOND, START};
 use support::program::{Server, run, run_with_input, view};
-use support::traffic::{Counts, HOSTS, Traffic, Truth, minutes};
+use support::random::Random;
+use support::traffic::{Counts, HOSTS, Traffic, Truth, minutes, traffic};
 
 /// Minutes that the traffic reaches into.
 const MINUTES: &str = "5";
@@ -107,6 +108,50 @@ fn workers_share_packets_out_without_a_trace() {
     assert!(alone.packets.deep_samples.abs_diff(truth.packets * 3 / 10) < truth.packets / 100);
     for workers in ["2", "3", "4"] {
         assert_eq!(sampled(workers), alone, "sampled, {workers} workers");
+    }
+}
+
+#[test]
+fn workers_share_damaged_packets_out_without_a_trace() {
+    let folder = Folder::new();
+    for seed in 1..=3 {
+        let mut capture = traffic(seed, 20_000, START, 70 * SECOND).capture;
+        let mut random = Random::new(seed);
+        for (time, frame) in &mut capture.packets {
+            if random.percent(30) {
+                let at = random.below(frame.len() as u64) as usize;
+                frame[at] = random.next() as u8;
+            }
+            if random.percent(10) {
+                frame.truncate(random.below(frame.len() as u64 + 1) as usize);
+            }
+            if random.percent(5) {
+                // Forwards, too: a whole minute can come too early.
+                *time += random.below(40) as i64 * SECOND - 20 * SECOND;
+            }
+        }
+        let file = folder.store("damaged.pcap", &capture.pcap());
+        let of = |workers: &str| {
+            let done = run(&["-H", HOSTS, "--workers", workers, &file]);
+            assert_eq!(done.stderr, "");
+            view(&done)
+        };
+        let alone = of("1");
+        assert!(alone.packets.malformed > 500 && alone.dns.wire_packets.malformed > 50);
+        assert!(alone.capture.late_packets > 500 && alone.dns.xact.counts.orphans > 0);
+        assert_eq!(alone.packets.total, capture.packets.len() as u64);
+        assert_eq!(alone.capture.outcomes.values().sum::<u64>(), alone.packets.total);
+        let without_estimates = |mut view: MetricsView| {
+            for (_, entries, _) in estimated(&mut view, &Truth::default()) {
+                entries.retain(|entry| entry.error.is_none());
+            }
+            view
+        };
+        let alone = without_estimates(alone);
+        for workers in ["2", "3", "4"] {
+            let shared = without_estimates(of(workers));
+            assert_eq!(shared, alone, "seed {seed}, {workers} workers");
+        }
     }
 }
 

@@ -7,6 +7,7 @@ pub mod frame;
 pub mod program;
 pub mod random;
 pub mod traffic;
+pub mod tshark;
 
 /// Says, past the capture of a test's output, that a test checks nothing and why.
 pub fn skipped(reason: &str) {

@@ -1,0 +1,28 @@
+//! Another dissector, with nothing in common with this project.
+
+use std::process::Command;
+
+use super::skipped;
+
+/// The fields that `tshark` prints for each frame, in this order.
+pub fn fields(file: &str, options: &[&str], fields: &[&str]) -> Vec<Vec<String>> {
+    let mut command = Command::new("tshark");
+    command.args(["-n", "-r", file, "-T", "fields", "-E", "separator=/t", "-E", "occurrence=a"]);
+    command.args(options.iter().flat_map(|option| ["-o", option]));
+    command.args(fields.iter().flat_map(|field| ["-e", field]));
+    let output = command.output().expect("tshark starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect()
+}
+
+/// Whether `tshark` is there; in continuous integration it has to be.
+pub fn is_there() -> bool {
+    let found = Command::new("tshark").arg("--version").output();
+    if let Err(error) = &found {
+        let in_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+        assert!(!in_ci, "tshark, of the Debian package of that name, is needed: {error}");
+        skipped(&format!("tshark, of the Debian package of that name: {error}"));
+    }
+    found.is_ok()
+}
