@@ -23,7 +23,7 @@ fn check(data: &[u8], block: &mut Block) {
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
     file.write_all(data).expect("a temporary file takes octets");
     let mut read = |strict| {
-        let options = FileOptions { filter: None, strict };
+        let options = FileOptions { strict, ..FileOptions::default() };
         let mut reader = match CaptureReader::open(file.path(), &options) {
             Ok(reader) => reader,
             Err(error) => return (0, Some(error.to_string())),

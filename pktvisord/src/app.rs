@@ -103,10 +103,28 @@ pub fn run(cli: &Cli) -> Result<u8, AppError> {
         }
     };
     let databases = GeoDatabases::open(cli.geo_city.as_deref(), cli.geo_asn.as_deref())?;
-    let options = FileOptions { filter: cli.filter.clone(), strict: cli.strict };
-    let reader = match &path {
-        Some(path) => CaptureReader::open(path, &options)?,
-        None => CaptureReader::stdin(&options)?,
+    let system = |what| move |source| AppError::System { what, source };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(system("cannot start the async runtime"))?;
+    let shutdown = {
+        let _guard = runtime.enter();
+        Shutdown::listen().map_err(system("cannot listen for signals"))?
+    };
+    let options = FileOptions {
+        filter: cli.filter.clone(),
+        strict: cli.strict,
+        interrupt: Some(shutdown.flag()),
+    };
+    let opened = match &path {
+        Some(path) => CaptureReader::open(path, &options),
+        None => CaptureReader::stdin(&options),
+    };
+    let reader = match opened {
+        Err(_) if shutdown.asked() => return Ok(exit::INTERRUPTED),
+        opened => opened?,
     };
     let settings = Settings {
         hosts: cli.hosts.clone().unwrap_or_default(),
@@ -124,16 +142,6 @@ pub fn run(cli: &Cli) -> Result<u8, AppError> {
         databases: Arc::new(databases),
         source: Source { kind: "file", interfaces: vec![name] },
         workers: cli.workers().min(PARTITIONS),
-    };
-    let system = |what| move |source| AppError::System { what, source };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(system("cannot start the async runtime"))?;
-    let shutdown = {
-        let _guard = runtime.enter();
-        Shutdown::listen().map_err(system("cannot listen for signals"))?
     };
     match cli.replay {
         None => run.summarize(reader, &shutdown),
@@ -178,11 +186,14 @@ impl Run<'_> {
         pipeline.end_input();
         let live = pipeline.live();
         drop(pipeline);
-        self.report_input(&reader, &window);
+        if !shutdown.asked() {
+            self.report_input(&reader, &window);
+        }
         let view = self.source.complete(window.merged(&live, self.cli.periods.into()).view());
         self.print(view)?;
-        if read? {
-            return Ok(exit::OK);
+        // A pipe that was cut by the interrupt is neither cut short nor at its end.
+        if !shutdown.asked() {
+            return read.map(|_| exit::OK).map_err(AppError::from);
         }
         warn!("interrupted: this is what was read so far");
         Ok(exit::INTERRUPTED)
@@ -190,7 +201,7 @@ impl Run<'_> {
 
     /// Warns of what the summary does not cover.
     fn report_input(&self, reader: &CaptureReader, window: &Window) {
-        if let Some(truncation) = reader.truncation() {
+        if let Some(truncation) = reader.truncation().filter(|_| !self.cli.strict) {
             warn!("{}: {truncation}; summarized up to there", self.cli.target);
         }
         if let Some(left_out) = window.left_out() {

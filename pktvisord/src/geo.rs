@@ -30,7 +30,7 @@ pub enum GeoError {
     },
     /// It is a database of another type.
     #[error(
-        "{} is a database of type \"{found}\", but --geo-{} needs a {kind} database ({wanted})",
+        "{} is a database of type \"{found}\", but --geo-{} needs {wanted}",
         path.display(), kind.to_lowercase()
     )]
     WrongType {
@@ -82,11 +82,18 @@ impl GeoDatabases {
         let city = city
             .map(|path| {
                 let types = ["City", "Country", "Enterprise"];
-                open("city", path, &types, "GeoLite2-City, GeoIP2-City or another with places")
+                open("city", path, &types, "a database of places, such as GeoLite2-City")
             })
             .transpose()?;
         let asn = asn
-            .map(|path| open("ASN", path, &["ASN", "ISP"], "GeoLite2-ASN or GeoIP2-ISP"))
+            .map(|path| {
+                open(
+                    "ASN",
+                    path,
+                    &["ASN", "ISP"],
+                    "an AS database, such as GeoLite2-ASN or GeoIP2-ISP",
+                )
+            })
             .transpose()?;
         Ok(Self { city, asn })
     }

@@ -202,17 +202,19 @@ impl Shard {
         self.advance(end);
     }
 
-    /// A copy of the live bucket as of `now`, to be summed up elsewhere, and the open queries.
+    /// A copy of the live bucket as of `now`, to be summed up elsewhere. Packets go on as if it had
+    /// not been taken.
     pub fn snapshot(&mut self, now: i64) -> Bucket {
-        self.advance(now);
         self.take_losses();
         let mut bucket = self.bucket.clone();
-        bucket.dns.xact.open = self.open();
+        for Partition { transactions, .. } in &self.partitions {
+            bucket.dns.xact.open += transactions.open();
+            for query in transactions.due(now) {
+                bucket.dns.xact.open -= 1;
+                bucket.dns.xact.timed_out += u64::from(query.weight);
+            }
+        }
         bucket
-    }
-
-    fn open(&self) -> u64 {
-        self.partitions.iter().map(|partition| partition.transactions.open()).sum()
     }
 
     fn take_losses(&mut self) {

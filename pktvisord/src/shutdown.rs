@@ -46,6 +46,11 @@ impl Shutdown {
         self.asked.load(Ordering::Relaxed)
     }
 
+    /// The flag itself, for those who wait for something else.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.asked)
+    }
+
     /// Waits until the end is asked for.
     pub async fn wait(mut self) {
         // An error means that the runtime ends anyway.

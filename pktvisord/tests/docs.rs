@@ -268,7 +268,7 @@ fn the_byte_form_has_the_fields_described() {
 
 #[test]
 fn every_reason_of_a_loss_is_described_and_no_other() {
-    let sources = text("pktvisord/src/shard.rs") + &text("pktvisord/src/pipeline.rs");
+    let sources = text("pktvisord/src/shard.rs") + &text("pktvisord/src/lane.rs");
     let counted: BTreeSet<&str> = sources
         .lines()
         .filter(|line| line.contains(", losses.") || line.contains(".lose(\""))

@@ -16,7 +16,7 @@ use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use self::compress::Input;
 pub use self::error::{Problem, ReadError, Truncation};
@@ -34,6 +34,8 @@ pub struct FileOptions {
     pub filter: Option<String>,
     /// A capture that is cut short is an error.
     pub strict: bool,
+    /// Where this becomes true while a pipe is waited for, the capture ends there.
+    pub interrupt: Option<Arc<AtomicBool>>,
 }
 
 /// How far a capture is read, in octets as they are stored, that is before decompression.
@@ -90,7 +92,7 @@ impl CaptureReader {
     }
 
     fn from_file(name: &str, file: File, options: &FileOptions) -> Result<Self, Problem> {
-        let mut input = Input::new(file)?;
+        let mut input = Input::new(file, options.interrupt.clone())?;
         let (stored, stored_total) = input.stored();
         let mut start = vec![0; FILE_HEADER_LEN];
         let octets = input.read_full(&mut start)?;

@@ -121,6 +121,14 @@ impl Transactions {
         }
     }
 
+    /// The open queries whose time is over before `now`, which [`Self::expire`] would give up.
+    pub fn due(&self, now: i64) -> impl Iterator<Item = &Query> {
+        let slot = |at: u32| (at != NONE).then(|| &self.slots[at as usize]);
+        std::iter::successors(slot(self.oldest), move |slot_before| slot(slot_before.newer))
+            .map(|slot| &slot.query)
+            .take_while(move |query| query.time.saturating_add(self.timeout) < now)
+    }
+
     fn find(&self, flow: u64, id: u16, name: Option<u64>) -> Option<u32> {
         self.index
             .find(key(flow, id), |&at| {
@@ -211,6 +219,7 @@ mod tests {
         let mut table = Transactions::new(8, 5);
         table.query(query(1, 7, 3, 10), no);
         table.expire(15, no);
+        assert_eq!((table.due(15).count(), table.due(16).count(), table.open()), (0, 1, 1));
         let mut late = 0;
         table.expire(16, |_| late += 1);
         assert_eq!((late, table.open()), (1, 0));

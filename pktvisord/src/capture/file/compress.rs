@@ -7,7 +7,9 @@ use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek};
 use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::error::Problem;
 
@@ -30,7 +32,9 @@ pub(super) struct Input {
 
 impl Input {
     /// Looks at what `file` is and whether it is compressed.
-    pub(super) fn new(mut file: File) -> Result<Self, Problem> {
+    ///
+    /// A read that waits for another program ends like a file where `interrupt` becomes true.
+    pub(super) fn new(mut file: File, interrupt: Option<Arc<AtomicBool>>) -> Result<Self, Problem> {
         let metadata = file.metadata().map_err(|source| Problem::Open { source })?;
         let kind = metadata.file_type();
         if kind.is_dir() {
@@ -41,7 +45,9 @@ impl Input {
             _ => None,
         };
         let stored = Arc::new(AtomicU64::new(0));
-        let mut raw = Counted { inner: file, octets: Arc::clone(&stored) };
+        let prompt = kind.is_fifo() || kind.is_socket() || kind.is_char_device();
+        let interrupt = interrupt.filter(|_| prompt);
+        let mut raw = Source { file, octets: Arc::clone(&stored), interrupt };
         let mut magic = Vec::with_capacity(4);
         (&mut raw)
             .take(4)
@@ -69,7 +75,6 @@ impl Input {
             }
             None => Box::new(whole),
         };
-        let prompt = kind.is_fifo() || kind.is_socket() || kind.is_char_device();
         Ok(Self { reader, compression, stored, stored_total, prompt, position: 0, cut: false })
     }
 
@@ -135,15 +140,30 @@ impl Input {
     }
 }
 
-/// Counts the octets that are read through it.
-struct Counted<R> {
-    inner: R,
+/// How often a read that waits looks whether it was interrupted.
+const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
+/// The file or pipe itself; counts the octets that are read.
+struct Source {
+    file: File,
     octets: Arc<AtomicU64>,
+    interrupt: Option<Arc<AtomicBool>>,
 }
 
-impl<R: Read> Read for Counted<R> {
+impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let octets = self.inner.read(buffer)?;
+        if let Some(interrupt) = &self.interrupt {
+            loop {
+                if interrupt.load(Ordering::Relaxed) {
+                    return Ok(0);
+                }
+                let mut wanted = [PollFd::new(&self.file, PollFlags::IN)];
+                if poll(&mut wanted, Some(&PATIENCE))? > 0 {
+                    break;
+                }
+            }
+        }
+        let octets = self.file.read(buffer)?;
         self.octets.fetch_add(octets as u64, Ordering::Relaxed);
         Ok(octets)
     }
