@@ -1,6 +1,6 @@
 //! The walk over headers, against `etherparse`.
 
-use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use etherparse::{LinkExtSlice, NetSlice, SlicedPacket, TransportSlice};
 use pktvisor_common::packet::{
     ETHERTYPE_IPV4, ETHERTYPE_IPV6, Fragment, IpVersion, PacketMeta, Transport, walk_ethernet,
     walk_l3,
@@ -43,7 +43,9 @@ fn check(meta: &PacketMeta, wire_len: usize) {
 
 /// Compares what the walk found in a packet that is all there with what `etherparse` did.
 fn compare(meta: &PacketMeta, packet: &[u8], sliced: &SlicedPacket<'_>) {
-    if sliced.link_exts.len() > 2 || meta.malformed {
+    // MACsec (IEEE 802.1AE) is no IP to the walk: nearly always it is encrypted.
+    let macsec = sliced.link_exts.iter().any(|ext| matches!(ext, LinkExtSlice::Macsec(_)));
+    if macsec || sliced.link_exts.len() > 2 || meta.malformed {
         return;
     }
     let (src, dst) = match &sliced.net {
