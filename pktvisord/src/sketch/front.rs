@@ -41,10 +41,20 @@ impl<E> Front<E> {
         &mut self.entries[at].1
     }
 
-    /// Hands over all entries with their hashes, oldest first, and is empty then.
-    pub fn drain(&mut self, mut take: impl FnMut(u64, E)) {
+    /// All entries with their hashes, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &E)> + '_ {
+        self.entries.iter().map(|(hash, entry)| (*hash, entry))
+    }
+
+    /// The entry of this place in [`Self::iter`].
+    pub fn at(&self, place: usize) -> &E {
+        &self.entries[place].1
+    }
+
+    /// Forgets all entries; their memory is kept.
+    pub fn clear(&mut self) {
         self.index.clear();
-        self.entries.drain(..).for_each(|(hash, entry)| take(hash, entry));
+        self.entries.clear();
     }
 }
 
@@ -53,17 +63,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_and_drains_in_order() {
+    fn counts_in_order() {
         let mut front: Front<u32> = Front::new(3);
         for hash in [1, 2, 1, 3, 2] {
             *front.entry(hash, || 0) += 1;
         }
         assert!(front.is_full());
-        let mut drained = Vec::new();
-        front.drain(|hash, count| drained.push((hash, count)));
-        assert_eq!(drained, [(1, 2), (2, 2), (3, 1)]);
+        let entries: Vec<(u64, u32)> = front.iter().map(|(hash, &count)| (hash, count)).collect();
+        assert_eq!(entries, [(1, 2), (2, 2), (3, 1)]);
+        assert_eq!(*front.at(2), 1);
+        front.clear();
         assert!(!front.is_full());
-        front.entry(1, || 7);
-        front.drain(|_, count| assert_eq!(count, 7));
+        assert_eq!(*front.entry(1, || 7), 7);
+        assert_eq!(front.iter().count(), 1);
     }
 }

@@ -5,6 +5,10 @@
 //! Data Streams", 2017). `error` is 0 up to [`EXACT`] distinct keys, and at most 3.5 / [`MAP_SIZE`]
 //! of the total weight beyond.
 //!
+//! Where many keys come at once with their whole counts, only the [`EXACT`] highest reach the
+//! sketch. `error` grows by the highest count passed over, which is at most the batch's total over
+//! [`EXACT`], so that over all batches it grows by at most 1 / [`EXACT`] of the total weight.
+//!
 //! What a key stands for is kept for every key whose count is surely at or above `error`, whatever
 //! is merged: where the sum of two counts is at or above the sum of two errors, one of them was.
 //! Keys below are noise that no list needs, and in a flood of distinct names they are nearly all.
@@ -41,23 +45,58 @@ impl Label for Box<str> {
 #[serde(try_from = "State<L>", into = "State<L>")]
 #[serde(bound(serialize = "L: Label + Serialize", deserialize = "L: Label + Deserialize<'de>"))]
 pub struct Top<L: Label> {
-    sketch: Option<Box<FrequentItemsSketch<u64>>>,
+    counts: Option<Box<Counts>>,
     labels: Labels<L>,
 }
 
 impl<L: Label> Default for Top<L> {
     fn default() -> Self {
-        Self { sketch: None, labels: Labels::default() }
+        Self { counts: None, labels: Labels::default() }
     }
 }
 
-fn needs_label(sketch: &FrequentItemsSketch<u64>, key: u64) -> bool {
-    let error = sketch.maximum_error();
-    error == 0 || sketch.lower_bound(&key) >= error
+/// The sketch, and what did not reach it.
+#[derive(Clone, Debug)]
+struct Counts {
+    sketch: FrequentItemsSketch<u64>,
+    /// The sum of the highest counts passed over in each batch.
+    error: u64,
+    /// The sum of all counts passed over.
+    weight: u64,
 }
 
-fn sketch() -> Box<FrequentItemsSketch<u64>> {
-    Box::new(FrequentItemsSketch::new(MAP_SIZE).expect("the size is a constant that fits"))
+impl Default for Counts {
+    fn default() -> Self {
+        let sketch = FrequentItemsSketch::new(MAP_SIZE).expect("the size is a constant that fits");
+        Self { sketch, error: 0, weight: 0 }
+    }
+}
+
+impl Counts {
+    fn error(&self) -> u64 {
+        self.sketch.maximum_error().saturating_add(self.error)
+    }
+
+    fn total(&self) -> u64 {
+        self.sketch.total_weight().saturating_add(self.weight)
+    }
+
+    fn at_least(&self, key: u64) -> u64 {
+        self.sketch.lower_bound(&key)
+    }
+
+    fn needs_label(&self, key: u64) -> bool {
+        let error = self.error();
+        error == 0 || self.at_least(key) >= error
+    }
+}
+
+/// A key of a batch with its whole count.
+struct Candidate {
+    count: u64,
+    key: u64,
+    /// Its place in the batch.
+    place: usize,
 }
 
 impl<L: Label> Top<L> {
@@ -67,9 +106,9 @@ impl<L: Label> Top<L> {
         if count == 0 {
             return;
         }
-        let sketch = self.sketch.get_or_insert_with(sketch);
-        sketch.update_with_count(key, count);
-        if needs_label(sketch, key) {
+        let counts = self.counts.get_or_insert_default();
+        counts.sketch.update_with_count(key, count);
+        if counts.needs_label(key) {
             self.labels.entry(key).or_insert_with(label);
             if self.labels.len() > 2 * EXACT {
                 self.drop_labels();
@@ -77,10 +116,42 @@ impl<L: Label> Top<L> {
         }
     }
 
+    /// Adds many keys, each of them once with all of its count; `label` is asked for the key at a
+    /// place of the batch.
+    pub fn add_batch(
+        &mut self,
+        batch: impl Iterator<Item = (u64, u64)>,
+        label: impl Fn(usize) -> L,
+    ) {
+        let mut candidates: Vec<Candidate> = batch
+            .enumerate()
+            .filter(|&(_, (_, count))| count > 0)
+            .map(|(place, (key, count))| Candidate { count, key, place })
+            .collect();
+        if candidates.len() > EXACT {
+            // Ties go by the key, so that the choice does not depend on the order.
+            let (_, highest, lower) = candidates
+                .select_nth_unstable_by(EXACT, |a, b| (b.count, b.key).cmp(&(a.count, a.key)));
+            let counts = self.counts.get_or_insert_default();
+            counts.error = counts.error.saturating_add(highest.count);
+            counts.weight =
+                lower.iter().fold(counts.weight.saturating_add(highest.count), |sum, candidate| {
+                    sum.saturating_add(candidate.count)
+                });
+            candidates.truncate(EXACT);
+        }
+        for Candidate { count, key, place } in candidates {
+            self.add(key, count, || label(place));
+        }
+    }
+
     /// Takes in all that `other` took in.
     pub fn merge(&mut self, other: &Self) {
-        let Some(theirs) = &other.sketch else { return };
-        self.sketch.get_or_insert_with(sketch).merge(theirs);
+        let Some(theirs) = &other.counts else { return };
+        let counts = self.counts.get_or_insert_default();
+        counts.sketch.merge(&theirs.sketch);
+        counts.error = counts.error.saturating_add(theirs.error);
+        counts.weight = counts.weight.saturating_add(theirs.weight);
         for (&key, label) in &other.labels {
             self.labels.entry(key).or_insert_with(|| label.clone());
         }
@@ -89,20 +160,22 @@ impl<L: Label> Top<L> {
 
     /// Forgets the labels that are not needed any more, and gives their memory back.
     fn drop_labels(&mut self) {
-        if let Some(sketch) = &self.sketch {
-            self.labels.retain(|&key, _| needs_label(sketch, key));
+        if let Some(counts) = &self.counts {
+            self.labels.retain(|&key, _| counts.needs_label(key));
             self.labels.shrink_to(EXACT);
         }
     }
 
     /// The ten keys of the highest estimates, by estimate, then by name.
     pub fn entries(&self) -> Vec<TopEntry> {
-        let Some(sketch) = &self.sketch else { return Vec::new() };
+        let Some(counts) = &self.counts else { return Vec::new() };
+        let error = counts.error();
         let mut estimates: Vec<(u64, &L)> = self
             .labels
             .iter()
-            .filter(|&(key, _)| sketch.lower_bound(key) > 0)
-            .map(|(key, label)| (sketch.estimate(key), label))
+            .map(|(&key, label)| (counts.at_least(key), label))
+            .filter(|&(at_least, _)| at_least > 0)
+            .map(|(at_least, label)| (at_least.saturating_add(error), label))
             .collect();
         // Names are made only for what can stand in the list.
         if estimates.len() > ENTRIES {
@@ -110,7 +183,7 @@ impl<L: Label> Top<L> {
                 estimates.select_nth_unstable_by(ENTRIES - 1, |a, b| b.0.cmp(&a.0));
             estimates.retain(|&(estimate, _)| estimate >= least);
         }
-        let error = Some(sketch.maximum_error()).filter(|&error| error > 0);
+        let error = Some(error).filter(|&error| error > 0);
         rank(estimates.into_iter().map(|(estimate, label)| (label.name(), estimate)), |estimate| {
             error.map(|error| error.min(estimate))
         })
@@ -144,16 +217,17 @@ struct State<L> {
 
 impl<L: Label> From<Top<L>> for State<L> {
     fn from(top: Top<L>) -> Self {
-        let Some(sketch) = &top.sketch else {
+        let Some(counts) = &top.counts else {
             return State { error: 0, total: 0, entries: Vec::new() };
         };
-        let mut entries: Vec<(u64, u64, Option<L>)> = sketch
+        let mut entries: Vec<(u64, u64, Option<L>)> = counts
+            .sketch
             .frequent_items(ErrorType::NoFalseNegatives)
             .iter()
             .map(|row| (*row.item(), row.lower_bound(), top.labels.get(row.item()).cloned()))
             .collect();
         entries.sort_unstable_by_key(|&(key, ..)| key);
-        State { error: sketch.maximum_error(), total: sketch.total_weight(), entries }
+        State { error: counts.error(), total: counts.total(), entries }
     }
 }
 
@@ -190,7 +264,8 @@ impl<L: Label> TryFrom<State<L>> for Top<L> {
             .into_iter()
             .filter_map(|(key, _, label)| label.map(|label| (key, label)))
             .collect();
-        Ok(Self { sketch: Some(Box::new(sketch)), labels })
+        let counts = Counts { sketch, error: 0, weight: 0 };
+        Ok(Self { counts: Some(Box::new(counts)), labels })
     }
 }
 
@@ -238,20 +313,57 @@ mod tests {
         assert!(Names::try_from(State { error: 0, total: 4, entries }).is_err());
     }
 
+    #[test]
+    fn of_a_batch_the_highest_are_kept_exactly() {
+        let counts: Vec<(u64, u64)> =
+            (0..10_000).map(|value| (mix(value + 1), 1 + 10_000 / (value + 1))).collect();
+        let batch = |counts: &[(u64, u64)]| {
+            let mut top = Names::default();
+            top.add_batch(counts.iter().copied(), |place| counts[place].0.to_string().into());
+            top
+        };
+        let top = batch(&counts);
+        let entries = top.entries();
+        let passed_over = 1 + 10_000 / (EXACT as u64 + 1);
+        for (entry, (key, count)) in entries.iter().zip(&counts) {
+            assert_eq!((&entry.name, entry.estimate), (&key.to_string(), count + passed_over));
+            assert_eq!(entry.error, Some(passed_over));
+        }
+        let mut turned = counts.clone();
+        turned.reverse();
+        assert_eq!(batch(&turned).entries(), entries, "whatever the order");
+        let total: u64 = counts.iter().map(|&(_, count)| count).sum();
+        assert_eq!(top.counts.as_ref().unwrap().total(), total, "nothing is lost of the total");
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(16))]
-        /// However a stream is split and in whatever order its parts merge, the true count of
-        /// every entry lies within its stated bound, and no key of twice the bound is missing.
+        /// However a stream is split, counted one by one or in batches, and in whatever order its
+        /// parts merge, the true count of every entry lies within its stated bound, and no key of
+        /// twice the bound is missing.
         #[test]
         fn true_counts_lie_within_the_bound(seed in any::<u64>(), parts in 1..5usize, keys in 10..20_000u64) {
             let mut truth: BTreeMap<u64, u64> = BTreeMap::new();
             let mut shards: Vec<Names> = (0..parts).map(|_| Names::default()).collect();
+            let mut batches: Vec<BTreeMap<u64, u64>> = vec![BTreeMap::new(); parts];
             for step in 0..30_000u64 {
                 let random = mix(seed ^ mix(step));
                 // Roughly Zipf: the key is log-uniform.
                 let key = (keys as f64).powf((random >> 11) as f64 / (1u64 << 53) as f64) as u64;
                 *truth.entry(key).or_default() += 1;
-                add(&mut shards[(random % parts as u64) as usize], key, 1);
+                let part = (random % parts as u64) as usize;
+                if step % 3 == 0 {
+                    add(&mut shards[part], key, 1);
+                } else {
+                    *batches[part].entry(key).or_default() += 1;
+                }
+                if step % 10_000 == 9_999 {
+                    for (shard, batch) in shards.iter_mut().zip(&mut batches) {
+                        let batch: Vec<(u64, u64)> = std::mem::take(batch).into_iter().collect();
+                        let hashed = batch.iter().map(|&(key, count)| (mix(key + 1), count));
+                        shard.add_batch(hashed, |place| batch[place].0.to_string().into());
+                    }
+                }
             }
             let mut forward = Names::default();
             shards.iter().for_each(|shard| forward.merge(shard));
@@ -261,7 +373,7 @@ mod tests {
             let back: Names = postcard::from_bytes(&octets).unwrap();
             prop_assert_eq!(back.entries(), forward.entries());
             for top in [forward, backward] {
-                let error = top.sketch.as_ref().unwrap().maximum_error();
+                let error = top.counts.as_ref().unwrap().error();
                 let entries = top.entries();
                 for entry in &entries {
                     let count = truth[&entry.name.parse::<u64>().unwrap()];

@@ -123,6 +123,9 @@ pub struct Bucket {
     pub account: Account,
     addresses: Front<AddressCounts>,
     address_list: Vec<IpAddr>,
+    /// The address of HOST that the last packet had, if it is among the addresses: nothing but that
+    /// it was seen is counted of it, and it is mostly the same.
+    last_host: Option<([u8; 16], IpVersion)>,
     names: Front<NameCounts>,
     name_octets: Vec<u8>,
     tcp_ports: FlatTally,
@@ -153,6 +156,7 @@ impl Bucket {
             account: Account::default(),
             addresses: Front::new(ADDRESSES),
             address_list: Vec::new(),
+            last_host: None,
             names: Front::new(NAMES),
             name_octets: Vec::new(),
             tcp_ports: FlatTally::default(),
@@ -248,19 +252,25 @@ impl Bucket {
         if meta.version == IpVersion::None || meta.malformed && meta.src == meta.dst {
             return;
         }
-        let octets = u64::from(packet.wire_len) * u64::from(packet.weight);
-        let direction = packet.direction;
-        let counts = self.address(&meta.src, meta.version, geo);
-        if direction == Direction::In {
-            counts.source_in = true;
-            counts.remote_packets = counts.remote_packets.saturating_add(weighted as u32);
-            counts.remote_octets += octets;
+        let (remote, local) = match packet.direction {
+            Direction::In => (&meta.src, &meta.dst),
+            Direction::Out => (&meta.dst, &meta.src),
+            Direction::Unknown => {
+                self.address(&meta.src, meta.version, geo);
+                self.address(&meta.dst, meta.version, geo);
+                return;
+            }
+        };
+        let counts = self.address(remote, meta.version, geo);
+        match packet.direction {
+            Direction::In => counts.source_in = true,
+            _ => counts.destination_out = true,
         }
-        let counts = self.address(&meta.dst, meta.version, geo);
-        if direction == Direction::Out {
-            counts.destination_out = true;
-            counts.remote_packets = counts.remote_packets.saturating_add(weighted as u32);
-            counts.remote_octets += octets;
+        counts.remote_packets = counts.remote_packets.saturating_add(weighted as u32);
+        counts.remote_octets += u64::from(packet.wire_len) * u64::from(packet.weight);
+        if self.last_host != Some((*local, meta.version)) {
+            self.address(local, meta.version, geo);
+            self.last_host = Some((*local, meta.version));
         }
     }
 
@@ -297,8 +307,9 @@ impl Bucket {
     }
 
     fn drain_addresses(&mut self, geo: &mut Geo) {
-        let Self { packets, addresses, address_list, .. } = self;
-        addresses.drain(|hash, counts| {
+        let Self { packets, addresses, address_list, last_host, .. } = self;
+        *last_host = None;
+        for (hash, counts) in addresses.iter() {
             packets.addresses.insert(hash);
             if counts.source_in {
                 packets.sources_in.insert(hash);
@@ -307,20 +318,28 @@ impl Bucket {
                 packets.destinations_out.insert(hash);
             }
             if counts.remote_packets == 0 {
-                return;
+                continue;
             }
             let remote_packets = u64::from(counts.remote_packets);
             let address = address_list[usize::from(counts.address)];
-            let by_version = if address.is_ipv4() { &mut packets.ipv4 } else { &mut packets.ipv6 };
-            by_version.add(hash, remote_packets, || address);
-            packets.octets.add(hash, counts.remote_octets, || address);
             if let Some(place) = geo.place(address) {
                 packets.places.add(place.key, remote_packets, || (&*place.name).into());
             }
             if let Some(system) = geo.system(address) {
                 packets.systems.add(system.key, remote_packets, || (&*system.name).into());
             }
-        });
+        }
+        let address = |counts: &AddressCounts| address_list[usize::from(counts.address)];
+        for (top, ipv4) in [(&mut packets.ipv4, true), (&mut packets.ipv6, false)] {
+            let of_version = |counts: &AddressCounts| address(counts).is_ipv4() == ipv4;
+            let count =
+                |counts: &AddressCounts| counts.remote_packets * u32::from(of_version(counts));
+            let counts = addresses.iter().map(|(hash, counts)| (hash, count(counts).into()));
+            top.add_batch(counts, |place| address(addresses.at(place)));
+        }
+        let octets = addresses.iter().map(|(hash, counts)| (hash, counts.remote_octets));
+        packets.octets.add_batch(octets, |place| address(addresses.at(place)));
+        addresses.clear();
         address_list.clear();
     }
 
@@ -368,9 +387,11 @@ impl Bucket {
         let Self { names, name_octets, dns, naming, .. } = self;
         let (short, long) = if naming.public_suffix { (1, 2) } else { (2, 3) };
         let cut = if naming.public_suffix { name::above_public_suffix } else { name::last_labels };
-        names.drain(|key, counts| {
+        let wire = |counts: &NameCounts| {
             let start = counts.text as usize;
-            let wire = &name_octets[start..start + usize::from(counts.text_len)];
+            &name_octets[start..start + usize::from(counts.text_len)]
+        };
+        for (key, counts) in names.iter() {
             dns.qnames.insert(key);
             let add_cut = |top: &mut Top<Box<str>>, part: Option<(&[u8], bool)>| {
                 if let Some((part, cut)) = part {
@@ -379,19 +400,24 @@ impl Bucket {
                     top.add(key, counts.messages.into(), || name::cut_text(part, cut).into());
                 }
             };
+            let wire = wire(counts);
             add_cut(&mut dns.qname2, cut(wire, short).or(Some((wire, false))));
             add_cut(&mut dns.qname3, cut(wire, long));
-            for (top, count) in [
-                (&mut dns.noerror, counts.noerror.into()),
-                (&mut dns.nodata, counts.nodata.into()),
-                (&mut dns.nxdomain, counts.nxdomain.into()),
-                (&mut dns.servfail, counts.servfail.into()),
-                (&mut dns.refused, counts.refused.into()),
-                (&mut dns.reply_octets, counts.reply_octets),
-            ] {
-                top.add(key, count, || name::text(wire).into());
-            }
-        });
+        }
+        type Count = fn(&NameCounts) -> u64;
+        let tops: [(&mut Top<Box<str>>, Count); 6] = [
+            (&mut dns.noerror, |counts| counts.noerror.into()),
+            (&mut dns.nodata, |counts| counts.nodata.into()),
+            (&mut dns.nxdomain, |counts| counts.nxdomain.into()),
+            (&mut dns.servfail, |counts| counts.servfail.into()),
+            (&mut dns.refused, |counts| counts.refused.into()),
+            (&mut dns.reply_octets, |counts| counts.reply_octets),
+        ];
+        for (top, count) in tops {
+            let counts = names.iter().map(|(key, counts)| (key, count(counts)));
+            top.add_batch(counts, |place| name::text(wire(names.at(place))).into());
+        }
+        names.clear();
         name_octets.clear();
     }
 
