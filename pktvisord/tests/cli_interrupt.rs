@@ -8,17 +8,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use pktvisor_common::api::Views;
-use support::capture::{Folder, SECOND, START};
 use support::program::{pktvisord, run, signal, view, wait};
-use support::traffic::{HOSTS, traffic};
-
-/// A capture of a few seconds. Returns its folder and path.
-fn capture() -> (Folder, String) {
-    let folder = Folder::new();
-    let octets = traffic(3, 5_000, START, 20 * SECOND).capture.pcap();
-    let file = folder.store("traffic.pcap", &octets);
-    (folder, file)
-}
+use support::traffic::{HOSTS, stored};
 
 #[test]
 fn a_log_that_cannot_be_written_changes_nothing() {
@@ -29,7 +20,7 @@ fn a_log_that_cannot_be_written_changes_nothing() {
 
 /// Sends a signal to a program that reads a pipe which stays open: it prints what it read.
 fn interrupted(name: &str) {
-    let (_folder, file) = capture();
+    let (_folder, file) = stored();
     let whole = view(&run(&["-H", HOSTS, &file]));
     let mut child = pktvisord(&["-H", HOSTS, "-"]).stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
@@ -63,7 +54,7 @@ fn a_termination_prints_what_was_read() {
 
 #[test]
 fn a_pipe_is_served_while_it_is_open() {
-    let (_folder, file) = capture();
+    let (_folder, file) = stored();
     let args = ["-H", HOSTS, "--replay=max", "-l", "127.0.0.1", "-p", "0", "-"];
     let mut child = pktvisord(&args).stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();

@@ -8,24 +8,15 @@ use std::process::{Command, Stdio};
 
 use pktvisor_common::api::Views;
 use serde_json::Value;
-use support::capture::{Folder, SECOND, START};
 use support::program::{PATIENCE, pktvisord, run, view, wait};
 use support::skipped;
-use support::traffic::{HOSTS, traffic};
+use support::traffic::{HOSTS, stored};
 
 const ESCAPE: char = '\x1b';
 
-/// A capture of a few seconds. Returns its folder and path.
-fn capture() -> (Folder, String) {
-    let folder = Folder::new();
-    let octets = traffic(3, 5_000, START, 20 * SECOND).capture.pcap();
-    let file = folder.store("traffic.pcap", &octets);
-    (folder, file)
-}
-
 #[test]
 fn json_is_one_line_or_pretty() {
-    let (_folder, file) = capture();
+    let (_folder, file) = stored();
     let short = run(&["-H", HOSTS, &file]);
     assert_eq!(short.stdout.lines().count(), 1);
     let pretty = run(&["-H", HOSTS, "--pretty", &file]);
@@ -35,7 +26,7 @@ fn json_is_one_line_or_pretty() {
 
 #[test]
 fn the_output_goes_to_a_file() {
-    let (folder, file) = capture();
+    let (folder, file) = stored();
     let printed = run(&["-H", HOSTS, "--summary", "--workers", "1", &file]);
     let output = folder.file("summary.json");
     // What was there before is replaced.
@@ -51,7 +42,7 @@ fn the_output_goes_to_a_file() {
 
 #[test]
 fn a_report_that_goes_to_no_terminal_has_no_colour() {
-    let (folder, file) = capture();
+    let (folder, file) = stored();
     let report = run(&["-H", HOSTS, "--format", "text", &file]);
     assert_eq!(report.code, Some(0));
     assert!(report.stdout.starts_with("5m\n") && !report.stdout.contains(ESCAPE));
@@ -79,7 +70,7 @@ fn on_a_terminal(environment: &str, args: &str) -> Option<String> {
 
 #[test]
 fn a_terminal_gets_colour_and_pretty_json() {
-    let (_folder, file) = capture();
+    let (_folder, file) = stored();
     let run = |environment, format| {
         on_a_terminal(environment, &format!("-q -H {HOSTS} --format {format} '{file}'"))
     };
@@ -94,7 +85,7 @@ fn a_terminal_gets_colour_and_pretty_json() {
 
 #[test]
 fn the_log_can_be_json() {
-    let (folder, file) = capture();
+    let (folder, file) = stored();
     let octets = fs::read(&file).unwrap();
     let cut = folder.store("cut.pcap", &octets[..octets.len() - 1]);
     let done = run(&["-v", "--log-format", "json", &cut]);
@@ -111,7 +102,7 @@ fn the_log_can_be_json() {
 
 #[test]
 fn a_reader_that_has_enough_is_no_error() {
-    let (_folder, file) = capture();
+    let (_folder, file) = stored();
     for args in [&["--format", "text", &file][..], &[&file], &["--help"]] {
         let mut child = pktvisord(args).spawn().unwrap();
         // Nobody reads any more before anything is written.
@@ -124,7 +115,7 @@ fn a_reader_that_has_enough_is_no_error() {
 
 #[test]
 fn a_full_disk_is_told() {
-    let (_folder, file) = capture();
+    let (_folder, file) = stored();
     let full = || fs::File::create("/dev/full").unwrap();
     let output = pktvisord(&[&file]).stdout(full()).output().unwrap();
     assert_eq!(output.status.code(), Some(4));
@@ -134,7 +125,7 @@ fn a_full_disk_is_told() {
 
 #[test]
 fn a_pipe_that_has_a_name_is_read() {
-    let (folder, file) = capture();
+    let (folder, file) = stored();
     let pipe = folder.file("pipe.pcap");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let octets = fs::read(&file).unwrap();

@@ -404,19 +404,16 @@ impl Bucket {
             add_cut(&mut dns.qname2, cut(wire, short).or(Some((wire, false))));
             add_cut(&mut dns.qname3, cut(wire, long));
         }
-        type Count = fn(&NameCounts) -> u64;
-        let tops: [(&mut Top<Box<str>>, Count); 6] = [
-            (&mut dns.noerror, |counts| counts.noerror.into()),
-            (&mut dns.nodata, |counts| counts.nodata.into()),
-            (&mut dns.nxdomain, |counts| counts.nxdomain.into()),
-            (&mut dns.servfail, |counts| counts.servfail.into()),
-            (&mut dns.refused, |counts| counts.refused.into()),
-            (&mut dns.reply_octets, |counts| counts.reply_octets),
-        ];
-        for (top, count) in tops {
+        let by = |top: &mut Top<Box<str>>, count: fn(&NameCounts) -> u64| {
             let counts = names.iter().map(|(key, counts)| (key, count(counts)));
             top.add_batch(counts, |place| name::text(wire(names.at(place))).into());
-        }
+        };
+        by(&mut dns.noerror, |counts| counts.noerror.into());
+        by(&mut dns.nodata, |counts| counts.nodata.into());
+        by(&mut dns.nxdomain, |counts| counts.nxdomain.into());
+        by(&mut dns.servfail, |counts| counts.servfail.into());
+        by(&mut dns.refused, |counts| counts.refused.into());
+        by(&mut dns.reply_octets, |counts| counts.reply_octets);
         names.clear();
         name_octets.clear();
     }

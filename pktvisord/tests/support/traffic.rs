@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::capture::{Capture, MICROSECOND, SECOND, START};
+use super::capture::{Capture, Folder, MICROSECOND, SECOND, START};
 use super::dns::{
     A, AAAA, Edns, HTTPS, MX, Message, NOERROR, NS, NXDOMAIN, QR, REFUSED, SERVFAIL, TXT,
 };
@@ -87,6 +87,14 @@ pub fn traffic(seed: u64, packets: u64, start: i64, duration: i64) -> Traffic {
 /// The minutes that tests share: four and a bit, from within a minute on.
 pub fn minutes() -> Traffic {
     traffic(7, 200_000, START + 20 * SECOND + SECOND / 2, 250 * SECOND)
+}
+
+/// A capture of a few seconds in a file. Returns its folder and path.
+pub fn stored() -> (Folder, String) {
+    let folder = Folder::new();
+    let octets = traffic(3, 5_000, START, 20 * SECOND).capture.pcap();
+    let file = folder.store("traffic.pcap", &octets);
+    (folder, file)
 }
 
 impl Traffic {
