@@ -37,6 +37,13 @@ pub fn flow_hash(meta: &PacketMeta) -> u64 {
     mix(ends ^ (meta.transport as u64) << 56)
 }
 
+/// The hash of the two addresses alone; equal for both directions, and for all fragments of a
+/// datagram.
+#[inline(always)]
+pub fn address_hash(meta: &PacketMeta) -> u64 {
+    mix(endpoint(&meta.src, 0).wrapping_add(endpoint(&meta.dst, 0)))
+}
+
 /// The hash that decides whether a DNS message is sampled: `flow` and, over UDP, the DNS id, so
 /// that a query and its reply, and all of a TCP stream, are taken or left together.
 #[inline(always)]

@@ -3,15 +3,23 @@
 //! * [`packet`]: the one walk over the headers of a packet, for the kernel and for user space.
 //! * [`flow`]: the symmetric hash that keeps both directions of a flow together.
 //! * [`outcome`]: what can become of a packet; every packet ends in exactly one outcome.
+//! * [`direction`]: which way a packet goes, seen from HOST.
+//! * [`sampling`]: which packets are inspected, and what each of them stands for.
+//! * [`abi`]: the layout of what the kernel programs and the daemon hand each other.
+//! * [`probe`]: what the kernel programs decide of a packet.
 //! * `api` (feature `api`): the JSON of the REST interface.
 //! * `report` (feature `api`): a view of that JSON as a report for a terminal.
-#![cfg_attr(not(feature = "api"), no_std)]
+#![cfg_attr(not(any(feature = "api", test)), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod abi;
 #[cfg(feature = "api")]
 pub mod api;
+pub mod direction;
 pub mod flow;
 pub mod outcome;
 pub mod packet;
+pub mod probe;
 #[cfg(feature = "api")]
 pub mod report;
+pub mod sampling;

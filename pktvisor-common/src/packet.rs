@@ -122,10 +122,9 @@ pub const TCP_RST: u8 = 4;
 
 impl PacketMeta {
     #[inline(always)]
-    fn malformed(mut self) -> Self {
+    fn set_malformed(&mut self) {
         self.malformed = true;
         self.transport = Transport::Other;
-        self
     }
 }
 
@@ -134,9 +133,21 @@ impl PacketMeta {
 /// `wire_len` is the packet's length on the wire; it can be above what `bytes` holds.
 #[inline(always)]
 pub fn walk_ethernet<B: PacketBytes + ?Sized>(bytes: &B, wire_len: usize) -> PacketMeta {
+    let mut meta = PacketMeta::default();
+    walk_ethernet_into(bytes, wire_len, &mut meta);
+    meta
+}
+
+/// [`walk_ethernet`] into a fresh [`PacketMeta`], which need not lie on the kernel's small stack.
+#[inline(always)]
+pub fn walk_ethernet_into<B: PacketBytes + ?Sized>(
+    bytes: &B,
+    wire_len: usize,
+    meta: &mut PacketMeta,
+) {
     match bytes.read::<2>(12) {
-        Some(ethertype) => walk_l3(bytes, 14, u16::from_be_bytes(ethertype), wire_len),
-        None => PacketMeta::default().malformed(),
+        Some(ethertype) => walk_l3_into(bytes, 14, u16::from_be_bytes(ethertype), wire_len, meta),
+        None => meta.set_malformed(),
     }
 }
 
@@ -146,37 +157,56 @@ pub fn walk_ethernet<B: PacketBytes + ?Sized>(bytes: &B, wire_len: usize) -> Pac
 #[inline(always)]
 pub fn walk_l3<B: PacketBytes + ?Sized>(
     bytes: &B,
+    offset: usize,
+    ethertype: u16,
+    wire_len: usize,
+) -> PacketMeta {
+    let mut meta = PacketMeta::default();
+    walk_l3_into(bytes, offset, ethertype, wire_len, &mut meta);
+    meta
+}
+
+/// [`walk_l3`] into a fresh [`PacketMeta`], which need not lie on the kernel's small stack.
+#[inline(always)]
+pub fn walk_l3_into<B: PacketBytes + ?Sized>(
+    bytes: &B,
     mut offset: usize,
     mut ethertype: u16,
     wire_len: usize,
-) -> PacketMeta {
+    meta: &mut PacketMeta,
+) {
     for _ in 0..MAX_VLAN_TAGS {
         // 802.1Q, 802.1ad and the older QinQ type.
         if !matches!(ethertype, 0x8100 | 0x88a8 | 0x9100) {
             break;
         }
         let Some([_, _, high, low]) = bytes.read::<4>(offset) else {
-            return PacketMeta::default().malformed();
+            return meta.set_malformed();
         };
         ethertype = u16::from_be_bytes([high, low]);
         offset += 4;
     }
     match ethertype {
-        ETHERTYPE_IPV4 => walk_ipv4(bytes, offset, wire_len),
-        ETHERTYPE_IPV6 => walk_ipv6(bytes, offset, wire_len),
-        _ => PacketMeta { l3_offset: offset as u16, ..PacketMeta::default() },
+        ETHERTYPE_IPV4 => walk_ipv4(bytes, offset, wire_len, meta),
+        ETHERTYPE_IPV6 => walk_ipv6(bytes, offset, wire_len, meta),
+        _ => meta.l3_offset = offset as u16,
     }
 }
 
 #[inline(always)]
-fn walk_ipv4<B: PacketBytes + ?Sized>(bytes: &B, offset: usize, wire_len: usize) -> PacketMeta {
-    let mut meta =
-        PacketMeta { l3_offset: offset as u16, version: IpVersion::V4, ..PacketMeta::default() };
+fn walk_ipv4<B: PacketBytes + ?Sized>(
+    bytes: &B,
+    offset: usize,
+    wire_len: usize,
+    meta: &mut PacketMeta,
+) {
+    meta.l3_offset = offset as u16;
+    meta.version = IpVersion::V4;
     let Some(header) = bytes.read::<20>(offset) else {
-        return meta.malformed();
+        return meta.set_malformed();
     };
     if header[0] >> 4 != 4 {
-        return meta.malformed();
+        return meta.set_malformed();
     }
     meta.src[..4].copy_from_slice(&header[12..16]);
     meta.dst[..4].copy_from_slice(&header[16..20]);
@@ -185,7 +215,7 @@ fn walk_ipv4<B: PacketBytes + ?Sized>(bytes: &B, offset: usize, wire_len: usize)
     // A total length of 0 stands in packets over 64 KiB that were recorded before segmentation.
     let end = ip_end(offset, if total_len == 0 { usize::MAX } else { total_len }, wire_len);
     if header_len < 20 || offset + header_len > end {
-        return meta.malformed();
+        return meta.set_malformed();
     }
     let fragment = u16::from_be_bytes([header[6], header[7]]);
     meta.fragment = match (fragment & 0x1fff, fragment & 0x2000) {
@@ -193,25 +223,30 @@ fn walk_ipv4<B: PacketBytes + ?Sized>(bytes: &B, offset: usize, wire_len: usize)
         (0, _) => Fragment::First,
         _ => Fragment::Later,
     };
-    walk_next_header(bytes, meta, header[9], offset + header_len, end)
+    walk_next_header(bytes, header[9], offset + header_len, end, meta);
 }
 
 #[inline(always)]
-fn walk_ipv6<B: PacketBytes + ?Sized>(bytes: &B, offset: usize, wire_len: usize) -> PacketMeta {
-    let mut meta =
-        PacketMeta { l3_offset: offset as u16, version: IpVersion::V6, ..PacketMeta::default() };
+fn walk_ipv6<B: PacketBytes + ?Sized>(
+    bytes: &B,
+    offset: usize,
+    wire_len: usize,
+    meta: &mut PacketMeta,
+) {
+    meta.l3_offset = offset as u16;
+    meta.version = IpVersion::V6;
     let Some(header) = bytes.read::<40>(offset) else {
-        return meta.malformed();
+        return meta.set_malformed();
     };
     if header[0] >> 4 != 6 {
-        return meta.malformed();
+        return meta.set_malformed();
     }
     meta.src.copy_from_slice(&header[8..24]);
     meta.dst.copy_from_slice(&header[24..40]);
     let payload_len = usize::from(u16::from_be_bytes([header[4], header[5]]));
     let length = if payload_len == 0 && header[6] != 59 { usize::MAX } else { 40 + payload_len };
     let end = ip_end(offset, length, wire_len);
-    walk_next_header(bytes, meta, header[6], offset + 40, end)
+    walk_next_header(bytes, header[6], offset + 40, end, meta);
 }
 
 /// Where an IP packet that starts at `offset` ends: by its own length, but not behind the wire.
@@ -224,11 +259,11 @@ fn ip_end(offset: usize, length: usize, wire_len: usize) -> usize {
 #[inline(always)]
 fn walk_next_header<B: PacketBytes + ?Sized>(
     bytes: &B,
-    mut meta: PacketMeta,
     mut protocol: u8,
     mut offset: usize,
     end: usize,
-) -> PacketMeta {
+    meta: &mut PacketMeta,
+) {
     for _ in 0..MAX_EXTENSION_HEADERS {
         if matches!(meta.fragment, Fragment::Later) {
             break;
@@ -242,7 +277,7 @@ fn walk_next_header<B: PacketBytes + ?Sized>(
             break;
         }
         let Some(header) = bytes.read::<4>(offset) else {
-            return meta.malformed();
+            return meta.set_malformed();
         };
         offset += match protocol {
             44 => {
@@ -259,11 +294,11 @@ fn walk_next_header<B: PacketBytes + ?Sized>(
         };
         protocol = header[0];
         if offset > end {
-            return meta.malformed();
+            return meta.set_malformed();
         }
     }
     meta.protocol = protocol;
-    walk_transport(bytes, meta, offset, end)
+    walk_transport_into(bytes, offset, end, meta);
 }
 
 /// Walks the transport header at `offset` of an IP packet that ends at `end`.
@@ -277,41 +312,44 @@ pub fn walk_transport<B: PacketBytes + ?Sized>(
     offset: usize,
     end: usize,
 ) -> PacketMeta {
+    walk_transport_into(bytes, offset, end, &mut meta);
+    meta
+}
+
+#[inline(always)]
+fn walk_transport_into<B: PacketBytes + ?Sized>(
+    bytes: &B,
+    offset: usize,
+    end: usize,
+    meta: &mut PacketMeta,
+) {
     meta.payload_offset = offset as u16;
     meta.payload_len = (end - offset) as u32;
     if matches!(meta.fragment, Fragment::Later) {
-        return meta;
+        return;
     }
     match meta.protocol {
-        PROTOCOL_TCP => walk_tcp(bytes, meta, offset, end),
-        PROTOCOL_UDP => walk_udp(bytes, meta, offset, end),
-        PROTOCOL_ICMP | PROTOCOL_ICMPV6 => {
-            meta.transport = Transport::Icmp;
-            meta
-        }
-        _ => meta,
+        PROTOCOL_TCP => walk_tcp(bytes, offset, end, meta),
+        PROTOCOL_UDP => walk_udp(bytes, offset, end, meta),
+        PROTOCOL_ICMP | PROTOCOL_ICMPV6 => meta.transport = Transport::Icmp,
+        _ => {}
     }
 }
 
 #[inline(always)]
-fn walk_udp<B: PacketBytes + ?Sized>(
-    bytes: &B,
-    mut meta: PacketMeta,
-    offset: usize,
-    end: usize,
-) -> PacketMeta {
+fn walk_udp<B: PacketBytes + ?Sized>(bytes: &B, offset: usize, end: usize, meta: &mut PacketMeta) {
     if offset + 8 > end {
-        return meta.malformed();
+        return meta.set_malformed();
     }
     let Some(header) = bytes.read::<8>(offset) else {
-        return meta.malformed();
+        return meta.set_malformed();
     };
     let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
     // A length of 0 stands in UDP super-packets and jumbograms (RFC 2675): up to the end then.
     let datagram_end = if length == 0 { end } else { offset + length };
     let first = matches!(meta.fragment, Fragment::First);
     if length != 0 && length < 8 || datagram_end > end && !first {
-        return meta.malformed();
+        return meta.set_malformed();
     }
     meta.transport = Transport::Udp;
     meta.src_port = u16::from_be_bytes([header[0], header[1]]);
@@ -319,22 +357,16 @@ fn walk_udp<B: PacketBytes + ?Sized>(
     meta.payload_offset = (offset + 8) as u16;
     let payload_end = if datagram_end < end { datagram_end } else { end };
     meta.payload_len = (payload_end - offset - 8) as u32;
-    meta
 }
 
 #[inline(always)]
-fn walk_tcp<B: PacketBytes + ?Sized>(
-    bytes: &B,
-    mut meta: PacketMeta,
-    offset: usize,
-    end: usize,
-) -> PacketMeta {
+fn walk_tcp<B: PacketBytes + ?Sized>(bytes: &B, offset: usize, end: usize, meta: &mut PacketMeta) {
     let Some(header) = bytes.read::<20>(offset) else {
-        return meta.malformed();
+        return meta.set_malformed();
     };
     let header_len = usize::from(header[12] >> 4) * 4;
     if header_len < 20 || offset + header_len > end {
-        return meta.malformed();
+        return meta.set_malformed();
     }
     meta.transport = Transport::Tcp;
     meta.src_port = u16::from_be_bytes([header[0], header[1]]);
@@ -343,5 +375,4 @@ fn walk_tcp<B: PacketBytes + ?Sized>(
     meta.tcp_flags = header[13];
     meta.payload_offset = (offset + header_len) as u16;
     meta.payload_len = (end - offset - header_len) as u32;
-    meta
 }

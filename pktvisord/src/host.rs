@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use pktvisor_common::abi::{RangeV4, RangeV6};
+pub use pktvisor_common::direction::Direction;
 use pktvisor_common::packet::{IpVersion, PacketMeta};
 
 /// The networks that are HOST.
@@ -17,17 +19,6 @@ pub struct HostSpec {
 struct Network<T> {
     address: T,
     mask: T,
-}
-
-/// Which way a packet goes, seen from HOST.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// To HOST, also where both ends are HOST.
-    In,
-    /// From HOST.
-    Out,
-    /// Neither end is HOST, or the packet is not IP.
-    Unknown,
 }
 
 impl HostSpec {
@@ -61,10 +52,40 @@ impl HostSpec {
             IpVersion::V6 => (self.contains_v6(meta.src), self.contains_v6(meta.dst)),
             IpVersion::None => (false, false),
         };
-        match (from_host, to_host) {
-            (_, true) => Direction::In,
-            (true, false) => Direction::Out,
-            (false, false) => Direction::Unknown,
+        Direction::of(from_host, to_host)
+    }
+
+    /// The IPv4 networks.
+    pub fn ranges_v4(&self) -> impl Iterator<Item = RangeV4> + '_ {
+        self.v4.iter().map(|network| RangeV4 {
+            address: network.address.to_be_bytes(),
+            mask: network.mask.to_be_bytes(),
+        })
+    }
+
+    /// The IPv6 networks.
+    pub fn ranges_v6(&self) -> impl Iterator<Item = RangeV6> + '_ {
+        self.v6.iter().map(|network| RangeV6 {
+            address: network.address.to_be_bytes(),
+            mask: network.mask.to_be_bytes(),
+        })
+    }
+
+    /// Adds a single address.
+    pub fn insert(&mut self, address: IpAddr) {
+        match address {
+            IpAddr::V4(address) => {
+                let network = Network { address: address.to_bits(), mask: u32::MAX };
+                if !self.v4.contains(&network) {
+                    self.v4.push(network);
+                }
+            }
+            IpAddr::V6(address) => {
+                let network = Network { address: address.to_bits(), mask: u128::MAX };
+                if !self.v6.contains(&network) {
+                    self.v6.push(network);
+                }
+            }
         }
     }
 

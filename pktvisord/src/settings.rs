@@ -1,6 +1,8 @@
 //! What the summaries depend on: the same for all shards of an agent.
 
 use pktvisor_common::packet::PacketMeta;
+use pktvisor_common::probe::EPHEMERAL;
+use pktvisor_common::sampling::Rate;
 
 use crate::host::HostSpec;
 use crate::summary::bucket::Naming;
@@ -8,9 +10,6 @@ use crate::summary::state::Terms;
 
 /// DNS, mDNS (RFC 6762), LLMNR (RFC 4795), and the port that pktvisor always took for DNS too.
 pub const DEFAULT_DNS_PORTS: [u16; 4] = [53, 5353, 5355, 53000];
-/// From here on ports are taken by clients at random (the Linux default range starts here), so
-/// that a message has to read like DNS before it counts.
-const EPHEMERAL: u16 = 32_768;
 
 /// What the summaries depend on.
 #[derive(Debug)]
@@ -67,6 +66,11 @@ impl DnsPorts {
         Self { bits, list }
     }
 
+    /// One bit for each port of the set.
+    pub fn bits(&self) -> &[u64; 1024] {
+        &self.bits
+    }
+
     #[inline]
     fn contains(&self, port: u16) -> bool {
         self.bits[usize::from(port / 64)] >> (port % 64) & 1 == 1
@@ -90,12 +94,14 @@ impl DnsPorts {
 #[derive(Clone, Copy, Debug)]
 pub struct Sampling {
     percent: u32,
+    rate: Rate,
 }
 
 impl Sampling {
     /// Inspects `percent` of the packets, 0 to 100.
     pub fn new(percent: u8) -> Self {
-        Self { percent: u32::from(percent.min(100)) }
+        let percent = u32::from(percent.min(100));
+        Self { percent, rate: Rate::of(percent, 100) }
     }
 
     /// The percentage.
@@ -103,31 +109,26 @@ impl Sampling {
         self.percent
     }
 
+    /// The rate.
+    pub fn rate(&self) -> Rate {
+        self.rate
+    }
+
     /// Whether every packet is inspected.
     #[inline]
     pub fn takes_all(&self) -> bool {
-        self.percent == 100
+        self.rate.takes_all()
     }
 
-    /// The weight of what has this hash: 0 where it is left out, else 100 / percent, rounded up or
-    /// down by the hash so that the mean is exact and all counts stay integers.
+    /// The weight of what has this hash: 0 where it is left out.
     #[inline]
     pub fn weight(&self, hash: u64) -> u32 {
-        let below = |hash: u32, bound: u32, of: u32| {
-            u64::from(hash) * u64::from(of) < u64::from(bound) << 32
-        };
-        if !below((hash >> 32) as u32, self.percent, 100) {
-            return 0;
-        }
-        let round_up = below(hash as u32, 100 % self.percent, self.percent);
-        100 / self.percent + u32::from(round_up)
+        self.rate.weight(hash)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use pktvisor_common::flow::mix;
-
     use super::*;
 
     fn side(src_port: u16, dst_port: u16) -> Option<(u16, bool)> {
@@ -144,16 +145,5 @@ mod tests {
         assert_eq!(side(1234, 53000), Some((1234, true)));
         assert_eq!(side(53, 53000), Some((53000, false)), "a client of port 53000");
         assert_eq!(side(53000, 53), Some((53000, false)));
-    }
-
-    #[test]
-    fn weights_have_the_right_mean() {
-        for percent in [1, 7, 30, 50, 99, 100] {
-            let sampling = Sampling::new(percent);
-            let sum: u64 = (0..200_000).map(|at| u64::from(sampling.weight(mix(at)))).sum();
-            assert!(sum.abs_diff(200_000) < 12_000, "{percent} %: {sum}");
-        }
-        assert_eq!(Sampling::new(0).weight(0), 0);
-        assert_eq!(Sampling::new(50).weight(u64::from(u32::MAX)), 2);
     }
 }

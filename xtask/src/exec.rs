@@ -101,3 +101,8 @@ mod tests {
         );
     }
 }
+
+/// Whether this runs as root.
+pub fn is_root() -> bool {
+    output_of(Command::new("id").arg("-u")).as_deref() == Some("0")
+}

@@ -2,13 +2,14 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::exec::{cargo, command_line, exec, target_dir};
+use crate::build_ebpf;
+use crate::exec::{cargo, command_line, exec, is_root, target_dir};
 use crate::setup;
 
 /// Build pktvisord in release and run it with ARGS.
@@ -24,12 +25,31 @@ impl Run {
     /// pktvisord's own.
     pub fn run(self) -> Result<()> {
         setup::for_run()?;
-        let mut pktvisord = Command::new(build_release()?);
+        let live = is_live(&self.args);
+        if live && let Err(error) = build_ebpf::build() {
+            eprintln!("warning: no kernel programs, so capture goes through libpcap: {error:#}");
+        }
+        let pktvisord = build_release()?;
+        let mut pktvisord = if live && !is_root() {
+            let mut sudo = Command::new("sudo");
+            sudo.arg(pktvisord);
+            sudo
+        } else {
+            Command::new(pktvisord)
+        };
         pktvisord.args(self.args);
         eprintln!("$ {}", command_line(&pktvisord));
         let error = pktvisord.exec();
         Err(error).with_context(|| format!("cannot start `{}`", command_line(&pktvisord)))
     }
+}
+
+/// Whether packets are to be captured, and not only read: what is neither a file nor standard input
+/// is a live target, unless only help or the version is asked for.
+fn is_live(args: &[OsString]) -> bool {
+    let asks = |arg: &OsString| matches!(arg.to_str(), Some("-h" | "--help" | "-V" | "--version"));
+    args.last().is_some_and(|target| target != "-" && !Path::new(target).exists())
+        && !args.iter().any(asks)
 }
 
 /// Builds `pktvisord` in release and returns its path.

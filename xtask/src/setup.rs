@@ -6,12 +6,14 @@ use std::process::{Command, Stdio};
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::exec::{exec, find_program, output_of};
+use crate::exec::{exec, find_program, is_root, output_of};
 
 /// To build `pktvisord`: a C compiler for zstd, and libpcap with its headers.
 const BUILD: &[&str] = &["gcc", "libc6-dev", "libpcap-dev", "pkg-config"];
-/// For the tests: the readers that results are compared with.
-const TEST: &[&str] = &["tcpdump", "tshark"];
+/// For the tests: the readers that results are compared with, and hosts in network namespaces with
+/// real DNS servers and clients.
+const TEST: &[&str] =
+    &["dnsperf", "ethtool", "iproute2", "knot-dnsutils", "nsd", "tcpdump", "tshark"];
 /// A compiler with `core` for the BPF target.
 const EBPF: &[&str] = &["libstd-rust-web-dev-bpf", "rustc-web"];
 /// What `cargo xtask bench` compares with; capinfos comes in `wireshark-common`.
@@ -66,7 +68,7 @@ fn install(packages: &[&str]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    if output_of(Command::new("id").arg("-u")).as_deref() != Some("0") {
+    if !is_root() {
         bail!("missing packages; to install them: {}", install_command(&missing));
     }
     exec(apt_get().arg("update"))?;

@@ -22,10 +22,11 @@ pub fn run() -> Result<()> {
 fn all(steps: &mut Steps) -> Result<()> {
     steps.step("set up", setup::for_test)?;
     steps.step("formatting", formatting)?;
+    // Before all that compiles the daemon, which has them inside.
+    steps.step("kernel programs", || build_ebpf::build().map(drop))?;
     steps.step("clippy", || {
         exec(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
     })?;
-    steps.step("kernel programs", || build_ebpf::build().map(drop))?;
     if has_doc_tests(&root())? {
         steps
             .step("documentation tests", || exec(cargo().args(["test", "--workspace", "--doc"])))?;

@@ -4,8 +4,10 @@
 //! lies in them, so that packets are neither copied nor allocated one by one and a block can be
 //! shared between workers.
 
+pub mod ebpf;
 pub mod file;
 pub mod filter;
+pub mod interface;
 pub mod link;
 pub mod target;
 

@@ -198,7 +198,7 @@ impl Message<'_> {
         let microseconds = (time.saturating_sub(query.time).max(0) + MICROSECOND / 2) / MICROSECOND;
         let ratio = length as u64 * 100 / u64::from(query.octets.max(1));
         xact.ratio.record(ratio, 1);
-        let direction = &mut xact.directions[crate::summary::index(context.direction)];
+        let direction = &mut xact.directions[context.direction as usize];
         direction.quantiles.record(microseconds as u64, 1);
         direction.classes.record(microseconds as u64, context.weight, hash, || {
             name.map(|(_, lower)| name::text(lower)).unwrap_or_default().into()

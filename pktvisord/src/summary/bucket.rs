@@ -9,7 +9,7 @@ use pktvisor_common::packet::{
 };
 
 use super::dns::DnsSummary;
-use super::packets::{PacketSketches, Totals, index};
+use super::packets::{PacketSketches, Totals};
 use super::rates::{Minute, Rates, Second};
 use super::{Account, Direction, Summary};
 use crate::dns::{iana, name};
@@ -193,7 +193,7 @@ impl Bucket {
     pub fn count(&mut self, packet: &Packet) {
         let n = u64::from(packet.n);
         let octets = u64::from(packet.wire_len);
-        let direction = index(packet.direction);
+        let direction = packet.direction as usize;
         let meta = &packet.meta;
         let second = self.second(packet.time);
         second.packets[direction] += n;

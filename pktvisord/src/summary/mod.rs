@@ -20,11 +20,9 @@ pub mod rates;
 pub mod state;
 
 /// Places of the directions in arrays by direction.
-const IN: usize = 0;
-const OUT: usize = 1;
-const UNKNOWN: usize = 2;
-
-pub use packets::index;
+const IN: usize = Direction::In as usize;
+const OUT: usize = Direction::Out as usize;
+const UNKNOWN: usize = Direction::Unknown as usize;
 
 /// What became of packets, and what was lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

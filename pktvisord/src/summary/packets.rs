@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use pktvisor_common::api;
 use serde::{Deserialize, Serialize};
 
-use super::{Direction, IN, OUT, UNKNOWN};
+use super::{IN, OUT, UNKNOWN};
 use crate::sketch::cardinality::Cardinality;
 use crate::sketch::tally::Tally;
 use crate::sketch::top::{Label, Top, rank};
@@ -176,15 +176,5 @@ pub(super) fn view(
         top_asn: sketches.systems.entries(),
         top_ports: sketches.top_ports(),
         payload_size: sketches.payload.quantiles(),
-    }
-}
-
-/// The place of a direction in arrays by direction.
-#[inline]
-pub fn index(direction: Direction) -> usize {
-    match direction {
-        Direction::In => IN,
-        Direction::Out => OUT,
-        Direction::Unknown => UNKNOWN,
     }
 }

@@ -15,3 +15,10 @@ pub fn skipped(reason: &str) {
     // Without standard error there is nobody to tell.
     drop(writeln!(std::io::stderr(), "\nskipped: {reason}"));
 }
+
+/// Whether programs can be loaded into the kernel and interfaces be made. In CI they have to be.
+pub fn has_rights() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    assert!(root || std::env::var_os("CI").is_none(), "in CI tests run as root");
+    root
+}

@@ -1,0 +1,358 @@
+//! What the kernel programs and the daemon hand each other: the layout of maps and records.
+//!
+//! All of it is in the byte order of the machine, for both sides run on it. Fixed widths, padding
+//! written out, and sizes held by tests; the daemon reads and writes whole words, so that nothing
+//! here needs to be `unsafe`.
+
+use crate::direction::DIRECTIONS;
+use crate::outcome::OUTCOMES;
+use crate::sampling::Rate;
+
+/// Rings that records are spread over, at most.
+pub const RINGS: usize = 4;
+/// Kinds of samples.
+pub const KINDS: usize = 3;
+/// Ranges of HOST of each IP version that are compared one by one; more go into a trie.
+pub const HOST_RANGES: usize = 8;
+
+/// Octets of a DNS message over UDP that are copied.
+pub const DNS_UDP_SNAP: u32 = 4_096;
+/// Octets of a TCP segment on a DNS port that are copied, also of one that was joined or is yet to
+/// be cut by the network card.
+pub const DNS_TCP_SNAP: u32 = 16_384;
+/// Octets of a UDP fragment that are copied with its headers.
+pub const FRAGMENT_SNAP: u32 = 16_384;
+/// Octets of a packet with contradictory headers that are copied.
+pub const MALFORMED_SNAP: u32 = 128;
+/// Headers that end behind this many octets are not read in the kernel.
+pub const HEADERS_MAX: usize = 512;
+/// Octets of a packet in a record, at most.
+pub const SAMPLE_MAX: usize = HEADERS_MAX + DNS_TCP_SNAP as usize;
+
+/// What kind of packet a sample is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// A packet on a DNS port, with its payload.
+    Dns = 0,
+    /// A UDP fragment, with its payload.
+    Fragment = 1,
+    /// The headers of anything else.
+    Headers = 2,
+}
+
+impl Kind {
+    /// All kinds in the order of their numbers.
+    pub const ALL: [Kind; KINDS] = [Kind::Dns, Kind::Fragment, Kind::Headers];
+
+    /// The name in logs and losses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::Dns => "dns",
+            Kind::Fragment => "fragment",
+            Kind::Headers => "headers",
+        }
+    }
+}
+
+/// Where the first octet of a sample belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Start {
+    /// An Ethernet header.
+    Ethernet = 0,
+    /// An IP header: the device has no link layer.
+    Ip = 1,
+}
+
+/// What stands before the octets of a packet in a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct SampleHeader {
+    /// Nanoseconds of `CLOCK_MONOTONIC`.
+    pub time: u64,
+    /// Octets of the packet on the wire, with the headers of each segment it stands for.
+    pub wire_len: u32,
+    /// Packets a sample of its sampling rate stands for; 0 where only its payload is wanted.
+    pub weight: u32,
+    /// Segments it stands for: more than 1 where segmentation is left to the network card.
+    pub n: u16,
+    /// Octets of the packet that follow.
+    pub captured: u16,
+    /// A [`Kind`].
+    pub kind: u8,
+    /// A [`Direction`](crate::direction::Direction).
+    pub direction: u8,
+    /// A [`Start`].
+    pub start: u8,
+    /// 0.
+    pub pad: u8,
+}
+
+/// Octets of a [`SampleHeader`].
+pub const SAMPLE_HEADER: usize = size_of::<SampleHeader>();
+
+impl SampleHeader {
+    /// The header of a record and the octets of its packet; `None` where the record is too short.
+    pub fn read(record: &[u8]) -> Option<(Self, &[u8])> {
+        let (header, octets) = record.split_first_chunk::<SAMPLE_HEADER>()?;
+        let [t0, t1, t2, t3, t4, t5, t6, t7, l0, l1, l2, l3, rest @ ..] = *header;
+        let [w0, w1, w2, w3, n0, n1, c0, c1, kind, direction, start, pad] = rest;
+        let captured = u16::from_ne_bytes([c0, c1]);
+        let header = Self {
+            time: u64::from_ne_bytes([t0, t1, t2, t3, t4, t5, t6, t7]),
+            wire_len: u32::from_ne_bytes([l0, l1, l2, l3]),
+            weight: u32::from_ne_bytes([w0, w1, w2, w3]),
+            n: u16::from_ne_bytes([n0, n1]),
+            captured,
+            kind,
+            direction,
+            start,
+            pad,
+        };
+        Some((header, octets.get(..usize::from(captured))?))
+    }
+}
+
+/// What the kernel counts on each processor: every packet, sampled or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Counters {
+    /// Packets by direction.
+    pub packets: [u64; DIRECTIONS],
+    /// Octets on the wire by direction.
+    pub octets: [u64; DIRECTIONS],
+    /// IPv4 packets.
+    pub ipv4: u64,
+    /// IPv6 packets.
+    pub ipv6: u64,
+    /// TCP packets.
+    pub tcp: u64,
+    /// UDP packets.
+    pub udp: u64,
+    /// ICMP and ICMPv6 packets.
+    pub icmp: u64,
+    /// TCP packets with SYN.
+    pub syn: u64,
+    /// TCP packets with FIN.
+    pub fin: u64,
+    /// TCP packets with RST.
+    pub rst: u64,
+    /// IP fragments.
+    pub fragments: u64,
+    /// Packets with malformed headers.
+    pub malformed: u64,
+    /// Packets chosen for inspection.
+    pub deep_samples: u64,
+    /// Packets by outcome.
+    pub outcomes: [u64; OUTCOMES],
+    /// Records in a ring, by ring and kind.
+    pub sent: [[u64; KINDS]; RINGS],
+    /// Records that a ring had no room for, by ring and kind.
+    pub lost: [[u64; KINDS]; RINGS],
+}
+
+/// Words of [`Counters`].
+pub const COUNTER_WORDS: usize = size_of::<Counters>() / size_of::<u64>();
+
+impl Counters {
+    /// The counters that lie in these words.
+    pub fn from_words(words: &[u64; COUNTER_WORDS]) -> Self {
+        let mut words = words.iter().copied();
+        let mut next = || words.next().unwrap_or_default();
+        // In the order of the fields.
+        Self {
+            packets: core::array::from_fn(|_| next()),
+            octets: core::array::from_fn(|_| next()),
+            ipv4: next(),
+            ipv6: next(),
+            tcp: next(),
+            udp: next(),
+            icmp: next(),
+            syn: next(),
+            fin: next(),
+            rst: next(),
+            fragments: next(),
+            malformed: next(),
+            deep_samples: next(),
+            outcomes: core::array::from_fn(|_| next()),
+            sent: core::array::from_fn(|_| core::array::from_fn(|_| next())),
+            lost: core::array::from_fn(|_| core::array::from_fn(|_| next())),
+        }
+    }
+
+    /// All packets.
+    pub fn total(&self) -> u64 {
+        self.packets.iter().sum()
+    }
+}
+
+/// A range of IPv4 addresses, in network order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct RangeV4 {
+    /// The address, its host bits 0.
+    pub address: [u8; 4],
+    /// The network mask.
+    pub mask: [u8; 4],
+}
+
+/// A range of IPv6 addresses, in network order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct RangeV6 {
+    /// The address, its host bits 0.
+    pub address: [u8; 16],
+    /// The network mask.
+    pub mask: [u8; 16],
+}
+
+/// How the kernel tells the direction of packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum HostMode {
+    /// HOST is unknown: by the hook, received or sent.
+    Hook = 0,
+    /// By the ranges of the configuration.
+    Ranges = 1,
+    /// By the tries, for there are more ranges than fit.
+    Tries = 2,
+}
+
+/// What the daemon tells the kernel programs. It can change at any time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct ProbeConfig {
+    /// How many packets on DNS ports are inspected.
+    pub dns: Rate,
+    /// How many others are.
+    pub rest: Rate,
+    /// A [`HostMode`].
+    pub host_mode: u32,
+    /// Rings in use less one: 0, 1 or 3.
+    pub ring_mask: u32,
+    /// Ranges of HOST; those behind [`Self::ranges_v4`] are unused.
+    pub hosts_v4: [RangeV4; HOST_RANGES],
+    /// Ranges of HOST; those behind [`Self::ranges_v6`] are unused.
+    pub hosts_v6: [RangeV6; HOST_RANGES],
+    /// How many of [`Self::hosts_v4`] are used.
+    pub ranges_v4: u32,
+    /// How many of [`Self::hosts_v6`] are used.
+    pub ranges_v6: u32,
+    /// One bit for each DNS port.
+    pub dns_ports: [u64; 1024],
+}
+
+/// Words of a [`ProbeConfig`].
+pub const CONFIG_WORDS: usize = size_of::<ProbeConfig>() / size_of::<u64>();
+
+impl ProbeConfig {
+    /// The words that the configuration lies in.
+    pub fn words(&self) -> [u64; CONFIG_WORDS] {
+        let mut words = [0; CONFIG_WORDS];
+        let mut at = 0;
+        let mut push = |word: u64| {
+            words[at] = word;
+            at += 1;
+        };
+        let two = |a: u32, b: u32| {
+            let ([a0, a1, a2, a3], [b0, b1, b2, b3]) = (a.to_ne_bytes(), b.to_ne_bytes());
+            u64::from_ne_bytes([a0, a1, a2, a3, b0, b1, b2, b3])
+        };
+        for rate in [self.dns, self.rest] {
+            push(rate.keep);
+            push(two(rate.base, rate.round));
+        }
+        push(two(self.host_mode, self.ring_mask));
+        for RangeV4 { address, mask } in self.hosts_v4 {
+            push(two(u32::from_ne_bytes(address), u32::from_ne_bytes(mask)));
+        }
+        for RangeV6 { address, mask } in self.hosts_v6 {
+            for octets in [address, mask] {
+                let (words, _) = octets.as_chunks::<8>();
+                words.iter().for_each(|word| push(u64::from_ne_bytes(*word)));
+            }
+        }
+        push(two(self.ranges_v4, self.ranges_v6));
+        self.dns_ports.iter().for_each(|word| push(*word));
+        words
+    }
+}
+
+// The kernel programs are compiled by another compiler than the daemon.
+const _: () = assert!(size_of::<SampleHeader>() == 24);
+const _: () = assert!(size_of::<Counters>() == 8 * (3 + 3 + 11 + 8 + 12 + 12));
+const _: () = assert!(size_of::<ProbeConfig>() == 32 + 8 + 64 + 256 + 8 + 8192);
+const _: () = assert!(SAMPLE_MAX <= u16::MAX as usize);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_read_as_it_was_written() {
+        let mut record = Vec::new();
+        record.extend(0x0102_0304_0506_0708u64.to_ne_bytes());
+        record.extend(1500u32.to_ne_bytes());
+        record.extend(3u32.to_ne_bytes());
+        record.extend(2u16.to_ne_bytes());
+        record.extend(4u16.to_ne_bytes());
+        record.extend([1, 2, 1, 0]);
+        assert_eq!(SampleHeader::read(&record), None, "the packet's octets are missing");
+        record.extend([9, 8, 7, 6, 5]);
+        let (header, octets) = SampleHeader::read(&record).unwrap();
+        assert_eq!(octets, [9, 8, 7, 6], "what pads the record is left out");
+        let expected = SampleHeader {
+            time: 0x0102_0304_0506_0708,
+            wire_len: 1500,
+            weight: 3,
+            n: 2,
+            captured: 4,
+            kind: 1,
+            direction: 2,
+            start: 1,
+            pad: 0,
+        };
+        assert_eq!(header, expected);
+        assert_eq!(SampleHeader::read(&record[..23]), None);
+    }
+
+    #[test]
+    fn counters_are_read_in_the_order_of_their_fields() {
+        let words: [u64; COUNTER_WORDS] = core::array::from_fn(|at| at as u64);
+        let counters = Counters::from_words(&words);
+        assert_eq!(counters.packets, [0, 1, 2]);
+        assert_eq!(counters.octets, [3, 4, 5]);
+        assert_eq!((counters.ipv4, counters.rst, counters.deep_samples), (6, 13, 16));
+        assert_eq!(counters.outcomes, [17, 18, 19, 20, 21, 22, 23, 24]);
+        assert_eq!(counters.sent[1], [28, 29, 30]);
+        assert_eq!(counters.lost[RINGS - 1][KINDS - 1], COUNTER_WORDS as u64 - 1);
+    }
+
+    #[test]
+    fn a_configuration_lies_in_its_words() {
+        let mut config = ProbeConfig {
+            dns: Rate { keep: 1, base: 2, round: 3 },
+            rest: Rate { keep: 4, base: 5, round: 6 },
+            host_mode: HostMode::Ranges as u32,
+            ring_mask: 3,
+            hosts_v4: [RangeV4::default(); HOST_RANGES],
+            hosts_v6: [RangeV6::default(); HOST_RANGES],
+            ranges_v4: 1,
+            ranges_v6: 2,
+            dns_ports: [0; 1024],
+        };
+        config.hosts_v4[7] = RangeV4 { address: [192, 0, 2, 1], mask: [255; 4] };
+        config.hosts_v6[7].mask[15] = 0xfe;
+        config.dns_ports[1023] = 77;
+        let octets: Vec<u8> = config.words().iter().flat_map(|word| word.to_ne_bytes()).collect();
+        assert_eq!(octets[0..8], 1u64.to_ne_bytes());
+        assert_eq!(octets[8..12], 2u32.to_ne_bytes());
+        assert_eq!(octets[12..16], 3u32.to_ne_bytes());
+        assert_eq!(octets[32..40], [1u32.to_ne_bytes(), 3u32.to_ne_bytes()].concat());
+        assert_eq!(octets[96..104], [192, 0, 2, 1, 255, 255, 255, 255]);
+        assert_eq!(octets[359], 0xfe);
+        assert_eq!(octets[360..368], [1u32.to_ne_bytes(), 2u32.to_ne_bytes()].concat());
+        assert_eq!(octets[octets.len() - 8..], 77u64.to_ne_bytes());
+    }
+}

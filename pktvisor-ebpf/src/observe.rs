@@ -1,0 +1,236 @@
+//! What is done with a packet: its headers are walked, it is counted, and a record is made of it.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{
+    bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_ringbuf_output,
+};
+use aya_ebpf::maps::RingBuf;
+use aya_ebpf::maps::lpm_trie::Key;
+use pktvisor_common::abi::{
+    Counters, HEADERS_MAX, HostMode, Kind, SAMPLE_HEADER, SAMPLE_MAX, SampleHeader,
+    Start,
+};
+use pktvisor_common::direction::Direction;
+use pktvisor_common::flow::{address_hash, flow_hash};
+use pktvisor_common::outcome::Outcome;
+use pktvisor_common::packet::{
+    ETHERTYPE_IPV4, ETHERTYPE_IPV6, Fragment, IpVersion, PacketBytes, PacketMeta, TCP_FIN, TCP_RST,
+    TCP_SYN, Transport, walk_ethernet_into, walk_l3_into,
+};
+use pktvisor_common::probe::{Decision, Sample, decide, direction, ring, segments};
+
+use crate::hook::{Copied, Hook};
+use crate::maps::{
+    CONFIG, COUNTERS, HOSTS_V4, HOSTS_V6, RING_0, RING_1, RING_2, RING_3, SCRATCH, Scratch,
+};
+
+/// The reader looks after a rest of its own and need not be woken, which costs more than the copy.
+const NO_WAKEUP: u64 = aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64;
+
+/// Counts a packet and makes a record of it. `hook` is the direction that the hook sees.
+#[inline(always)]
+pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
+    let (Some(config), Some(counters)) = (CONFIG.get(0), COUNTERS.get_ptr_mut(0)) else { return };
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return };
+    // SAFETY: the maps are per processor, and no other program runs on this one meanwhile.
+    let (counters, scratch) = unsafe { (&mut *counters, &mut *scratch) };
+    let length = packet.length();
+    // What is found goes through a map, where the verifier does not follow it: otherwise it would
+    // go through all that comes after once for each way through the headers.
+    walk_linear(packet, start, length, scratch);
+    if scratch.meta.malformed {
+        // Perhaps only because the headers do not lie in the first piece of the packet.
+        walk_copied(packet, start, length, scratch);
+    }
+    let Scratch { header: place, octets, meta, .. } = scratch;
+    let (gso_size, gso_segs) = packet.segments();
+    let (n, wire_len) = segments(meta, length, gso_size, gso_segs);
+    let direction = match config.host_mode {
+        mode if mode == HostMode::Ranges as u32 => direction(config, meta),
+        mode if mode == HostMode::Tries as u32 => by_tries(meta),
+        _ if matches!(meta.version, IpVersion::None) => Direction::Unknown,
+        _ => hook,
+    };
+    let flow = match meta.fragment {
+        Fragment::None => flow_hash(meta),
+        _ => address_hash(meta),
+    };
+    let dns_id = || {
+        let mut id = [0u8; 2];
+        let offset = u32::from(meta.payload_offset);
+        // SAFETY: two octets have room in two.
+        unsafe { packet.copy(offset, id.as_mut_ptr().cast(), 2) };
+        u16::from_be_bytes(id)
+    };
+    // SAFETY: the helper takes nothing and cannot fail.
+    let random = || unsafe { bpf_get_prandom_u32() };
+    let Decision { mut outcome, weight, sample } =
+        decide(config, meta, flow, length, dns_id, random);
+    let n64 = u64::from(n);
+    count(counters, meta, direction, n64, u64::from(wire_len));
+    if weight > 0 {
+        counters.deep_samples += n64;
+    }
+    if let Some(Sample { kind, captured }) = sample {
+        let ring = ring(flow, config.ring_mask) as usize & 3;
+        let header = SampleHeader {
+            // SAFETY: the helpers take nothing and cannot fail.
+            time: unsafe {
+                match kind {
+                    Kind::Headers => bpf_ktime_get_coarse_ns(),
+                    _ => bpf_ktime_get_ns(),
+                }
+            },
+            wire_len,
+            weight,
+            n: n as u16,
+            captured: captured as u16,
+            kind: kind as u8,
+            direction: direction as u8,
+            start: start as u8,
+            pad: 0,
+        };
+        let kind = kind as usize;
+        if send(packet, header, place, octets, ring) {
+            counters.sent[ring][kind] += 1;
+        } else {
+            counters.lost[ring][kind] += 1;
+            outcome = match outcome {
+                // A fragment is kept or lost by the reassembly, which is in user space.
+                Outcome::Malformed => Outcome::Malformed,
+                _ => Outcome::RingFull,
+            };
+        }
+    }
+    counters.outcomes[outcome as usize & 7] += n64;
+}
+
+#[inline(always)]
+fn walk<B: PacketBytes>(octets: &B, start: Start, length: u32, meta: &mut PacketMeta) {
+    *meta = PacketMeta::default();
+    match start {
+        Start::Ethernet => walk_ethernet_into(octets, length as usize, meta),
+        Start::Ip => {
+            let ethertype = match octets.read::<1>(0) {
+                Some([first]) if first >> 4 == 4 => ETHERTYPE_IPV4,
+                Some([first]) if first >> 4 == 6 => ETHERTYPE_IPV6,
+                _ => 0,
+            };
+            walk_l3_into(octets, 0, ethertype, length as usize, meta);
+        }
+    }
+}
+
+/// Walks the headers of a packet where it lies.
+#[inline(never)]
+fn walk_linear<H: Hook>(packet: &H, start: Start, length: u32, scratch: &mut Scratch) {
+    walk(&packet.linear(), start, length, &mut scratch.meta);
+}
+
+/// Walks the headers of a packet that lies in pieces.
+#[inline(never)]
+fn walk_copied<H: Hook>(packet: &H, start: Start, length: u32, scratch: &mut Scratch) {
+    let Scratch { header, headers, meta, .. } = scratch;
+    let length_read = if length < HEADERS_MAX as u32 { length } else { HEADERS_MAX as u32 };
+    let captured = opaque(&mut header.captured, length_read as u16);
+    if captured == 0 || captured > HEADERS_MAX as u64 {
+        return;
+    }
+    // SAFETY: `captured` octets have room in the array.
+    if unsafe { packet.copy(0, headers.as_mut_ptr().cast::<c_void>(), captured as u32) } {
+        walk(&Copied { octets: headers, length: captured as usize }, start, length, meta);
+    }
+}
+
+/// The number, by way of a place in a map: the compiler knows nothing of it then, and what the
+/// verifier sees compared is what it sees used.
+#[inline(always)]
+fn opaque(place: &mut u16, number: u16) -> u64 {
+    *place = number;
+    // SAFETY: it was written just now.
+    u64::from(unsafe { core::ptr::read_volatile(&raw const *place) })
+}
+
+#[inline(always)]
+fn by_tries(meta: &PacketMeta) -> Direction {
+    let is_host = |address: &[u8; 16]| match meta.version {
+        IpVersion::V4 => {
+            let first = [address[0], address[1], address[2], address[3]];
+            HOSTS_V4.get(Key::new(32, first)).is_some()
+        }
+        IpVersion::V6 => HOSTS_V6.get(Key::new(128, *address)).is_some(),
+        IpVersion::None => false,
+    };
+    let to_host = is_host(&meta.dst);
+    Direction::of(!to_host && is_host(&meta.src), to_host)
+}
+
+#[inline(always)]
+fn count(counters: &mut Counters, meta: &PacketMeta, direction: Direction, n: u64, octets: u64) {
+    let at = direction as usize % 3;
+    counters.packets[at] += n;
+    counters.octets[at] += octets;
+    match meta.version {
+        IpVersion::V4 => counters.ipv4 += n,
+        IpVersion::V6 => counters.ipv6 += n,
+        IpVersion::None => {}
+    }
+    match meta.transport {
+        Transport::Udp => counters.udp += n,
+        Transport::Icmp => counters.icmp += n,
+        Transport::Other => {}
+        Transport::Tcp => {
+            counters.tcp += n;
+            if meta.tcp_flags & TCP_SYN != 0 {
+                counters.syn += n;
+            }
+            if meta.tcp_flags & TCP_FIN != 0 {
+                counters.fin += n;
+            }
+            if meta.tcp_flags & TCP_RST != 0 {
+                counters.rst += n;
+            }
+        }
+    }
+    if !matches!(meta.fragment, Fragment::None) {
+        counters.fragments += n;
+    }
+    if meta.malformed {
+        counters.malformed += n;
+    }
+}
+
+/// Copies a record into a ring. False where it had no room.
+#[inline(always)]
+fn send<H: Hook>(
+    packet: &H,
+    header: SampleHeader,
+    place: &mut SampleHeader,
+    octets: &mut [u8; SAMPLE_MAX],
+    ring: usize,
+) -> bool {
+    *place = header;
+    let captured = opaque(&mut place.captured, header.captured);
+    if captured == 0 || captured > SAMPLE_MAX as u64 {
+        return false;
+    }
+    // SAFETY: `captured` octets have room in the array.
+    if !unsafe { packet.copy(0, octets.as_mut_ptr().cast::<c_void>(), captured as u32) } {
+        return false;
+    }
+    let record = core::ptr::from_mut(place).cast::<c_void>();
+    let rings = [&RING_0, &RING_1, &RING_2, &RING_3];
+    let output = |ring: &RingBuf| {
+        let length = captured + SAMPLE_HEADER as u64;
+        let ring = core::ptr::from_ref(ring).cast_mut().cast::<c_void>();
+        // SAFETY: the octets lie right behind the header, in one value of the map.
+        unsafe { bpf_ringbuf_output(ring, record, length, NO_WAKEUP) == 0 }
+    };
+    match ring {
+        0 => output(rings[0]),
+        1 => output(rings[1]),
+        2 => output(rings[2]),
+        _ => output(rings[3]),
+    }
+}

@@ -1,0 +1,18 @@
+//! Capture by programs in the kernel.
+//!
+//! * [`probe`]: the programs and their maps, loaded.
+//! * [`attach`]: the hooks of an interface.
+//! * [`refusal`]: what it means when the kernel refuses.
+
+pub mod attach;
+pub mod probe;
+pub mod refusal;
+
+/// The programs as `cargo xtask build-ebpf` has compiled them; empty where the daemon was built
+/// without.
+pub const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pktvisor.o"));
+
+/// Whether the programs are inside.
+pub fn is_built_in() -> bool {
+    !OBJECT.is_empty()
+}

@@ -1,0 +1,161 @@
+//! The programs in the kernel and the maps that they share with the daemon.
+
+use aya::maps::lpm_trie::Key;
+use aya::maps::{Array, LpmTrie, MapData, MapError, PerCpuArray, RingBuf};
+use aya::{Ebpf, EbpfLoader};
+use pktvisor_common::abi::{
+    CONFIG_WORDS, COUNTER_WORDS, Counters, HOST_RANGES, HostMode, ProbeConfig, RINGS, RangeV4,
+    RangeV6,
+};
+use pktvisor_common::sampling::Rate;
+
+use super::OBJECT;
+use super::refusal::Refusal;
+use crate::host::HostSpec;
+use crate::settings::DnsPorts;
+
+/// Names of the ring maps.
+const RING_NAMES: [&str; RINGS] = ["RING_0", "RING_1", "RING_2", "RING_3"];
+/// The least size of a ring: a page.
+const LEAST_RING: u32 = 4096;
+
+/// Loaded programs.
+pub struct Probe {
+    ebpf: Ebpf,
+    config: Array<MapData, [u64; CONFIG_WORDS]>,
+    counters: PerCpuArray<MapData, [u64; COUNTER_WORDS]>,
+    hosts_v4: LpmTrie<MapData, [u8; 4], u8>,
+    hosts_v6: LpmTrie<MapData, [u8; 16], u8>,
+    rings: usize,
+}
+
+/// A ring that the programs fill.
+pub type Ring = RingBuf<MapData>;
+
+/// What the programs go by.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// HOST.
+    pub hosts: &'a HostSpec,
+    /// The ports of DNS.
+    pub ports: &'a DnsPorts,
+    /// How many packets on DNS ports are inspected.
+    pub dns: Rate,
+    /// How many others are.
+    pub rest: Rate,
+}
+
+impl Probe {
+    /// Loads the programs with `rings` rings, 1, 2 or 4, of `ring_size` octets each, a power of two
+    /// of at least a page.
+    ///
+    /// # Errors
+    /// [`Refusal`] says why the kernel does not take them.
+    pub fn load(rings: usize, ring_size: u32) -> Result<Self, Refusal> {
+        if !super::is_built_in() {
+            return Err(Refusal::NotBuiltIn);
+        }
+        let mut loader = EbpfLoader::new();
+        for (at, name) in RING_NAMES.into_iter().enumerate() {
+            loader.map_max_entries(name, if at < rings { ring_size } else { LEAST_RING });
+        }
+        let mut ebpf = loader.load(OBJECT).map_err(Refusal::of_load)?;
+        Ok(Self {
+            config: map(&mut ebpf, "CONFIG")?,
+            counters: map(&mut ebpf, "COUNTERS")?,
+            hosts_v4: map(&mut ebpf, "HOSTS_V4")?,
+            hosts_v6: map(&mut ebpf, "HOSTS_V6")?,
+            ebpf,
+            rings,
+        })
+    }
+
+    /// The rings, which can be taken once.
+    ///
+    /// # Errors
+    /// Where a ring can't be mapped.
+    pub fn take_rings(&mut self) -> Result<Vec<Ring>, Refusal> {
+        RING_NAMES[..self.rings].iter().map(|name| map(&mut self.ebpf, name)).collect()
+    }
+
+    /// The programs, to attach or to test them.
+    pub fn programs(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    /// Tells the programs what to go by, from now on.
+    ///
+    /// # Errors
+    /// Where a map can't be written, or takes no more ranges of HOST.
+    pub fn configure(&mut self, terms: &Terms<'_>) -> Result<(), MapError> {
+        let hosts_v4: Vec<RangeV4> = terms.hosts.ranges_v4().collect();
+        let hosts_v6: Vec<RangeV6> = terms.hosts.ranges_v6().collect();
+        let fit = hosts_v4.len() <= HOST_RANGES && hosts_v6.len() <= HOST_RANGES;
+        let mode = match fit {
+            _ if terms.hosts.is_empty() => HostMode::Hook,
+            true => HostMode::Ranges,
+            false => HostMode::Tries,
+        };
+        if matches!(mode, HostMode::Tries) {
+            self.fill_tries(&hosts_v4, &hosts_v6)?;
+        }
+        let config = ProbeConfig {
+            dns: terms.dns,
+            rest: terms.rest,
+            host_mode: mode as u32,
+            ring_mask: self.rings as u32 - 1,
+            ranges_v4: hosts_v4.len().min(HOST_RANGES) as u32,
+            ranges_v6: hosts_v6.len().min(HOST_RANGES) as u32,
+            hosts_v4: std::array::from_fn(|at| hosts_v4.get(at).copied().unwrap_or_default()),
+            hosts_v6: std::array::from_fn(|at| hosts_v6.get(at).copied().unwrap_or_default()),
+            dns_ports: *terms.ports.bits(),
+        };
+        self.config.set(0, config.words(), 0)
+    }
+
+    /// Makes the tries hold these ranges and no others.
+    fn fill_tries(&mut self, v4: &[RangeV4], v6: &[RangeV6]) -> Result<(), MapError> {
+        let length = |mask: &[u8]| mask.iter().map(|octet| octet.count_ones()).sum();
+        let v4: Vec<_> = v4.iter().map(|r| Key::new(length(&r.mask), r.address)).collect();
+        let v6: Vec<_> = v6.iter().map(|r| Key::new(length(&r.mask), r.address)).collect();
+        fill(&mut self.hosts_v4, &v4)?;
+        fill(&mut self.hosts_v6, &v6)
+    }
+
+    /// What the programs have counted since they were loaded, on all processors.
+    ///
+    /// # Errors
+    /// Where the map can't be read.
+    pub fn counters(&self) -> Result<Counters, MapError> {
+        let of_processors = self.counters.get(&0, 0)?;
+        let mut sums = [0u64; COUNTER_WORDS];
+        for words in of_processors.iter() {
+            sums.iter_mut().zip(words).for_each(|(sum, word)| *sum += word);
+        }
+        Ok(Counters::from_words(&sums))
+    }
+}
+
+fn map<M>(ebpf: &mut Ebpf, name: &str) -> Result<M, Refusal>
+where
+    M: TryFrom<aya::maps::Map, Error = MapError>,
+{
+    let map =
+        ebpf.take_map(name).ok_or_else(|| Refusal::Object(format!("it has no map {name}")))?;
+    M::try_from(map).map_err(|error| Refusal::Object(format!("map {name}: {error}")))
+}
+
+fn fill<K: aya::Pod + PartialEq>(
+    trie: &mut LpmTrie<MapData, K, u8>,
+    keys: &[Key<K>],
+) -> Result<(), MapError> {
+    let same = |a: &Key<K>, b: &Key<K>| a.prefix_len() == b.prefix_len() && a.data() == b.data();
+    let there: Vec<Key<K>> = trie.keys().collect::<Result<_, _>>()?;
+    for key in keys {
+        trie.insert(key, 1, 0)?;
+    }
+    for key in there.iter().filter(|key| !keys.iter().any(|other| same(key, other))) {
+        trie.remove(key)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! What it means when the kernel refuses a program, in words that help.
+
+use std::io;
+
+use aya::EbpfError;
+use aya::maps::MapError;
+use aya::programs::ProgramError;
+use aya::sys::SyscallError;
+
+/// Why capture by programs in the kernel does not work.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The daemon was built without the programs.
+    #[error(
+        "this pktvisord was built without kernel programs; `cargo xtask build-ebpf` and a new \
+         build put them inside"
+    )]
+    NotBuiltIn,
+    /// The object is not what the daemon expects.
+    #[error("the kernel programs do not fit this daemon: {0}")]
+    Object(String),
+    /// No rights.
+    #[error(
+        "{what}: not permitted; the capabilities CAP_BPF and CAP_NET_ADMIN are needed (before \
+         Linux 5.8 CAP_SYS_ADMIN), so run it as root or `setcap cap_bpf,cap_net_admin+ep` it"
+    )]
+    Rights {
+        /// What was tried.
+        what: String,
+    },
+    /// The kernel does not have it.
+    #[error("{what}: {hint} ({source})")]
+    Kernel {
+        /// What was tried.
+        what: String,
+        /// What is likely missing.
+        hint: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The kernel's verifier refuses the program.
+    #[error("{what}: the kernel's verifier refuses the program: {log}")]
+    Verifier {
+        /// What was tried.
+        what: String,
+        /// The end of what it says.
+        log: String,
+    },
+    /// Anything else.
+    #[error("{what}: {message}")]
+    Other {
+        /// What was tried.
+        what: String,
+        /// What went wrong.
+        message: String,
+    },
+}
+
+impl Refusal {
+    /// Why the object can't be loaded.
+    pub fn of_load(error: EbpfError) -> Self {
+        let what = "loading the kernel programs".to_owned();
+        match error {
+            EbpfError::MapError(MapError::CreateError { io_error, name, .. }) => {
+                Self::of_system(format!("making the map {name}"), io_error)
+            }
+            EbpfError::MapError(MapError::SyscallError(SyscallError { io_error, .. })) => {
+                Self::of_system(what, io_error)
+            }
+            other => Self::Other { what, message: chain(&other) },
+        }
+    }
+
+    /// Why a program can't be loaded or attached.
+    pub fn of_program(what: impl Into<String>, error: ProgramError) -> Self {
+        let what = what.into();
+        match error {
+            ProgramError::LoadError { io_error, verifier_log } => {
+                let log = verifier_log.to_string();
+                if log.trim().is_empty() || io_error.raw_os_error() == Some(EPERM) {
+                    return Self::of_system(what, io_error);
+                }
+                let lines: Vec<&str> = log.lines().collect();
+                let last = lines[lines.len().saturating_sub(4)..].join("; ");
+                Self::Verifier { what, log: last }
+            }
+            ProgramError::SyscallError(SyscallError { io_error, .. }) => {
+                Self::of_system(what, io_error)
+            }
+            other => Self::Other { what, message: chain(&other) },
+        }
+    }
+
+    fn of_system(what: String, source: io::Error) -> Self {
+        let hint = match source.raw_os_error() {
+            Some(EPERM | EACCES) => return Self::Rights { what },
+            Some(EBUSY | EEXIST) => "another program is there already",
+            Some(EOPNOTSUPP) => "the driver of the interface does not support it",
+            Some(ERANGE) => "the MTU of the interface is too large for it",
+            Some(EINVAL) => "this kernel does not know it",
+            Some(ENOMEM) => "no memory; before Linux 5.11 raise the limit of locked memory",
+            Some(ENODEV) => "the interface is gone",
+            _ => "the kernel refuses",
+        };
+        Self::Kernel { what, hint, source }
+    }
+
+    /// Whether the same would be refused on any interface.
+    pub fn is_general(&self) -> bool {
+        matches!(self, Self::NotBuiltIn | Self::Object(_) | Self::Rights { .. })
+    }
+}
+
+// Of Linux on all processors that it runs BPF on, but MIPS and SPARC for some.
+const EPERM: i32 = 1;
+const ENOMEM: i32 = 12;
+const EACCES: i32 = 13;
+const EBUSY: i32 = 16;
+const EEXIST: i32 = 17;
+const ENODEV: i32 = 19;
+const EINVAL: i32 = 22;
+const ERANGE: i32 = 34;
+const EOPNOTSUPP: i32 = 95;
+
+/// An error with all its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,546 @@
+//! The programs in the kernel, run on packets of every shape by `BPF_PROG_TEST_RUN`: what they
+//! count and copy has to be what user space makes of the same octets.
+
+mod support;
+
+use std::net::IpAddr;
+
+use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
+use pktvisor_common::abi::{
+    CONFIG_WORDS, Counters, HostMode, Kind, ProbeConfig, RangeV4, RangeV6, SAMPLE_HEADER,
+    SampleHeader, Start,
+};
+use pktvisor_common::direction::Direction;
+use pktvisor_common::flow::{address_hash, flow_hash};
+use pktvisor_common::outcome::Outcome;
+use pktvisor_common::packet::{
+    Fragment, IpVersion, PacketMeta, TCP_FIN, TCP_RST, TCP_SYN, Transport, walk_ethernet, walk_l3,
+};
+use pktvisor_common::probe::{decide, direction, ring, segments};
+use pktvisor_common::sampling::Rate;
+use pktvisord::capture::ebpf::probe::{Probe, Ring, Terms};
+use pktvisord::host::HostSpec;
+use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts};
+use support::dns::{A, Message, NOERROR};
+use support::frame::{self, ACK, FIN, Flow, RST, SYN};
+use support::random::Random;
+use support::{has_rights, skipped};
+
+const RINGS: usize = 4;
+const RING_SIZE: u32 = 1 << 20;
+const HOSTS: &str = "192.0.2.0/24,2001:db8::/64";
+/// The fewest octets that a test run takes: an Ethernet header.
+const LEAST: usize = 14;
+/// The most octets in the first piece of a packet of the test run.
+const PIECE: usize = 3_520;
+
+/// A program and what it stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Program {
+    name: &'static str,
+    start: Start,
+    hook: Direction,
+    xdp: bool,
+}
+
+const PROGRAMS: [Program; 6] = [
+    Program { name: "pktvisor_xdp", start: Start::Ethernet, hook: Direction::In, xdp: true },
+    Program { name: "pktvisor_xdpf", start: Start::Ethernet, hook: Direction::In, xdp: true },
+    Program { name: "pktvisor_in", start: Start::Ethernet, hook: Direction::In, xdp: false },
+    Program { name: "pktvisor_out", start: Start::Ethernet, hook: Direction::Out, xdp: false },
+    Program { name: "pktvisor_in_ip", start: Start::Ip, hook: Direction::In, xdp: false },
+    Program { name: "pktvisor_out_ip", start: Start::Ip, hook: Direction::Out, xdp: false },
+];
+
+/// Segments that a packet stands for, as a `__sk_buff` says: payload of each, and how many.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gso {
+    size: u32,
+    segments: u32,
+}
+
+/// The programs, loaded, and what they go by.
+struct Bench {
+    probe: Probe,
+    rings: Vec<Ring>,
+    hosts: HostSpec,
+    ports: DnsPorts,
+    dns: Rate,
+    rest: Rate,
+}
+
+/// What one packet led to.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Led {
+    counted: Counters,
+    /// Ring, header and octets of each record; its time is 0.
+    records: Vec<(usize, Option<SampleHeader>, Vec<u8>)>,
+}
+
+impl Bench {
+    fn new(hosts: &str) -> Option<Self> {
+        if !has_rights() {
+            return None;
+        }
+        let mut probe = Probe::load(RINGS, RING_SIZE).expect("the kernel takes the programs");
+        for program in PROGRAMS {
+            let loaded = probe.programs().program_mut(program.name).expect("it is in the object");
+            let result = if program.xdp {
+                <&mut Xdp>::try_from(loaded).expect("an XDP program").load()
+            } else {
+                <&mut SchedClassifier>::try_from(loaded).expect("a TC program").load()
+            };
+            result.unwrap_or_else(|error| panic!("{}: {error:?}", program.name));
+        }
+        let rings = probe.take_rings().expect("rings map");
+        let hosts = if hosts.is_empty() { HostSpec::default() } else { hosts.parse().unwrap() };
+        let ports = DnsPorts::new(&DEFAULT_DNS_PORTS);
+        let mut bench = Self { probe, rings, hosts, ports, dns: Rate::ALL, rest: Rate::ALL };
+        bench.configure();
+        Some(bench)
+    }
+
+    fn configure(&mut self) {
+        let Self { hosts, ports, dns, rest, .. } = self;
+        self.probe.configure(&Terms { hosts, ports, dns: *dns, rest: *rest }).unwrap();
+    }
+
+    /// Runs a program on a packet. Returns its verdict and what it led to.
+    fn run(&mut self, program: Program, packet: &[u8], gso: Gso) -> (i32, Led) {
+        let before = self.probe.counters().unwrap();
+        let mut context = [0u8; 192];
+        context[164..168].copy_from_slice(&gso.segments.to_ne_bytes());
+        context[176..180].copy_from_slice(&gso.size.to_ne_bytes());
+        let mut options = TestRunOptions { data_in: Some(packet), ..TestRunOptions::default() };
+        let mut out = vec![0; packet.len()];
+        options.data_out = Some(&mut out);
+        let loaded = self.probe.programs().program_mut(program.name).unwrap();
+        let result = if program.xdp {
+            <&mut Xdp>::try_from(loaded).unwrap().test_run(options)
+        } else {
+            options.ctx_in = Some(&context);
+            <&mut SchedClassifier>::try_from(loaded).unwrap().test_run(options)
+        };
+        let result = result.unwrap_or_else(|error| panic!("{program:?} {packet:?}: {error:?}"));
+        assert_eq!(out, packet, "the packet is left as it was");
+        let mut led =
+            Led { counted: difference(&self.probe.counters().unwrap(), &before), ..Led::default() };
+        for (at, ring) in self.rings.iter_mut().enumerate() {
+            while let Some(record) = ring.next() {
+                let (mut header, octets) = SampleHeader::read(&record).expect("a whole record");
+                assert!(header.time > 0);
+                header.time = 0;
+                led.records.push((at, Some(header), octets.to_vec()));
+            }
+        }
+        (result.return_value as i32, led)
+    }
+
+    /// What user space makes of the same octets.
+    fn expect(&self, program: Program, packet: &[u8], gso: Gso) -> Led {
+        let config = self.config();
+        let length = packet.len();
+        let meta = match program.start {
+            Start::Ethernet => walk_ethernet(packet, length),
+            Start::Ip => {
+                let ethertype = match packet.first().map(|first| first >> 4) {
+                    Some(4) => 0x0800,
+                    Some(6) => 0x86dd,
+                    _ => 0,
+                };
+                walk_l3(packet, 0, ethertype, length)
+            }
+        };
+        let (n, wire_len) = segments(&meta, length as u32, gso.size, gso.segments);
+        let direction = match self.hosts.is_empty() {
+            false => direction(&config, &meta),
+            true if meta.version == IpVersion::None => Direction::Unknown,
+            true => program.hook,
+        };
+        let by_host = self.hosts.direction(&meta);
+        assert!(self.hosts.is_empty() || direction == by_host, "ranges in the kernel are HOST's");
+        let flow = match meta.fragment {
+            Fragment::None => flow_hash(&meta),
+            _ => address_hash(&meta),
+        };
+        let id = || {
+            let at = usize::from(meta.payload_offset);
+            packet.get(at..at + 2).map_or(0, |id| u16::from_be_bytes([id[0], id[1]]))
+        };
+        let decision = decide(&config, &meta, flow, length as u32, id, || {
+            panic!("chance is left out of this test")
+        });
+        let ring = ring(flow, config.ring_mask) as usize;
+        let mut led = Led { counted: counted(&meta, direction, n, wire_len), ..Led::default() };
+        led.counted.deep_samples = if decision.weight > 0 { u64::from(n) } else { 0 };
+        led.counted.outcomes[decision.outcome as usize] = u64::from(n);
+        if let Some(sample) = decision.sample {
+            led.counted.sent[ring][sample.kind as usize] = 1;
+            let header = SampleHeader {
+                time: 0,
+                wire_len,
+                weight: decision.weight,
+                n: n as u16,
+                captured: sample.captured as u16,
+                kind: sample.kind as u8,
+                direction: direction as u8,
+                start: program.start as u8,
+                pad: 0,
+            };
+            let octets = packet[..sample.captured as usize].to_vec();
+            led.records.push((ring, Some(header), octets));
+        }
+        led
+    }
+
+    fn config(&self) -> ProbeConfig {
+        let v4: Vec<RangeV4> = self.hosts.ranges_v4().collect();
+        let v6: Vec<RangeV6> = self.hosts.ranges_v6().collect();
+        let config = ProbeConfig {
+            dns: self.dns,
+            rest: self.rest,
+            host_mode: HostMode::Ranges as u32,
+            ring_mask: RINGS as u32 - 1,
+            hosts_v4: std::array::from_fn(|at| v4.get(at).copied().unwrap_or_default()),
+            hosts_v6: std::array::from_fn(|at| v6.get(at).copied().unwrap_or_default()),
+            ranges_v4: v4.len() as u32,
+            ranges_v6: v6.len() as u32,
+            dns_ports: *self.ports.bits(),
+        };
+        assert_eq!(config.words().len(), CONFIG_WORDS);
+        config
+    }
+
+    /// Runs a packet through a program and compares.
+    fn check(&mut self, program: Program, packet: &[u8], gso: Gso) {
+        if !is_taken(program, packet) {
+            return;
+        }
+        let (verdict, led) = self.run(program, packet, gso);
+        assert_eq!(verdict, if program.xdp { 2 } else { -1 }, "{program:?}");
+        let expected = self.expect(program, packet, gso);
+        assert_eq!(led, expected, "{program:?} {gso:?} {packet:?}");
+    }
+}
+
+/// Whether a test run takes it: it has to fit one page, unless the program takes pieces, and for TC
+/// programs an IP header has to be whole, if there is one by the Ethernet header.
+fn is_taken(program: Program, packet: &[u8]) -> bool {
+    if packet.len() > PIECE && program.name != "pktvisor_xdpf" {
+        return false;
+    }
+    program.xdp
+        || match packet[12..14] {
+            [0x08, 0x00] => packet.len() >= 34,
+            [0x86, 0xdd] => packet.len() >= 54,
+            _ => true,
+        }
+}
+
+fn difference(after: &Counters, before: &Counters) -> Counters {
+    let minus = |a: u64, b: u64| a - b;
+    Counters {
+        packets: std::array::from_fn(|at| after.packets[at] - before.packets[at]),
+        octets: std::array::from_fn(|at| after.octets[at] - before.octets[at]),
+        ipv4: minus(after.ipv4, before.ipv4),
+        ipv6: minus(after.ipv6, before.ipv6),
+        tcp: minus(after.tcp, before.tcp),
+        udp: minus(after.udp, before.udp),
+        icmp: minus(after.icmp, before.icmp),
+        syn: minus(after.syn, before.syn),
+        fin: minus(after.fin, before.fin),
+        rst: minus(after.rst, before.rst),
+        fragments: minus(after.fragments, before.fragments),
+        malformed: minus(after.malformed, before.malformed),
+        deep_samples: minus(after.deep_samples, before.deep_samples),
+        outcomes: std::array::from_fn(|at| after.outcomes[at] - before.outcomes[at]),
+        sent: std::array::from_fn(|r| {
+            std::array::from_fn(|k| after.sent[r][k] - before.sent[r][k])
+        }),
+        lost: std::array::from_fn(|r| {
+            std::array::from_fn(|k| after.lost[r][k] - before.lost[r][k])
+        }),
+    }
+}
+
+fn counted(meta: &PacketMeta, direction: Direction, n: u32, wire_len: u32) -> Counters {
+    let n = u64::from(n);
+    let mut counted = Counters::default();
+    counted.packets[direction as usize] = n;
+    counted.octets[direction as usize] = u64::from(wire_len);
+    match meta.version {
+        IpVersion::V4 => counted.ipv4 = n,
+        IpVersion::V6 => counted.ipv6 = n,
+        IpVersion::None => {}
+    }
+    match meta.transport {
+        Transport::Udp => counted.udp = n,
+        Transport::Tcp => counted.tcp = n,
+        Transport::Icmp => counted.icmp = n,
+        Transport::Other => {}
+    }
+    let flag = |flag: u8| if meta.tcp_flags & flag != 0 && !meta.malformed { n } else { 0 };
+    (counted.syn, counted.fin, counted.rst) = (flag(TCP_SYN), flag(TCP_FIN), flag(TCP_RST));
+    counted.fragments = if meta.fragment == Fragment::None { 0 } else { n };
+    counted.malformed = if meta.malformed { n } else { 0 };
+    counted
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// Packets of every shape, from the IP header on.
+fn packets() -> Vec<Vec<u8>> {
+    let mut packets = Vec::new();
+    for (host, remote) in [("192.0.2.1", "198.51.100.7"), ("2001:db8::1", "2001:db8:1::7")] {
+        let (host, remote) = (address(host), address(remote));
+        let query = Flow::new(remote, 4242, host, 53);
+        let message = Message::query(7, "www.example.com", A);
+        packets.push(frame::udp(&query, &message.octets()));
+        packets.push(frame::udp(&query.reversed(), &message.reply(NOERROR, 3).octets()));
+        packets.push(frame::udp(&query, &[0; 4_000]));
+        packets.push(frame::udp(&Flow::new(remote, 9, host, 10), b"short"));
+        packets.push(frame::udp(&Flow::new(remote, 40_000, host, 53_000), &message.octets()));
+        packets.push(frame::udp(&Flow::new(remote, 5353, remote, 5353), &message.octets()));
+        for flags in [SYN, SYN | ACK, ACK, FIN | ACK, RST] {
+            packets.push(frame::tcp(&query, 1, flags, &[]));
+            packets.push(frame::tcp(&Flow::new(host, 443, remote, 5000), 9, flags, &[1; 200]));
+        }
+        packets.push(frame::tcp(&query, 1, ACK, &message.framed()));
+        packets.push(frame::echo(remote, host));
+        packets.push(frame::ip(remote, host, 47, &[0; 30]));
+        packets.push(frame::ip(host, host, 17, &[0; 3]));
+        let long = frame::udp(&query, &[7; 1_800]);
+        packets.extend(frame::fragments(&long, 77, 600));
+        let stream = frame::tcp(&Flow::new(host, 80, remote, 81), 1, ACK, &[7; 900]);
+        packets.extend(frame::fragments(&stream, 78, 400));
+    }
+    // IPv4 options, and IPv6 extension headers.
+    let mut options = frame::udp(
+        &Flow::new(address("198.51.100.7"), 4242, address("192.0.2.1"), 53),
+        &Message::query(7, "a.b", A).octets(),
+    );
+    options[0] = 0x4f;
+    options.splice(20..20, [1; 40]);
+    let [high, low] = (options.len() as u16).to_be_bytes();
+    options[2..4].copy_from_slice(&[high, low]);
+    packets.push(options);
+    let datagram =
+        frame::udp(&Flow::new(address("2001:db8::1"), 53, address("2001:db8:1::7"), 9), &[5; 30]);
+    for count in [1, 3, 6, 7] {
+        let mut extended = datagram[..40].to_vec();
+        extended[6] = 60;
+        for at in 0..count {
+            let next = if at + 1 == count { 17 } else { 60 };
+            extended.extend([next, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        }
+        extended.extend(&datagram[40..]);
+        let length = (extended.len() - 40) as u16;
+        extended[4..6].copy_from_slice(&length.to_be_bytes());
+        packets.push(extended);
+    }
+    // A chain of headers longer than what is read in the kernel: as wide as one can be.
+    packets.push(vec![0x60; 60]);
+    packets
+}
+
+fn frames() -> Vec<Vec<u8>> {
+    let mut frames: Vec<Vec<u8>> = packets()
+        .iter()
+        .flat_map(|packet| {
+            [&[][..], &[5], &[5, 6], &[5, 6, 7]].map(|tags| frame::tagged(tags, packet))
+        })
+        .collect();
+    frames.push(frame::arp());
+    frames.push([&[0xff; 12][..], &[0x88, 0xcc], &[0; 50]].concat());
+    frames
+}
+
+fn bench(hosts: &str) -> Option<Bench> {
+    let bench = Bench::new(hosts);
+    if bench.is_none() {
+        skipped("programs are loaded into the kernel by root only");
+    }
+    bench
+}
+
+#[test]
+fn packets_of_every_shape_at_every_length() {
+    let Some(mut bench) = bench(HOSTS) else { return };
+    for program in PROGRAMS {
+        let octets = match program.start {
+            Start::Ethernet => frames(),
+            Start::Ip => packets(),
+        };
+        for packet in octets {
+            // Every cut within the headers, and some behind them.
+            let cuts = (LEAST..packet.len().min(130)).chain((130..packet.len()).step_by(401));
+            for cut in cuts.chain([packet.len()]) {
+                bench.check(program, &packet[..cut], Gso::default());
+            }
+        }
+    }
+}
+
+#[test]
+fn random_packets() {
+    let Some(mut bench) = bench(HOSTS) else { return };
+    let mut random = Random::new(11);
+    let seeds = frames();
+    for _ in 0..20_000 {
+        let mut packet = random.pick(&seeds).clone();
+        for _ in 0..random.below(6) {
+            let end = if random.percent(80) { packet.len().min(80) } else { packet.len() };
+            let at = random.below(end as u64) as usize;
+            packet[at] = if random.percent(50) {
+                random.next() as u8
+            } else {
+                *random.pick(&[0, 1, 0xff, 0x45, 0x60, 17, 6, 44, 51])
+            };
+        }
+        packet.truncate(LEAST + random.below(packet.len() as u64) as usize);
+        bench.check(*random.pick(&PROGRAMS), &packet, Gso::default());
+    }
+}
+
+#[test]
+fn without_host_the_hook_tells_the_direction() {
+    let Some(mut bench) = bench("") else { return };
+    for program in PROGRAMS {
+        for packet in if program.start == Start::Ip { packets() } else { frames() } {
+            bench.check(program, &packet, Gso::default());
+        }
+    }
+}
+
+#[test]
+fn many_ranges_of_host_go_into_tries() {
+    let ranges: Vec<String> = (0..40)
+        .flat_map(|at| [format!("192.0.2.{at}/32"), format!("2001:db8::{at:x}/128")])
+        .chain(["10.0.0.0/8".into(), "fd00::/8".into()])
+        .collect();
+    let Some(mut bench) = bench(&ranges.join(",")) else { return };
+    let flow = |src: &str, dst: &str| {
+        frame::ethernet(&frame::udp(&Flow::new(address(src), 9, address(dst), 10), b"x"))
+    };
+    let direction = |bench: &mut Bench, src, dst| {
+        let (_, led) = bench.run(PROGRAMS[2], &flow(src, dst), Gso::default());
+        Direction::from_number(led.records[0].1.unwrap().direction)
+    };
+    assert_eq!(direction(&mut bench, "198.51.100.1", "192.0.2.39"), Direction::In);
+    assert_eq!(direction(&mut bench, "192.0.2.39", "198.51.100.1"), Direction::Out);
+    assert_eq!(direction(&mut bench, "192.0.2.40", "198.51.100.1"), Direction::Unknown);
+    assert_eq!(direction(&mut bench, "10.9.8.7", "198.51.100.1"), Direction::Out);
+    assert_eq!(direction(&mut bench, "2001:db8:1::1", "2001:db8::27"), Direction::In);
+    assert_eq!(direction(&mut bench, "fd12::1", "2001:db8:1::28"), Direction::Out);
+    // What is no longer HOST is forgotten.
+    bench.hosts = ranges[2..].join(",").parse().unwrap();
+    bench.configure();
+    assert_eq!(direction(&mut bench, "192.0.2.0", "198.51.100.1"), Direction::Unknown);
+    assert_eq!(direction(&mut bench, "2001:db8:1::1", "2001:db8::27"), Direction::In);
+}
+
+#[test]
+fn a_super_packet_stands_for_its_segments() {
+    let Some(mut bench) = bench(HOSTS) else { return };
+    let flow = Flow::new(address("192.0.2.1"), 443, address("198.51.100.7"), 5000);
+    let stream = frame::ethernet(&frame::tcp(&flow, 1, ACK, &[0; 3_000]));
+    for (size, segments, n) in
+        [(1_448, 3, 3), (1_448, 0, 3), (1_000, 0, 3), (0, 0, 1), (3_000, 1, 1)]
+    {
+        let gso = Gso { size, segments };
+        let (_, led) = bench.run(PROGRAMS[3], &stream, gso);
+        assert_eq!(led.counted.tcp, n, "{gso:?}");
+        assert_eq!(led.counted.octets[1], 3_000 + n * 54, "{gso:?}");
+        assert_eq!(led.records[0].1.unwrap().n, n as u16);
+        bench.check(PROGRAMS[3], &stream, gso);
+    }
+}
+
+#[test]
+fn pieces_of_a_jumbo_frame_are_put_together() {
+    let Some(mut bench) = bench(HOSTS) else { return };
+    let flow = Flow::new(address("198.51.100.7"), 4242, address("192.0.2.1"), 53);
+    for length in [PIECE - 60, PIECE, 4_090, 4_100, 8_000] {
+        let frame = frame::ethernet(&frame::udp(&flow, &vec![9; length]));
+        bench.check(PROGRAMS[1], &frame, Gso::default());
+    }
+}
+
+#[test]
+fn dns_is_sampled_by_its_flow_and_id() {
+    let Some(mut bench) = bench(HOSTS) else { return };
+    bench.dns = Rate::of(1, 3);
+    bench.configure();
+    let mut taken = 0;
+    for id in 0..600 {
+        let flow = Flow::new(address("198.51.100.7"), 4242, address("192.0.2.1"), 53);
+        let query = Message::query(id, "example.org", A);
+        let packets = [
+            frame::ethernet(&frame::udp(&flow, &query.octets())),
+            frame::ethernet(&frame::udp(&flow.reversed(), &query.reply(NOERROR, 1).octets())),
+        ];
+        let of_pair = packets.map(|packet| {
+            bench.check(PROGRAMS[2], &packet, Gso::default());
+            bench.run(PROGRAMS[0], &packet, Gso::default()).1.records.len()
+        });
+        assert_eq!(of_pair[0], of_pair[1], "a query and its reply go together");
+        taken += of_pair[0];
+    }
+    assert!((140..260).contains(&taken), "{taken} of 600, a third is asked for");
+}
+
+#[test]
+fn others_are_sampled_at_random() {
+    let Some(mut bench) = bench(HOSTS) else { return };
+    bench.rest = Rate::of(1, 5);
+    bench.configure();
+    let flow = Flow::new(address("192.0.2.1"), 443, address("198.51.100.7"), 5000);
+    let packet = frame::ethernet(&frame::tcp(&flow, 1, ACK, &[0; 100]));
+    let (mut taken, mut stands_for) = (0, 0);
+    for _ in 0..5_000 {
+        let (_, led) = bench.run(PROGRAMS[2], &packet, Gso::default());
+        assert_eq!(led.counted.total(), 1);
+        let outcome = if led.records.is_empty() { Outcome::NotSampled } else { Outcome::Headers };
+        assert_eq!(led.counted.outcomes[outcome as usize], 1);
+        for (_, header, _) in led.records {
+            taken += 1;
+            stands_for += header.unwrap().weight;
+        }
+    }
+    assert!((850..1_150).contains(&taken), "{taken} of 5000, a fifth is asked for");
+    assert_eq!(stands_for, taken * 5);
+}
+
+#[test]
+fn a_full_ring_is_counted() {
+    let Some(mut bench) = bench(HOSTS) else { return };
+    let flow = Flow::new(address("198.51.100.7"), 4242, address("192.0.2.1"), 53);
+    let packet = frame::ethernet(&frame::udp(&flow, &Message::query(1, "example.org", A).octets()));
+    let before = bench.probe.counters().unwrap();
+    let rounds = 20_000u32;
+    let loaded = bench.probe.programs().program_mut("pktvisor_in").unwrap();
+    let program = <&mut SchedClassifier>::try_from(loaded).unwrap();
+    let options =
+        TestRunOptions { data_in: Some(&packet), repeat: rounds, ..TestRunOptions::default() };
+    program.test_run(options).unwrap();
+    let counted = difference(&bench.probe.counters().unwrap(), &before);
+    let read: usize = bench
+        .rings
+        .iter_mut()
+        .map(|ring| std::iter::from_fn(|| ring.next().map(drop)).count())
+        .sum();
+    let dns = Kind::Dns as usize;
+    let (sent, lost): (u64, u64) = (
+        counted.sent.iter().map(|ring| ring[dns]).sum(),
+        counted.lost.iter().map(|ring| ring[dns]).sum(),
+    );
+    assert_eq!(sent, read as u64);
+    assert_eq!(sent + lost, u64::from(rounds));
+    assert!(lost > 0, "the rings hold {RING_SIZE} octets only");
+    assert_eq!(counted.outcomes[Outcome::Dns as usize], sent);
+    assert_eq!(counted.outcomes[Outcome::RingFull as usize], lost);
+    assert_eq!(counted.total(), u64::from(rounds));
+    assert_eq!(SAMPLE_HEADER, 24);
+}
