@@ -45,12 +45,12 @@ impl Kind {
     /// All kinds in the order of their numbers.
     pub const ALL: [Kind; KINDS] = [Kind::Dns, Kind::Fragment, Kind::Headers];
 
-    /// The name in logs and losses.
-    pub const fn name(self) -> &'static str {
+    /// The reason under which records that found no room are counted.
+    pub const fn loss(self) -> &'static str {
         match self {
-            Kind::Dns => "dns",
-            Kind::Fragment => "fragment",
-            Kind::Headers => "headers",
+            Kind::Dns => "ring_full_dns",
+            Kind::Fragment => "ring_full_fragments",
+            Kind::Headers => "ring_full_headers",
         }
     }
 }
@@ -179,6 +179,42 @@ impl Counters {
             sent: core::array::from_fn(|_| core::array::from_fn(|_| next())),
             lost: core::array::from_fn(|_| core::array::from_fn(|_| next())),
         }
+    }
+
+    /// What was counted since `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let (now, then) = (self.words(), earlier.words());
+        Self::from_words(&core::array::from_fn(|at| now[at].wrapping_sub(then[at])))
+    }
+
+    /// The words that the counters lie in.
+    fn words(&self) -> [u64; COUNTER_WORDS] {
+        let single = [
+            self.ipv4,
+            self.ipv6,
+            self.tcp,
+            self.udp,
+            self.icmp,
+            self.syn,
+            self.fin,
+            self.rst,
+            self.fragments,
+            self.malformed,
+            self.deep_samples,
+        ];
+        let mut words = [0; COUNTER_WORDS];
+        let parts: [&[u64]; 6] = [
+            &self.packets,
+            &self.octets,
+            &single,
+            &self.outcomes,
+            self.sent.as_flattened(),
+            self.lost.as_flattened(),
+        ];
+        let all = parts.iter().flat_map(|part| part.iter());
+        words.iter_mut().zip(all).for_each(|(word, value)| *word = *value);
+        words
     }
 
     /// All packets.
@@ -327,6 +363,9 @@ mod tests {
         assert_eq!(counters.outcomes, [17, 18, 19, 20, 21, 22, 23, 24]);
         assert_eq!(counters.sent[1], [28, 29, 30]);
         assert_eq!(counters.lost[RINGS - 1][KINDS - 1], COUNTER_WORDS as u64 - 1);
+        assert_eq!(counters.words(), words);
+        let later = Counters { rst: 20, ..counters };
+        assert_eq!(later.since(&counters), Counters { rst: 7, ..Counters::default() });
     }
 
     #[test]

@@ -151,6 +151,25 @@ pub fn walk_ethernet_into<B: PacketBytes + ?Sized>(
     }
 }
 
+/// Walks a packet that starts with an IP header, of either version.
+#[inline(always)]
+pub fn walk_ip<B: PacketBytes + ?Sized>(bytes: &B, wire_len: usize) -> PacketMeta {
+    let mut meta = PacketMeta::default();
+    walk_ip_into(bytes, wire_len, &mut meta);
+    meta
+}
+
+/// [`walk_ip`] into a fresh [`PacketMeta`], which need not lie on the kernel's small stack.
+#[inline(always)]
+pub fn walk_ip_into<B: PacketBytes + ?Sized>(bytes: &B, wire_len: usize, meta: &mut PacketMeta) {
+    match bytes.read::<1>(0) {
+        Some([first]) if first >> 4 == 4 => walk_ipv4(bytes, 0, wire_len, meta),
+        Some([first]) if first >> 4 == 6 => walk_ipv6(bytes, 0, wire_len, meta),
+        Some(_) => {}
+        None => meta.set_malformed(),
+    }
+}
+
 /// Walks a packet from behind its link header: VLAN tags, then IP.
 ///
 /// `ethertype` is the link header's protocol and `offset` where its payload starts.

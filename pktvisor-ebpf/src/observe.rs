@@ -15,8 +15,8 @@ use pktvisor_common::direction::Direction;
 use pktvisor_common::flow::{address_hash, flow_hash};
 use pktvisor_common::outcome::Outcome;
 use pktvisor_common::packet::{
-    ETHERTYPE_IPV4, ETHERTYPE_IPV6, Fragment, IpVersion, PacketBytes, PacketMeta, TCP_FIN, TCP_RST,
-    TCP_SYN, Transport, walk_ethernet_into, walk_l3_into,
+    Fragment, IpVersion, PacketBytes, PacketMeta, TCP_FIN, TCP_RST,
+    TCP_SYN, Transport, walk_ethernet_into, walk_ip_into,
 };
 use pktvisor_common::probe::{Decision, Sample, decide, direction, ring, segments};
 
@@ -111,14 +111,7 @@ fn walk<B: PacketBytes>(octets: &B, start: Start, length: u32, meta: &mut Packet
     *meta = PacketMeta::default();
     match start {
         Start::Ethernet => walk_ethernet_into(octets, length as usize, meta),
-        Start::Ip => {
-            let ethertype = match octets.read::<1>(0) {
-                Some([first]) if first >> 4 == 4 => ETHERTYPE_IPV4,
-                Some([first]) if first >> 4 == 6 => ETHERTYPE_IPV6,
-                _ => 0,
-            };
-            walk_l3_into(octets, 0, ethertype, length as usize, meta);
-        }
+        Start::Ip => walk_ip_into(octets, length as usize, meta),
     }
 }
 

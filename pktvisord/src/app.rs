@@ -1,21 +1,25 @@
-//! What the daemon does with its arguments: summarize a capture, or serve one.
+//! What the daemon does with its arguments: summarize a capture, serve one, or watch interfaces.
+
+mod serve;
+mod watch;
 
 use std::io;
-use std::net::ToSocketAddrs;
 use std::path::Path;
 use std::sync::Arc;
 
 use pktvisor_common::api::{MetricsView, Views};
-use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tracing::{info, warn};
 
+use self::serve::Listeners;
 use crate::capture::Block;
+use crate::capture::ebpf::refusal::Refusal;
 use crate::capture::file::{CaptureReader, FileOptions, ReadError};
+use crate::capture::libpcap::OpenError;
 use crate::capture::target::{Target, TargetError, resolve};
 use crate::cli::{Cli, Speed, exit};
 use crate::geo::{GeoDatabases, GeoError};
-use crate::http;
+use crate::host::HostSpec;
 use crate::live::{Live, Source};
 use crate::output;
 use crate::pipeline::Pipeline;
@@ -37,12 +41,24 @@ pub enum AppError {
     /// TARGET is nothing that can be watched.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// Live capture was asked for.
+    /// No interface is left to watch.
+    #[error("there is no interface to watch; `ip link` lists them with their state")]
+    NoInterface,
+    /// A replay of what happens anyway.
+    #[error("--replay is for capture files, and TARGET is an interface")]
+    ReplayOfLive,
+    /// A filter for programs in the kernel.
     #[error(
-        "{0}: live capture is not built in yet; this version summarizes capture files (such as \
-         `tcpdump -w FILE` writes) and captures on standard input (`tcpdump -w - | pktvisord -`)"
+        "a filter (-b) cannot be run by programs in the kernel yet; leave --capture out, or say \
+         `--capture libpcap`"
     )]
-    Live(String),
+    FilterInKernel,
+    /// The kernel does not take the programs.
+    #[error("{0}; `--capture auto` would go on with libpcap")]
+    Kernel(Refusal),
+    /// libpcap can't capture.
+    #[error(transparent)]
+    Libpcap(#[from] OpenError),
     /// The capture can't be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -79,9 +95,16 @@ impl AppError {
     /// The exit code that stands for it.
     pub fn exit_code(&self) -> u8 {
         match self {
-            AppError::Live(_) => exit::USAGE,
+            AppError::ReplayOfLive
+            | AppError::FilterInKernel
+            | AppError::Libpcap(OpenError::Filter { .. }) => exit::USAGE,
             AppError::Read(error) if error.is_usage() => exit::USAGE,
-            AppError::Target(_) | AppError::Read(_) | AppError::Geo(_) => exit::INPUT,
+            AppError::Target(_)
+            | AppError::Read(_)
+            | AppError::Geo(_)
+            | AppError::NoInterface
+            | AppError::Kernel(_)
+            | AppError::Libpcap(_) => exit::INPUT,
             AppError::Output { .. } | AppError::Listen { .. } => exit::OUTPUT,
             AppError::System { .. } => exit::FAILURE,
         }
@@ -93,73 +116,87 @@ impl AppError {
 /// # Errors
 /// [`AppError`], to be reported by the caller.
 pub fn run(cli: &Cli) -> Result<u8, AppError> {
-    let (name, path) = match resolve(&cli.target)? {
+    let target = resolve(&cli.target)?;
+    let databases = GeoDatabases::open(cli.geo_city.as_deref(), cli.geo_asn.as_deref())?;
+    let (name, path) = match target {
         Target::File(path) => (path.display().to_string(), Some(path)),
         Target::Stdin => ("-".to_owned(), None),
-        Target::Interface(name) => return Err(AppError::Live(format!("interface {name}"))),
-        Target::Any => return Err(AppError::Live("any".into())),
-        Target::Address(address, interface) => {
-            return Err(AppError::Live(format!("{address} on interface {interface}")));
+        live => {
+            if cli.replay.is_some() {
+                return Err(AppError::ReplayOfLive);
+            }
+            return watch::watch(cli, &live, databases);
         }
     };
-    let databases = GeoDatabases::open(cli.geo_city.as_deref(), cli.geo_asn.as_deref())?;
-    let system = |what| move |source| AppError::System { what, source };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(system("cannot start the async runtime"))?;
-    let shutdown = {
-        let _guard = runtime.enter();
-        Shutdown::listen().map_err(system("cannot listen for signals"))?
-    };
+    let run = Run::new(cli, cli.hosts.clone().unwrap_or_default(), databases)?;
     let options = FileOptions {
         filter: cli.filter.clone(),
         strict: cli.strict,
-        interrupt: Some(shutdown.flag()),
+        interrupt: Some(run.shutdown.flag()),
     };
     let opened = match &path {
         Some(path) => CaptureReader::open(path, &options),
         None => CaptureReader::stdin(&options),
     };
     let reader = match opened {
-        Err(_) if shutdown.asked() => return Ok(exit::INTERRUPTED),
+        Err(_) if run.shutdown.asked() => return Ok(exit::INTERRUPTED),
         opened => opened?,
-    };
-    let settings = Settings {
-        hosts: cli.hosts.clone().unwrap_or_default(),
-        ports: DnsPorts::new(cli.dns_ports()),
-        timeout: cli.dns_timeout(),
-        naming: Naming { seed: cli.sketch_seed, public_suffix: cli.public_suffix },
-        sampling: Sampling::new(cli.max_deep_sample),
     };
     if cli.hosts.is_none() {
         info!("no -H HOSTSPEC: the direction of all packets is unknown");
     }
-    let run = Run {
-        cli,
-        settings: Arc::new(settings),
-        databases: Arc::new(databases),
-        source: Source { kind: "file", interfaces: vec![name] },
-        workers: cli.workers().min(PARTITIONS),
-    };
+    let source = Arc::new(Source::file(name));
     match cli.replay {
-        None => run.summarize(reader, &shutdown),
-        Some(speed) => run.replay(reader, speed, &shutdown, &runtime),
+        None => run.summarize(reader, &source),
+        Some(speed) => run.replay(reader, speed, source),
     }
 }
 
+/// What a run of the daemon has, whatever it is asked for.
 struct Run<'a> {
     cli: &'a Cli,
     settings: Arc<Settings>,
     databases: Arc<GeoDatabases>,
-    source: Source,
-    workers: usize,
+    runtime: Runtime,
+    shutdown: Shutdown,
 }
 
-impl Run<'_> {
+fn system(what: &'static str) -> impl Fn(io::Error) -> AppError {
+    move |source| AppError::System { what, source }
+}
+
+impl<'a> Run<'a> {
+    fn new(cli: &'a Cli, hosts: HostSpec, databases: GeoDatabases) -> Result<Self, AppError> {
+        let settings = Settings {
+            hosts,
+            ports: DnsPorts::new(cli.dns_ports()),
+            timeout: cli.dns_timeout(),
+            naming: Naming { seed: cli.sketch_seed, public_suffix: cli.public_suffix },
+            sampling: Sampling::new(cli.max_deep_sample),
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(system("cannot start the async runtime"))?;
+        let shutdown = {
+            let _guard = runtime.enter();
+            Shutdown::listen().map_err(system("cannot listen for signals"))?
+        };
+        let (settings, databases) = (Arc::new(settings), Arc::new(databases));
+        Ok(Self { cli, settings, databases, runtime, shutdown })
+    }
+
+    fn workers(&self) -> usize {
+        self.cli.workers().min(PARTITIONS)
+    }
+
     fn window(&self) -> Arc<Window> {
-        Arc::new(Window::new(self.workers, self.cli.periods as usize, self.cli.summary))
+        self.window_of(self.workers())
+    }
+
+    fn window_of(&self, lanes: usize) -> Arc<Window> {
+        Arc::new(Window::new(lanes, self.cli.periods as usize, self.cli.summary))
     }
 
     fn pipeline(&self, window: &Arc<Window>, threads: bool) -> Result<Pipeline, AppError> {
@@ -167,14 +204,15 @@ impl Run<'_> {
         if !threads {
             return Ok(Pipeline::inline(settings, databases, Arc::clone(window)));
         }
-        Pipeline::threads(settings, databases, window, self.workers)
-            .map_err(|source| AppError::System { what: "cannot start a thread", source })
+        Pipeline::threads(settings, databases, window, self.workers())
+            .map_err(system("cannot start a thread"))
     }
 
     /// Reads all of a capture and prints its summary.
-    fn summarize(&self, mut reader: CaptureReader, shutdown: &Shutdown) -> Result<u8, AppError> {
+    fn summarize(&self, mut reader: CaptureReader, source: &Source) -> Result<u8, AppError> {
+        let shutdown = &self.shutdown;
         let window = self.window();
-        let mut pipeline = self.pipeline(&window, self.workers > 1)?;
+        let mut pipeline = self.pipeline(&window, self.workers() > 1)?;
         let progress = Progress::start(reader.progress().total, self.cli.quiet);
         let mut feed = |pipeline: &mut Pipeline, block: &Arc<Block>, reader: &CaptureReader| {
             pipeline.feed(block, 0..block.packets.len());
@@ -189,7 +227,7 @@ impl Run<'_> {
         if !shutdown.asked() {
             self.report_input(&reader, &window);
         }
-        let view = self.source.complete(window.merged(&live, self.cli.periods.into()).view());
+        let view = source.complete(window.merged(&live, self.cli.periods.into()).view());
         self.print(view)?;
         // A pipe that was cut by the interrupt is neither cut short nor at its end.
         if !shutdown.asked() {
@@ -238,13 +276,9 @@ impl Run<'_> {
         &self,
         mut reader: CaptureReader,
         speed: Speed,
-        shutdown: &Shutdown,
-        runtime: &Runtime,
+        source: Arc<Source>,
     ) -> Result<u8, AppError> {
-        let address = format!("{}:{}", self.cli.listen, self.cli.port);
-        let listener = runtime
-            .block_on(self.listen())
-            .map_err(|source| AppError::Listen { address: address.clone(), source })?;
+        let listeners = Listeners::bind(self.cli, &self.runtime)?;
         let window = self.window();
         let mut pipeline = self.pipeline(&window, true)?;
         let live = Arc::new(Live::new(
@@ -253,21 +287,12 @@ impl Run<'_> {
             Arc::clone(&window),
             pipeline.clock(),
             pipeline.snapshots().unwrap_or_default(),
-            self.source.clone(),
+            source,
         ));
-        for address in listener.iter().filter_map(|listener| listener.local_addr().ok()) {
-            info!("serving on http://{address}, see http://{address}/docs");
-        }
-        let servers: Vec<_> = listener
-            .into_iter()
-            .map(|listener| {
-                let served = http::serve(listener, Arc::clone(&live), shutdown.clone().wait());
-                runtime.spawn(served)
-            })
-            .collect();
+        let servers = listeners.serve(&live, &self.shutdown, &self.runtime);
         let mut pace = Pace::new(speed);
         let mut feed = |pipeline: &mut Pipeline, block: &Arc<Block>, _: &CaptureReader| {
-            pace.feed(pipeline, block, shutdown)
+            pace.feed(pipeline, block, &self.shutdown)
         };
         let read = read_all(&mut reader, &mut pipeline, &mut feed);
         pipeline.end_input();
@@ -280,41 +305,8 @@ impl Run<'_> {
                 tracing::error!("{error}; serving what was read until Ctrl-C");
             }
         }
-        runtime.block_on(async {
-            for server in servers {
-                match server.await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => warn!("a server ended: {error}"),
-                    Err(error) => warn!("a server ended: {error}"),
-                }
-            }
-        });
+        servers.wait(&self.runtime);
         Ok(exit::OK)
-    }
-
-    /// Listens on all addresses of the name given, so that `localhost` answers on IPv4 and IPv6.
-    async fn listen(&self) -> io::Result<Vec<TcpListener>> {
-        let mut listeners = Vec::new();
-        let mut refused = None;
-        let mut port = self.cli.port;
-        for mut address in (self.cli.listen.as_str(), port).to_socket_addrs()? {
-            // Port 0 is chosen by the first address and shared by the others.
-            address.set_port(port);
-            match TcpListener::bind(address).await {
-                Ok(listener) => {
-                    port = listener.local_addr()?.port();
-                    listeners.push(listener);
-                }
-                Err(error) => refused = Some(error),
-            }
-        }
-        match refused {
-            // A host without IPv6 still has its IPv4 loopback.
-            Some(error) if listeners.is_empty() || error.kind() == io::ErrorKind::AddrInUse => {
-                Err(error)
-            }
-            _ => Ok(listeners),
-        }
     }
 }
 

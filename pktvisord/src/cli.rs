@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
+use crate::capture::ebpf::attach::CaptureMode;
 use crate::host::HostSpec;
 use crate::settings::DEFAULT_DNS_PORTS;
 
@@ -29,19 +30,27 @@ arguments, or not built in · 3 the capture or a database cannot be read · 4 th
 written or the address not be listened on · 130 interrupted before the end of the capture";
 
 /// What was built in, for `--version`.
-const LONG_VERSION: &str =
-    concat!(env!("CARGO_PKG_VERSION"), "\ncapture files: yes\nlive capture: not built in yet");
+const LONG_VERSION: &str = if crate::capture::ebpf::is_built_in() {
+    concat!(env!("CARGO_PKG_VERSION"), "\nlive capture: programs in the kernel, libpcap")
+} else {
+    concat!(
+        env!("CARGO_PKG_VERSION"),
+        "\nlive capture: libpcap (built without programs for the kernel: `cargo xtask build-ebpf`)"
+    )
+};
 
 /// Summarizes packet streams: rates, protocols, cardinalities, heavy hitters, and DNS with its
 /// transactions, by the minute.
 ///
 /// A capture file is summarized to standard output as JSON or as a report; with --replay it is
-/// served over HTTP as if it were happening now.
+/// served over HTTP as if it were happening now. Interfaces are watched until Ctrl-C and served
+/// over HTTP.
 #[derive(Debug, Parser)]
 #[command(name = "pktvisord", version, long_version = LONG_VERSION, after_help = AFTER_HELP)]
 pub struct Cli {
     /// What to watch: a capture file (pcap or pcapng, plain or compressed with gzip or zstd), `-`
-    /// for a capture on standard input, an interface, an IP address of this host, or `any`
+    /// for a capture on standard input, interfaces (`eth0,eth1`), an IP address of this host, or
+    /// `any` for all interfaces, each packet once
     #[arg(value_name = "TARGET")]
     pub target: String,
 
@@ -81,6 +90,14 @@ pub struct Cli {
     /// Inspect at most so many percent of the packets; all are counted at any rate
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub max_deep_sample: u8,
+
+    /// How to capture from interfaces
+    #[arg(long, value_enum, default_value_t = CaptureMode::Auto, hide_possible_values = false)]
+    pub capture: CaptureMode,
+
+    /// MiB of each ring between the kernel and a worker, a power of two
+    #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = mebibytes)]
+    pub ring_size: u32,
 
     /// Serve the capture over HTTP, fed at SPEED times its own pace: 1, 10, 0.5 … or `max`; goes on
     /// serving at its end until Ctrl-C
@@ -177,6 +194,13 @@ impl std::str::FromStr for Speed {
     }
 }
 
+fn mebibytes(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(size) if size.is_power_of_two() && size <= 1024 => Ok(size),
+        _ => Err("a power of two from 1 to 1024 is needed".into()),
+    }
+}
+
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.001..=3600.0).contains(&seconds) => Ok(seconds),
@@ -193,6 +217,11 @@ impl Cli {
     /// How long a query waits for its reply, in nanoseconds.
     pub fn dns_timeout(&self) -> i64 {
         (self.dns_timeout * crate::time::SECOND as f64) as i64
+    }
+
+    /// Octets of each ring.
+    pub fn ring_size(&self) -> u32 {
+        self.ring_size << 20
     }
 
     /// Threads that sum packets up.

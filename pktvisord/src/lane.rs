@@ -8,8 +8,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use pktvisor_common::abi::{Counters, SampleHeader, Start};
+use pktvisor_common::direction::Direction;
 use pktvisor_common::flow::{dns_sample_hash, flow_hash, mix};
-use pktvisor_common::packet::{Fragment, PacketMeta, Transport};
+use pktvisor_common::packet::{Fragment, PacketMeta, Transport, walk_ethernet, walk_ip};
 
 use crate::capture::{Block, link};
 use crate::defrag::{Datagram, Defrag, DefragLimits};
@@ -34,8 +36,13 @@ pub struct Share {
 
 impl Share {
     #[inline]
+    fn of_flow(self, flow: u64) -> usize {
+        partition(flow) % self.of
+    }
+
+    #[inline]
     fn has(self, flow: u64) -> bool {
-        partition(flow) % self.of == self.lane
+        self.of_flow(flow) == self.lane
     }
 }
 
@@ -52,6 +59,17 @@ pub struct Lane {
     latest: i64,
     /// Packets seen.
     packets: u64,
+    /// Where packets reach one lane only: what fragments added up to that belongs to others.
+    outbox: Option<Vec<Forwarded>>,
+}
+
+/// A reassembled datagram on its way to the lane of its flow.
+#[derive(Debug)]
+pub struct Forwarded {
+    /// The lane that it belongs to.
+    pub lane: usize,
+    packet: Packet,
+    payload: Box<[u8]>,
 }
 
 impl Lane {
@@ -71,7 +89,29 @@ impl Lane {
             minute_end: None,
             latest: i64::MIN,
             packets: 0,
+            outbox: None,
         }
+    }
+
+    /// The lane of a source that spreads packets itself: it gets only its own, but for fragments,
+    /// and what they add up to is to be forwarded, see [`Self::take_forwarded`].
+    pub fn of_spread_packets(
+        settings: Arc<Settings>,
+        databases: Arc<GeoDatabases>,
+        window: Arc<Window>,
+        share: Share,
+    ) -> Self {
+        Self { outbox: Some(Vec::new()), ..Self::new(settings, databases, window, share) }
+    }
+
+    /// What belongs to other lanes.
+    pub fn take_forwarded(&mut self) -> Vec<Forwarded> {
+        self.outbox.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Takes in a datagram that another lane has put together.
+    pub fn datagram(&mut self, forwarded: &Forwarded) {
+        self.shard.datagram(&forwarded.packet, &forwarded.payload);
     }
 
     /// Which lane it is, from 0.
@@ -103,19 +143,56 @@ impl Lane {
                 self.shard.ingest(&packet, octets);
             }
             if meta.fragment != Fragment::None && !meta.malformed {
-                let Self { defrag, settings, shard, share, .. } = self;
-                let mut emit = |datagram: Datagram<'_>| ingest(settings, shard, *share, &datagram);
-                defrag.advance(record.time, &mut emit);
-                defrag.fragment(&meta, octets, record.wire_len, record.time, &mut emit);
-                self.take_losses();
+                self.fragment(&meta, octets, record.wire_len, record.time);
             }
         }
     }
 
-    /// Hands what the reassembly gave up to the account of one lane.
+    /// Takes in a record of the kernel's, of a packet at `time`. All records of a ring belong to
+    /// one lane, but not what fragments add up to.
+    #[inline]
+    pub fn sample(&mut self, header: &SampleHeader, octets: &[u8], time: i64) {
+        self.latest = self.latest.max(time);
+        let wire_len = header.wire_len as usize;
+        let meta = match header.start {
+            start if start == Start::Ip as u8 => walk_ip(octets, wire_len),
+            _ => walk_ethernet(octets, wire_len),
+        };
+        let packet = Packet {
+            meta,
+            time,
+            flow: flow_hash(&meta),
+            wire_len: header.wire_len,
+            n: u32::from(header.n),
+            weight: header.weight,
+            direction: Direction::from_number(header.direction),
+        };
+        self.shard.sample(&packet, octets);
+        if meta.fragment != Fragment::None && !meta.malformed {
+            self.fragment(&meta, octets, header.wire_len, time);
+        }
+    }
+
+    /// Adds what the kernel has counted, see [`Bucket::add_counted`].
+    pub fn add_counted(&mut self, counted: &Counters, time: Option<i64>) {
+        self.shard.add_counted(counted, time);
+    }
+
+    /// Takes in a fragment, and the datagram that it completes.
+    fn fragment(&mut self, meta: &PacketMeta, octets: &[u8], wire_len: u32, time: i64) {
+        let Self { defrag, settings, shard, share, outbox, .. } = self;
+        let mut emit = |datagram: Datagram<'_>| {
+            ingest(settings, shard, *share, outbox.as_mut(), &datagram);
+        };
+        defrag.advance(time, &mut emit);
+        defrag.fragment(meta, octets, wire_len, time, &mut emit);
+        self.take_losses();
+    }
+
+    /// Hands what the reassembly gave up to the account: of one lane, where all get all fragments.
     fn take_losses(&mut self) {
         let losses = self.defrag.take_losses();
-        if self.share.lane == 0 {
+        if self.share.lane == 0 || self.outbox.is_some() {
             for (reason, count) in [
                 ("fragments_incomplete", losses.incomplete),
                 ("fragments_evicted", losses.evicted),
@@ -153,10 +230,26 @@ impl Lane {
         self.minute_end = Some(end);
     }
 
+    /// The clock was set while it was `before`: the bucket is closed there, and one starts at
+    /// `time`, without empty ones between.
+    pub fn restart(&mut self, before: i64, time: i64) {
+        let minute = minute_of(time);
+        let start = minute.saturating_mul(MINUTE);
+        self.window.hand_in(self.share.lane, self.shard.close(before, start));
+        self.shard.begin(time);
+        self.minute_end = Some(start.saturating_add(MINUTE));
+        self.latest = time;
+    }
+
+    /// Counts what was lost before it reached the lane.
+    pub fn lose(&mut self, reason: &str, count: u64) {
+        self.shard.lose(reason, count);
+    }
+
     /// The input has ended: what waits for more is read as far as it goes.
     pub fn end_input(&mut self) {
-        let Self { defrag, settings, shard, share, .. } = self;
-        defrag.finish(&mut |datagram| ingest(settings, shard, *share, &datagram));
+        let Self { defrag, settings, shard, share, outbox, .. } = self;
+        defrag.finish(&mut |datagram| ingest(settings, shard, *share, outbox.as_mut(), &datagram));
         self.take_losses();
         if self.minute_end.is_some() {
             self.shard.end_input(self.latest);
@@ -189,10 +282,16 @@ fn weight(settings: &Settings, meta: &PacketMeta, flow: u64, octets: &[u8], numb
 }
 
 /// Takes a reassembled datagram into the shard, where its flow belongs there.
-fn ingest(settings: &Settings, shard: &mut Shard, share: Share, datagram: &Datagram<'_>) {
+fn ingest(
+    settings: &Settings,
+    shard: &mut Shard,
+    share: Share,
+    outbox: Option<&mut Vec<Forwarded>>,
+    datagram: &Datagram<'_>,
+) {
     let meta = datagram.meta;
     let flow = flow_hash(&meta);
-    if !matches!(meta.transport, Transport::Udp | Transport::Tcp) || !share.has(flow) {
+    if !matches!(meta.transport, Transport::Udp | Transport::Tcp) {
         return;
     }
     let packet = Packet {
@@ -204,5 +303,10 @@ fn ingest(settings: &Settings, shard: &mut Shard, share: Share, datagram: &Datag
         weight: weight(settings, &meta, flow, datagram.payload, 0),
         direction: settings.hosts.direction(&meta),
     };
-    shard.datagram(&packet, datagram.payload);
+    if share.has(flow) {
+        shard.datagram(&packet, datagram.payload);
+    } else if let Some(outbox) = outbox {
+        let lane = share.of_flow(flow);
+        outbox.push(Forwarded { lane, packet, payload: datagram.payload.into() });
+    }
 }

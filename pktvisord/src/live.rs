@@ -5,11 +5,12 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pktvisor_common::api;
 
+use crate::capture::ebpf::drain::DrainStatus;
 use crate::geo::{Geo, GeoDatabases};
 use crate::pipeline::{Clock, merge_live};
 use crate::settings::Settings;
@@ -45,19 +46,53 @@ pub enum PeriodError {
 }
 
 /// Where packets come from.
-#[derive(Clone, Debug)]
+#[derive(Debug, Default)]
 pub struct Source {
     /// `ebpf`, `libpcap` or `file`.
     pub kind: &'static str,
-    /// Names of the interfaces or the file.
-    pub interfaces: Vec<String>,
+    /// Why packets do not come from programs in the kernel, where they were asked for.
+    pub fallback: Option<String>,
+    /// Names of the interfaces or the file, and the hooks of the interfaces.
+    watched: RwLock<Vec<api::Watched>>,
+    /// How far the threads that drain rings are behind.
+    drains: Vec<Arc<DrainStatus>>,
 }
 
 impl Source {
+    /// A capture file.
+    pub fn file(name: String) -> Self {
+        let watched = RwLock::new(vec![api::Watched { name, ..api::Watched::default() }]);
+        Self { kind: "file", watched, ..Self::default() }
+    }
+
+    /// Interfaces.
+    pub fn interfaces(
+        kind: &'static str,
+        fallback: Option<String>,
+        drains: Vec<Arc<DrainStatus>>,
+    ) -> Self {
+        Self { kind, fallback, drains, ..Self::default() }
+    }
+
+    /// From now on these are watched.
+    pub fn watch(&self, watched: Vec<api::Watched>) {
+        *self.watched.write().unwrap_or_else(PoisonError::into_inner) = watched;
+    }
+
+    /// What is watched now.
+    pub fn watched(&self) -> Vec<api::Watched> {
+        self.watched.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.watched().into_iter().map(|watched| watched.name).collect()
+    }
+
     /// Completes a view with what only the source knows.
     pub fn complete(&self, mut view: api::MetricsView) -> api::MetricsView {
         self.kind.clone_into(&mut view.capture.source);
-        view.capture.interfaces.clone_from(&self.interfaces);
+        view.capture.interfaces = self.names();
+        view.capture.lag_ms = self.drains.iter().map(|drain| drain.lag_ms()).max().unwrap_or(0);
         view
     }
 }
@@ -69,7 +104,7 @@ pub struct Live {
     window: Arc<Window>,
     clock: Arc<Clock>,
     snapshots: Snapshots,
-    source: Source,
+    source: Arc<Source>,
     started: SystemTime,
     finished: AtomicBool,
     cache: Mutex<Cache>,
@@ -89,7 +124,7 @@ impl Live {
         window: Arc<Window>,
         clock: Arc<Clock>,
         snapshots: Snapshots,
-        source: Source,
+        source: Arc<Source>,
     ) -> Self {
         Self {
             settings,
@@ -112,6 +147,11 @@ impl Live {
     /// The end of the input was reached.
     pub fn finish(&self) {
         self.finished.store(true, Ordering::Relaxed);
+    }
+
+    /// Where packets come from.
+    pub fn source(&self) -> &Source {
+        &self.source
     }
 
     /// Whether packets are taken in.
@@ -235,7 +275,9 @@ impl Live {
                 started_ts: started.as_secs() as i64,
                 capture: api::CaptureInfo {
                     source: self.source.kind.to_owned(),
-                    interfaces: self.source.interfaces.clone(),
+                    interfaces: self.source.names(),
+                    watched: self.source.watched(),
+                    fallback: self.source.fallback.clone(),
                     finished: self.finished.load(Ordering::Relaxed),
                 },
             },

@@ -22,6 +22,11 @@ impl Clock {
     pub fn now(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
     }
+
+    /// Sets the present.
+    pub fn set(&self, now: i64) {
+        self.0.store(now, Ordering::Relaxed);
+    }
 }
 
 /// Where the lanes run.
@@ -113,6 +118,15 @@ impl Pipeline {
             Lanes::Threads(workers) => workers.advance(time),
         }
         self.clock.0.fetch_max(time, Ordering::Relaxed);
+    }
+
+    /// Counts what was lost before it got here.
+    pub fn lose(&mut self, reason: &'static str, count: u64) {
+        match &mut self.lanes {
+            _ if count == 0 => {}
+            Lanes::Inline(lane) => lane.lose(reason, count),
+            Lanes::Threads(workers) => workers.lose(reason, count),
+        }
     }
 
     /// The input has ended: what waits for more is read as far as it goes, and packet time stands

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use pktvisor_common::abi::Counters;
 use pktvisor_common::flow::{dns_sample_hash, flow_hash};
 use pktvisor_common::outcome::Outcome;
 use pktvisor_common::packet::{Fragment, IpVersion, PacketMeta, Transport};
@@ -88,6 +89,20 @@ impl Shard {
         }
         let outcome = self.payload(packet, octets);
         self.bucket.outcome(packet, outcome);
+    }
+
+    /// Takes in a packet that the kernel has counted, with the octets copied of it.
+    #[inline]
+    pub fn sample(&mut self, packet: &Packet, octets: &[u8]) {
+        if packet.weight > 0 {
+            self.bucket.inspect(packet, &mut self.geo);
+        }
+        self.payload(packet, octets);
+    }
+
+    /// Adds what the kernel has counted, see [`Bucket::add_counted`].
+    pub fn add_counted(&mut self, counted: &Counters, time: Option<i64>) {
+        self.bucket.add_counted(counted, time);
     }
 
     /// Takes in a reassembled datagram, whose fragments were taken in as packets before.

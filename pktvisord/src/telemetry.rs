@@ -1,6 +1,7 @@
 //! The daemon's own log, on standard error.
 
 use std::io::IsTerminal;
+use std::path::Path;
 
 use tracing_subscriber::EnvFilter;
 
@@ -8,10 +9,12 @@ use crate::cli::{Cli, LogFormat};
 
 /// Starts the log as the arguments say; `RUST_LOG` refines it.
 pub fn start(cli: &Cli) {
-    let level = match (cli.quiet, cli.verbose, cli.replay) {
-        (true, ..) => "error",
-        (_, 0, None) => "warn",
-        (_, 0, Some(_)) | (_, 1, _) => "info",
+    // What is neither a file nor standard input is an interface, and served like a replay.
+    let live = cli.target != "-" && !Path::new(&cli.target).exists();
+    let level = match (cli.quiet, cli.verbose) {
+        (true, _) => "error",
+        (_, 0) if !live && cli.replay.is_none() => "warn",
+        (_, 0 | 1) => "info",
         _ => "debug",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));

@@ -9,14 +9,14 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use crate::capture::Block;
-use crate::lane::Lane;
+use crate::lane::{Forwarded, Lane};
 use crate::summary::bucket::Bucket;
 
 /// Blocks that wait for a lane.
 const QUEUE: usize = 4;
 
 /// What a lane is told.
-enum Work {
+pub enum Work {
     /// Some packets of a block.
     Packets(Arc<Block>, Range<usize>),
     /// Packet time has passed up to here.
@@ -25,6 +25,10 @@ enum Work {
     End,
     /// Hand over a copy of the live bucket as of this time.
     Snapshot(i64, Sender<(usize, Bucket)>),
+    /// So much was lost before it got here, for this reason.
+    Lost(&'static str, u64),
+    /// A datagram that another lane has put together.
+    Datagram(Forwarded),
     /// Nothing follows.
     Stop,
 }
@@ -57,18 +61,31 @@ impl Snapshots {
 }
 
 impl Workers {
-    /// Starts a thread for each lane.
+    /// Starts a thread for each lane, which takes in what it is fed.
     ///
     /// # Errors
     /// Where a thread can't be started.
     pub fn start(lanes: Vec<Lane>) -> std::io::Result<Self> {
-        let mut workers = Self { senders: Vec::new(), threads: Vec::new(), failed: false };
-        for (at, lane) in lanes.into_iter().enumerate() {
-            let (sender, receiver) = sync_channel(QUEUE);
+        Self::start_with(lanes, |lane, receiver, _| run(lane, &receiver))
+    }
+
+    /// Starts a thread for each of `lanes`, which `body` runs on: with what it is told, and with
+    /// the ways to all lanes.
+    ///
+    /// # Errors
+    /// Where a thread can't be started.
+    pub fn start_with<T: Send + 'static>(
+        lanes: Vec<T>,
+        body: impl Fn(T, Receiver<Work>, Vec<SyncSender<Work>>) + Copy + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            lanes.iter().map(|_| sync_channel(QUEUE)).unzip();
+        let mut workers = Self { senders, threads: Vec::new(), failed: false };
+        for (at, (lane, receiver)) in lanes.into_iter().zip(receivers).enumerate() {
+            let senders = workers.senders.clone();
             let thread = std::thread::Builder::new()
                 .name(format!("lane-{at}"))
-                .spawn(move || run(lane, &receiver))?;
-            workers.senders.push(sender);
+                .spawn(move || body(lane, receiver, senders))?;
             workers.threads.push(thread);
         }
         Ok(workers)
@@ -92,6 +109,14 @@ impl Workers {
     /// Tells that the input has ended.
     pub fn end_input(&mut self) {
         self.send(|| Work::End);
+    }
+
+    /// Counts what was lost before it got here, in the first lane.
+    pub fn lose(&mut self, reason: &'static str, count: u64) {
+        if let Some(first) = self.senders.first() {
+            // If it is gone, that is reported when packets are sent.
+            let _ = first.send(Work::Lost(reason, count));
+        }
     }
 
     fn send(&mut self, work: impl Fn() -> Work) {
@@ -126,6 +151,8 @@ fn run(mut lane: Lane, work: &Receiver<Work>) {
                 // Whoever asked may have given up.
                 let _ = reply.send((lane.number(), lane.snapshot(now)));
             }
+            Work::Lost(reason, count) => lane.lose(reason, count),
+            Work::Datagram(datagram) => lane.datagram(&datagram),
             Work::Stop => break,
         }
     }

@@ -14,7 +14,7 @@ use pktvisor_common::direction::Direction;
 use pktvisor_common::flow::{address_hash, flow_hash};
 use pktvisor_common::outcome::Outcome;
 use pktvisor_common::packet::{
-    Fragment, IpVersion, PacketMeta, TCP_FIN, TCP_RST, TCP_SYN, Transport, walk_ethernet, walk_l3,
+    Fragment, IpVersion, PacketMeta, TCP_FIN, TCP_RST, TCP_SYN, Transport, walk_ethernet, walk_ip,
 };
 use pktvisor_common::probe::{decide, direction, ring, segments};
 use pktvisor_common::sampling::Rate;
@@ -107,7 +107,7 @@ impl Bench {
 
     /// Runs a program on a packet. Returns its verdict and what it led to.
     fn run(&mut self, program: Program, packet: &[u8], gso: Gso) -> (i32, Led) {
-        let before = self.probe.counters().unwrap();
+        let before = self.probe.counters().read().unwrap();
         let mut context = [0u8; 192];
         context[164..168].copy_from_slice(&gso.segments.to_ne_bytes());
         context[176..180].copy_from_slice(&gso.size.to_ne_bytes());
@@ -124,7 +124,7 @@ impl Bench {
         let result = result.unwrap_or_else(|error| panic!("{program:?} {packet:?}: {error:?}"));
         assert_eq!(out, packet, "the packet is left as it was");
         let mut led =
-            Led { counted: difference(&self.probe.counters().unwrap(), &before), ..Led::default() };
+            Led { counted: self.probe.counters().read().unwrap().since(&before), ..Led::default() };
         for (at, ring) in self.rings.iter_mut().enumerate() {
             while let Some(record) = ring.next() {
                 let (mut header, octets) = SampleHeader::read(&record).expect("a whole record");
@@ -142,14 +142,7 @@ impl Bench {
         let length = packet.len();
         let meta = match program.start {
             Start::Ethernet => walk_ethernet(packet, length),
-            Start::Ip => {
-                let ethertype = match packet.first().map(|first| first >> 4) {
-                    Some(4) => 0x0800,
-                    Some(6) => 0x86dd,
-                    _ => 0,
-                };
-                walk_l3(packet, 0, ethertype, length)
-            }
+            Start::Ip => walk_ip(packet, length),
         };
         let (n, wire_len) = segments(&meta, length as u32, gso.size, gso.segments);
         let direction = match self.hosts.is_empty() {
@@ -235,32 +228,6 @@ fn is_taken(program: Program, packet: &[u8]) -> bool {
             [0x86, 0xdd] => packet.len() >= 54,
             _ => true,
         }
-}
-
-fn difference(after: &Counters, before: &Counters) -> Counters {
-    let minus = |a: u64, b: u64| a - b;
-    Counters {
-        packets: std::array::from_fn(|at| after.packets[at] - before.packets[at]),
-        octets: std::array::from_fn(|at| after.octets[at] - before.octets[at]),
-        ipv4: minus(after.ipv4, before.ipv4),
-        ipv6: minus(after.ipv6, before.ipv6),
-        tcp: minus(after.tcp, before.tcp),
-        udp: minus(after.udp, before.udp),
-        icmp: minus(after.icmp, before.icmp),
-        syn: minus(after.syn, before.syn),
-        fin: minus(after.fin, before.fin),
-        rst: minus(after.rst, before.rst),
-        fragments: minus(after.fragments, before.fragments),
-        malformed: minus(after.malformed, before.malformed),
-        deep_samples: minus(after.deep_samples, before.deep_samples),
-        outcomes: std::array::from_fn(|at| after.outcomes[at] - before.outcomes[at]),
-        sent: std::array::from_fn(|r| {
-            std::array::from_fn(|k| after.sent[r][k] - before.sent[r][k])
-        }),
-        lost: std::array::from_fn(|r| {
-            std::array::from_fn(|k| after.lost[r][k] - before.lost[r][k])
-        }),
-    }
 }
 
 fn counted(meta: &PacketMeta, direction: Direction, n: u32, wire_len: u32) -> Counters {
@@ -518,14 +485,14 @@ fn a_full_ring_is_counted() {
     let Some(mut bench) = bench(HOSTS) else { return };
     let flow = Flow::new(address("198.51.100.7"), 4242, address("192.0.2.1"), 53);
     let packet = frame::ethernet(&frame::udp(&flow, &Message::query(1, "example.org", A).octets()));
-    let before = bench.probe.counters().unwrap();
+    let before = bench.probe.counters().read().unwrap();
     let rounds = 20_000u32;
     let loaded = bench.probe.programs().program_mut("pktvisor_in").unwrap();
     let program = <&mut SchedClassifier>::try_from(loaded).unwrap();
     let options =
         TestRunOptions { data_in: Some(&packet), repeat: rounds, ..TestRunOptions::default() };
     program.test_run(options).unwrap();
-    let counted = difference(&bench.probe.counters().unwrap(), &before);
+    let counted = bench.probe.counters().read().unwrap().since(&before);
     let read: usize = bench
         .rings
         .iter_mut()

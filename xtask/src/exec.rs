@@ -87,6 +87,11 @@ fn quoted(word: &OsStr) -> String {
     }
 }
 
+/// Whether this runs as root.
+pub fn is_root() -> bool {
+    output_of(Command::new("id").arg("-u")).as_deref() == Some("0")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,9 +105,4 @@ mod tests {
             r"RUSTFLAGS='-C linker=bpf-linker' cargo build 'it'\''s' ''"
         );
     }
-}
-
-/// Whether this runs as root.
-pub fn is_root() -> bool {
-    output_of(Command::new("id").arg("-u")).as_deref() == Some("0")
 }

@@ -40,9 +40,31 @@ pub struct CaptureInfo {
     pub source: String,
     /// Names of the interfaces or the file.
     pub interfaces: Vec<String>,
+    /// The same with the hooks of each interface.
+    #[serde(default)]
+    pub watched: Vec<Watched>,
+    /// Why packets do not come from programs in the kernel, where that was tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<String>,
     /// Whether the end of the input was reached.
     #[serde(default)]
     pub finished: bool,
+}
+
+/// Something that packets come from, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Watched {
+    /// Name of the interface or the file.
+    pub name: String,
+    /// The hook in the kernel for packets received: `xdp`, `tcx` or `clsact`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<String>,
+    /// The hook for packets sent; none on loopback, where all that is sent is received too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<String>,
+    /// Hooks that would have been better, each with why it was refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<String>,
 }
 
 /// DNS state that is no part of a bucket.

@@ -12,7 +12,7 @@ mod app;
 mod dns;
 mod packets;
 
-pub use app::{App, AppDns, AppMetrics, AppXact, CaptureInfo, Rates, RatesInOut};
+pub use app::{App, AppDns, AppMetrics, AppXact, CaptureInfo, Rates, RatesInOut, Watched};
 pub use dns::{
     Dns, DnsCardinality, DnsRates, Edns, Histogram, WirePackets, Xact, XactCounts, XactDirection,
 };

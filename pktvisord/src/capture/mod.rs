@@ -8,6 +8,7 @@ pub mod ebpf;
 pub mod file;
 pub mod filter;
 pub mod interface;
+pub mod libpcap;
 pub mod link;
 pub mod target;
 

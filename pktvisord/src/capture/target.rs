@@ -16,8 +16,8 @@ pub enum Target {
     File(PathBuf),
     /// A capture on standard input.
     Stdin,
-    /// The traffic of an interface.
-    Interface(String),
+    /// The traffic of these interfaces.
+    Interfaces(Vec<String>),
     /// The traffic of all interfaces.
     Any,
     /// The traffic of the interface, named second, that has this address.
@@ -35,7 +35,8 @@ pub struct TargetError {
 }
 
 /// Finds out what `target` is, by what there is of that name: standard input (`-`), a file that
-/// holds a capture, all interfaces (`any`), an address of this host, an interface of this host.
+/// holds a capture, all interfaces (`any`), an address of this host, interfaces of this host,
+/// separated by commas.
 pub fn resolve(target: &str) -> Result<Target, TargetError> {
     if target == "-" {
         return Ok(Target::Stdin);
@@ -93,11 +94,19 @@ fn live(target: &str, devices: &[Device]) -> Result<Target, String> {
                 format!("no interface of this host has that address; they are {}", list(devices))
             });
     }
-    devices
-        .iter()
-        .find(|device| device.name == target)
-        .map(|device| Target::Interface(device.name.clone()))
-        .ok_or_else(|| format!("it is no IP address and none of the interfaces {}", list(devices)))
+    let unknown = |name: &str| {
+        format!("`{name}` is no IP address and none of the interfaces {}", list(devices))
+    };
+    let mut names: Vec<String> = Vec::new();
+    for name in target.split(',').map(str::trim) {
+        if !devices.iter().any(|device| device.name == name) {
+            return Err(unknown(name));
+        }
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(Target::Interfaces(names))
 }
 
 /// Interfaces with their addresses, for a message.

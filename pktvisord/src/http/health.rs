@@ -15,6 +15,11 @@ use crate::live::Live;
 pub(super) struct Readiness {
     /// Packets are taken in, or a file was opened.
     ready: bool,
+    /// Where packets come from: `ebpf`, `libpcap` or `file`.
+    source: String,
+    /// Why packets do not come from programs in the kernel, where that was tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fallback: Option<String>,
 }
 
 /// Whether the daemon lives
@@ -41,5 +46,8 @@ pub(super) async fn healthz() -> &'static str {
 pub(super) async fn readyz(State(live): State<Arc<Live>>) -> (StatusCode, Json<Readiness>) {
     let ready = live.ready();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Readiness { ready }))
+    let source = live.source();
+    let readiness =
+        Readiness { ready, source: source.kind.to_owned(), fallback: source.fallback.clone() };
+    (status, Json(readiness))
 }

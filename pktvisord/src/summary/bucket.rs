@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use pktvisor_common::abi::{Counters, Kind};
 use pktvisor_common::outcome::Outcome;
 use pktvisor_common::packet::{
     Fragment, IpVersion, PacketMeta, TCP_FIN, TCP_RST, TCP_SYN, Transport,
@@ -221,6 +222,39 @@ impl Bucket {
         totals.fragments += n * u64::from(meta.fragment != Fragment::None);
         totals.malformed += n * u64::from(meta.malformed);
         self.account.late += n * u64::from(packet.time < self.minute_start);
+        self.packets.deep_samples += n * u64::from(packet.weight > 0);
+    }
+
+    /// Adds what the kernel has counted, within the second that `time` lies in; `None` where it
+    /// took so long that it is no rate of a second.
+    pub fn add_counted(&mut self, counted: &Counters, time: Option<i64>) {
+        let add = |mine: &mut [u64], theirs: &[u64]| {
+            mine.iter_mut().zip(theirs).for_each(|(mine, theirs)| *mine += theirs);
+        };
+        if let Some(time) = time {
+            let second = self.second(time);
+            add(&mut second.packets, &counted.packets);
+            add(&mut second.octets, &counted.octets);
+        }
+        let totals = &mut self.totals;
+        add(&mut totals.packets, &counted.packets);
+        add(&mut totals.octets, &counted.octets);
+        totals.ipv4 += counted.ipv4;
+        totals.ipv6 += counted.ipv6;
+        totals.tcp += counted.tcp;
+        totals.udp += counted.udp;
+        totals.icmp += counted.icmp;
+        totals.syn += counted.syn;
+        totals.fin += counted.fin;
+        totals.rst += counted.rst;
+        totals.fragments += counted.fragments;
+        totals.malformed += counted.malformed;
+        self.packets.deep_samples += counted.deep_samples;
+        add(&mut self.account.outcomes, &counted.outcomes);
+        for kind in Kind::ALL {
+            let lost = counted.lost.iter().map(|ring| ring[kind as usize]).sum();
+            self.account.lose(kind.loss(), lost);
+        }
     }
 
     /// Counts what became of a packet.
@@ -232,7 +266,6 @@ impl Bucket {
     /// Takes the headers of a packet into the sketches.
     #[inline]
     pub fn inspect(&mut self, packet: &Packet, geo: &mut Geo) {
-        self.packets.deep_samples += u64::from(packet.n);
         let meta = &packet.meta;
         let weighted = packet.weighted();
         if matches!(meta.transport, Transport::Tcp | Transport::Udp) {

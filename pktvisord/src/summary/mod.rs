@@ -124,6 +124,8 @@ impl Summary {
                     .filter(|(reason, _)| reason.starts_with("tcp_"))
                     .map(|(_, count)| count)
                     .fold(0, |sum, &count| sum.saturating_add(count)),
+                kernel_drops: self.account.losses.get("kernel_drops").copied().unwrap_or(0),
+                if_drops: self.account.losses.get("if_drops").copied().unwrap_or(0),
                 evictions: self.account.losses.clone(),
                 late_packets: self.account.late,
                 ..api::Capture::default()

@@ -74,7 +74,7 @@ fn a_target_is_what_there_is_of_that_name() {
     let stored = store(&PcapWriter::ethernet().octets);
     let path = stored.path.to_str().unwrap();
     assert_eq!(resolve(path).unwrap(), Target::File(stored.path.clone()));
-    assert_eq!(resolve("lo").unwrap(), Target::Interface("lo".to_owned()));
+    assert_eq!(resolve("lo").unwrap(), Target::Interfaces(vec!["lo".to_owned()]));
     let address = "127.0.0.1";
     let expected = Target::Address(address.parse().unwrap(), "lo".to_owned());
     assert_eq!(resolve(address).unwrap(), expected);
@@ -87,7 +87,7 @@ fn a_target_that_is_nothing_says_what_was_tried() {
     let message = resolve(path).unwrap_err().to_string();
     let expected = format!("{path}: the file of that name: not a capture file: libpcap says: ");
     assert!(message.starts_with(&expected), "{message}");
-    assert!(message.contains("it is no IP address and none of the interfaces "), "{message}");
+    assert!(message.contains("`eth99` is no IP address and none of the interfaces "), "{message}");
 
     let message = resolve("eth99").unwrap_err().to_string();
     assert!(message.starts_with("eth99: there is no file of that name; "), "{message}");

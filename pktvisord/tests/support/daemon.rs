@@ -47,7 +47,7 @@ pub fn live(minutes: &[u32]) -> Arc<Live> {
     pipeline.feed(&block, 0..block.packets.len());
     // The answer comes behind all that was fed.
     pipeline.live();
-    let source = Source { kind: "file", interfaces: vec!["test".into()] };
+    let source = Arc::new(Source::file("test".into()));
     let snapshots = pipeline.snapshots().unwrap();
     let live = Live::new(settings, databases, window, pipeline.clock(), snapshots, source);
     // The shards have to outlive whoever asks.

@@ -173,11 +173,8 @@ fn attach_one(
     let refuse = |error| Refusal::of_program(what.clone(), error);
     if hook == Hook::Xdp {
         // Jumbo frames need the one that reads pieces; not every driver takes it.
-        return ["pktvisor_xdpf", "pktvisor_xdp"]
-            .into_iter()
-            .map(|name| attach_xdp(programs, interface, name))
-            .reduce(|first, second| first.or(second))
-            .expect("there are two")
+        return attach_xdp(programs, interface, "pktvisor_xdpf")
+            .or_else(|_| attach_xdp(programs, interface, "pktvisor_xdp"))
             .map_err(refuse);
     }
     let name = match (interface.link, egress) {

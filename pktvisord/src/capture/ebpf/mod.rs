@@ -2,9 +2,11 @@
 //!
 //! * [`probe`]: the programs and their maps, loaded.
 //! * [`attach`]: the hooks of an interface.
+//! * [`drain`]: a thread for each ring, which sums its records up.
 //! * [`refusal`]: what it means when the kernel refuses.
 
 pub mod attach;
+pub mod drain;
 pub mod probe;
 pub mod refusal;
 
@@ -13,6 +15,6 @@ pub mod refusal;
 pub const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pktvisor.o"));
 
 /// Whether the programs are inside.
-pub fn is_built_in() -> bool {
+pub const fn is_built_in() -> bool {
     !OBJECT.is_empty()
 }

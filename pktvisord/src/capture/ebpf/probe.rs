@@ -1,5 +1,7 @@
 //! The programs in the kernel and the maps that they share with the daemon.
 
+use std::sync::Arc;
+
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, LpmTrie, MapData, MapError, PerCpuArray, RingBuf};
 use aya::{Ebpf, EbpfLoader};
@@ -23,7 +25,7 @@ const LEAST_RING: u32 = 4096;
 pub struct Probe {
     ebpf: Ebpf,
     config: Array<MapData, [u64; CONFIG_WORDS]>,
-    counters: PerCpuArray<MapData, [u64; COUNTER_WORDS]>,
+    counters: Arc<CounterMap>,
     hosts_v4: LpmTrie<MapData, [u8; 4], u8>,
     hosts_v6: LpmTrie<MapData, [u8; 16], u8>,
     rings: usize,
@@ -62,7 +64,7 @@ impl Probe {
         let mut ebpf = loader.load(OBJECT).map_err(Refusal::of_load)?;
         Ok(Self {
             config: map(&mut ebpf, "CONFIG")?,
-            counters: map(&mut ebpf, "COUNTERS")?,
+            counters: Arc::new(CounterMap(map(&mut ebpf, "COUNTERS")?)),
             hosts_v4: map(&mut ebpf, "HOSTS_V4")?,
             hosts_v6: map(&mut ebpf, "HOSTS_V6")?,
             ebpf,
@@ -122,14 +124,23 @@ impl Probe {
         fill(&mut self.hosts_v6, &v6)
     }
 
-    /// What the programs have counted since they were loaded, on all processors.
+    /// What the programs count, for those who read it.
+    pub fn counters(&self) -> Arc<CounterMap> {
+        Arc::clone(&self.counters)
+    }
+}
+
+/// What the programs count.
+pub struct CounterMap(PerCpuArray<MapData, [u64; COUNTER_WORDS]>);
+
+impl CounterMap {
+    /// What was counted since the programs were loaded, on all processors.
     ///
     /// # Errors
     /// Where the map can't be read.
-    pub fn counters(&self) -> Result<Counters, MapError> {
-        let of_processors = self.counters.get(&0, 0)?;
+    pub fn read(&self) -> Result<Counters, MapError> {
         let mut sums = [0u64; COUNTER_WORDS];
-        for words in of_processors.iter() {
+        for words in self.0.get(&0, 0)?.iter() {
             sums.iter_mut().zip(words).for_each(|(sum, word)| *sum += word);
         }
         Ok(Counters::from_words(&sums))

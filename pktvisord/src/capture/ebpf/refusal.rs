@@ -91,6 +91,16 @@ impl Refusal {
         }
     }
 
+    /// Why a map can't be read or written.
+    pub fn of_map(what: &str, error: MapError) -> Self {
+        match error {
+            MapError::SyscallError(SyscallError { io_error, .. }) => {
+                Self::of_system(what.to_owned(), io_error)
+            }
+            other => Self::Other { what: what.to_owned(), message: chain(&other) },
+        }
+    }
+
     fn of_system(what: String, source: io::Error) -> Self {
         let hint = match source.raw_os_error() {
             Some(EPERM | EACCES) => return Self::Rights { what },

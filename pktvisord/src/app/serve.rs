@@ -1,0 +1,81 @@
+//! The HTTP servers of the daemon.
+
+use std::io;
+use std::net::ToSocketAddrs;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use super::AppError;
+use crate::cli::Cli;
+use crate::http;
+use crate::live::Live;
+use crate::shutdown::Shutdown;
+
+/// Addresses that are listened on.
+pub(super) struct Listeners(Vec<TcpListener>);
+
+/// Servers that answer.
+pub(super) struct Servers(Vec<JoinHandle<io::Result<()>>>);
+
+impl Listeners {
+    /// Listens on all addresses of the name given, so that `localhost` answers on IPv4 and IPv6.
+    pub(super) fn bind(cli: &Cli, runtime: &Runtime) -> Result<Self, AppError> {
+        let refused =
+            |source| AppError::Listen { address: format!("{}:{}", cli.listen, cli.port), source };
+        runtime.block_on(listen(cli)).map(Self).map_err(refused)
+    }
+
+    /// Answers from `live` until the end is asked for.
+    pub(super) fn serve(self, live: &Arc<Live>, shutdown: &Shutdown, runtime: &Runtime) -> Servers {
+        for address in self.0.iter().filter_map(|listener| listener.local_addr().ok()) {
+            info!("serving on http://{address}, see http://{address}/docs");
+        }
+        let servers = self.0.into_iter().map(|listener| {
+            runtime.spawn(http::serve(listener, Arc::clone(live), shutdown.clone().wait()))
+        });
+        Servers(servers.collect())
+    }
+}
+
+impl Servers {
+    /// Waits until all have ended.
+    pub(super) fn wait(self, runtime: &Runtime) {
+        runtime.block_on(async {
+            for server in self.0 {
+                match server.await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => warn!("a server ended: {error}"),
+                    Err(error) => warn!("a server ended: {error}"),
+                }
+            }
+        });
+    }
+}
+
+async fn listen(cli: &Cli) -> io::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    let mut refused = None;
+    let mut port = cli.port;
+    for mut address in (cli.listen.as_str(), port).to_socket_addrs()? {
+        // Port 0 is chosen by the first address and shared by the others.
+        address.set_port(port);
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                port = listener.local_addr()?.port();
+                listeners.push(listener);
+            }
+            Err(error) => refused = Some(error),
+        }
+    }
+    match refused {
+        // A host without IPv6 still has its IPv4 loopback.
+        Some(error) if listeners.is_empty() || error.kind() == io::ErrorKind::AddrInUse => {
+            Err(error)
+        }
+        _ => Ok(listeners),
+    }
+}

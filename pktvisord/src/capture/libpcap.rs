@@ -1,0 +1,201 @@
+//! Live capture through libpcap, where there are no programs in the kernel or a filter is wanted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use pcap::{Active, Capture, Linktype, Precision};
+
+use super::link::UnsupportedLink;
+use super::{Block, LinkType, PacketRecord};
+use crate::time::MICROSECOND;
+
+/// Octets captured of a packet: a DNS message of any size that is not a jumbo segment, with room.
+const SNAP: i32 = 17_408;
+/// Octets of the kernel's buffer.
+const BUFFER: i32 = 16 << 20;
+/// How long packets wait in the kernel for others, in milliseconds.
+const TIMEOUT: i32 = 100;
+/// Octets and packets of a block.
+const BLOCK_OCTETS: usize = 256 * 1024;
+const BLOCK_PACKETS: usize = 4_096;
+
+/// Why an interface can't be captured from.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// libpcap refuses.
+    #[error("{interface}: {message}{hint}")]
+    Refused {
+        /// The interface.
+        interface: String,
+        /// What libpcap says.
+        message: String,
+        /// What helps.
+        hint: &'static str,
+    },
+    /// Its packets start with something that is not read.
+    #[error("{interface}: {link}")]
+    Link {
+        /// The interface.
+        interface: String,
+        /// What they start with.
+        link: UnsupportedLink,
+    },
+    /// The filter does not compile.
+    #[error("{interface}: the filter `{filter}` does not compile: {message}")]
+    Filter {
+        /// The interface.
+        interface: String,
+        /// The filter.
+        filter: String,
+        /// What libpcap says.
+        message: String,
+    },
+}
+
+/// An interface that is captured from.
+pub struct LiveCapture {
+    name: String,
+    capture: Capture<Active>,
+    link: LinkType,
+    nanoseconds: bool,
+}
+
+/// What a thread that captures sends.
+pub enum Captured {
+    /// Packets.
+    Block(Arc<Block>),
+    /// Packets that the kernel's buffer had no room for and that the interface dropped, since the
+    /// last time.
+    Lost {
+        /// By the kernel.
+        kernel: u64,
+        /// By the interface.
+        interface: u64,
+    },
+    /// It ends: the interface is gone or down.
+    Ended {
+        /// The interface.
+        interface: String,
+        /// What libpcap says.
+        message: String,
+    },
+}
+
+impl LiveCapture {
+    /// Opens an interface with a filter.
+    ///
+    /// # Errors
+    /// [`OpenError`], also where the filter does not compile.
+    pub fn open(name: &str, filter: Option<&str>) -> Result<Self, OpenError> {
+        let refused = |error: pcap::Error| {
+            let message = text(error);
+            let denied = message.contains("permission") || message.contains("not permitted");
+            let hint = match denied {
+                true => {
+                    "; the capability CAP_NET_RAW is needed, so run it as root or `setcap \
+                         cap_net_raw+ep` it"
+                }
+                false => "",
+            };
+            OpenError::Refused { interface: name.to_owned(), message, hint }
+        };
+        let open = |precision| {
+            Capture::from_device(name)?
+                .snaplen(SNAP)
+                .buffer_size(BUFFER)
+                .timeout(TIMEOUT)
+                .precision(precision)
+                .open()
+        };
+        // A device that has no nanoseconds is opened with microseconds.
+        let (mut capture, nanoseconds) = match open(Precision::Nano) {
+            Ok(capture) => (capture, true),
+            Err(_) => (open(Precision::Micro).map_err(refused)?, false),
+        };
+        let Linktype(number) = capture.get_datalink();
+        let link = LinkType::from_number(number as u32)
+            .map_err(|link| OpenError::Link { interface: name.to_owned(), link })?;
+        if let Some(filter) = filter {
+            capture.filter(filter, true).map_err(|error| OpenError::Filter {
+                interface: name.to_owned(),
+                filter: filter.to_owned(),
+                message: text(error),
+            })?;
+        }
+        Ok(Self { name: name.to_owned(), capture, link, nanoseconds })
+    }
+
+    /// Captures on a thread of its own until `stop` is set or nobody takes it any more.
+    ///
+    /// # Errors
+    /// Where a thread can't be started.
+    pub fn start(
+        mut self,
+        to: SyncSender<Captured>,
+        stop: Arc<AtomicBool>,
+    ) -> std::io::Result<JoinHandle<()>> {
+        std::thread::Builder::new().name("capture".to_owned()).spawn(move || {
+            let mut told = Instant::now();
+            let (mut kernel, mut interface) = (0, 0);
+            while !stop.load(Ordering::Relaxed) {
+                let mut block = Block::default();
+                let ended = self.fill(&mut block);
+                if !block.packets.is_empty() && to.send(Captured::Block(Arc::new(block))).is_err() {
+                    return;
+                }
+                if let Some(message) = ended {
+                    let _ = to.send(Captured::Ended { interface: self.name, message });
+                    return;
+                }
+                if told.elapsed().as_secs() >= 1
+                    && let Ok(stat) = self.capture.stats()
+                {
+                    told = Instant::now();
+                    // libpcap counts in 32 bits, which wrap around.
+                    let lost = Captured::Lost {
+                        kernel: u64::from(stat.dropped.wrapping_sub(kernel)),
+                        interface: u64::from(stat.if_dropped.wrapping_sub(interface)),
+                    };
+                    (kernel, interface) = (stat.dropped, stat.if_dropped);
+                    if to.send(lost).is_err() {
+                        return;
+                    }
+                }
+            }
+        })
+    }
+
+    /// Fills a block, until it is full or nothing comes. Returns why nothing more will come.
+    fn fill(&mut self, block: &mut Block) -> Option<String> {
+        while block.data.len() < BLOCK_OCTETS && block.packets.len() < BLOCK_PACKETS {
+            let packet = match self.capture.next_packet() {
+                Ok(packet) => packet,
+                Err(pcap::Error::TimeoutExpired) => return None,
+                Err(error) => return Some(text(error)),
+            };
+            let fraction = packet.header.ts.tv_usec;
+            let nanoseconds = if self.nanoseconds { fraction } else { fraction * MICROSECOND };
+            let seconds = packet.header.ts.tv_sec.saturating_mul(1_000_000_000);
+            let captured = packet.data.len() as u32;
+            block.packets.push(PacketRecord {
+                time: seconds.saturating_add(nanoseconds),
+                offset: block.data.len() as u32,
+                captured,
+                wire_len: packet.header.len.max(captured),
+                link: self.link,
+            });
+            block.data.extend_from_slice(packet.data);
+        }
+        None
+    }
+}
+
+fn text(error: pcap::Error) -> String {
+    match error {
+        pcap::Error::PcapError(message) => message,
+        other => other.to_string(),
+    }
+}
