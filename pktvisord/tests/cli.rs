@@ -120,9 +120,10 @@ fn targets_that_cannot_be_summarized() {
         "-",
         "eth99",
         "203.0.113.77",
-        "lo",
-        "any",
-        "127.0.0.1",
+        "lo,eth99",
+        "--replay lo",
+        "--capture tcx -b udp lo",
+        "--capture libpcap -b nonsense lo",
     ];
     insta::assert_snapshot!("targets", transcript(&files(), &commands));
 }

@@ -12,8 +12,16 @@ use crate::exec::{exec, find_program, is_root, output_of};
 const BUILD: &[&str] = &["gcc", "libc6-dev", "libpcap-dev", "pkg-config"];
 /// For the tests: the readers that results are compared with, and hosts in network namespaces with
 /// real DNS servers and clients.
-const TEST: &[&str] =
-    &["dnsperf", "ethtool", "iproute2", "knot-dnsutils", "nsd", "tcpdump", "tshark"];
+const TEST: &[&str] = &[
+    "dnsperf",
+    "ethtool",
+    "iproute2",
+    "iputils-ping",
+    "knot-dnsutils",
+    "nsd",
+    "tcpdump",
+    "tshark",
+];
 /// A compiler with `core` for the BPF target.
 const EBPF: &[&str] = &["libstd-rust-web-dev-bpf", "rustc-web"];
 /// What `cargo xtask bench` compares with; capinfos comes in `wireshark-common`.

@@ -1,5 +1,6 @@
 //! Live capture through libpcap, where there are no programs in the kernel or a filter is wanted.
 
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
@@ -7,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use pcap::{Active, Capture, Linktype, Precision};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::link::UnsupportedLink;
 use super::{Block, LinkType, PacketRecord};
@@ -125,6 +127,8 @@ impl LiveCapture {
                 message: text(error),
             })?;
         }
+        // A blocking read waits for a packet however long that takes, whatever the timeout.
+        let capture = capture.setnonblock().map_err(refused)?;
         Ok(Self { name: name.to_owned(), capture, link, nanoseconds })
     }
 
@@ -142,6 +146,7 @@ impl LiveCapture {
             let (mut kernel, mut interface) = (0, 0);
             while !stop.load(Ordering::Relaxed) {
                 let mut block = Block::default();
+                self.wait();
                 let ended = self.fill(&mut block);
                 if !block.packets.is_empty() && to.send(Captured::Block(Arc::new(block))).is_err() {
                     return;
@@ -166,6 +171,15 @@ impl LiveCapture {
                 }
             }
         })
+    }
+
+    /// Waits for packets, for some time.
+    fn wait(&self) {
+        // SAFETY: the capture is open, and so is its descriptor, as long as it is borrowed.
+        let socket = unsafe { BorrowedFd::borrow_raw(self.capture.as_raw_fd()) };
+        let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(TIMEOUT) * 1_000_000 };
+        // An interrupted wait is a short one, and an error shows when packets are read.
+        let _ = poll(&mut [PollFd::from_borrowed_fd(socket, PollFlags::IN)], Some(&timeout));
     }
 
     /// Fills a block, until it is full or nothing comes. Returns why nothing more will come.

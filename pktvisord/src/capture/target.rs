@@ -95,7 +95,8 @@ fn live(target: &str, devices: &[Device]) -> Result<Target, String> {
             });
     }
     let unknown = |name: &str| {
-        format!("`{name}` is no IP address and none of the interfaces {}", list(devices))
+        let it = if name == target { "it".to_owned() } else { format!("`{name}`") };
+        format!("{it} is no IP address and none of the interfaces {}", list(devices))
     };
     let mut names: Vec<String> = Vec::new();
     for name in target.split(',').map(str::trim) {

@@ -46,9 +46,10 @@ impl Quantiles {
     }
 }
 
-/// The quantiles of values that were each recorded exactly.
-pub fn of_sorted(values: &[u64]) -> Option<api::Quantiles> {
-    from_counts(values.len() as u64, values.iter().map(|&value| (value, 1)), |value| value)
+/// The quantiles of values that were each recorded exactly, after so many zeros.
+pub fn of_sorted(zeros: u64, values: &[u64]) -> Option<api::Quantiles> {
+    let counts = std::iter::once((0, zeros)).chain(values.iter().map(|&value| (value, 1)));
+    from_counts(zeros.saturating_add(values.len() as u64), counts, |value| value)
 }
 
 /// The quantiles of `total` values given as pairs of a value and its count, values ascending;
@@ -126,7 +127,7 @@ mod tests {
         fn within_one_percent_of_the_sorted_list(mut values in prop::collection::vec(0..MAX_VALUE, 1..300)) {
             let got = of(&values).quantiles().unwrap();
             values.sort_unstable();
-            let want = of_sorted(&values).unwrap();
+            let want = of_sorted(0, &values).unwrap();
             for (got, want) in [(got.p50, want.p50), (got.p90, want.p90), (got.p95, want.p95), (got.p99, want.p99)] {
                 prop_assert!(got.abs_diff(want) * 100 <= want, "{} for {}", got, want);
             }
@@ -151,8 +152,8 @@ mod tests {
     #[test]
     fn index_is_the_floor_of_n_q() {
         let values: Vec<u64> = (1..=10).collect();
-        let quantiles = of_sorted(&values).unwrap();
+        let quantiles = of_sorted(0, &values).unwrap();
         assert_eq!((quantiles.p50, quantiles.p90, quantiles.p99), (6, 10, 10));
-        assert_eq!(of_sorted(&[]), None);
+        assert_eq!(of_sorted(0, &[]), None);
     }
 }

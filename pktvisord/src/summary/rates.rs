@@ -149,15 +149,16 @@ impl Rates {
     pub fn quantiles(&self, start: i64, end: i64) -> (api::PacketRates, api::DnsRates) {
         let from = self.folded_until.unwrap_or_else(|| first_full_second(start));
         let seconds = from..end.div_euclid(SECOND);
+        let (idle, columns) = self.columns(seconds);
         let quantiles: [Option<api::Quantiles>; SERIES] = if self.folded_until.is_none() {
-            let columns = self.columns(seconds);
             columns.map(|mut column| {
                 column.sort_unstable();
-                of_sorted(&column)
+                of_sorted(idle, &column)
             })
         } else {
             let mut folded = self.folded.clone();
-            for (folded, column) in folded.iter_mut().zip(self.columns(seconds)) {
+            for (folded, column) in folded.iter_mut().zip(columns) {
+                folded.record(0, idle);
                 column.iter().for_each(|&value| folded.record(value, 1));
             }
             folded.map(|folded| folded.quantiles())
@@ -167,14 +168,25 @@ impl Rates {
         (packets, api::DnsRates { total: dns })
     }
 
-    fn columns(&self, seconds: std::ops::Range<i64>) -> [Vec<u64>; SERIES] {
+    /// Each series of these seconds, but for those of minutes that saw nothing: their number
+    /// comes first. There can be many, between two summaries that were merged.
+    fn columns(&self, seconds: std::ops::Range<i64>) -> (u64, [Vec<u64>; SERIES]) {
         let mut columns: [Vec<u64>; SERIES] = Default::default();
-        for second in seconds {
-            for (column, value) in columns.iter_mut().zip(self.second(second).series()) {
-                column.push(value);
+        if seconds.is_empty() {
+            return (0, columns);
+        }
+        let minute = |second: i64| second.div_euclid(SECONDS_OF_MINUTE);
+        let mut idle = seconds.end.abs_diff(seconds.start);
+        for (minute, counts) in self.minutes.range(minute(seconds.start)..=minute(seconds.end)) {
+            let numbers = minute.saturating_mul(SECONDS_OF_MINUTE)..;
+            for (_, second) in numbers.zip(&counts.0).filter(|(at, _)| seconds.contains(at)) {
+                idle -= 1;
+                for (column, value) in columns.iter_mut().zip(second.series()) {
+                    column.push(value);
+                }
             }
         }
-        columns
+        (idle, columns)
     }
 }
 

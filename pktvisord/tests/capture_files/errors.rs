@@ -87,7 +87,7 @@ fn a_target_that_is_nothing_says_what_was_tried() {
     let message = resolve(path).unwrap_err().to_string();
     let expected = format!("{path}: the file of that name: not a capture file: libpcap says: ");
     assert!(message.starts_with(&expected), "{message}");
-    assert!(message.contains("`eth99` is no IP address and none of the interfaces "), "{message}");
+    assert!(message.contains("it is no IP address and none of the interfaces "), "{message}");
 
     let message = resolve("eth99").unwrap_err().to_string();
     assert!(message.starts_with("eth99: there is no file of that name; "), "{message}");

@@ -131,7 +131,8 @@ async fn health_and_readiness_are_two_things() {
     let health = get("/healthz").await;
     assert_eq!((health.status, &health.body[..]), (StatusCode::OK, &b"ok"[..]));
     let ready = get("/readyz").await;
-    assert_eq!((ready.status, &ready.body[..]), (StatusCode::OK, &br#"{"ready":true}"#[..]));
+    let expected = br#"{"ready":true,"source":"file"}"#;
+    assert_eq!((ready.status, &ready.body[..]), (StatusCode::OK, &expected[..]));
 
     let request = |path| Request::get(path).body(Body::empty()).unwrap();
     let health = ask(live_without_packets(), request("/healthz")).await;

@@ -4,6 +4,7 @@
 pub mod capture;
 pub mod dns;
 pub mod frame;
+pub mod net;
 pub mod program;
 pub mod random;
 pub mod traffic;

@@ -1,0 +1,295 @@
+//! Live capture with a real DNS server and real clients on another host: a network namespace at the
+//! other end of a veth pair.
+
+mod support;
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use aya::programs::{SchedClassifier, TcAttachType};
+use pktvisor_common::api::{AppMetrics, MetricsView};
+use support::net::{DnsServer, Pair, Statistics, queries, sh};
+use support::program::{PATIENCE, Server};
+use support::{has_rights, skipped};
+use tempfile::TempDir;
+
+/// The modes of capture, and what each calls its hooks.
+const MODES: [(&str, &str, Option<&str>, Option<&str>); 4] = [
+    ("xdp", "ebpf", Some("xdp"), Some("tcx")),
+    ("tcx", "ebpf", Some("tcx"), Some("tcx")),
+    ("clsact", "ebpf", Some("clsact"), Some("clsact")),
+    ("libpcap", "libpcap", None, None),
+];
+
+/// How long until all that was sent is counted and answers from before are forgotten.
+const SETTLED: Duration = Duration::from_millis(2_300);
+
+fn can_run() -> bool {
+    let can = has_rights();
+    if !can {
+        skipped("only root makes interfaces and watches them");
+    }
+    can
+}
+
+/// A daemon that watches an interface, and what the interface had counted at its start.
+struct Watch {
+    server: Server,
+    before: Statistics,
+}
+
+impl Watch {
+    fn start(pair: &Pair, args: &[&str]) -> Self {
+        let args = [&["--summary"], args, &[pair.interface.as_str()]].concat();
+        let started = Instant::now();
+        loop {
+            let before = pair.statistics();
+            let server = Server::start(&args);
+            // A host says something of its own accord now and then.
+            if pair.statistics() == before {
+                return Self { server, before };
+            }
+            assert!(started.elapsed() < PATIENCE, "the interface is never quiet");
+        }
+    }
+
+    /// What was counted, and what the interface has counted meanwhile.
+    fn settled(&self, pair: &Pair) -> (MetricsView, Statistics) {
+        let started = Instant::now();
+        loop {
+            let before = pair.statistics();
+            std::thread::sleep(SETTLED);
+            let view = self.server.view("/api/v1/metrics/bucket/0");
+            let after = pair.statistics();
+            if after == before {
+                let since = after.since(&self.before);
+                return (view, since);
+            }
+            assert!(started.elapsed() < PATIENCE, "the interface is never quiet");
+        }
+    }
+}
+
+/// Queries completed, as dnsperf says.
+fn dnsperf(pair: &Pair, server: &str, args: &str) -> u64 {
+    let folder = TempDir::new().unwrap();
+    let file = queries(folder.path(), 500);
+    let report = pair.run_there(&format!("dnsperf -s {server} -d {file} {args}"));
+    let line = report.lines().find(|line| line.contains("Queries completed:")).expect(&report);
+    line.split_whitespace().nth(2).unwrap().parse().unwrap()
+}
+
+/// With XDP the driver of a veth pair counts what it receives without the Ethernet header.
+fn ethernet_headers(mode: &str, since: &Statistics) -> u64 {
+    if mode == "xdp" { 14 * since.rx_packets } else { 0 }
+}
+
+#[track_caller]
+fn outcomes_sum_up(view: &MetricsView) {
+    let sum: u64 = view.capture.outcomes.values().sum();
+    assert_eq!(sum, view.packets.total, "{:?}", view.capture);
+}
+
+#[test]
+fn totals_are_those_of_the_interface_to_the_packet() {
+    if !can_run() {
+        return;
+    }
+    for (mode, source, ingress, egress) in MODES {
+        let pair = Pair::new(false, 1500);
+        let _dns = DnsServer::start(&pair);
+        let watch = Watch::start(&pair, &["--capture", mode]);
+        let app: AppMetrics = watch.server.json("/api/v1/metrics/app");
+        assert_eq!(app.app.capture.source, source);
+        let watched = &app.app.capture.watched[0];
+        assert_eq!((watched.ingress.as_deref(), watched.egress.as_deref()), (ingress, egress));
+
+        let udp = dnsperf(&pair, &pair.v4, "-n 3 -c 4") + dnsperf(&pair, &pair.v6, "-n 2");
+        let tcp = dnsperf(&pair, &pair.v4, "-n 1 -m tcp -q 10 -c 2");
+        pair.run_there(&format!("ping -c 3 -i 0.2 {}", pair.v4));
+        pair.run_there(&format!("kdig @{} large.example.org TXT +bufsize=4096", pair.v6));
+        let (view, since) = watch.settled(&pair);
+        let packets = &view.packets;
+        assert_eq!(packets.total, since.packets(), "{mode}");
+        assert_eq!(
+            (packets.inbound + packets.unknown_dir >= since.rx_packets, packets.malformed),
+            (true, 0)
+        );
+        assert_eq!(packets.bytes.total, since.bytes() + ethernet_headers(mode, &since), "{mode}");
+        assert!(packets.icmp >= 6, "{mode}: {}", packets.icmp);
+        outcomes_sum_up(&view);
+        assert_eq!(view.capture.ring_full + view.capture.kernel_drops, 0);
+
+        let wire = &view.dns.wire_packets;
+        assert_eq!(wire.queries, udp + tcp + 1, "{mode}");
+        assert_eq!(wire.replies, wire.queries, "{mode}");
+        assert_eq!(wire.tcp, 2 * tcp, "{mode}");
+        assert_eq!(wire.malformed, 0);
+        assert_eq!(view.dns.xact.counts.total, wire.queries, "{mode}");
+        assert_eq!(view.dns.cardinality.qname, 501, "{mode}");
+        let large = view.dns.top_noerror.iter().any(|entry| entry.name == "large.example.org");
+        assert!(large || view.dns.top_noerror.len() == 10);
+    }
+}
+
+#[test]
+fn a_daemon_that_is_killed_leaves_nothing_behind() {
+    if !can_run() {
+        return;
+    }
+    let pair = Pair::new(true, 1500);
+    let name = &pair.interface;
+    for mode in ["xdp", "tcx", "clsact"] {
+        let mut watch = Watch::start(&pair, &["--capture", mode]);
+        let attached = || {
+            let link = sh(&format!("ip link show {name}"));
+            let filters =
+                sh(&format!("tc filter show dev {name} ingress; tc filter show dev {name} egress"));
+            let tcx = SchedClassifier::query_tcx(name, TcAttachType::Egress).unwrap().1;
+            (link.contains("prog/xdp"), filters.contains("pktvisor_"), !tcx.is_empty())
+        };
+        let expected = match mode {
+            "xdp" => (true, false, true),
+            "tcx" => (false, false, true),
+            _ => (false, true, false),
+        };
+        assert_eq!(attached(), expected, "{mode}");
+        watch.server.child.kill().unwrap();
+        watch.server.child.wait().unwrap();
+        // Links go with the process, a moment later; filters of clsact stay until the next start.
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(attached(), (false, mode == "clsact", false), "{mode}");
+        if mode == "clsact" {
+            let next = Watch::start(&pair, &["--capture", mode]);
+            let filters = sh(&format!("tc filter show dev {name} ingress"));
+            assert_eq!(filters.matches("direct-action").count(), 1, "{filters}");
+            let (code, _) = next.server.stop("TERM", Duration::from_secs(5));
+            assert_eq!(code, Some(0));
+            assert_eq!(attached(), (false, false, false));
+        }
+    }
+}
+
+#[test]
+fn what_a_stopped_reader_misses_is_accounted_for() {
+    if !can_run() {
+        return;
+    }
+    let pair = Pair::new(false, 1500);
+    let _dns = DnsServer::start(&pair);
+    let watch = Watch::start(&pair, &["--ring-size", "1", "--workers", "1"]);
+    let process = watch.server.child.id();
+    sh(&format!("kill -STOP {process}"));
+    let completed = dnsperf(&pair, &pair.v4, "-l 3");
+    sh(&format!("kill -CONT {process}"));
+    let (view, since) = watch.settled(&pair);
+    assert!(completed > 10_000, "{completed} is no load");
+    assert_eq!(view.packets.total, since.packets());
+    outcomes_sum_up(&view);
+    assert!(view.capture.ring_full > 0, "{:?}", view.capture);
+    let lost = &view.capture.evictions;
+    let all_lost: u64 =
+        lost.iter().filter(|(r, _)| r.starts_with("ring_full_")).map(|(_, n)| n).sum();
+    assert_eq!(all_lost, view.capture.ring_full);
+    let read = view.dns.wire_packets.total;
+    assert_eq!(read + lost["ring_full_dns"], 2 * completed, "what was sent is read or lost");
+}
+
+#[test]
+fn an_occupied_hook_is_left_alone() {
+    if !can_run() {
+        return;
+    }
+    let pair = Pair::new(true, 1500);
+    let first = Watch::start(&pair, &["--capture", "xdp"]);
+    let second = support::program::run(&["--capture", "xdp", &pair.interface]);
+    assert_eq!(second.code, Some(3));
+    assert!(second.stderr.contains("another program is there already"), "{}", second.stderr);
+    // TCX takes any number.
+    let third = Watch::start(&pair, &["--capture", "tcx"]);
+    let ping = format!("ping -c 2 -i 0.2 {}", pair.v4);
+    pair.run_there(&ping);
+    for watch in [first, third] {
+        let (view, since) = watch.settled(&pair);
+        assert_eq!(view.packets.total, since.packets());
+    }
+}
+
+#[test]
+fn a_jumbo_frame_is_seen_by_xdp() {
+    if !can_run() {
+        return;
+    }
+    let pair = Pair::new(false, 9000);
+    let watch = Watch::start(&pair, &["--capture", "xdp"]);
+    pair.run_there(&format!("ping -c 2 -i 0.2 -s 8000 -M do {}", pair.v4));
+    let (view, since) = watch.settled(&pair);
+    assert_eq!(view.packets.total, since.packets());
+    assert_eq!(view.packets.bytes.total, since.bytes() + ethernet_headers("xdp", &since));
+    assert!(view.packets.bytes.inbound > 16_000);
+}
+
+#[test]
+fn super_packets_count_as_their_segments() {
+    if !can_run() {
+        return;
+    }
+    for mode in ["tcx", "clsact"] {
+        let pair = Pair::new(true, 1500);
+        let listener = std::net::TcpListener::bind((pair.v4.as_str(), 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let watch = Watch::start(&pair, &["--capture", mode]);
+        let octets = 20_000_000u64;
+        let sink = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            std::io::copy(&mut stream, &mut std::io::sink()).unwrap()
+        });
+        let send = format!("head -c {octets} /dev/zero > /dev/tcp/{}/{port}", pair.v4);
+        let mut client = Command::new("ip")
+            .args(["netns", "exec", &pair.namespace, "bash", "-c", &send])
+            .spawn()
+            .unwrap();
+        assert!(client.wait().unwrap().success());
+        assert_eq!(sink.join().unwrap(), octets);
+        let (view, since) = watch.settled(&pair);
+        let segments = octets.div_ceil(1_448);
+        let inbound = view.packets.inbound;
+        assert!(since.rx_packets < segments, "{mode}: the test has super-packets");
+        // Each write can end in a segment that is not full.
+        assert!(
+            (segments..segments + segments / 20).contains(&inbound),
+            "{mode}: {inbound} for {segments}"
+        );
+        assert!(view.packets.bytes.inbound >= octets + segments * 66, "{mode}");
+        outcomes_sum_up(&view);
+    }
+}
+
+#[test]
+fn without_rights_the_capabilities_are_named() {
+    if !can_run() {
+        return;
+    }
+    // The program lies where others may not go.
+    let folder = TempDir::new().unwrap();
+    let program = folder.path().join("pktvisord");
+    std::fs::copy(env!("CARGO_BIN_EXE_pktvisord"), &program).unwrap();
+    sh(&format!("chmod 755 {} {}", folder.path().display(), program.display()));
+    for (mode, capability) in [("tcx", "CAP_BPF"), ("libpcap", "CAP_NET_RAW")] {
+        let output = Command::new("setpriv")
+            .args([
+                "--reuid=65534",
+                "--regid=65534",
+                "--clear-groups",
+                "--inh-caps=-all",
+                "--bounding-set=-all",
+            ])
+            .arg(&program)
+            .args(["--capture", mode, "lo"])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{text}");
+        assert!(text.contains(capability), "{mode}: {text}");
+    }
+}

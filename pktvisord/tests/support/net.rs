@@ -1,0 +1,228 @@
+//! Another host: a network namespace at the other end of a veth pair.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Runs a command that has to work.
+#[track_caller]
+pub fn sh(command: &str) -> String {
+    let output = Command::new("sh").args(["-c", command]).output().expect("a shell");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command}: {error}{text}");
+    text
+}
+
+/// This host and another one with a cable between them.
+pub struct Pair {
+    /// The interface here.
+    pub interface: String,
+    /// The namespace of the other host; its interface has the same name.
+    pub namespace: String,
+    /// Addresses here.
+    pub v4: String,
+    pub v6: String,
+    /// Addresses there.
+    pub peer_v4: String,
+    pub peer_v6: String,
+}
+
+/// What went through the interface of this host, by its own counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Statistics {
+    pub rx_packets: u64,
+    pub tx_packets: u64,
+    pub rx_bytes: u64,
+    pub tx_bytes: u64,
+}
+
+impl Statistics {
+    pub fn packets(&self) -> u64 {
+        self.rx_packets + self.tx_packets
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.rx_bytes + self.tx_bytes
+    }
+
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            rx_packets: self.rx_packets - before.rx_packets,
+            tx_packets: self.tx_packets - before.tx_packets,
+            rx_bytes: self.rx_bytes - before.rx_bytes,
+            tx_bytes: self.tx_bytes - before.tx_bytes,
+        }
+    }
+}
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+impl Pair {
+    /// Makes the pair. With `offloads` segments are joined and cut late, as on most hosts.
+    pub fn new(offloads: bool, mtu: u32) -> Self {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        // Tests run in processes of their own, many at once.
+        let process = std::process::id();
+        let name = format!("pv{process:x}-{number}");
+        // Addresses for carriers' own use (RFC 6598), four for each pair, and unique local ones.
+        let v4 = |host: u32| {
+            let (third, fourth) = (process >> 6 & 0xff, (process & 0x3f) << 2);
+            format!("100.{}.{third}.{}", 64 + number % 64, fourth + host)
+        };
+        let v6 = |host: u32| format!("fd00:{process:x}:{number:x}::{host}");
+        let pair = Self {
+            interface: name.clone(),
+            namespace: name.clone(),
+            v4: v4(1),
+            v6: v6(1),
+            peer_v4: v4(2),
+            peer_v6: v6(2),
+        };
+        let Self { v4, v6, peer_v4, peer_v6, .. } = &pair;
+        sh(&format!(
+            "ip netns add {name}
+             ip link add {name} mtu {mtu} type veth peer name {name} netns {name} mtu {mtu}
+             ip addr add {v4}/30 dev {name}
+             ip addr add {v6}/64 dev {name} nodad
+             ip -n {name} addr add {peer_v4}/30 dev {name}
+             ip -n {name} addr add {peer_v6}/64 dev {name} nodad"
+        ));
+        if !offloads {
+            for host in [String::new(), format!("ip netns exec {name} ")] {
+                sh(&format!("{host}ethtool -K {name} gso off tso off gro off >/dev/null"));
+            }
+        }
+        sh(&format!(
+            "ip link set {name} up; ip -n {name} link set {name} up; ip -n {name} link set lo up"
+        ));
+        let started = Instant::now();
+        while !sh(&format!("ip link show {name}")).contains("state UP") {
+            assert!(started.elapsed() < Duration::from_secs(5), "{name} does not come up");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        pair
+    }
+
+    /// A command on the other host.
+    pub fn there(&self, command: &str) -> Command {
+        let mut shell = Command::new("ip");
+        shell.args(["netns", "exec", &self.namespace, "sh", "-c", command]);
+        shell
+    }
+
+    /// Runs a command on the other host, which has to work.
+    #[track_caller]
+    pub fn run_there(&self, command: &str) -> String {
+        let output = self.there(command).output().expect("ip netns exec");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command}: {error}{text}");
+        text
+    }
+
+    /// What went through the interface here. What the kernel dropped on its way from the cable to
+    /// the hooks, because its backlog was full, no hook can see.
+    pub fn statistics(&self) -> Statistics {
+        let number = |name: &str| {
+            let path = format!("/sys/class/net/{}/statistics/{name}", self.interface);
+            let text = fs::read_to_string(path).expect("it is there");
+            text.trim().parse::<u64>().expect("a number")
+        };
+        Statistics {
+            rx_packets: number("rx_packets") - number("rx_dropped"),
+            tx_packets: number("tx_packets"),
+            rx_bytes: number("rx_bytes"),
+            tx_bytes: number("tx_bytes"),
+        }
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        // What is left of it is another test's concern.
+        let _ = Command::new("ip").args(["netns", "del", &self.namespace]).status();
+        let _ = Command::new("ip")
+            .args(["link", "del", &self.interface])
+            .stderr(Stdio::null())
+            .status();
+    }
+}
+
+/// A DNS server on this host, with the zone `example.org`.
+pub struct DnsServer {
+    child: Child,
+    folder: TempDir,
+}
+
+impl DnsServer {
+    pub fn start(pair: &Pair) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let at = folder.path().display();
+        let (v4, v6) = (&pair.v4, &pair.v6);
+        fs::write(
+            folder.path().join("nsd.conf"),
+            format!(
+                "server:\n ip-address: {v4}\n ip-address: {v6}\n username: \"\"\n \
+                 zonesdir: \"{at}\"\n pidfile: \"{at}/pid\"\n xfrdfile: \"{at}/xfrd\"\n \
+                 xfrdir: \"{at}\"\n zonelistfile: \"{at}/list\"\n database: \"\"\n \
+                 rrl-ratelimit: 0\n ipv4-edns-size: 4096\n ipv6-edns-size: 4096\n\
+                 remote-control:\n control-enable: no\n\
+                 zone:\n name: example.org\n zonefile: zone\n"
+            ),
+        )
+        .expect("a file");
+        let zone = format!(
+            "$ORIGIN example.org.\n$TTL 60\n@ SOA ns host 1 60 60 60 60\n@ NS ns\nns A {v4}\n\
+             * A 192.0.2.7\nlarge TXT {}\n",
+            vec![format!("\"{}\"", "x".repeat(250)); 8].join(" ")
+        );
+        fs::write(folder.path().join("zone"), zone).expect("a file");
+        let config = folder.path().join("nsd.conf");
+        let child = Command::new("nsd")
+            .arg("-d")
+            .arg("-c")
+            .arg(&config)
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(folder.path().join("log")).expect("a file"))
+            .spawn()
+            .expect("nsd starts");
+        let mut server = Self { child, folder };
+        server.wait(pair);
+        server
+    }
+
+    /// Waits until it answers.
+    fn wait(&mut self, pair: &Pair) {
+        let started = Instant::now();
+        let ask = format!("kdig +timeout=1 +retry=0 @{} ns.example.org +short", pair.v4);
+        while !pair.there(&ask).output().is_ok_and(|output| output.stdout.starts_with(b"100.")) {
+            let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            assert!(started.elapsed() < Duration::from_secs(10), "nsd does not answer: {log}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for DnsServer {
+    fn drop(&mut self) {
+        // Its workers end with it.
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let _ = self.child.wait();
+    }
+}
+
+/// Queries for dnsperf, for so many names of the zone.
+pub fn queries(folder: &Path, names: usize) -> String {
+    let path = folder.join("queries");
+    let mut file = fs::File::create(&path).expect("a file");
+    for name in 0..names {
+        writeln!(file, "n{name}.example.org A").expect("it takes lines");
+    }
+    path.display().to_string()
+}
