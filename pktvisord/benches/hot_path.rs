@@ -13,6 +13,7 @@ use pktvisor_common::packet::walk_ethernet;
 use pktvisord::capture::{Block, LinkType, PacketRecord};
 use pktvisord::dns::scan::scan;
 use pktvisord::geo::GeoDatabases;
+use pktvisord::host::HostSpec;
 use pktvisord::pipeline::Pipeline;
 use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, Sampling, Settings};
 use pktvisord::sketch::cardinality::Cardinality;
@@ -131,7 +132,7 @@ fn shard(criterion: &mut Criterion) {
     let block = block();
     let pipeline = || {
         let settings = Settings {
-            hosts: "192.0.2.1/32".parse().unwrap(),
+            hosts: "192.0.2.1/32".parse::<HostSpec>().unwrap().into(),
             ports: DnsPorts::new(&DEFAULT_DNS_PORTS),
             timeout: 5 * SECOND,
             naming: Naming { seed: 0, public_suffix: false },

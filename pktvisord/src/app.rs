@@ -1,5 +1,6 @@
 //! What the daemon does with its arguments: summarize a capture, serve one, or watch interfaces.
 
+mod follow;
 mod serve;
 mod watch;
 
@@ -168,7 +169,7 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> AppError {
 impl<'a> Run<'a> {
     fn new(cli: &'a Cli, hosts: HostSpec, databases: GeoDatabases) -> Result<Self, AppError> {
         let settings = Settings {
-            hosts,
+            hosts: hosts.into(),
             ports: DnsPorts::new(cli.dns_ports()),
             timeout: cli.dns_timeout(),
             naming: Naming { seed: cli.sketch_seed, public_suffix: cli.public_suffix },
@@ -278,7 +279,7 @@ impl<'a> Run<'a> {
         speed: Speed,
         source: Arc<Source>,
     ) -> Result<u8, AppError> {
-        let listeners = Listeners::bind(self.cli, &self.runtime)?;
+        let listeners = Listeners::bind(self.cli)?;
         let window = self.window();
         let mut pipeline = self.pipeline(&window, true)?;
         let live = Arc::new(Live::new(
@@ -289,7 +290,7 @@ impl<'a> Run<'a> {
             pipeline.snapshots().unwrap_or_default(),
             source,
         ));
-        let servers = listeners.serve(&live, &self.shutdown, &self.runtime);
+        let servers = listeners.serve(&live, &self.shutdown, &self.runtime)?;
         let mut pace = Pace::new(speed);
         let mut feed = |pipeline: &mut Pipeline, block: &Arc<Block>, _: &CaptureReader| {
             pace.feed(pipeline, block, &self.shutdown)

@@ -6,6 +6,7 @@ use clap::{Parser, ValueEnum};
 
 use crate::capture::ebpf::attach::CaptureMode;
 use crate::host::HostSpec;
+use crate::privileges::User;
 use crate::settings::DEFAULT_DNS_PORTS;
 
 /// Exit codes, as `--help` documents them.
@@ -94,6 +95,11 @@ pub struct Cli {
     /// How to capture from interfaces
     #[arg(long, value_enum, default_value_t = CaptureMode::Auto, hide_possible_values = false)]
     pub capture: CaptureMode,
+
+    /// Become this user once interfaces are watched: a name, or numbers `UID` or `UID:GID`;
+    /// capabilities are given up in any case
+    #[arg(long, value_name = "USER")]
+    pub user: Option<User>,
 
     /// MiB of each ring between the kernel and a worker, a power of two
     #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = mebibytes)]

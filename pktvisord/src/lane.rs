@@ -121,6 +121,7 @@ impl Lane {
 
     /// Takes in some packets of a block.
     pub fn feed(&mut self, block: &Block, packets: Range<usize>) {
+        let hosts = self.settings.hosts.now();
         for record in &block.packets[packets] {
             if self.minute_end.is_none_or(|end| record.time >= end) {
                 self.advance(record.time);
@@ -138,7 +139,7 @@ impl Lane {
                     wire_len: record.wire_len,
                     n: 1,
                     weight: weight(&self.settings, &meta, flow, octets, self.packets),
-                    direction: self.settings.hosts.direction(&meta),
+                    direction: hosts.direction(&meta),
                 };
                 self.shard.ingest(&packet, octets);
             }
@@ -301,7 +302,7 @@ fn ingest(
         wire_len: datagram.payload.len() as u32,
         n: 1,
         weight: weight(settings, &meta, flow, datagram.payload, 0),
-        direction: settings.hosts.direction(&meta),
+        direction: settings.hosts.now().direction(&meta),
     };
     if share.has(flow) {
         shard.datagram(&packet, datagram.payload);

@@ -12,6 +12,7 @@ pub mod lane;
 pub mod live;
 pub mod output;
 pub mod pipeline;
+pub mod privileges;
 pub mod progress;
 pub mod replay;
 pub mod settings;

@@ -84,6 +84,11 @@ impl Source {
         self.watched.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether there is anything that packets can come from.
+    fn is_watching(&self) -> bool {
+        !self.watched.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     fn names(&self) -> Vec<String> {
         self.watched().into_iter().map(|watched| watched.name).collect()
     }
@@ -156,6 +161,11 @@ impl Live {
 
     /// Whether packets are taken in.
     pub fn ready(&self) -> bool {
+        self.source.is_watching() && self.has_packets()
+    }
+
+    /// Whether there is a bucket.
+    fn has_packets(&self) -> bool {
         self.clock.now() != 0 || self.finished.load(Ordering::Relaxed)
     }
 
@@ -199,7 +209,7 @@ impl Live {
 
     /// Buckets there are now: none before the first packet.
     fn available(&self) -> u64 {
-        if self.ready() { self.window.available() } else { 0 }
+        if self.has_packets() { self.window.available() } else { 0 }
     }
 
     fn summary(&self, n: u64, live: &Arc<Summary>) -> Result<Arc<Summary>, PeriodError> {

@@ -1,5 +1,7 @@
 //! What the summaries depend on: the same for all shards of an agent.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use pktvisor_common::packet::PacketMeta;
 use pktvisor_common::probe::EPHEMERAL;
 use pktvisor_common::sampling::Rate;
@@ -15,7 +17,7 @@ pub const DEFAULT_DNS_PORTS: [u16; 4] = [53, 5353, 5355, 53000];
 #[derive(Debug)]
 pub struct Settings {
     /// The addresses under watch.
-    pub hosts: HostSpec,
+    pub hosts: Hosts,
     /// The ports of DNS.
     pub ports: DnsPorts,
     /// How long a query waits for its reply, in nanoseconds.
@@ -34,6 +36,28 @@ impl Settings {
             public_suffix: self.naming.public_suffix,
             seed: self.naming.seed,
         }
+    }
+}
+
+/// HOST, which changes while interfaces are watched.
+#[derive(Debug, Default)]
+pub struct Hosts(RwLock<Arc<HostSpec>>);
+
+impl Hosts {
+    /// HOST as it is now. Not to be asked for each packet.
+    pub fn now(&self) -> Arc<HostSpec> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on this is HOST.
+    pub fn set(&self, hosts: HostSpec) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(hosts);
+    }
+}
+
+impl From<HostSpec> for Hosts {
+    fn from(hosts: HostSpec) -> Self {
+        Self(RwLock::new(Arc::new(hosts)))
     }
 }
 

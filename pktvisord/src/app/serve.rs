@@ -9,35 +9,43 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use super::AppError;
+use super::{AppError, system};
 use crate::cli::Cli;
 use crate::http;
 use crate::live::Live;
 use crate::shutdown::Shutdown;
 
 /// Addresses that are listened on.
-pub(super) struct Listeners(Vec<TcpListener>);
+pub(super) struct Listeners(Vec<std::net::TcpListener>);
 
 /// Servers that answer.
 pub(super) struct Servers(Vec<JoinHandle<io::Result<()>>>);
 
 impl Listeners {
     /// Listens on all addresses of the name given, so that `localhost` answers on IPv4 and IPv6.
-    pub(super) fn bind(cli: &Cli, runtime: &Runtime) -> Result<Self, AppError> {
+    pub(super) fn bind(cli: &Cli) -> Result<Self, AppError> {
         let refused =
             |source| AppError::Listen { address: format!("{}:{}", cli.listen, cli.port), source };
-        runtime.block_on(listen(cli)).map(Self).map_err(refused)
+        listen(cli).map(Self).map_err(refused)
     }
 
     /// Answers from `live` until the end is asked for.
-    pub(super) fn serve(self, live: &Arc<Live>, shutdown: &Shutdown, runtime: &Runtime) -> Servers {
+    pub(super) fn serve(
+        self,
+        live: &Arc<Live>,
+        shutdown: &Shutdown,
+        runtime: &Runtime,
+    ) -> Result<Servers, AppError> {
+        // Sockets belong to the runtime that they are made in.
+        let _guard = runtime.enter();
         for address in self.0.iter().filter_map(|listener| listener.local_addr().ok()) {
             info!("serving on http://{address}, see http://{address}/docs");
         }
         let servers = self.0.into_iter().map(|listener| {
-            runtime.spawn(http::serve(listener, Arc::clone(live), shutdown.clone().wait()))
+            let listener = TcpListener::from_std(listener)?;
+            Ok(runtime.spawn(http::serve(listener, Arc::clone(live), shutdown.clone().wait())))
         });
-        Servers(servers.collect())
+        servers.collect::<io::Result<_>>().map(Servers).map_err(system("cannot serve"))
     }
 }
 
@@ -56,15 +64,16 @@ impl Servers {
     }
 }
 
-async fn listen(cli: &Cli) -> io::Result<Vec<TcpListener>> {
+fn listen(cli: &Cli) -> io::Result<Vec<std::net::TcpListener>> {
     let mut listeners = Vec::new();
     let mut refused = None;
     let mut port = cli.port;
     for mut address in (cli.listen.as_str(), port).to_socket_addrs()? {
         // Port 0 is chosen by the first address and shared by the others.
         address.set_port(port);
-        match TcpListener::bind(address).await {
+        match std::net::TcpListener::bind(address) {
             Ok(listener) => {
+                listener.set_nonblocking(true)?;
                 port = listener.local_addr()?.port();
                 listeners.push(listener);
             }

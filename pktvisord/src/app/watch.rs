@@ -8,14 +8,14 @@ use pktvisor_common::abi::RINGS;
 use pktvisor_common::api;
 use tracing::{info, warn};
 
+use super::follow::{self, Programs};
 use super::serve::Listeners;
 use super::{AppError, Run, system};
-use crate::capture::ebpf::attach::{Attached, CaptureMode, attach};
+use crate::capture::ebpf::attach::CaptureMode;
 use crate::capture::ebpf::drain::{Drain, DrainStatus};
-use crate::capture::ebpf::probe::{Probe, Terms};
-use crate::capture::ebpf::refusal::Refusal;
 use crate::capture::interface::{self, Interface};
 use crate::capture::libpcap::{Captured, LiveCapture};
+use crate::capture::netlink::Changes;
 use crate::capture::target::Target;
 use crate::cli::{Cli, exit};
 use crate::geo::GeoDatabases;
@@ -23,6 +23,7 @@ use crate::host::HostSpec;
 use crate::lane::{Lane, Share};
 use crate::live::{Live, Source};
 use crate::pipeline::Clock;
+use crate::privileges::{Keep, give_up};
 use crate::time::SECOND;
 use crate::workers::Workers;
 
@@ -33,86 +34,53 @@ const BLOCKS: usize = 8;
 /// How long to wait for packets before time passes without them.
 const TICK: Duration = Duration::from_millis(50);
 
-/// What is to be watched.
-pub(super) struct Selected {
-    interfaces: Vec<Interface>,
-    /// Interfaces that come later are watched too.
-    any: bool,
+/// What is to be watched, and what is HOST besides the addresses of that.
+#[derive(Clone, Debug)]
+pub(super) struct Selection {
+    /// Names; `None` is all interfaces, those too that come later.
+    names: Option<Vec<String>>,
+    hosts: HostSpec,
 }
 
-impl Selected {
-    /// The interfaces of a live target.
-    pub(super) fn of(target: &Target) -> Result<Self, AppError> {
-        let listed = interface::list().map_err(system("cannot list the interfaces"))?;
-        let named = |names: &[String]| {
-            let found = |name: &String| listed.iter().find(|i| i.name == *name).cloned();
-            names.iter().filter_map(found).collect()
+impl Selection {
+    fn of(cli: &Cli, target: &Target) -> Self {
+        let names = match target {
+            Target::Interfaces(names) => Some(names.clone()),
+            Target::Address(_, name) => Some(vec![name.clone()]),
+            _ => None,
         };
-        let (interfaces, any) = match target {
-            Target::Interfaces(names) => (named(names), false),
-            Target::Address(_, name) => (named(std::slice::from_ref(name)), false),
-            _ => (any_of(&listed), true),
-        };
-        match interfaces.is_empty() {
-            true => Err(AppError::NoInterface),
-            false => Ok(Self { interfaces, any }),
+        Self { names, hosts: cli.hosts.clone().unwrap_or_default() }
+    }
+
+    /// Whether all interfaces are watched.
+    pub(super) fn is_any(&self) -> bool {
+        self.names.is_none()
+    }
+
+    /// Those of the interfaces that are to be watched.
+    pub(super) fn wanted(&self, listed: &[Interface]) -> Vec<Interface> {
+        match &self.names {
+            Some(names) => {
+                let found = |name: &String| listed.iter().find(|i| i.name == *name).cloned();
+                names.iter().filter_map(found).collect()
+            }
+            None => interface::select(listed)
+                .into_iter()
+                .filter(|(_, verdict)| verdict.is_ok())
+                .map(|(interface, _)| interface.clone())
+                .collect(),
         }
     }
 
-    /// What is HOST: the addresses of the interfaces, and those given besides.
-    fn hosts(&self, cli: &Cli) -> HostSpec {
-        let mut hosts = cli.hosts.clone().unwrap_or_default();
-        let watched = |name: &str| self.interfaces.iter().any(|i| i.name == name);
-        match interface::addresses(watched) {
+    /// What is HOST: the addresses of the watched interfaces, and those given besides.
+    pub(super) fn hosts<'a>(&self, watched: impl Iterator<Item = &'a Interface>) -> HostSpec {
+        let mut hosts = self.hosts.clone();
+        let watched: Vec<&str> = watched.map(|interface| interface.name.as_str()).collect();
+        match interface::addresses(|name| watched.contains(&name)) {
             Ok(addresses) => addresses.into_iter().for_each(|address| hosts.insert(address)),
             Err(error) => warn!("the addresses of the interfaces cannot be listed: {error}"),
         }
-        if hosts.is_empty() {
-            info!("no addresses and no -H HOSTSPEC: what is received is in, what is sent is out");
-        }
         hosts
-    }
-}
-
-/// Those that `any` watches; what is left out is said.
-fn any_of(listed: &[Interface]) -> Vec<Interface> {
-    let mut watched = Vec::new();
-    for (interface, verdict) in interface::select(listed) {
-        match verdict {
-            Ok(()) => watched.push(interface.clone()),
-            Err(reason) => info!("{} is not watched: {reason}", interface.name),
-        }
-    }
-    watched
-}
-
-/// Programs in the kernel, at their hooks.
-struct Programs {
-    probe: Probe,
-    attached: Vec<Attached>,
-}
-
-impl Programs {
-    fn load(cli: &Cli, selected: &Selected) -> Result<Self, Refusal> {
-        let mut probe = Probe::load(rings(cli.workers()), cli.ring_size())?;
-        let mut attached = Vec::new();
-        for interface in &selected.interfaces {
-            match attach(probe.programs(), interface, cli.capture) {
-                Ok(one) => attached.push(one),
-                // One of many need not have what the others have.
-                Err(refusal) if selected.any && !refusal.is_general() => {
-                    warn!("{} is not watched: {refusal}", interface.name);
-                }
-                Err(refusal) => return Err(refusal),
-            }
-        }
-        if attached.is_empty() {
-            return Err(Refusal::Other {
-                what: "any".to_owned(),
-                message: "no interface could be watched".to_owned(),
-            });
-        }
-        Ok(Self { probe, attached })
     }
 }
 
@@ -123,14 +91,35 @@ fn rings(workers: usize) -> usize {
 
 /// Watches interfaces until the end is asked for.
 pub(super) fn watch(cli: &Cli, target: &Target, databases: GeoDatabases) -> Result<u8, AppError> {
-    let selected = Selected::of(target)?;
+    let selection = Selection::of(cli, target);
+    let changes = Changes::listen().map_err(system("cannot listen for changes of interfaces"))?;
+    let listed = interface::list().map_err(system("cannot list the interfaces"))?;
+    let interfaces = selection.wanted(&listed);
+    if selection.is_any() {
+        for (interface, verdict) in interface::select(&listed) {
+            if let Err(reason) = verdict {
+                info!("{} is not watched: {reason}", interface.name);
+            }
+        }
+    }
+    if interfaces.is_empty() {
+        return Err(AppError::NoInterface);
+    }
+    let hosts = selection.hosts(interfaces.iter());
+    if hosts.is_empty() {
+        info!("no addresses and no -H HOSTSPEC: what is received is in, what is sent is out");
+    }
+    let load = || {
+        let rings = rings(cli.workers());
+        Programs::load(selection.clone(), cli.capture, rings, cli.ring_size(), &interfaces)
+    };
     let (programs, fallback) = match (cli.capture, &cli.filter) {
         (CaptureMode::Libpcap, _) => (None, None),
         (CaptureMode::Auto, Some(_)) => {
             (None, Some("a filter (-b) is run by libpcap's capture".to_owned()))
         }
         (_, Some(_)) => return Err(AppError::FilterInKernel),
-        (mode, None) => match Programs::load(cli, &selected) {
+        (mode, None) => match load() {
             Ok(programs) => (Some(programs), None),
             Err(refusal) if mode == CaptureMode::Auto => (None, Some(refusal.to_string())),
             Err(refusal) => return Err(AppError::Kernel(refusal)),
@@ -139,102 +128,93 @@ pub(super) fn watch(cli: &Cli, target: &Target, databases: GeoDatabases) -> Resu
     if let Some(reason) = &fallback {
         warn!("capture goes through libpcap: {reason}");
     }
-    let hosts = selected.hosts(cli);
+    // What needs rights is done from here on before they are given up, and threads are started
+    // after that.
+    let captures = match &programs {
+        Some(_) => Vec::new(),
+        None => open_libpcap(cli, &interfaces, selection.is_any())?,
+    };
+    let listeners = Listeners::bind(cli)?;
+    let keep = match &programs {
+        Some(programs) if programs.use_clsact() => Keep::NetAdmin,
+        _ => Keep::Nothing,
+    };
+    give_up(cli.user.as_ref(), keep).map_err(system("cannot give up rights"))?;
     let run = Run::new(cli, hosts, databases)?;
     match programs {
-        Some(programs) => from_kernel(&run, programs),
-        None => from_libpcap(&run, &selected, fallback),
+        Some(programs) => from_kernel(&run, programs, changes, listeners),
+        None => from_libpcap(&run, captures, fallback, listeners),
     }
 }
 
-fn from_kernel(run: &Run<'_>, programs: Programs) -> Result<u8, AppError> {
-    let Programs { mut probe, attached } = programs;
-    let rate = run.settings.sampling.rate();
-    let terms =
-        Terms { hosts: &run.settings.hosts, ports: &run.settings.ports, dns: rate, rest: rate };
-    let of_map = |error| AppError::Kernel(Refusal::of_map("configuring the programs", error));
-    probe.configure(&terms).map_err(of_map)?;
-    let rings = probe.take_rings().map_err(AppError::Kernel)?;
-    let listeners = Listeners::bind(run.cli, &run.runtime)?;
+fn from_kernel(
+    run: &Run<'_>,
+    mut programs: Programs,
+    changes: Changes,
+    listeners: Listeners,
+) -> Result<u8, AppError> {
+    programs.configure(&run.settings).map_err(AppError::Kernel)?;
+    let rings = programs.probe.take_rings().map_err(AppError::Kernel)?;
     let of = rings.len();
     let window = run.window_of(of);
     let clock: Arc<Clock> = Arc::default();
-    let mut statuses = Vec::new();
-    let drains = rings.into_iter().enumerate().map(|(at, ring)| {
-        let status: Arc<DrainStatus> = Arc::default();
-        statuses.push(Arc::clone(&status));
+    let statuses: Vec<Arc<DrainStatus>> = rings.iter().map(|_| Arc::default()).collect();
+    let drains = rings.into_iter().zip(&statuses).enumerate().map(|(at, (ring, status))| {
         let lane = Lane::of_spread_packets(
             Arc::clone(&run.settings),
             Arc::clone(&run.databases),
             Arc::clone(&window),
             Share { lane: at, of },
         );
-        let counting = (at == 0).then(|| (probe.counters(), Arc::clone(&clock)));
-        Drain { lane, ring, counting, status }
+        let counting = (at == 0).then(|| (programs.probe.counters(), Arc::clone(&clock)));
+        Drain { lane, ring, counting, status: Arc::clone(status) }
     });
     let drains: Vec<Drain> = drains.collect();
     let workers = Workers::start_with(drains, |drain, work, lanes| drain.run(&work, &lanes))
         .map_err(system("cannot start a thread"))?;
     let source = Arc::new(Source::interfaces("ebpf", None, statuses));
-    source.watch(attached.iter().map(describe).collect());
-    for one in &attached {
-        announce(one);
-    }
+    source.watch(programs.watched());
     let live = Arc::new(Live::new(
         Arc::clone(&run.settings),
         Arc::clone(&run.databases),
         window,
         clock,
         workers.snapshots(),
-        source,
+        Arc::clone(&source),
     ));
-    let servers = listeners.serve(&live, &run.shutdown, &run.runtime);
+    let servers = listeners.serve(&live, &run.shutdown, &run.runtime)?;
+    let stop = run.shutdown.flag();
+    let follower = follow::start(programs, changes, Arc::clone(&run.settings), source, stop)
+        .map_err(system("cannot start a thread"))?;
     servers.wait(&run.runtime);
-    // The programs go first, so that nothing is counted any more that nobody takes in.
-    drop(attached);
+    // The programs go first, so that nothing is counted any more that nobody takes in. If the
+    // thread panicked, that was reported where it happened.
+    let _ = follower.join();
     drop(workers);
     Ok(exit::OK)
 }
 
-fn describe(attached: &Attached) -> api::Watched {
-    api::Watched {
-        name: attached.interface.name.clone(),
-        ingress: Some(attached.ingress.to_string()),
-        egress: attached.egress.map(|hook| hook.to_string()),
-        refused: attached.refused.iter().map(|(hook, why)| format!("{hook}: {why}")).collect(),
-    }
-}
+/// Interfaces that are captured from, with their names.
+type Captures = Vec<(String, LiveCapture)>;
 
-fn announce(attached: &Attached) {
-    let name = &attached.interface.name;
-    for (hook, refusal) in &attached.refused {
-        info!("{name}: {hook} is not used: {refusal}");
+fn open_libpcap(cli: &Cli, interfaces: &[Interface], any: bool) -> Result<Captures, AppError> {
+    let mut captures = Vec::new();
+    for Interface { name, .. } in interfaces {
+        match LiveCapture::open(name, cli.filter.as_deref()) {
+            Ok(capture) => captures.push((name.clone(), capture)),
+            Err(error) if any => warn!("{name} is not watched: {error}"),
+            Err(error) => return Err(AppError::Libpcap(error)),
+        }
     }
-    let ingress = attached.ingress;
-    if let Some(egress) = attached.egress {
-        info!("watching {name}: {ingress} in, {egress} out");
-    } else {
-        info!("watching {name}: {ingress} in, which sees all that is sent too");
-    }
+    if captures.is_empty() { Err(AppError::NoInterface) } else { Ok(captures) }
 }
 
 fn from_libpcap(
     run: &Run<'_>,
-    selected: &Selected,
+    captures: Captures,
     fallback: Option<String>,
+    listeners: Listeners,
 ) -> Result<u8, AppError> {
-    let mut captures = Vec::new();
-    for interface in &selected.interfaces {
-        match LiveCapture::open(&interface.name, run.cli.filter.as_deref()) {
-            Ok(capture) => captures.push((interface.name.clone(), capture)),
-            Err(error) if selected.any => warn!("{} is not watched: {error}", interface.name),
-            Err(error) => return Err(AppError::Libpcap(error)),
-        }
-    }
-    if captures.is_empty() {
-        return Err(AppError::NoInterface);
-    }
-    let listeners = Listeners::bind(run.cli, &run.runtime)?;
     let window = run.window();
     let mut pipeline = run.pipeline(&window, true)?;
     let source = Arc::new(Source::interfaces("libpcap", fallback, Vec::new()));
@@ -262,7 +242,7 @@ fn from_libpcap(
         .map_err(system("cannot start a thread"))?;
     drop(sender);
     pipeline.advance(wall_clock());
-    let servers = listeners.serve(&live, &run.shutdown, &run.runtime);
+    let servers = listeners.serve(&live, &run.shutdown, &run.runtime)?;
     while !run.shutdown.asked() {
         match captured.recv_timeout(TICK) {
             Ok(Captured::Block(block)) => pipeline.feed(&block, 0..block.packets.len()),

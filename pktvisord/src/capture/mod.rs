@@ -10,6 +10,7 @@ pub mod filter;
 pub mod interface;
 pub mod libpcap;
 pub mod link;
+pub mod netlink;
 pub mod target;
 
 /// The link-layer header that packets of a capture start with.

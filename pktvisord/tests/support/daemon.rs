@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pktvisord::capture::{Block, LinkType, PacketRecord};
 use pktvisord::geo::GeoDatabases;
+use pktvisord::host::HostSpec;
 use pktvisord::live::{Live, Source};
 use pktvisord::pipeline::Pipeline;
 use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, Sampling, Settings};
@@ -23,7 +24,7 @@ const FRAME: [u8; 42] = [
 /// A daemon that has seen so many packets in each minute, spread over it, oldest first.
 pub fn live(minutes: &[u32]) -> Arc<Live> {
     let settings = Arc::new(Settings {
-        hosts: "192.0.2.1/32".parse().unwrap(),
+        hosts: "192.0.2.1/32".parse::<HostSpec>().unwrap().into(),
         ports: DnsPorts::new(&DEFAULT_DNS_PORTS),
         timeout: 5 * SECOND,
         naming: Naming { seed: 0, public_suffix: false },

@@ -31,6 +31,8 @@ pub struct Pair {
     /// Addresses there.
     pub peer_v4: String,
     pub peer_v6: String,
+    offloads: bool,
+    mtu: u32,
 }
 
 /// What went through the interface of this host, by its own counters.
@@ -83,30 +85,48 @@ impl Pair {
             v6: v6(1),
             peer_v4: v4(2),
             peer_v6: v6(2),
+            offloads,
+            mtu,
         };
-        let Self { v4, v6, peer_v4, peer_v6, .. } = &pair;
+        sh(&format!("ip netns add {name}; ip -n {name} link set lo up"));
+        pair.plug();
+        pair
+    }
+
+    /// Connects the hosts.
+    pub fn plug(&self) {
+        let Self { interface, namespace, v4, v6, peer_v4, peer_v6, offloads, mtu } = self;
         sh(&format!(
-            "ip netns add {name}
-             ip link add {name} mtu {mtu} type veth peer name {name} netns {name} mtu {mtu}
-             ip addr add {v4}/30 dev {name}
-             ip addr add {v6}/64 dev {name} nodad
-             ip -n {name} addr add {peer_v4}/30 dev {name}
-             ip -n {name} addr add {peer_v6}/64 dev {name} nodad"
+            "ip link add {interface} mtu {mtu} type veth peer name {namespace} \
+                 netns {namespace} mtu {mtu}
+             ip addr add {v4}/30 dev {interface}
+             ip addr add {v6}/64 dev {interface} nodad
+             ip -n {namespace} addr add {peer_v4}/30 dev {namespace}
+             ip -n {namespace} addr add {peer_v6}/64 dev {namespace} nodad"
         ));
         if !offloads {
-            for host in [String::new(), format!("ip netns exec {name} ")] {
-                sh(&format!("{host}ethtool -K {name} gso off tso off gro off >/dev/null"));
-            }
+            let off = "gso off tso off gro off >/dev/null";
+            sh(&format!("ethtool -K {interface} {off}"));
+            self.run_there(&format!("ethtool -K {namespace} {off}"));
         }
-        sh(&format!(
-            "ip link set {name} up; ip -n {name} link set {name} up; ip -n {name} link set lo up"
-        ));
+        sh(&format!("ip link set {interface} up; ip -n {namespace} link set {namespace} up"));
         let started = Instant::now();
-        while !sh(&format!("ip link show {name}")).contains("state UP") {
-            assert!(started.elapsed() < Duration::from_secs(5), "{name} does not come up");
+        while !sh(&format!("ip link show {interface}")).contains("state UP") {
+            assert!(started.elapsed() < Duration::from_secs(5), "{interface} does not come up");
             std::thread::sleep(Duration::from_millis(20));
         }
-        pair
+    }
+
+    /// Takes the cable away, with the interfaces at its ends.
+    pub fn unplug(&self) {
+        sh(&format!("ip link del {}", self.interface));
+    }
+
+    /// Renames the interface here, to a name that starts like this.
+    pub fn rename(&mut self, prefix: &str) {
+        let name = format!("{prefix}{:x}", std::process::id());
+        sh(&format!("ip link set {} name {name}", self.interface));
+        self.interface = name;
     }
 
     /// A command on the other host.

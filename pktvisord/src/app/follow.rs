@@ -1,0 +1,200 @@
+//! The interfaces that are watched by programs in the kernel, and what becomes of them: they go, come
+//! back, are renamed, get other addresses.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use pktvisor_common::api;
+use tracing::{error, info, warn};
+
+use super::watch::Selection;
+use crate::capture::ebpf::attach::{Attached, CaptureMode, Hook, attach};
+use crate::capture::ebpf::probe::{Probe, Terms};
+use crate::capture::ebpf::refusal::Refusal;
+use crate::capture::interface::{self, Interface};
+use crate::capture::netlink::Changes;
+use crate::live::Source;
+use crate::settings::Settings;
+
+/// How soon the end is noticed.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// Programs in the kernel, at their hooks.
+pub(super) struct Programs {
+    /// The programs.
+    pub(super) probe: Probe,
+    selection: Selection,
+    mode: CaptureMode,
+    attached: Vec<Attached>,
+    /// Interfaces, by number, that can't be watched: that is said once.
+    given_up: BTreeSet<u32>,
+}
+
+impl Programs {
+    /// Loads the programs and attaches them to what is selected.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub(super) fn load(
+        selection: Selection,
+        mode: CaptureMode,
+        rings: usize,
+        ring_size: u32,
+        interfaces: &[Interface],
+    ) -> Result<Self, Refusal> {
+        let probe = Probe::load(rings, ring_size)?;
+        let (attached, given_up) = (Vec::new(), BTreeSet::new());
+        let mut programs = Self { probe, selection, mode, attached, given_up };
+        for interface in interfaces {
+            let refused = programs.attach(interface).err();
+            match refused {
+                None => {}
+                // One of many need not have what the others have.
+                Some(refusal) if programs.selection.is_any() && !refusal.is_general() => {
+                    warn!("{} is not watched: {refusal}", interface.name);
+                }
+                Some(refusal) => return Err(refusal),
+            }
+        }
+        if programs.attached.is_empty() {
+            let message = "no interface could be watched".to_owned();
+            return Err(Refusal::Other { what: "any".to_owned(), message });
+        }
+        Ok(programs)
+    }
+
+    fn attach(&mut self, interface: &Interface) -> Result<(), Refusal> {
+        let attached = attach(self.probe.programs(), interface, self.mode)
+            .inspect_err(|_| _ = self.given_up.insert(interface.index))?;
+        announce(&attached);
+        self.attached.push(attached);
+        Ok(())
+    }
+
+    /// Whether a filter of clsact has to be taken away at the end.
+    pub(super) fn use_clsact(&self) -> bool {
+        let clsact =
+            |one: &Attached| one.ingress == Hook::Clsact || one.egress == Some(Hook::Clsact);
+        self.attached.iter().any(clsact)
+    }
+
+    /// Tells the programs what to go by.
+    ///
+    /// # Errors
+    /// Where a map can't be written.
+    pub(super) fn configure(&mut self, settings: &Settings) -> Result<(), Refusal> {
+        let rate = settings.sampling.rate();
+        let hosts = settings.hosts.now();
+        let terms = Terms { hosts: &hosts, ports: &settings.ports, dns: rate, rest: rate };
+        self.probe
+            .configure(&terms)
+            .map_err(|error| Refusal::of_map("configuring the programs", error))
+    }
+
+    /// What is watched, for those who ask.
+    pub(super) fn watched(&self) -> Vec<api::Watched> {
+        self.attached.iter().map(describe).collect()
+    }
+
+    /// Follows changes until the end is asked for; then the programs are taken away.
+    pub(super) fn follow(
+        mut self,
+        changes: &Changes,
+        settings: &Settings,
+        source: &Source,
+        stop: &AtomicBool,
+    ) {
+        while !stop.load(Ordering::Relaxed) {
+            if changes.wait(PATIENCE) {
+                self.look(settings, source);
+            }
+        }
+    }
+
+    /// Looks at the interfaces as they are now.
+    fn look(&mut self, settings: &Settings, source: &Source) {
+        let listed = match interface::list() {
+            Ok(listed) => listed,
+            Err(error) => return error!("the interfaces cannot be listed: {error}"),
+        };
+        let wanted = self.selection.wanted(&listed);
+        let wants = |index: u32| wanted.iter().any(|interface| interface.index == index);
+        self.attached.retain_mut(|one| {
+            let now = listed.iter().find(|interface| interface.index == one.interface.index);
+            let Some(now) = now else {
+                warn!("{} is gone", one.interface.name);
+                return false;
+            };
+            if now.name != one.interface.name {
+                info!("{} is called {} now", one.interface.name, now.name);
+            }
+            one.interface.clone_from(now);
+            // One that is down has no packets, and may come back.
+            let keep = !now.up || wants(now.index) || !self.selection.is_any();
+            if !keep {
+                info!("{} is no longer watched: its packets are seen elsewhere", now.name);
+            }
+            keep
+        });
+        self.given_up.retain(|&index| listed.iter().any(|interface| interface.index == index));
+        for interface in wanted {
+            let known = |one: &Attached| one.interface.index == interface.index;
+            if self.attached.iter().any(known) || self.given_up.contains(&interface.index) {
+                continue;
+            }
+            if let Err(refusal) = self.attach(&interface) {
+                warn!("{} is not watched: {refusal}", interface.name);
+            }
+        }
+        source.watch(self.watched());
+        let interfaces = self.attached.iter().map(|one| &one.interface);
+        let hosts = self.selection.hosts(interfaces);
+        if *settings.hosts.now() != hosts {
+            info!("the addresses of HOST have changed");
+            settings.hosts.set(hosts);
+            if let Err(refusal) = self.configure(settings) {
+                error!("{refusal}");
+            }
+        }
+    }
+}
+
+fn describe(attached: &Attached) -> api::Watched {
+    api::Watched {
+        name: attached.interface.name.clone(),
+        ingress: Some(attached.ingress.to_string()),
+        egress: attached.egress.map(|hook| hook.to_string()),
+        refused: attached.refused.iter().map(|(hook, why)| format!("{hook}: {why}")).collect(),
+    }
+}
+
+fn announce(attached: &Attached) {
+    let name = &attached.interface.name;
+    for (hook, refusal) in &attached.refused {
+        info!("{name}: {hook} is not used: {refusal}");
+    }
+    let ingress = attached.ingress;
+    if let Some(egress) = attached.egress {
+        info!("watching {name}: {ingress} in, {egress} out");
+    } else {
+        info!("watching {name}: {ingress} in, which sees all that is sent too");
+    }
+}
+
+/// Starts to follow on a thread of its own.
+///
+/// # Errors
+/// Where a thread can't be started.
+pub(super) fn start(
+    programs: Programs,
+    changes: Changes,
+    settings: Arc<Settings>,
+    source: Arc<Source>,
+    stop: Arc<AtomicBool>,
+) -> std::io::Result<std::thread::JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name("interfaces".to_owned())
+        .spawn(move || programs.follow(&changes, &settings, &source, &stop))
+}

@@ -1,0 +1,99 @@
+//! Giving up rights once they are used: the user, and capabilities (capabilities(7)).
+//!
+//! Both belong to a thread, and threads inherit them. So this is done on the first thread before it
+//! starts others.
+
+use std::fs;
+use std::io;
+use std::str::FromStr;
+
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, Gid, Uid, capabilities, set_capabilities, set_keep_capabilities,
+    set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
+
+/// A user of this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    name: String,
+    uid: u32,
+    gid: u32,
+}
+
+/// A user by name, as `/etc/passwd` has it, or numbers: `UID` or `UID:GID`.
+impl FromStr for User {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let name = text.to_owned();
+        let (user, group) = text.split_once(':').unwrap_or((text, text));
+        if let (Ok(uid), Ok(gid)) = (user.parse(), group.parse()) {
+            return Ok(Self { name, uid, gid });
+        }
+        let users = fs::read_to_string("/etc/passwd")
+            .map_err(|error| format!("/etc/passwd cannot be read: {error}"))?;
+        users
+            .lines()
+            .map(|line| line.split(':').collect::<Vec<&str>>())
+            .find(|fields| fields.first() == Some(&text))
+            .and_then(|fields| {
+                let number = |at: usize| fields.get(at)?.parse().ok();
+                Some(Self { name, uid: number(2)?, gid: number(3)? })
+            })
+            .ok_or_else(|| "there is no such user in /etc/passwd".to_owned())
+    }
+}
+
+/// What capabilities are still needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// None: links, maps and rings go on without.
+    Nothing,
+    /// `CAP_NET_ADMIN`: filters of clsact are taken away at the end.
+    NetAdmin,
+}
+
+/// Becomes `user` and keeps these capabilities only, also across programs that it might start.
+///
+/// # Errors
+/// Where the system refuses; what was given up before stays so.
+pub fn give_up(user: Option<&User>, keep: Keep) -> io::Result<()> {
+    let wanted = match keep {
+        Keep::Nothing => CapabilitySet::empty(),
+        Keep::NetAdmin => CapabilitySet::NET_ADMIN,
+    };
+    if let Some(User { uid, gid, .. }) = user {
+        let (uid, gid) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
+        // Otherwise those that are kept would go with the user.
+        set_keep_capabilities(true)?;
+        set_thread_groups(&[gid])?;
+        set_thread_res_gid(gid, gid, gid)?;
+        set_thread_res_uid(uid, uid, uid)?;
+    }
+    let kept = capabilities(None)?.permitted & wanted;
+    let inheritable = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable })?;
+    set_no_new_privs(true)?;
+    let who = user.map_or("the same user", |user| user.name.as_str());
+    match keep {
+        Keep::Nothing => tracing::info!("running as {who} without capabilities"),
+        Keep::NetAdmin => tracing::info!("running as {who} with CAP_NET_ADMIN, which clsact needs"),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_found_by_name_and_number() {
+        let user = |name: &str, uid, gid| Ok(User { name: name.into(), uid, gid });
+        assert_eq!("root".parse::<User>(), user("root", 0, 0));
+        assert_eq!("7".parse::<User>(), user("7", 7, 7));
+        assert_eq!("7:8".parse::<User>(), user("7:8", 7, 8));
+        assert!("no-such-user".parse::<User>().is_err());
+        assert!("root:0".parse::<User>().is_err());
+        assert!("".parse::<User>().is_err());
+    }
+}
