@@ -1,6 +1,7 @@
 //! What the daemon does with its arguments: summarize a capture, serve one, or watch interfaces.
 
 mod follow;
+mod load;
 mod serve;
 mod watch;
 

@@ -96,6 +96,10 @@ pub struct Cli {
     #[arg(long, value_enum, default_value_t = CaptureMode::Auto, hide_possible_values = false)]
     pub capture: CaptureMode,
 
+    /// Inspect fewer packets while records of them are lost, and more again when they are not
+    #[arg(long, value_enum, default_value_t = Switch::On)]
+    pub adaptive: Switch,
+
     /// Become this user once interfaces are watched: a name, or numbers `UID` or `UID:GID`;
     /// capabilities are given up in any case
     #[arg(long, value_name = "USER")]
@@ -166,6 +170,15 @@ pub enum Format {
     Json,
     /// A report to read, in colour on a terminal
     Text,
+}
+
+/// Whether something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// It is
+    On,
+    /// It is not
+    Off,
 }
 
 /// How the log is written.

@@ -263,10 +263,11 @@ impl Lane {
     }
 }
 
-/// The weight of a packet: by its flow and DNS id where it is DNS, else by its number.
+/// The weight of a packet: by its flow and DNS id where it is DNS, else by its number. Only where the
+/// kernel samples can the rates of the two differ, and there only DNS comes by here.
 #[inline]
 fn weight(settings: &Settings, meta: &PacketMeta, flow: u64, octets: &[u8], number: u64) -> u32 {
-    if settings.sampling.takes_all() {
+    if settings.sampling.dns().takes_all() {
         return 1;
     }
     let dns = meta.fragment == Fragment::None && settings.ports.side(meta).is_some();
@@ -279,7 +280,7 @@ fn weight(settings: &Settings, meta: &PacketMeta, flow: u64, octets: &[u8], numb
     } else {
         mix(number ^ 0x9e37_79b9_7f4a_7c15)
     };
-    settings.sampling.weight(hash)
+    settings.sampling.dns().weight(hash)
 }
 
 /// Takes a reassembled datagram into the shard, where its flow belongs there.

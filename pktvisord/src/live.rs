@@ -275,6 +275,7 @@ impl Live {
     pub fn app(&self) -> api::AppMetrics {
         let started = self.started.duration_since(UNIX_EPOCH).unwrap_or_default();
         let up_time = self.started.elapsed().unwrap_or_default();
+        let (dns_pct, rest_pct) = self.settings.sampling.percents();
         api::AppMetrics {
             app: api::App {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -288,6 +289,7 @@ impl Live {
                     interfaces: self.source.names(),
                     watched: self.source.watched(),
                     fallback: self.source.fallback.clone(),
+                    sampling: api::SamplingRates { dns_pct, rest_pct },
                     finished: self.finished.load(Ordering::Relaxed),
                 },
             },

@@ -1,5 +1,6 @@
 //! What the summaries depend on: the same for all shards of an agent.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use pktvisor_common::packet::PacketMeta;
@@ -114,40 +115,56 @@ impl DnsPorts {
     }
 }
 
-/// The share of packets that are inspected.
-#[derive(Clone, Copy, Debug)]
+/// Halvings of the sampling rate under overload, at most: to a 64th.
+pub const HALVINGS: usize = 6;
+
+/// The share of packets that are inspected: what is asked for, and what is left of it while user
+/// space does not keep up.
+#[derive(Debug)]
 pub struct Sampling {
     percent: u32,
-    rate: Rate,
+    /// By how often the rate was halved.
+    rates: [Rate; HALVINGS + 1],
+    dns: AtomicUsize,
+    rest: AtomicUsize,
 }
 
 impl Sampling {
     /// Inspects `percent` of the packets, 0 to 100.
     pub fn new(percent: u8) -> Self {
         let percent = u32::from(percent.min(100));
-        Self { percent, rate: Rate::of(percent, 100) }
+        let rates = std::array::from_fn(|halvings| Rate::of(percent, 100 << halvings));
+        Self { percent, rates, dns: AtomicUsize::new(0), rest: AtomicUsize::new(0) }
     }
 
-    /// The percentage.
+    /// The percentage that was asked for.
     pub fn percent(&self) -> u32 {
         self.percent
     }
 
-    /// The rate.
-    pub fn rate(&self) -> Rate {
-        self.rate
+    /// Halves the rates so often, those of DNS and of the rest, [`HALVINGS`] times at most.
+    pub fn halve(&self, dns: usize, rest: usize) {
+        self.dns.store(dns.min(HALVINGS), Ordering::Relaxed);
+        self.rest.store(rest.min(HALVINGS), Ordering::Relaxed);
     }
 
-    /// Whether every packet is inspected.
-    #[inline]
-    pub fn takes_all(&self) -> bool {
-        self.rate.takes_all()
+    /// The rates now, in percent: of DNS, and of all else.
+    pub fn percents(&self) -> (f64, f64) {
+        let of = |halvings: &AtomicUsize| {
+            f64::from(self.percent) / f64::from(1 << halvings.load(Ordering::Relaxed))
+        };
+        (of(&self.dns), of(&self.rest))
     }
 
-    /// The weight of what has this hash: 0 where it is left out.
+    /// The rate of DNS now.
     #[inline]
-    pub fn weight(&self, hash: u64) -> u32 {
-        self.rate.weight(hash)
+    pub fn dns(&self) -> &Rate {
+        &self.rates[self.dns.load(Ordering::Relaxed)]
+    }
+
+    /// The rate of all else now.
+    pub fn rest(&self) -> &Rate {
+        &self.rates[self.rest.load(Ordering::Relaxed)]
     }
 }
 

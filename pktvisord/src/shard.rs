@@ -270,7 +270,7 @@ fn stream_context(settings: &Settings, key: &StreamKey, time: i64) -> Option<Con
         flow,
         wire_len: 0,
         n: 1,
-        weight: settings.sampling.weight(dns_sample_hash(flow, Transport::Tcp, 0)),
+        weight: settings.sampling.dns().weight(dns_sample_hash(flow, Transport::Tcp, 0)),
         direction: settings.hosts.now().direction(&meta),
     };
     Some(Context::new(&packet, settings.ports.side(&meta)?))

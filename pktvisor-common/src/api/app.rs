@@ -34,7 +34,7 @@ pub struct App {
 }
 
 /// Where packets come from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CaptureInfo {
     /// `ebpf`, `libpcap` or `file`.
     pub source: String,
@@ -46,9 +46,21 @@ pub struct CaptureInfo {
     /// Why packets do not come from programs in the kernel, where that was tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<String>,
+    /// How many packets are inspected now.
+    #[serde(default)]
+    pub sampling: SamplingRates,
     /// Whether the end of the input was reached.
     #[serde(default)]
     pub finished: bool,
+}
+
+/// How many packets are inspected: what was asked for, or less while user space does not keep up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SamplingRates {
+    /// Percent of those on DNS ports.
+    pub dns_pct: f64,
+    /// Percent of all others.
+    pub rest_pct: f64,
 }
 
 /// Something that packets come from, and how.

@@ -12,7 +12,9 @@ mod app;
 mod dns;
 mod packets;
 
-pub use app::{App, AppDns, AppMetrics, AppXact, CaptureInfo, Rates, RatesInOut, Watched};
+pub use app::{
+    App, AppDns, AppMetrics, AppXact, CaptureInfo, Rates, RatesInOut, SamplingRates, Watched,
+};
 pub use dns::{
     Dns, DnsCardinality, DnsRates, Edns, Histogram, WirePackets, Xact, XactCounts, XactDirection,
 };
@@ -88,6 +90,9 @@ pub struct Capture {
     /// left out.
     #[serde(default)]
     pub outcomes: BTreeMap<String, u64>,
+    /// Percent of the packets that were chosen for deep inspection.
+    #[serde(default)]
+    pub sample_rate_pct: f64,
     /// Packets the kernel's capture buffer had no room for.
     #[serde(default)]
     pub kernel_drops: u64,

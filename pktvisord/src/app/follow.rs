@@ -4,11 +4,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use pktvisor_common::abi::{Counters, Kind};
 use pktvisor_common::api;
 use tracing::{error, info, warn};
 
+use super::load::Load;
 use super::watch::Selection;
 use crate::capture::ebpf::attach::{Attached, CaptureMode, Hook, attach};
 use crate::capture::ebpf::probe::{Probe, Terms};
@@ -20,6 +22,8 @@ use crate::settings::Settings;
 
 /// How soon the end is noticed.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// Between two looks at the load.
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Programs in the kernel, at their hooks.
 pub(super) struct Programs {
@@ -85,9 +89,10 @@ impl Programs {
     /// # Errors
     /// Where a map can't be written.
     pub(super) fn configure(&mut self, settings: &Settings) -> Result<(), Refusal> {
-        let rate = settings.sampling.rate();
         let hosts = settings.hosts.now();
-        let terms = Terms { hosts: &hosts, ports: &settings.ports, dns: rate, rest: rate };
+        let sampling = &settings.sampling;
+        let (dns, rest) = (*sampling.dns(), *sampling.rest());
+        let terms = Terms { hosts: &hosts, ports: &settings.ports, dns, rest };
         self.probe
             .configure(&terms)
             .map_err(|error| Refusal::of_map("configuring the programs", error))
@@ -98,17 +103,40 @@ impl Programs {
         self.attached.iter().map(describe).collect()
     }
 
-    /// Follows changes until the end is asked for; then the programs are taken away.
+    /// Follows changes, and the load where `adaptive`, until the end is asked for; then the programs
+    /// are taken away.
     pub(super) fn follow(
         mut self,
         changes: &Changes,
         settings: &Settings,
         source: &Source,
+        adaptive: bool,
         stop: &AtomicBool,
     ) {
+        let counters = self.probe.counters();
+        let (mut load, mut before) = (Load::default(), Counters::default());
+        let mut looked = Instant::now();
         while !stop.load(Ordering::Relaxed) {
             if changes.wait(PATIENCE) {
                 self.look(settings, source);
+            }
+            if !adaptive || looked.elapsed() < SECOND {
+                continue;
+            }
+            looked = Instant::now();
+            // That they can't be read is said where they are taken in.
+            let Ok(now) = counters.read() else { continue };
+            let last = std::mem::replace(&mut before, now);
+            let lost = now.since(&last).lost;
+            let of = |kind: Kind| lost.iter().map(|ring| ring[kind as usize]).sum::<u64>();
+            let [dns, fragments, headers] = Kind::ALL.map(of);
+            if let Some(halvings) = load.second(dns + fragments, headers) {
+                settings.sampling.halve(halvings.dns, halvings.rest);
+                let (dns, rest) = settings.sampling.percents();
+                info!("inspecting {dns} % of DNS and {rest} % of the rest");
+                if let Err(refusal) = self.configure(settings) {
+                    error!("{refusal}");
+                }
             }
         }
     }
@@ -192,9 +220,10 @@ pub(super) fn start(
     changes: Changes,
     settings: Arc<Settings>,
     source: Arc<Source>,
+    adaptive: bool,
     stop: Arc<AtomicBool>,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new()
         .name("interfaces".to_owned())
-        .spawn(move || programs.follow(&changes, &settings, &source, &stop))
+        .spawn(move || programs.follow(&changes, &settings, &source, adaptive, &stop))
 }

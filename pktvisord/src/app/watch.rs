@@ -17,7 +17,7 @@ use crate::capture::interface::{self, Interface};
 use crate::capture::libpcap::{Captured, LiveCapture};
 use crate::capture::netlink::Changes;
 use crate::capture::target::Target;
-use crate::cli::{Cli, exit};
+use crate::cli::{Cli, Switch, exit};
 use crate::geo::GeoDatabases;
 use crate::host::HostSpec;
 use crate::lane::{Lane, Share};
@@ -183,8 +183,9 @@ fn from_kernel(
         Arc::clone(&source),
     ));
     let servers = listeners.serve(&live, &run.shutdown, &run.runtime)?;
-    let stop = run.shutdown.flag();
-    let follower = follow::start(programs, changes, Arc::clone(&run.settings), source, stop)
+    let (settings, stop) = (Arc::clone(&run.settings), run.shutdown.flag());
+    let adaptive = run.cli.adaptive == Switch::On;
+    let follower = follow::start(programs, changes, settings, source, adaptive, stop)
         .map_err(system("cannot start a thread"))?;
     servers.wait(&run.runtime);
     // The programs go first, so that nothing is counted any more that nobody takes in. If the

@@ -116,6 +116,7 @@ impl Summary {
             },
             capture: api::Capture {
                 outcomes,
+                sample_rate_pct: percent(self.packets.deep_samples, self.totals.total()),
                 ring_full: self.account.outcomes[Outcome::RingFull as usize],
                 tcp_reassembly_errors: self
                     .account
@@ -131,5 +132,13 @@ impl Summary {
                 ..api::Capture::default()
             },
         }
+    }
+}
+
+/// So many of all in percent, to two places; 100 where there are none at all.
+fn percent(some: u64, all: u64) -> f64 {
+    match all {
+        0 => 100.0,
+        all => (some as f64 / all as f64 * 10_000.0).round() / 100.0,
     }
 }

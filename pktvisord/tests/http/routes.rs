@@ -139,7 +139,7 @@ async fn health_and_readiness_are_two_things() {
     assert_eq!(health.status, StatusCode::OK);
     let ready = ask(live_without_packets(), request("/readyz")).await;
     assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(ready.body, br#"{"ready":false}"#);
+    assert_eq!(ready.body, br#"{"ready":false,"source":"file"}"#);
     let bucket = ask(live_without_packets(), request("/api/v1/metrics/bucket/0")).await;
     assert_eq!(bucket.status, StatusCode::NOT_FOUND);
     assert_eq!(bucket.error(), "there is no period yet: no packet was taken in");

@@ -12,7 +12,7 @@ use pktvisor_common::abi::{Counters, SampleHeader};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::probe::{CounterMap, Ring};
-use crate::lane::Lane;
+use crate::lane::{Forwarded, Lane};
 use crate::pipeline::Clock;
 use crate::summary::bucket::Bucket;
 use crate::time::{MICROSECOND, SECOND};
@@ -110,8 +110,14 @@ impl Drain {
         lane.advance(now.wall);
         let mut counting = counting.map(|(map, clock)| Counting::new(map, clock, now.wall));
         let mut sleep = SHORT_SLEEP;
+        // From other lanes. What they reply to can still lie in the ring.
+        let mut datagrams: Vec<Forwarded> = Vec::new();
         loop {
             let records = drain(&mut ring, &mut lane, now, &status);
+            if records < BATCH {
+                // The ring is empty: what they answer to has been taken in.
+                datagrams.drain(..).for_each(|datagram| lane.datagram(&datagram));
+            }
             for forwarded in lane.take_forwarded() {
                 // A lane whose queue is full would have to be waited for, and it perhaps for this
                 // one. What is given up is counted.
@@ -153,7 +159,7 @@ impl Drain {
                         // Whoever asked may have given up.
                         let _ = reply.send((lane.number(), bucket));
                     }
-                    Ok(Work::Datagram(datagram)) => lane.datagram(&datagram),
+                    Ok(Work::Datagram(datagram)) => datagrams.push(datagram),
                     Ok(Work::Lost(reason, count)) => lane.lose(reason, count),
                     // Packets come from the ring, and time from the clock.
                     Ok(Work::Packets(..) | Work::Advance(_) | Work::End) => {}
