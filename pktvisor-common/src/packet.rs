@@ -77,8 +77,9 @@ pub enum Fragment {
     Later,
 }
 
-/// What the walk found in the headers of one packet.
+/// What the walk found in the headers of one packet. All 0 is the default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(8))]
 pub struct PacketMeta {
     /// Source address in network order; an IPv4 address fills the first four octets, the
     /// others are 0. All 0 where unknown.
@@ -254,14 +255,17 @@ fn walk_ipv6<B: PacketBytes + ?Sized>(
 ) {
     meta.l3_offset = offset as u16;
     meta.version = IpVersion::V6;
-    let Some(header) = bytes.read::<40>(offset) else {
+    // The addresses by themselves: in the kernel they are moved as words then.
+    let (Some(header), Some(src), Some(dst)) =
+        (bytes.read::<8>(offset), bytes.read::<16>(offset + 8), bytes.read::<16>(offset + 24))
+    else {
         return meta.set_malformed();
     };
     if header[0] >> 4 != 6 {
         return meta.set_malformed();
     }
-    meta.src.copy_from_slice(&header[8..24]);
-    meta.dst.copy_from_slice(&header[24..40]);
+    meta.src = src;
+    meta.dst = dst;
     let payload_len = usize::from(u16::from_be_bytes([header[4], header[5]]));
     let length = if payload_len == 0 && header[6] != 59 { usize::MAX } else { 40 + payload_len };
     let end = ip_end(offset, length, wire_len);

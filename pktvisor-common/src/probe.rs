@@ -55,13 +55,13 @@ fn dns(config: &ProbeConfig, meta: &PacketMeta) -> Option<bool> {
 
 /// Decides what becomes of a packet.
 ///
-/// `dns_id` reads the first two octets of its payload and `random` makes a random number; each is
-/// asked only where the sampling rate needs it.
+/// `flow` is its flow hash, `dns_id` reads the first two octets of its payload and `random` makes a
+/// random number; each is asked only where the sampling rate needs it.
 #[inline(always)]
 pub fn decide(
     config: &ProbeConfig,
     meta: &PacketMeta,
-    flow: u64,
+    flow: impl Fn() -> u64,
     wire_len: u32,
     dns_id: impl FnOnce() -> u16,
     random: impl FnOnce() -> u32,
@@ -71,10 +71,12 @@ pub fn decide(
         if config.dns.takes_all() {
             1
         } else {
-            config.dns.weight(dns_sample_hash(flow, meta.transport, dns_id()))
+            config.dns.weight(dns_sample_hash(flow(), meta.transport, dns_id()))
         }
     } else if config.rest.takes_all() {
         1
+    } else if config.rest.takes_none() {
+        0
     } else {
         config.rest.weight(mix(random() as u64 | 1 << 32))
     };

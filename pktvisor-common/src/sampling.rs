@@ -36,6 +36,12 @@ impl Rate {
         self.keep > u32::MAX as u64
     }
 
+    /// Whether no packet is taken.
+    #[inline(always)]
+    pub const fn takes_none(&self) -> bool {
+        self.keep == 0
+    }
+
     /// The weight of what has this hash: 0 where it is left out.
     #[inline(always)]
     pub const fn weight(&self, hash: u64) -> u32 {

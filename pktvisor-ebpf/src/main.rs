@@ -62,6 +62,18 @@ pub fn pktvisor_out_ip(packet: TcContext) -> i32 {
     TC_ACT_UNSPEC
 }
 
+/// Nothing: what the benchmark takes off.
+#[xdp]
+pub fn pktvisor_xdp0(_: XdpContext) -> u32 {
+    XDP_PASS
+}
+
+/// Nothing: what the benchmark takes off.
+#[classifier]
+pub fn pktvisor_in0(_: TcContext) -> i32 {
+    TC_ACT_UNSPEC
+}
+
 /// Never called: the kernel's verifier refuses a program in which it could be.
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

@@ -8,15 +8,14 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::maps::RingBuf;
 use aya_ebpf::maps::lpm_trie::Key;
 use pktvisor_common::abi::{
-    Counters, HEADERS_MAX, HostMode, Kind, SAMPLE_HEADER, SAMPLE_MAX, SampleHeader,
-    Start,
+    Counters, HEADERS_MAX, HostMode, Kind, SAMPLE_HEADER, SAMPLE_MAX, SampleHeader, Start,
 };
 use pktvisor_common::direction::Direction;
 use pktvisor_common::flow::{address_hash, flow_hash};
 use pktvisor_common::outcome::Outcome;
 use pktvisor_common::packet::{
-    Fragment, IpVersion, PacketBytes, PacketMeta, TCP_FIN, TCP_RST,
-    TCP_SYN, Transport, walk_ethernet_into, walk_ip_into,
+    Fragment, IpVersion, PacketBytes, PacketMeta, TCP_FIN, TCP_RST, TCP_SYN, Transport,
+    walk_ethernet_into, walk_ip_into,
 };
 use pktvisor_common::probe::{Decision, Sample, decide, direction, ring, segments};
 
@@ -52,7 +51,7 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
         _ if matches!(meta.version, IpVersion::None) => Direction::Unknown,
         _ => hook,
     };
-    let flow = match meta.fragment {
+    let flow = || match meta.fragment {
         Fragment::None => flow_hash(meta),
         _ => address_hash(meta),
     };
@@ -73,7 +72,7 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
         counters.deep_samples += n64;
     }
     if let Some(Sample { kind, captured }) = sample {
-        let ring = ring(flow, config.ring_mask) as usize & 3;
+        let ring = ring(flow(), config.ring_mask) as usize & 3;
         let header = SampleHeader {
             // SAFETY: the helpers take nothing and cannot fail.
             time: unsafe {
@@ -106,9 +105,21 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
     counters.outcomes[outcome as usize & 7] += n64;
 }
 
+/// Sets all of it to 0, the default. Word by word, because `memset` is a loop over octets here.
+#[inline(always)]
+fn clear(meta: &mut PacketMeta) {
+    const WORDS: usize = size_of::<PacketMeta>() / size_of::<u64>();
+    const { assert!(size_of::<PacketMeta>() == 56 && align_of::<PacketMeta>() == 8) };
+    let words = core::ptr::from_mut(meta).cast::<[u64; WORDS]>();
+    for at in 0..WORDS {
+        // SAFETY: they are the words of the struct, and 0 is a value of each of its fields.
+        unsafe { core::ptr::write_volatile((*words).as_mut_ptr().add(at), 0) };
+    }
+}
+
 #[inline(always)]
 fn walk<B: PacketBytes>(octets: &B, start: Start, length: u32, meta: &mut PacketMeta) {
-    *meta = PacketMeta::default();
+    clear(meta);
     match start {
         Start::Ethernet => walk_ethernet_into(octets, length as usize, meta),
         Start::Ip => walk_ip_into(octets, length as usize, meta),

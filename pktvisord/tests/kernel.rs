@@ -160,9 +160,14 @@ impl Bench {
             let at = usize::from(meta.payload_offset);
             packet.get(at..at + 2).map_or(0, |id| u16::from_be_bytes([id[0], id[1]]))
         };
-        let decision = decide(&config, &meta, flow, length as u32, id, || {
-            panic!("chance is left out of this test")
-        });
+        let decision = decide(
+            &config,
+            &meta,
+            || flow,
+            length as u32,
+            id,
+            || panic!("chance is left out of this test"),
+        );
         let ring = ring(flow, config.ring_mask) as usize;
         let mut led = Led { counted: counted(&meta, direction, n, wire_len), ..Led::default() };
         led.counted.deep_samples = if decision.weight > 0 { u64::from(n) } else { 0 };

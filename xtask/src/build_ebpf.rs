@@ -76,7 +76,7 @@ pub fn build() -> Result<PathBuf> {
 /// The flags that make the linker's output a BPF object with type information.
 fn rustflags(linker: &Path) -> String {
     format!(
-        "-C linker={} -C link-arg=--btf -C debuginfo=2 --cfg bpf_target_arch=\"{}\"",
+        "-C linker={} -C link-arg=--btf -C target-cpu=v3 -C link-arg=--cpu-features=+allows-misaligned-mem-access -C debuginfo=2 --cfg bpf_target_arch=\"{}\"",
         linker.display(),
         std::env::consts::ARCH
     )
