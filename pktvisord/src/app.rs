@@ -130,7 +130,8 @@ pub fn run(cli: &Cli) -> Result<u8, AppError> {
             return watch::watch(cli, &live, databases);
         }
     };
-    let run = Run::new(cli, cli.hosts.clone().unwrap_or_default(), databases)?;
+    let settings = settings(cli, cli.hosts.clone().unwrap_or_default());
+    let run = Run::new(cli, settings, databases)?;
     let options = FileOptions {
         filter: cli.filter.clone(),
         strict: cli.strict,
@@ -154,6 +155,16 @@ pub fn run(cli: &Cli) -> Result<u8, AppError> {
     }
 }
 
+fn settings(cli: &Cli, hosts: HostSpec) -> Arc<Settings> {
+    Arc::new(Settings {
+        hosts: hosts.into(),
+        ports: DnsPorts::new(cli.dns_ports()),
+        timeout: cli.dns_timeout(),
+        naming: Naming { seed: cli.sketch_seed, public_suffix: cli.public_suffix },
+        sampling: Sampling::new(cli.max_deep_sample),
+    })
+}
+
 /// What a run of the daemon has, whatever it is asked for.
 struct Run<'a> {
     cli: &'a Cli,
@@ -168,14 +179,11 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> AppError {
 }
 
 impl<'a> Run<'a> {
-    fn new(cli: &'a Cli, hosts: HostSpec, databases: GeoDatabases) -> Result<Self, AppError> {
-        let settings = Settings {
-            hosts: hosts.into(),
-            ports: DnsPorts::new(cli.dns_ports()),
-            timeout: cli.dns_timeout(),
-            naming: Naming { seed: cli.sketch_seed, public_suffix: cli.public_suffix },
-            sampling: Sampling::new(cli.max_deep_sample),
-        };
+    fn new(
+        cli: &'a Cli,
+        settings: Arc<Settings>,
+        databases: GeoDatabases,
+    ) -> Result<Self, AppError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -185,8 +193,7 @@ impl<'a> Run<'a> {
             let _guard = runtime.enter();
             Shutdown::listen().map_err(system("cannot listen for signals"))?
         };
-        let (settings, databases) = (Arc::new(settings), Arc::new(databases));
-        Ok(Self { cli, settings, databases, runtime, shutdown })
+        Ok(Self { cli, settings, databases: Arc::new(databases), runtime, shutdown })
     }
 
     fn workers(&self) -> usize {

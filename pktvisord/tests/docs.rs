@@ -268,17 +268,24 @@ fn the_byte_form_has_the_fields_described() {
 
 #[test]
 fn every_reason_of_a_loss_is_described_and_no_other() {
-    let sources = text("pktvisord/src/shard.rs") + &text("pktvisord/src/lane.rs");
+    let sources = ["shard.rs", "lane.rs", "capture/ebpf/drain.rs", "app/watch.rs"]
+        .map(|file| text(&format!("pktvisord/src/{file}")));
+    let sources = sources.concat() + &text("pktvisor-common/src/abi.rs");
     let counted: BTreeSet<&str> = sources
         .lines()
-        .filter(|line| line.contains(", losses.") || line.contains(".lose(\""))
+        .filter(|line| {
+            [", losses.", ".lose(\"", "=> \"ring_full_"].iter().any(|sign| line.contains(sign))
+        })
         .filter_map(|line| line.split('"').nth(1))
         .collect();
     assert!(counted.len() > 10, "{counted:?}");
     let architecture = prose("docs/ARCHITECTURE.md");
     let (_, bounds) = architecture.split_once("## Bounds of memory").expect("the section");
     let described: BTreeSet<&str> = codes(bounds)
-        .filter(|code| ["tcp_", "fragments_", "xact_"].iter().any(|kind| code.starts_with(kind)))
+        .filter(|code| {
+            let kinds = ["tcp_", "fragments_", "xact_", "ring_full_", "kernel_", "if_"];
+            kinds.iter().any(|kind| code.starts_with(kind))
+        })
         .filter(|&code| code != "tcp_")
         .collect();
     assert_eq!(described, counted);

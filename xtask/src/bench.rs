@@ -3,6 +3,7 @@
 //! All programs read the same file, out of the page cache, in turn and several times over, so
 //! that what else the machine does hits all of them alike. The figures are medians.
 
+mod live;
 mod measure;
 mod table;
 
@@ -32,13 +33,17 @@ const SEED: u32 = 1;
 /// Measure pktvisord beside capinfos, tcpdump, tshark, dnstop and dnscap.
 #[derive(Args)]
 pub struct Bench {
+    /// What to measure: reading files, or watching an interface, which takes root.
+    #[arg(value_enum, default_value_t = What::Files)]
+    what: What,
     /// How often each program reads each file.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
     /// Which capture to read.
     #[arg(long, value_enum, default_value_t = Captures::All)]
     kind: Captures,
-    /// Captures of a tenth of the packets, read once: to see that all of it works.
+    /// Captures of a tenth of the packets, read once, or loads of a second: to see that all of it
+    /// works.
     #[arg(long)]
     short: bool,
     /// Also write the tables to this Markdown file.
@@ -47,6 +52,13 @@ pub struct Bench {
     /// Leave out `cargo bench`.
     #[arg(long)]
     no_micro: bool,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    Files,
+    Live,
 }
 
 /// The captures to read.
@@ -74,6 +86,10 @@ struct Contender {
 impl Bench {
     /// Carries the command out. It fails if pktvisord does, and never for being slow.
     pub fn run(self) -> Result<()> {
+        if self.what == What::Live {
+            let (seconds, pairs) = if self.short { (1, 1) } else { (8, 9) };
+            return live::bench(seconds, pairs);
+        }
         setup::for_run()?;
         let pktvisord = run::build_release()?;
         let kinds: &[Kind] = match self.kind {

@@ -65,6 +65,11 @@ pub fn for_test() -> Result<()> {
     install(&[BUILD, TEST].concat())
 }
 
+/// Installs what measuring live capture needs.
+pub fn for_live_bench() -> Result<()> {
+    install(&[BUILD, TEST, &["curl", "dnscap", "iperf3"]].concat())
+}
+
 /// Installs the BPF compiler.
 pub fn for_ebpf() -> Result<()> {
     install(EBPF)

@@ -37,20 +37,20 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Loads the programs and attaches them to what is selected.
+    /// Configures loaded programs and attaches them to what is selected.
     ///
     /// # Errors
     /// Where the kernel refuses.
-    pub(super) fn load(
+    pub(super) fn start(
+        probe: Probe,
         selection: Selection,
         mode: CaptureMode,
-        rings: usize,
-        ring_size: u32,
+        settings: &Settings,
         interfaces: &[Interface],
     ) -> Result<Self, Refusal> {
-        let probe = Probe::load(rings, ring_size)?;
         let (attached, given_up) = (Vec::new(), BTreeSet::new());
         let mut programs = Self { probe, selection, mode, attached, given_up };
+        programs.configure(settings)?;
         for interface in interfaces {
             let refused = programs.attach(interface).err();
             match refused {
@@ -88,7 +88,7 @@ impl Programs {
     ///
     /// # Errors
     /// Where a map can't be written.
-    pub(super) fn configure(&mut self, settings: &Settings) -> Result<(), Refusal> {
+    fn configure(&mut self, settings: &Settings) -> Result<(), Refusal> {
         let hosts = settings.hosts.now();
         let sampling = &settings.sampling;
         let (dns, rest) = (*sampling.dns(), *sampling.rest());
@@ -194,14 +194,14 @@ fn describe(attached: &Attached) -> api::Watched {
         name: attached.interface.name.clone(),
         ingress: Some(attached.ingress.to_string()),
         egress: attached.egress.map(|hook| hook.to_string()),
-        refused: attached.refused.iter().map(|(hook, why)| format!("{hook}: {why}")).collect(),
+        refused: attached.refused.iter().map(Refusal::to_string).collect(),
     }
 }
 
 fn announce(attached: &Attached) {
     let name = &attached.interface.name;
-    for (hook, refusal) in &attached.refused {
-        info!("{name}: {hook} is not used: {refusal}");
+    for refusal in &attached.refused {
+        info!("not used: {refusal}");
     }
     let ingress = attached.ingress;
     if let Some(egress) = attached.egress {

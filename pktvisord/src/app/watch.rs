@@ -10,9 +10,10 @@ use tracing::{info, warn};
 
 use super::follow::{self, Programs};
 use super::serve::Listeners;
-use super::{AppError, Run, system};
+use super::{AppError, Run, settings, system};
 use crate::capture::ebpf::attach::CaptureMode;
 use crate::capture::ebpf::drain::{Drain, DrainStatus};
+use crate::capture::ebpf::probe::Probe;
 use crate::capture::interface::{self, Interface};
 use crate::capture::libpcap::{Captured, LiveCapture};
 use crate::capture::netlink::Changes;
@@ -109,9 +110,10 @@ pub(super) fn watch(cli: &Cli, target: &Target, databases: GeoDatabases) -> Resu
     if hosts.is_empty() {
         info!("no addresses and no -H HOSTSPEC: what is received is in, what is sent is out");
     }
+    let settings = settings(cli, hosts);
     let load = || {
-        let rings = rings(cli.workers());
-        Programs::load(selection.clone(), cli.capture, rings, cli.ring_size(), &interfaces)
+        let probe = Probe::load(rings(cli.workers()), cli.ring_size())?;
+        Programs::start(probe, selection.clone(), cli.capture, &settings, &interfaces)
     };
     let (programs, fallback) = match (cli.capture, &cli.filter) {
         (CaptureMode::Libpcap, _) => (None, None),
@@ -140,7 +142,7 @@ pub(super) fn watch(cli: &Cli, target: &Target, databases: GeoDatabases) -> Resu
         _ => Keep::Nothing,
     };
     give_up(cli.user.as_ref(), keep).map_err(system("cannot give up rights"))?;
-    let run = Run::new(cli, hosts, databases)?;
+    let run = Run::new(cli, Arc::clone(&settings), databases)?;
     match programs {
         Some(programs) => from_kernel(&run, programs, changes, listeners),
         None => from_libpcap(&run, captures, fallback, listeners),
@@ -153,7 +155,6 @@ fn from_kernel(
     changes: Changes,
     listeners: Listeners,
 ) -> Result<u8, AppError> {
-    programs.configure(&run.settings).map_err(AppError::Kernel)?;
     let rings = programs.probe.take_rings().map_err(AppError::Kernel)?;
     let of = rings.len();
     let window = run.window_of(of);
@@ -230,7 +231,7 @@ fn from_libpcap(
         window,
         pipeline.clock(),
         pipeline.snapshots().unwrap_or_default(),
-        source,
+        Arc::clone(&source),
     ));
     let (sender, captured) = sync_channel(BLOCKS);
     let threads: Vec<_> = captures
@@ -253,6 +254,9 @@ fn from_libpcap(
             }
             Ok(Captured::Ended { interface, message }) => {
                 warn!("{interface} is no longer watched: {message}");
+                let mut watched = source.watched();
+                watched.retain(|watched| watched.name != interface);
+                source.watch(watched);
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => std::thread::sleep(TICK),

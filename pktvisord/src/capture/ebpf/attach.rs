@@ -98,8 +98,8 @@ pub struct Attached {
     pub ingress: Hook,
     /// The hook of what it sends; `None` on loopback.
     pub egress: Option<Hook>,
-    /// The hooks that were refused before these, and why.
-    pub refused: Vec<(Hook, Refusal)>,
+    /// Why better hooks are not used.
+    pub refused: Vec<Refusal>,
     links: Vec<Link>,
 }
 
@@ -144,7 +144,7 @@ pub fn attach(
                     return Ok(hook);
                 }
                 Err(refusal) if at + 1 < hooks.len() && !refusal.is_general() => {
-                    refused.push((hook, refusal));
+                    refused.push(refusal);
                 }
                 Err(refusal) => {
                     last = refusal;
