@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use aya::programs::{SchedClassifier, TcAttachType};
 use pktvisor_common::api::{self, AppMetrics, MetricsView};
-use support::net::{DnsServer, Pair, Statistics, queries, sh};
+use support::net::{DNS_PORT, DnsServer, Pair, Statistics, queries, sh};
 use support::program::{PATIENCE, Server};
-use support::{has_rights, skipped};
+use support::{has_rights, shapes, skipped};
 use tempfile::TempDir;
 
 /// The modes of capture, and what each calls its hooks.
@@ -40,7 +40,12 @@ struct Watch {
 
 impl Watch {
     fn start(pair: &Pair, args: &[&str]) -> Self {
-        let args = [&["--summary", "--adaptive", "off"], args, &[pair.interface.as_str()]].concat();
+        let args = [
+            &["--summary", "--adaptive", "off", "--dns-port", DNS_PORT],
+            args,
+            &[pair.interface.as_str()],
+        ]
+        .concat();
         let started = Instant::now();
         loop {
             let before = pair.statistics();
@@ -74,7 +79,7 @@ impl Watch {
 fn dnsperf(pair: &Pair, server: &str, args: &str) -> u64 {
     let folder = TempDir::new().unwrap();
     let file = queries(folder.path(), 500);
-    let report = pair.run_there(&format!("dnsperf -s {server} -d {file} {args}"));
+    let report = pair.run_there(&format!("dnsperf -s {server} -p {DNS_PORT} -d {file} {args}"));
     let line = report.lines().find(|line| line.contains("Queries completed:")).expect(&report);
     line.split_whitespace().nth(2).unwrap().parse().unwrap()
 }
@@ -107,7 +112,10 @@ fn totals_are_those_of_the_interface_to_the_packet() {
         let udp = dnsperf(&pair, &pair.v4, "-n 3 -c 4") + dnsperf(&pair, &pair.v6, "-n 2");
         let tcp = dnsperf(&pair, &pair.v4, "-n 1 -m tcp -q 10 -c 2");
         pair.run_there(&format!("ping -c 3 -i 0.2 {}", pair.v4));
-        pair.run_there(&format!("kdig @{} large.example.org TXT +bufsize=4096", pair.v6));
+        pair.run_there(&format!(
+            "kdig -p {DNS_PORT} @{} large.example.org TXT +bufsize=4096",
+            pair.v6
+        ));
         let (view, since) = watch.settled(&pair);
         let packets = &view.packets;
         assert_eq!(packets.total, since.packets(), "{mode}");
@@ -130,6 +138,75 @@ fn totals_are_those_of_the_interface_to_the_packet() {
         let large = view.dns.top_noerror.iter().any(|entry| entry.name == "large.example.org");
         assert!(large || view.dns.top_noerror.len() == 10);
     }
+}
+
+/// What a view says that does not depend on when packets came.
+fn counts(mut view: MetricsView) -> MetricsView {
+    view.packets.rates = api::PacketRates::default();
+    view.dns.rates = api::DnsRates::default();
+    view.dns.xact.inbound = api::XactDirection::default();
+    view.dns.xact.outbound = api::XactDirection::default();
+    view.dns.xact.unknown = api::XactDirection::default();
+    view.period = api::Period::default();
+    (view.capture.source, view.capture.interfaces) = (String::new(), Vec::new());
+    view.capture.lag_ms = 0;
+    view.capture.late_packets = 0;
+    view
+}
+
+#[test]
+fn live_and_from_a_file_are_the_same() {
+    if !can_run() {
+        return;
+    }
+    // Every shape, cut at every length, with VLAN tags that are not taken off on the way.
+    let mut sent: Vec<Vec<u8>> = Vec::new();
+    for frame in shapes::frames() {
+        let cuts = (14..frame.len().min(100)).chain([frame.len()]);
+        sent.extend(cuts.map(|cut| frame[..cut].to_vec()));
+    }
+    let mut capture = support::capture::Capture::default();
+    for (at, frame) in sent.iter().enumerate() {
+        let time = support::capture::START + at as i64 * support::capture::MICROSECOND;
+        capture.push(time, frame.clone());
+    }
+    let folder = support::capture::Folder::new();
+    let file = folder.store("shapes.pcap", &capture.pcap());
+    for mode in ["xdp", "tcx", "clsact"] {
+        let pair = Pair::new(true, 9000);
+        // Without addresses of its own, so that it says nothing of its own accord.
+        pair.forget_addresses();
+        let hosts = "192.0.2.0/24,2001:db8::/64";
+        let args = ["--dns-port", "53", "--dns-port", "53000", "--dns-timeout", "60", "-H", hosts];
+        let watch = Watch::start(&pair, &[&["--capture", mode][..], &args].concat());
+        pair.send(&sent);
+        let (live, since) = watch.settled(&pair);
+        assert_eq!(since.rx_packets, sent.len() as u64);
+        let arguments = [&["--summary", "--dns-port", DNS_PORT][..], &args, &[&file]].concat();
+        let of_file = support::program::run(&arguments);
+        let of_file = support::program::view(&of_file);
+        assert_eq!(live.packets.total, sent.len() as u64);
+        assert_eq!(counts(live), counts(of_file), "{mode}");
+    }
+}
+
+#[test]
+fn a_filter_is_run_by_libpcap() {
+    if !can_run() {
+        return;
+    }
+    let pair = Pair::new(true, 1500);
+    let _dns = DnsServer::start(&pair);
+    let watch = Watch::start(&pair, &["-b", "udp port 5300 and ip6"]);
+    let app: AppMetrics = watch.server.json("/api/v1/metrics/app");
+    assert_eq!(app.app.capture.source, "libpcap");
+    let why = app.app.capture.fallback.unwrap();
+    assert!(why.contains("a filter (-b) is run by libpcap"), "{why}");
+    dnsperf(&pair, &pair.v4, "-n 1");
+    let queries = dnsperf(&pair, &pair.v6, "-n 1");
+    let (view, _) = watch.settled(&pair);
+    assert_eq!(view.packets.total, 2 * queries);
+    assert_eq!(view.dns.wire_packets.ipv6, 2 * queries);
 }
 
 #[test]
@@ -203,7 +280,16 @@ fn sampling_adapts_to_what_user_space_keeps_up_with() {
     let pair = Pair::new(false, 1500);
     let _dns = DnsServer::start(&pair);
     let name = pair.interface.as_str();
-    let server = Server::start(&["--summary", "--ring-size", "1", "--workers", "1", name]);
+    let server = Server::start(&[
+        "--summary",
+        "--dns-port",
+        DNS_PORT,
+        "--ring-size",
+        "1",
+        "--workers",
+        "1",
+        name,
+    ]);
     let rates = || server.json::<AppMetrics>("/api/v1/metrics/app").app.capture.sampling;
     assert_eq!(rates(), api::SamplingRates { dns_pct: 100.0, rest_pct: 100.0 });
     let process = server.child.id();

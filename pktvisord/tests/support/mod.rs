@@ -7,6 +7,7 @@ pub mod frame;
 pub mod net;
 pub mod program;
 pub mod random;
+pub mod shapes;
 pub mod traffic;
 pub mod tshark;
 

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
 
 /// Runs a command that has to work.
@@ -117,6 +119,16 @@ impl Pair {
         }
     }
 
+    /// Takes all addresses away, those too that are made by themselves.
+    pub fn forget_addresses(&self) {
+        let Self { interface, namespace, .. } = self;
+        sh(&format!(
+            "ip addr flush dev {interface}; ip -n {namespace} addr flush dev {namespace}
+             sysctl -qw net.ipv6.conf.{interface}.disable_ipv6=1
+             ip netns exec {namespace} sysctl -qw net.ipv6.conf.{namespace}.disable_ipv6=1"
+        ));
+    }
+
     /// Takes the cable away, with the interfaces at its ends.
     pub fn unplug(&self) {
         sh(&format!("ip link del {}", self.interface));
@@ -144,6 +156,25 @@ impl Pair {
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{command}: {error}{text}");
         text
+    }
+
+    /// Sends frames from the other host, as they are.
+    pub fn send(&self, frames: &[Vec<u8>]) {
+        let namespace =
+            fs::File::open(format!("/run/netns/{}", self.namespace)).expect("it is there");
+        std::thread::scope(|scope| {
+            // The namespace of a thread ends with it.
+            let sent = scope.spawn(|| {
+                let kind = Some(LinkNameSpaceType::Network);
+                move_into_link_name_space(namespace.as_fd(), kind).expect("root may");
+                let capture = pcap::Capture::from_device(self.namespace.as_str());
+                let mut capture = capture.and_then(pcap::Capture::open).expect("a packet socket");
+                for frame in frames {
+                    capture.sendpacket(frame.as_slice()).expect("a frame is sent");
+                }
+            });
+            sent.join().expect("all are sent");
+        });
     }
 
     /// What went through the interface here. What the kernel dropped on its way from the cable to
@@ -174,6 +205,9 @@ impl Drop for Pair {
     }
 }
 
+/// The port of the DNS server. On port 53 there may be another one.
+pub const DNS_PORT: &str = "5300";
+
 /// A DNS server on this host, with the zone `example.org`.
 pub struct DnsServer {
     child: Child,
@@ -188,7 +222,7 @@ impl DnsServer {
         fs::write(
             folder.path().join("nsd.conf"),
             format!(
-                "server:\n ip-address: {v4}\n ip-address: {v6}\n username: \"\"\n \
+                "server:\n port: {DNS_PORT}\n ip-address: {v4}\n ip-address: {v6}\n username: \"\"\n \
                  zonesdir: \"{at}\"\n pidfile: \"{at}/pid\"\n xfrdfile: \"{at}/xfrd\"\n \
                  xfrdir: \"{at}\"\n zonelistfile: \"{at}/list\"\n database: \"\"\n \
                  rrl-ratelimit: 0\n ipv4-edns-size: 4096\n ipv6-edns-size: 4096\n\
@@ -220,7 +254,8 @@ impl DnsServer {
     /// Waits until it answers.
     fn wait(&mut self, pair: &Pair) {
         let started = Instant::now();
-        let ask = format!("kdig +timeout=1 +retry=0 @{} ns.example.org +short", pair.v4);
+        let ask =
+            format!("kdig +timeout=1 +retry=0 -p {DNS_PORT} @{} ns.example.org +short", pair.v4);
         while !pair.there(&ask).output().is_ok_and(|output| output.stdout.starts_with(b"100.")) {
             let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
             assert!(started.elapsed() < Duration::from_secs(10), "nsd does not answer: {log}");

@@ -1,0 +1,115 @@
+//! A lane that is fed by the kernel: minutes close on time, and the clock can be set.
+
+use std::sync::Arc;
+
+use pktvisor_common::abi::{Counters, Kind, SampleHeader};
+use pktvisord::geo::GeoDatabases;
+use pktvisord::host::HostSpec;
+use pktvisord::lane::{Lane, Share};
+use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, Sampling, Settings};
+use pktvisord::summary::bucket::Naming;
+use pktvisord::time::{MINUTE, SECOND};
+use pktvisord::window::Window;
+
+/// A time within a minute.
+const NOW: i64 = 28_000_000 * MINUTE + 20 * SECOND;
+
+fn lane() -> (Lane, Arc<Window>) {
+    let settings = Arc::new(Settings {
+        hosts: HostSpec::default().into(),
+        ports: DnsPorts::new(&DEFAULT_DNS_PORTS),
+        timeout: 5 * SECOND,
+        naming: Naming { seed: 0, public_suffix: false },
+        sampling: Sampling::new(100),
+    });
+    let window = Arc::new(Window::new(1, 5, false));
+    let share = Share { lane: 0, of: 1 };
+    let databases = Arc::new(GeoDatabases::default());
+    let mut lane = Lane::of_spread_packets(settings, databases, Arc::clone(&window), share);
+    lane.advance(NOW);
+    (lane, window)
+}
+
+fn counted(packets: u64) -> Counters {
+    Counters { packets: [packets, 0, 0], ..Counters::default() }
+}
+
+#[test]
+fn minutes_close_on_time_without_traffic() {
+    let (mut lane, window) = lane();
+    lane.advance(NOW + MINUTE - SECOND);
+    assert_eq!(window.available(), 2, "the minute is over");
+    lane.advance(NOW + 3 * MINUTE);
+    assert_eq!(window.available(), 4, "and so are two that saw nothing");
+}
+
+#[test]
+fn a_clock_that_is_set_starts_a_bucket_without_empty_ones_between() {
+    for step in [60 * MINUTE, -60 * MINUTE, 3 * SECOND] {
+        let (mut lane, window) = lane();
+        lane.add_counted(&counted(7), Some(NOW));
+        let before = NOW + 5 * SECOND;
+        lane.restart(before, before + step);
+        assert_eq!(window.available(), 2, "{step}");
+        let closed = window.closed(1).unwrap();
+        assert_eq!((closed.start, closed.end), (NOW, before), "{step}");
+        assert_eq!(closed.totals.packets[0], 7, "{step}");
+        // The one that follows ends at its own minute's end.
+        lane.add_counted(&counted(2), Some(before + step));
+        let minute = (before + step).div_euclid(MINUTE);
+        lane.advance((minute + 1) * MINUTE);
+        assert_eq!(window.available(), 3, "{step}");
+        assert_eq!(window.closed(1).unwrap().totals.packets[0], 2, "{step}");
+    }
+}
+
+#[test]
+fn a_reading_that_took_long_is_no_rate() {
+    let (mut lane, _) = lane();
+    lane.add_counted(&counted(10), Some(NOW + SECOND));
+    lane.add_counted(&counted(500), None);
+    let mut geo = pktvisord::geo::Geo::new(Arc::new(GeoDatabases::default()), 0);
+    let end = NOW + 10 * SECOND;
+    let summary = lane.snapshot(end).into_summary(end, &mut geo);
+    assert_eq!(summary.totals.packets[0], 510);
+    let seconds: u64 =
+        (0..10).map(|second| summary.rates.second(NOW / SECOND + second).packets[0]).sum();
+    assert_eq!(seconds, 10);
+}
+
+#[test]
+fn losses_and_outcomes_are_those_of_the_kernel() {
+    let (mut lane, _) = lane();
+    let mut counted = counted(3);
+    counted.outcomes[7] = 3;
+    counted.lost[0][Kind::Dns as usize] = 2;
+    counted.lost[3][Kind::Headers as usize] = 1;
+    lane.add_counted(&counted, Some(NOW));
+    // A record is inspected, and not counted again.
+    let header = SampleHeader {
+        time: 0,
+        wire_len: 42,
+        weight: 4,
+        n: 2,
+        captured: 42,
+        kind: Kind::Headers as u8,
+        direction: 0,
+        start: 0,
+        pad: 0,
+    };
+    let mut octets = [0u8; 42];
+    octets[12..14].copy_from_slice(&[8, 0]);
+    octets[14..18].copy_from_slice(&[0x45, 0, 0, 28]);
+    octets[23] = 17;
+    octets[26..34].copy_from_slice(&[192, 0, 2, 7, 192, 0, 2, 1]);
+    octets[34..40].copy_from_slice(&[0, 9, 0, 10, 0, 8]);
+    lane.sample(&header, &octets, NOW);
+    let mut geo = pktvisord::geo::Geo::new(Arc::new(GeoDatabases::default()), 0);
+    let view = lane.snapshot(NOW).into_summary(NOW, &mut geo).view();
+    assert_eq!(view.packets.total, 3);
+    assert_eq!(view.capture.ring_full, 3);
+    assert_eq!(view.capture.evictions["ring_full_dns"], 2);
+    assert_eq!(view.capture.evictions["ring_full_headers"], 1);
+    assert_eq!(view.packets.top_ports[0].name, "9/udp");
+    assert_eq!(view.packets.top_ports[0].estimate, 8, "two segments that stand for four each");
+}
