@@ -85,8 +85,9 @@ pub struct SampleHeader {
     pub direction: u8,
     /// A [`Start`].
     pub start: u8,
-    /// 0.
-    pub pad: u8,
+    /// Octets of a VLAN tag that was on the wire, or will be, but is kept apart from the packet's
+    /// octets.
+    pub tag: u8,
 }
 
 /// Octets of a [`SampleHeader`].
@@ -97,7 +98,7 @@ impl SampleHeader {
     pub fn read(record: &[u8]) -> Option<(Self, &[u8])> {
         let (header, octets) = record.split_first_chunk::<SAMPLE_HEADER>()?;
         let [t0, t1, t2, t3, t4, t5, t6, t7, l0, l1, l2, l3, rest @ ..] = *header;
-        let [w0, w1, w2, w3, n0, n1, c0, c1, kind, direction, start, pad] = rest;
+        let [w0, w1, w2, w3, n0, n1, c0, c1, kind, direction, start, tag] = rest;
         let captured = u16::from_ne_bytes([c0, c1]);
         let header = Self {
             time: u64::from_ne_bytes([t0, t1, t2, t3, t4, t5, t6, t7]),
@@ -108,7 +109,7 @@ impl SampleHeader {
             kind,
             direction,
             start,
-            pad,
+            tag,
         };
         Some((header, octets.get(..usize::from(captured))?))
     }
@@ -333,7 +334,7 @@ mod tests {
         record.extend(3u32.to_ne_bytes());
         record.extend(2u16.to_ne_bytes());
         record.extend(4u16.to_ne_bytes());
-        record.extend([1, 2, 1, 0]);
+        record.extend([1, 2, 1, 4]);
         assert_eq!(SampleHeader::read(&record), None, "the packet's octets are missing");
         record.extend([9, 8, 7, 6, 5]);
         let (header, octets) = SampleHeader::read(&record).unwrap();
@@ -347,7 +348,7 @@ mod tests {
             kind: 1,
             direction: 2,
             start: 1,
-            pad: 0,
+            tag: 4,
         };
         assert_eq!(header, expected);
         assert_eq!(SampleHeader::read(&record[..23]), None);

@@ -17,6 +17,8 @@ pub trait Hook {
     fn length(&self) -> u32;
     /// Payload of each segment, and segments, that it stands for; 0 where it is not said.
     fn segments(&self) -> (u32, u32);
+    /// Octets of a VLAN tag that the kernel keeps apart from the packet's octets.
+    fn tag(&self) -> u32;
     /// Copies `length` octets from `offset` on, wherever they lie.
     ///
     /// # Safety
@@ -44,6 +46,11 @@ impl Hook for XdpContext {
     }
 
     #[inline(always)]
+    fn tag(&self) -> u32 {
+        0
+    }
+
+    #[inline(always)]
     unsafe fn copy(&self, offset: u32, to: *mut c_void, length: u32) -> bool {
         // SAFETY: the caller vouches for `to`.
         unsafe { bpf_xdp_load_bytes(self.ctx, offset, to, length) == 0 }
@@ -67,6 +74,12 @@ impl Hook for TcContext {
     fn segments(&self) -> (u32, u32) {
         // SAFETY: the context is that of the running program.
         unsafe { ((*self.skb.skb).gso_size, (*self.skb.skb).gso_segs) }
+    }
+
+    #[inline(always)]
+    fn tag(&self) -> u32 {
+        // SAFETY: the context is that of the running program.
+        if unsafe { (*self.skb.skb).vlan_present } == 0 { 0 } else { 4 }
     }
 
     #[inline(always)]

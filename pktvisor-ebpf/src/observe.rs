@@ -44,7 +44,8 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
     }
     let Scratch { header: place, octets, meta, .. } = scratch;
     let (gso_size, gso_segs) = packet.segments();
-    let (n, wire_len) = segments(meta, length, gso_size, gso_segs);
+    let tag = packet.tag();
+    let (n, wire_len) = segments(meta, length + tag, gso_size, gso_segs);
     let direction = match config.host_mode {
         mode if mode == HostMode::Ranges as u32 => direction(config, meta),
         mode if mode == HostMode::Tries as u32 => by_tries(meta),
@@ -88,7 +89,7 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
             kind: kind as u8,
             direction: direction as u8,
             start: start as u8,
-            pad: 0,
+            tag: tag as u8,
         };
         let kind = kind as usize;
         if send(packet, header, place, octets, ring) {

@@ -154,7 +154,7 @@ impl Lane {
     #[inline]
     pub fn sample(&mut self, header: &SampleHeader, octets: &[u8], time: i64) {
         self.latest = self.latest.max(time);
-        let wire_len = header.wire_len as usize;
+        let wire_len = header.wire_len.saturating_sub(header.tag.into()) as usize;
         let meta = match header.start {
             start if start == Start::Ip as u8 => walk_ip(octets, wire_len),
             _ => walk_ethernet(octets, wire_len),

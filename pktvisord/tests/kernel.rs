@@ -182,7 +182,7 @@ impl Bench {
                 kind: sample.kind as u8,
                 direction: direction as u8,
                 start: program.start as u8,
-                pad: 0,
+                tag: 0,
             };
             let octets = packet[..sample.captured as usize].to_vec();
             led.records.push((ring, Some(header), octets));

@@ -95,7 +95,7 @@ fn losses_and_outcomes_are_those_of_the_kernel() {
         kind: Kind::Headers as u8,
         direction: 0,
         start: 0,
-        pad: 0,
+        tag: 0,
     };
     let mut octets = [0u8; 42];
     octets[12..14].copy_from_slice(&[8, 0]);

@@ -162,7 +162,14 @@ fn live_and_from_a_file_are_the_same() {
     // Every shape, cut at every length, with VLAN tags that are not taken off on the way.
     let mut sent: Vec<Vec<u8>> = Vec::new();
     for frame in shapes::frames() {
-        let cuts = (14..frame.len().min(100)).chain([frame.len()]);
+        let is_tag = |at: usize| matches!(frame[at..at + 2], [0x81, 0x00] | [0x88, 0xa8]);
+        // Of three tags the outer one is taken off before TC, which leaves as many as are read.
+        if [12, 16, 20].into_iter().all(is_tag) {
+            continue;
+        }
+        // The kernel itself drops what ends within or right behind its outer tag, before TC.
+        let least = if is_tag(12) { 20 } else { 14 };
+        let cuts = (least..frame.len().min(100)).chain([frame.len()]);
         sent.extend(cuts.map(|cut| frame[..cut].to_vec()));
     }
     let mut capture = support::capture::Capture::default();
@@ -177,7 +184,7 @@ fn live_and_from_a_file_are_the_same() {
         // Without addresses of its own, so that it says nothing of its own accord.
         pair.forget_addresses();
         let hosts = "192.0.2.0/24,2001:db8::/64";
-        let args = ["--dns-port", "53", "--dns-port", "53000", "--dns-timeout", "60", "-H", hosts];
+        let args = ["--dns-port", "53", "--dns-timeout", "60", "-H", hosts];
         let watch = Watch::start(&pair, &[&["--capture", mode][..], &args].concat());
         pair.send(&sent);
         let (live, since) = watch.settled(&pair);
