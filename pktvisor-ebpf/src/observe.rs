@@ -97,7 +97,7 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
         } else {
             counters.lost[ring][kind] += 1;
             outcome = match outcome {
-                // A fragment is kept or lost by the reassembly, which is in user space.
+                // That it is, is known without its record.
                 Outcome::Malformed => Outcome::Malformed,
                 _ => Outcome::RingFull,
             };

@@ -15,9 +15,9 @@ pub mod exit {
     pub const OK: u8 = 0;
     /// Something went wrong that is no fault of the arguments or the input.
     pub const FAILURE: u8 = 1;
-    /// Wrong arguments, or something asked for that is not built in.
+    /// Wrong arguments.
     pub const USAGE: u8 = 2;
-    /// The capture or a database cannot be read.
+    /// The capture or a database cannot be read, or an interface not be watched.
     pub const INPUT: u8 = 3;
     /// The output cannot be written, or the address not be listened on.
     pub const OUTPUT: u8 = 4;
@@ -27,8 +27,8 @@ pub mod exit {
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 all went well (a truncated capture too, unless --strict) · 1 failure · 2 wrong \
-arguments, or not built in · 3 the capture or a database cannot be read · 4 the output cannot be \
-written or the address not be listened on · 130 interrupted before the end of the capture";
+arguments · 3 the capture or a database cannot be read, or an interface not be watched · 4 the output \
+cannot be written or the address not be listened on · 130 interrupted before the end of the capture";
 
 /// What was built in, for `--version`.
 const LONG_VERSION: &str = if crate::capture::ebpf::is_built_in() {
