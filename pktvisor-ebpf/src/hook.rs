@@ -10,7 +10,7 @@ use pktvisor_common::abi::HEADERS_MAX;
 use pktvisor_common::packet::PacketBytes;
 
 /// A packet at a hook.
-pub trait Hook {
+pub trait Hook: EbpfContext {
     /// The octets that the program can read itself.
     fn linear(&self) -> Linear;
     /// Octets of the packet.

@@ -104,6 +104,21 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
         }
     }
     counters.outcomes[outcome as usize & 7] += n64;
+    #[cfg(feature = "log")]
+    aya_log_ebpf::debug!(
+        packet,
+        "{} octets, outcome {}, version {}, transport {}, protocol {}, ports {} {}, payload {} at {}, weight {}",
+        length,
+        outcome as u8,
+        meta.version as u8,
+        meta.transport as u8,
+        meta.protocol,
+        meta.src_port,
+        meta.dst_port,
+        meta.payload_len,
+        meta.payload_offset,
+        weight
+    );
 }
 
 /// Sets all of it to 0, the default. Word by word, because `memset` is a loop over octets here.

@@ -15,7 +15,8 @@ pub fn start(cli: &Cli) {
         (true, _) => "error",
         (_, 0) if !live && cli.replay.is_none() => "warn",
         (_, 0 | 1) => "info",
-        _ => "debug",
+        // What aya makes of the object is of use to those who work on it.
+        _ => "debug,aya=info,aya_obj=info",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let log = tracing_subscriber::fmt()

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 
 use crate::exec::{cargo, exec, find_program, output_of, root, target_dir};
@@ -25,8 +26,28 @@ enum Compiler {
     Nightly,
 }
 
+/// Compile the kernel programs into one BPF object, which the daemon has inside when it is built.
+#[derive(Args)]
+pub struct BuildEbpf {
+    /// With a line in the daemon's log (-vv) for each packet: to find out why one is taken for what
+    /// it is, on a quiet interface.
+    #[arg(long)]
+    log: bool,
+}
+
+impl BuildEbpf {
+    /// Carries the command out.
+    pub fn run(self) -> Result<()> {
+        build_with(self.log).map(drop)
+    }
+}
+
 /// Compiles the kernel programs, says what came of it, and returns the object's path.
 pub fn build() -> Result<PathBuf> {
+    build_with(false)
+}
+
+fn build_with(log: bool) -> Result<PathBuf> {
     let compiler = match find_compiler() {
         Some(compiler) => compiler,
         None => install_compiler()?,
@@ -56,6 +77,9 @@ pub fn build() -> Result<PathBuf> {
         .env("CARGO_TARGET_DIR", &build_dir)
         .env("RUSTFLAGS", rustflags(&linker))
         .args(["build", "--locked", "--release", "--target", TARGET]);
+    if log {
+        command.args(["--features", "log"]);
+    }
     if matches!(compiler, Compiler::Nightly) {
         command.args(["-Z", "build-std=core"]);
     }

@@ -18,8 +18,7 @@ use clap::Parser;
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Command {
     Setup(setup::Setup),
-    /// Compile the kernel programs to target/bpf/pktvisor.o.
-    BuildEbpf,
+    BuildEbpf(build_ebpf::BuildEbpf),
     Run(run::Run),
     #[command(name = "gen")]
     Generate(generate::Generate),
@@ -32,7 +31,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Setup(command) => command.run(),
-        Command::BuildEbpf => build_ebpf::build().map(drop),
+        Command::BuildEbpf(command) => command.run(),
         Command::Run(command) => command.run(),
         Command::Generate(command) => command.run(),
         Command::Bench(command) => command.run(),

@@ -120,6 +120,7 @@ impl Programs {
             if changes.wait(PATIENCE) {
                 self.look(settings, source);
             }
+            self.probe.flush_log();
             if !adaptive || looked.elapsed() < SECOND {
                 continue;
             }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, LpmTrie, MapData, MapError, PerCpuArray, RingBuf};
 use aya::{Ebpf, EbpfLoader};
+use aya_log::EbpfLogger;
+use log::Log;
 use pktvisor_common::abi::{
     CONFIG_WORDS, COUNTER_WORDS, Counters, HOST_RANGES, HostMode, ProbeConfig, RINGS, RangeV4,
     RangeV6,
@@ -29,6 +31,8 @@ pub struct Probe {
     hosts_v4: LpmTrie<MapData, [u8; 4], u8>,
     hosts_v6: LpmTrie<MapData, [u8; 16], u8>,
     rings: usize,
+    /// What the programs say, if they were built to (`cargo xtask build-ebpf --log`).
+    log: Option<EbpfLogger<&'static dyn Log>>,
 }
 
 /// A ring that the programs fill.
@@ -62,6 +66,8 @@ impl Probe {
             loader.map_max_entries(name, if at < rings { ring_size } else { LEAST_RING });
         }
         let mut ebpf = loader.load(OBJECT).map_err(Refusal::of_load)?;
+        // Otherwise there is no map for it.
+        let log = EbpfLogger::init(&mut ebpf).ok();
         Ok(Self {
             config: map(&mut ebpf, "CONFIG")?,
             counters: Arc::new(CounterMap(map(&mut ebpf, "COUNTERS")?)),
@@ -69,6 +75,7 @@ impl Probe {
             hosts_v6: map(&mut ebpf, "HOSTS_V6")?,
             ebpf,
             rings,
+            log,
         })
     }
 
@@ -83,6 +90,13 @@ impl Probe {
     /// The programs, to attach or to test them.
     pub fn programs(&mut self) -> &mut Ebpf {
         &mut self.ebpf
+    }
+
+    /// Hands on what the programs have said since the last time.
+    pub fn flush_log(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
     }
 
     /// Tells the programs what to go by, from now on.
