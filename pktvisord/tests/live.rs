@@ -89,6 +89,21 @@ fn ethernet_headers(mode: &str, since: &Statistics) -> u64 {
     if mode == "xdp" { 14 * since.rx_packets } else { 0 }
 }
 
+/// Sends so many octets to this host in one TCP stream.
+fn stream(pair: &Pair, octets: u64) {
+    let listener = std::net::TcpListener::bind((pair.v4.as_str(), 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let sink = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        std::io::copy(&mut stream, &mut std::io::sink()).unwrap()
+    });
+    let send = format!("head -c {octets} /dev/zero > /dev/tcp/{}/{port}", pair.v4);
+    let mut client = Command::new("ip");
+    client.args(["netns", "exec", &pair.namespace, "bash", "-c", &send]);
+    assert!(client.status().unwrap().success());
+    assert_eq!(sink.join().unwrap(), octets);
+}
+
 #[track_caller]
 fn outcomes_sum_up(view: &MetricsView) {
     let sum: u64 = view.capture.outcomes.values().sum();
@@ -111,6 +126,7 @@ fn totals_are_those_of_the_interface_to_the_packet() {
 
         let udp = dnsperf(&pair, &pair.v4, "-n 3 -c 4") + dnsperf(&pair, &pair.v6, "-n 2");
         let tcp = dnsperf(&pair, &pair.v4, "-n 1 -m tcp -q 10 -c 2");
+        stream(&pair, 5_000_000);
         pair.run_there(&format!("ping -c 3 -i 0.2 {}", pair.v4));
         pair.run_there(&format!(
             "kdig -p {DNS_PORT} @{} large.example.org TXT +bufsize=4096",
@@ -264,7 +280,7 @@ fn what_a_stopped_reader_misses_is_accounted_for() {
     let watch = Watch::start(&pair, &["--ring-size", "1", "--workers", "1"]);
     let process = watch.server.child.id();
     sh(&format!("kill -STOP {process}"));
-    let completed = dnsperf(&pair, &pair.v4, "-l 3");
+    let completed = dnsperf(&pair, &pair.v4, "-l 5");
     sh(&format!("kill -CONT {process}"));
     let (view, since) = watch.settled(&pair);
     assert!(completed > 10_000, "{completed} is no load");
@@ -366,21 +382,9 @@ fn super_packets_count_as_their_segments() {
     }
     for mode in ["tcx", "clsact"] {
         let pair = Pair::new(true, 1500);
-        let listener = std::net::TcpListener::bind((pair.v4.as_str(), 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
         let watch = Watch::start(&pair, &["--capture", mode]);
-        let octets = 20_000_000u64;
-        let sink = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            std::io::copy(&mut stream, &mut std::io::sink()).unwrap()
-        });
-        let send = format!("head -c {octets} /dev/zero > /dev/tcp/{}/{port}", pair.v4);
-        let mut client = Command::new("ip")
-            .args(["netns", "exec", &pair.namespace, "bash", "-c", &send])
-            .spawn()
-            .unwrap();
-        assert!(client.wait().unwrap().success());
-        assert_eq!(sink.join().unwrap(), octets);
+        let octets = 20_000_000;
+        stream(&pair, octets);
         let (view, since) = watch.settled(&pair);
         let segments = octets.div_ceil(1_448);
         let inbound = view.packets.inbound;
