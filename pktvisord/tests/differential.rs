@@ -224,7 +224,7 @@ fn captured() -> Option<(Folder, String, MetricsView)> {
 fn packets_are_the_same() {
     let Some((_folder, file, view)) = captured() else { return };
     // Headers alone: a fragment is what it is.
-    let options = ["ip.defragment:FALSE", "ipv6.defragment:FALSE"];
+    let options = ["-o", "ip.defragment:FALSE", "-o", "ipv6.defragment:FALSE"];
     let fields = [
         "frame.protocols",
         "frame.len",
@@ -310,7 +310,7 @@ fn named(names: &[(u16, &str)], number: &str) -> String {
 #[test]
 fn dns_messages_are_the_same() {
     let Some((_folder, file, view)) = captured() else { return };
-    let options = ["tcp.reassemble_out_of_order:TRUE"];
+    let options = ["-o", "tcp.reassemble_out_of_order:TRUE"];
     let fields = [
         "frame.protocols",
         "dns.flags.response",

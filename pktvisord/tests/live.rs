@@ -526,3 +526,49 @@ fn any_watches_what_comes_later() {
     support::program::signal(&child, "TERM");
     assert_eq!(support::program::wait(&mut child, Duration::from_secs(5)), Some(0));
 }
+
+#[test]
+fn latencies_are_those_that_tshark_finds() {
+    if !can_run() {
+        return;
+    }
+    let pair = Pair::new(false, 1500);
+    let _dns = DnsServer::start(&pair);
+    let folder = support::capture::Folder::new();
+    let file = folder.file("load.pcap");
+    // No buffer is left behind with -U, and no packet is before the daemon's start.
+    let mut tcpdump = Command::new("tcpdump");
+    tcpdump.args(["-U", "-B", "16384", "-w", &file, "-i", &pair.interface, "port", DNS_PORT]);
+    let mut tcpdump = tcpdump.stderr(std::process::Stdio::null()).spawn().unwrap();
+    let watch = Watch::start(&pair, &["--capture", "tcx"]);
+    let started = Instant::now();
+    while !std::fs::metadata(&file).is_ok_and(|file| file.len() >= 24) {
+        assert!(started.elapsed() < PATIENCE, "tcpdump does not start");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    let completed = dnsperf(&pair, &pair.v4, "-n 10 -Q 3000");
+    let (live, _) = watch.settled(&pair);
+    support::program::signal(&tcpdump, "INT");
+    tcpdump.wait().unwrap();
+
+    let hosts = format!("{},{}", pair.v4, pair.v6);
+    let args = ["--summary", "--dns-port", DNS_PORT, "-H", &hosts, &file];
+    let of_file = support::program::view(&support::program::run(&args));
+    assert_eq!(of_file.dns.wire_packets, live.dns.wire_packets);
+    assert_eq!(of_file.dns.xact.counts, live.dns.xact.counts);
+    assert_eq!(live.dns.xact.inbound.total, completed);
+    let decode = format!("udp.port=={DNS_PORT},dns");
+    let times = support::tshark::fields(&file, &["-d", &decode, "-Y", "dns.time"], &["dns.time"]);
+    let mut times: Vec<f64> =
+        times.iter().map(|row| row[0].parse::<f64>().unwrap() * 1e6).collect();
+    assert_eq!(times.len() as u64, completed);
+    times.sort_unstable_by(f64::total_cmp);
+    let quantiles = live.dns.xact.inbound.quantiles_us.unwrap();
+    for (ours, share) in [(quantiles.p50, 50), (quantiles.p90, 90)] {
+        let theirs = times[times.len() * share / 100];
+        // The two look at a packet some microseconds apart, and a load can come between.
+        let off = (ours as f64 - theirs).abs();
+        assert!(off <= 30.0 + theirs * 0.3, "p{share}: {ours} µs live, {theirs} µs by tshark");
+    }
+}

@@ -4,11 +4,11 @@ use std::process::Command;
 
 use super::skipped;
 
-/// The fields that `tshark` prints for each frame, in this order.
+/// The fields that `tshark` prints for each frame, in this order; `options` are further arguments.
 pub fn fields(file: &str, options: &[&str], fields: &[&str]) -> Vec<Vec<String>> {
     let mut command = Command::new("tshark");
     command.args(["-n", "-r", file, "-T", "fields", "-E", "separator=/t", "-E", "occurrence=a"]);
-    command.args(options.iter().flat_map(|option| ["-o", option]));
+    command.args(options);
     command.args(fields.iter().flat_map(|field| ["-e", field]));
     let output = command.output().expect("tshark starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
