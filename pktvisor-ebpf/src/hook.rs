@@ -137,13 +137,14 @@ pub struct Copied<'a> {
 impl PacketBytes for Copied<'_> {
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        // The compiler shall not know it from what it is the sum of: what is compared has to be
+        // what is used, because a verifier before Linux 6.11 does not connect the two.
+        // SAFETY: it is a parameter.
+        let offset = unsafe { ptr::read_volatile(&raw const offset) };
         if offset > HEADERS_MAX - N || offset + N > self.length {
             return None;
         }
-        let start = self.octets.as_ptr() as usize + (offset & (HEADERS_MAX - 1));
-        if offset & (HEADERS_MAX - 1) > HEADERS_MAX - N {
-            return None;
-        }
+        let start = self.octets.as_ptr() as usize + offset;
         // SAFETY: the octets lie within the array.
         Some(unsafe { ptr::read_unaligned(start as *const [u8; N]) })
     }

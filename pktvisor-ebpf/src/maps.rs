@@ -14,6 +14,8 @@ pub struct Scratch {
     pub octets: [u8; SAMPLE_MAX],
     pub headers: [u8; HEADERS_MAX],
     pub meta: PacketMeta,
+    /// The place of the last octet to copy, where the compiler does not see it.
+    pub last: u32,
 }
 
 /// Ranges of HOST, where there are more than the configuration holds.

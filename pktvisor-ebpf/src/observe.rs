@@ -42,7 +42,7 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
         // Perhaps only because the headers do not lie in the first piece of the packet.
         walk_copied(packet, start, length, scratch);
     }
-    let Scratch { header: place, octets, meta, .. } = scratch;
+    let Scratch { header: place, octets, meta, last, .. } = scratch;
     let (gso_size, gso_segs) = packet.segments();
     let tag = packet.tag();
     let (n, wire_len) = segments(meta, length + tag, gso_size, gso_segs);
@@ -92,7 +92,7 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
             tag: tag as u8,
         };
         let kind = kind as usize;
-        if send(packet, header, place, octets, ring) {
+        if send(packet, header, place, octets, last, ring) {
             counters.sent[ring][kind] += 1;
         } else {
             counters.lost[ring][kind] += 1;
@@ -151,25 +151,26 @@ fn walk_linear<H: Hook>(packet: &H, start: Start, length: u32, scratch: &mut Scr
 /// Walks the headers of a packet that lies in pieces.
 #[inline(never)]
 fn walk_copied<H: Hook>(packet: &H, start: Start, length: u32, scratch: &mut Scratch) {
-    let Scratch { header, headers, meta, .. } = scratch;
+    let Scratch { last, headers, meta, .. } = scratch;
     let length_read = if length < HEADERS_MAX as u32 { length } else { HEADERS_MAX as u32 };
-    let captured = opaque(&mut header.captured, length_read as u16);
-    if captured == 0 || captured > HEADERS_MAX as u64 {
-        return;
-    }
+    let Some(captured) = bounded(last, length_read, HEADERS_MAX) else { return };
     // SAFETY: `captured` octets have room in the array.
-    if unsafe { packet.copy(0, headers.as_mut_ptr().cast::<c_void>(), captured as u32) } {
+    if unsafe { packet.copy(0, headers.as_mut_ptr().cast::<c_void>(), captured) } {
         walk(&Copied { octets: headers, length: captured as usize }, start, length, meta);
     }
 }
 
-/// The number, by way of a place in a map: the compiler knows nothing of it then, and what the
-/// verifier sees compared is what it sees used.
+/// The length, where it is from 1 to `max`: as a number whose bounds the verifier sees.
+///
+/// It goes by way of a place in a map, after which the compiler knows nothing of it, and what is
+/// compared is what is used. It is compared as the place of the last octet, because a verifier
+/// before Linux 6.8 does not learn from `length != 0` that the length is at least 1.
 #[inline(always)]
-fn opaque(place: &mut u16, number: u16) -> u64 {
-    *place = number;
+fn bounded(place: &mut u32, length: u32, max: usize) -> Option<u32> {
+    *place = length.wrapping_sub(1);
     // SAFETY: it was written just now.
-    u64::from(unsafe { core::ptr::read_volatile(&raw const *place) })
+    let last = unsafe { core::ptr::read_volatile(&raw const *place) };
+    if last >= max as u32 { None } else { Some(last + 1) }
 }
 
 #[inline(always)]
@@ -228,21 +229,21 @@ fn send<H: Hook>(
     header: SampleHeader,
     place: &mut SampleHeader,
     octets: &mut [u8; SAMPLE_MAX],
+    last: &mut u32,
     ring: usize,
 ) -> bool {
     *place = header;
-    let captured = opaque(&mut place.captured, header.captured);
-    if captured == 0 || captured > SAMPLE_MAX as u64 {
+    let Some(captured) = bounded(last, u32::from(header.captured), SAMPLE_MAX) else {
         return false;
-    }
+    };
     // SAFETY: `captured` octets have room in the array.
-    if !unsafe { packet.copy(0, octets.as_mut_ptr().cast::<c_void>(), captured as u32) } {
+    if !unsafe { packet.copy(0, octets.as_mut_ptr().cast::<c_void>(), captured) } {
         return false;
     }
     let record = core::ptr::from_mut(place).cast::<c_void>();
     let rings = [&RING_0, &RING_1, &RING_2, &RING_3];
     let output = |ring: &RingBuf| {
-        let length = captured + SAMPLE_HEADER as u64;
+        let length = u64::from(captured) + SAMPLE_HEADER as u64;
         let ring = core::ptr::from_ref(ring).cast_mut().cast::<c_void>();
         // SAFETY: the octets lie right behind the header, in one value of the map.
         unsafe { bpf_ringbuf_output(ring, record, length, NO_WAKEUP) == 0 }
