@@ -3,6 +3,7 @@
 mod follow;
 mod load;
 mod serve;
+mod through_libpcap;
 mod watch;
 
 use std::io;

@@ -314,6 +314,10 @@ impl Live {
             outbound: counts[1],
             total: counts.iter().sum(),
         };
-        api::Rates { packets: rates(counts.packets), bytes: rates(counts.octets) }
+        api::Rates {
+            packets: rates(counts.packets),
+            bytes: rates(counts.octets),
+            dns: api::DnsRate { total: counts.dns },
+        }
     }
 }

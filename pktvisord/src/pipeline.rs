@@ -125,7 +125,7 @@ impl Pipeline {
         match &mut self.lanes {
             _ if count == 0 => {}
             Lanes::Inline(lane) => lane.lose(reason, count),
-            Lanes::Threads(workers) => workers.lose(reason, count),
+            Lanes::Threads(workers) => workers.losses().lose(reason, count),
         }
     }
 

@@ -51,6 +51,8 @@ pub enum Keep {
     Nothing,
     /// `CAP_NET_ADMIN`: filters of clsact are taken away at the end.
     NetAdmin,
+    /// `CAP_NET_RAW`: libpcap may have to open an interface that comes later.
+    NetRaw,
 }
 
 /// Becomes `user` and keeps these capabilities only, also across programs that it might start.
@@ -61,6 +63,7 @@ pub fn give_up(user: Option<&User>, keep: Keep) -> io::Result<()> {
     let wanted = match keep {
         Keep::Nothing => CapabilitySet::empty(),
         Keep::NetAdmin => CapabilitySet::NET_ADMIN,
+        Keep::NetRaw => CapabilitySet::NET_RAW,
     };
     if let Some(User { uid, gid, .. }) = user {
         let (uid, gid) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
@@ -78,6 +81,7 @@ pub fn give_up(user: Option<&User>, keep: Keep) -> io::Result<()> {
     match keep {
         Keep::Nothing => tracing::info!("running as {who} without capabilities"),
         Keep::NetAdmin => tracing::info!("running as {who} with CAP_NET_ADMIN, which clsact needs"),
+        Keep::NetRaw => tracing::info!("running as {who} with CAP_NET_RAW, which libpcap needs"),
     }
     Ok(())
 }

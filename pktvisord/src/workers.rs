@@ -60,6 +60,20 @@ impl Snapshots {
     }
 }
 
+/// The way of losses to the first lane, for those who see something get lost.
+#[derive(Clone)]
+pub struct Losses(SyncSender<Work>);
+
+impl Losses {
+    /// Counts what was lost before it got to a lane.
+    pub fn lose(&self, reason: &'static str, count: u64) {
+        if count > 0 {
+            // If the lane is gone, that is reported when packets are sent.
+            let _ = self.0.send(Work::Lost(reason, count));
+        }
+    }
+}
+
 impl Workers {
     /// Starts a thread for each lane, which takes in what it is fed.
     ///
@@ -111,12 +125,9 @@ impl Workers {
         self.send(|| Work::End);
     }
 
-    /// Counts what was lost before it got here, in the first lane.
-    pub fn lose(&mut self, reason: &'static str, count: u64) {
-        if let Some(first) = self.senders.first() {
-            // If it is gone, that is reported when packets are sent.
-            let _ = first.send(Work::Lost(reason, count));
-        }
+    /// For those who see something get lost before it gets here.
+    pub fn losses(&self) -> Losses {
+        Losses(self.senders[0].clone())
     }
 
     fn send(&mut self, work: impl Fn() -> Work) {

@@ -268,8 +268,8 @@ fn the_byte_form_has_the_fields_described() {
 
 #[test]
 fn every_reason_of_a_loss_is_described_and_no_other() {
-    let sources = ["shard.rs", "lane.rs", "capture/ebpf/drain.rs", "app/watch.rs"]
-        .map(|file| text(&format!("pktvisord/src/{file}")));
+    let files = ["shard", "lane", "capture/ebpf/drain", "app/follow", "app/through_libpcap"];
+    let sources = files.map(|file| text(&format!("pktvisord/src/{file}.rs")));
     let sources = sources.concat() + &text("pktvisor-common/src/abi.rs");
     let counted: BTreeSet<&str> = sources
         .lines()
@@ -283,7 +283,7 @@ fn every_reason_of_a_loss_is_described_and_no_other() {
     let (_, bounds) = architecture.split_once("## Bounds of memory").expect("the section");
     let described: BTreeSet<&str> = codes(bounds)
         .filter(|code| {
-            let kinds = ["tcp_", "fragments_", "xact_", "ring_full_", "kernel_", "if_"];
+            let kinds = ["tcp_", "fragments_", "xact_", "ring_full_", "kernel_", "if_", "not_"];
             kinds.iter().any(|kind| code.starts_with(kind))
         })
         .filter(|&code| code != "tcp_")

@@ -10,16 +10,24 @@ use aya::programs::{SchedClassifier, TcAttachType};
 use pktvisor_common::api::{self, AppMetrics, MetricsView};
 use support::net::{DNS_PORT, DnsServer, Pair, Statistics, queries, sh};
 use support::program::{PATIENCE, Server};
-use support::{has_rights, shapes, skipped};
+use support::{has_rights, shapes, skipped, tc};
 use tempfile::TempDir;
 
-/// The modes of capture, and what each calls its hooks.
-const MODES: [(&str, &str, Option<&str>, Option<&str>); 4] = [
-    ("xdp", "ebpf", Some("xdp"), Some("tcx")),
-    ("tcx", "ebpf", Some("tcx"), Some("tcx")),
-    ("clsact", "ebpf", Some("clsact"), Some("clsact")),
-    ("libpcap", "libpcap", None, None),
-];
+/// The modes of programs in the kernel that this one knows.
+fn modes() -> Vec<&'static str> {
+    let mut modes = vec!["xdp", tc(), "clsact"];
+    modes.dedup();
+    modes
+}
+
+/// What a mode calls its hooks, for packets that come and that go.
+fn hooks(mode: &str) -> (Option<&str>, Option<&str>) {
+    match mode {
+        "xdp" => (Some("xdp"), Some(tc())),
+        "libpcap" => (None, None),
+        mode => (Some(mode), Some(mode)),
+    }
+}
 
 /// How long until all that was sent is counted and answers from before are forgotten.
 const SETTLED: Duration = Duration::from_millis(2_300);
@@ -115,14 +123,15 @@ fn totals_are_those_of_the_interface_to_the_packet() {
     if !can_run() {
         return;
     }
-    for (mode, source, ingress, egress) in MODES {
+    for mode in [modes(), vec!["libpcap"]].concat() {
         let pair = Pair::new(false, 1500);
         let _dns = DnsServer::start(&pair);
         let watch = Watch::start(&pair, &["--capture", mode]);
         let app: AppMetrics = watch.server.json("/api/v1/metrics/app");
+        let source = if mode == "libpcap" { "libpcap" } else { "ebpf" };
         assert_eq!(app.app.capture.source, source);
         let watched = &app.app.capture.watched[0];
-        assert_eq!((watched.ingress.as_deref(), watched.egress.as_deref()), (ingress, egress));
+        assert_eq!((watched.ingress.as_deref(), watched.egress.as_deref()), hooks(mode));
 
         let udp = dnsperf(&pair, &pair.v4, "-n 3 -c 4") + dnsperf(&pair, &pair.v6, "-n 2");
         let tcp = dnsperf(&pair, &pair.v4, "-n 1 -m tcp -q 10 -c 2");
@@ -195,7 +204,7 @@ fn live_and_from_a_file_are_the_same() {
     }
     let folder = support::capture::Folder::new();
     let file = folder.store("shapes.pcap", &capture.pcap());
-    for mode in ["xdp", "tcx", "clsact"] {
+    for mode in modes() {
         let pair = Pair::new(true, 9000);
         // Without addresses of its own, so that it says nothing of its own accord.
         pair.forget_addresses();
@@ -239,29 +248,26 @@ fn a_daemon_that_is_killed_leaves_nothing_behind() {
     }
     let pair = Pair::new(true, 1500);
     let name = &pair.interface;
-    for mode in ["xdp", "tcx", "clsact"] {
+    for mode in modes() {
         let mut watch = Watch::start(&pair, &["--capture", mode]);
         let attached = || {
             let link = sh(&format!("ip link show {name}"));
             let filters =
                 sh(&format!("tc filter show dev {name} ingress; tc filter show dev {name} egress"));
-            let tcx = SchedClassifier::query_tcx(name, TcAttachType::Egress).unwrap().1;
-            (link.contains("prog/xdp"), filters.contains("pktvisor_"), !tcx.is_empty())
+            let tcx = SchedClassifier::query_tcx(name, TcAttachType::Egress);
+            let tcx = tcx.is_ok_and(|(_, programs)| !programs.is_empty());
+            (link.contains("prog/xdp"), filters.contains("pktvisor_"), tcx)
         };
-        let expected = match mode {
-            "xdp" => (true, false, true),
-            "tcx" => (false, false, true),
-            _ => (false, true, false),
-        };
-        assert_eq!(attached(), expected, "{mode}");
+        let clsact = hooks(mode).1 == Some("clsact");
+        assert_eq!(attached(), (mode == "xdp", clsact, !clsact), "{mode}");
         watch.server.child.kill().unwrap();
         watch.server.child.wait().unwrap();
         // Links go with the process, a moment later; filters of clsact stay until the next start.
         std::thread::sleep(Duration::from_millis(300));
-        assert_eq!(attached(), (false, mode == "clsact", false), "{mode}");
-        if mode == "clsact" {
+        assert_eq!(attached(), (false, clsact, false), "{mode}");
+        if clsact {
             let next = Watch::start(&pair, &["--capture", mode]);
-            let filters = sh(&format!("tc filter show dev {name} ingress"));
+            let filters = sh(&format!("tc filter show dev {name} egress"));
             assert_eq!(filters.matches("direct-action").count(), 1, "{filters}");
             let (code, _) = next.server.stop("TERM", Duration::from_secs(5));
             assert_eq!(code, Some(0));
@@ -348,11 +354,12 @@ fn an_occupied_hook_is_left_alone() {
     }
     let pair = Pair::new(true, 1500);
     let first = Watch::start(&pair, &["--capture", "xdp"]);
+    // A NIC has one XDP program.
     let second = support::program::run(&["--capture", "xdp", &pair.interface]);
     assert_eq!(second.code, Some(3));
     assert!(second.stderr.contains("another program is there already"), "{}", second.stderr);
-    // TCX takes any number.
-    let third = Watch::start(&pair, &["--capture", "tcx"]);
+    // TC takes any number.
+    let third = Watch::start(&pair, &["--capture", "tc"]);
     let ping = format!("ping -c 2 -i 0.2 {}", pair.v4);
     pair.run_there(&ping);
     for watch in [first, third] {
@@ -380,7 +387,7 @@ fn super_packets_count_as_their_segments() {
     if !can_run() {
         return;
     }
-    for mode in ["tcx", "clsact"] {
+    for mode in &modes()[1..] {
         let pair = Pair::new(true, 1500);
         let watch = Watch::start(&pair, &["--capture", mode]);
         let octets = 20_000_000;
@@ -407,7 +414,7 @@ fn without_rights_the_capabilities_are_named() {
     let program = folder.path().join("pktvisord");
     std::fs::copy(env!("CARGO_BIN_EXE_pktvisord"), &program).unwrap();
     sh(&format!("chmod 755 {} {}", folder.path().display(), program.display()));
-    for (mode, capability) in [("tcx", "CAP_BPF"), ("libpcap", "CAP_NET_RAW")] {
+    for (mode, capability) in [("tc", "CAP_BPF"), ("libpcap", "CAP_NET_RAW")] {
         let output = Command::new("setpriv")
             .args([
                 "--reuid=65534",
@@ -444,11 +451,12 @@ fn an_interface_is_followed_with_its_addresses() {
     if !can_run() {
         return;
     }
-    for mode in ["xdp", "tcx", "clsact"] {
+    for mode in modes() {
         let mut pair = Pair::new(true, 1500);
         let watch = Watch::start(&pair, &["--capture", mode, "--user", "nobody"]);
         let status = sh(&format!("cat /proc/{}/task/*/status", watch.server.child.id()));
-        let kept = if mode == "clsact" { "0000000000001000" } else { "0000000000000000" };
+        let clsact = hooks(mode).1 == Some("clsact");
+        let kept = if clsact { "0000000000001000" } else { "0000000000000000" };
         for line in status.lines() {
             match line.split_once(":\t") {
                 Some(("Uid", uids)) => assert_eq!(uids, "65534\t65534\t65534\t65534", "{mode}"),
@@ -494,6 +502,75 @@ fn an_interface_is_followed_with_its_addresses() {
 }
 
 #[test]
+fn an_interface_that_comes_back_under_load_is_accounted_for() {
+    if !can_run() {
+        return;
+    }
+    for mode in [modes(), vec!["libpcap"]].concat() {
+        let pair = Pair::new(false, 1500);
+        let watch = Watch::start(&pair, &["--capture", mode, "--user", "nobody"]);
+        let frame = shapes::frames().remove(0);
+        let load = vec![frame; 5_000];
+        pair.send(&load);
+        let (first, since) = watch.settled(&pair);
+        assert_eq!(first.packets.total, since.packets(), "{mode}");
+
+        // What comes between being there again and being watched again is known.
+        pair.unplug();
+        wait_for(&watch, "gone", <[_]>::is_empty);
+        pair.plug();
+        pair.send(&load);
+        wait_for(&watch, "there again", |watched| watched.len() == 1);
+        pair.send(&load);
+        std::thread::sleep(SETTLED);
+        let now = pair.statistics();
+        let view = watch.server.view("/api/v1/metrics/bucket/0");
+        assert_eq!(now, pair.statistics(), "{mode}: the interface is not quiet");
+        let counted = view.packets.total - first.packets.total;
+        let missed = view.capture.evictions.get("not_watched_yet").copied().unwrap_or(0);
+        assert!((1..now.packets()).contains(&missed), "{mode}: {missed} of {now:?}");
+        // Those of the moment when it is attached can be in both.
+        let off = (counted + missed).abs_diff(now.packets());
+        assert!(off < 200, "{mode}: {counted} counted, {missed} missed of {now:?}");
+        let (code, log) = watch.server.stop("TERM", Duration::from_secs(5));
+        assert_eq!(code, Some(0), "{mode}: {log}");
+        assert!(log.contains("packets came before it was watched"), "{mode}: {log}");
+    }
+}
+
+#[test]
+fn tagged_frames_are_counted_with_their_tags() {
+    if !can_run() {
+        return;
+    }
+    for mode in [modes(), vec!["libpcap"]].concat() {
+        let pair = Pair::new(false, 1500);
+        let Pair { interface, namespace, .. } = &pair;
+        let add = |host: &str, device: &str| {
+            let add = format!("ip {host} link add vlan7 link {device} type vlan id 7 2>/dev/null");
+            Command::new("sh").args(["-c", &add]).status().unwrap().success()
+        };
+        // Kernels without VLAN devices get tagged frames as they are in the other tests.
+        if !add(&format!("-n {namespace}"), namespace) {
+            return;
+        }
+        sh(&format!("ip link set {interface} down; ip link set {interface} up"));
+        pair.run_there("ip addr add 198.18.7.2/24 dev vlan7; ip link set vlan7 up");
+        sh(&format!(
+            "ip link add {interface}v link {interface} type vlan id 7
+             ip addr add 198.18.7.1/24 dev {interface}v; ip link set {interface}v up"
+        ));
+        let watch = Watch::start(&pair, &["--capture", mode, "-H", "198.18.7.1"]);
+        pair.run_there("ping -c 5 -i 0.2 198.18.7.1");
+        let (view, since) = watch.settled(&pair);
+        assert_eq!(view.packets.total, since.packets(), "{mode}");
+        assert_eq!((view.packets.icmp, view.packets.malformed), (10, 0), "{mode}");
+        assert_eq!(view.packets.bytes.total, since.bytes() + ethernet_headers(mode, &since));
+        sh(&format!("ip link del {interface}v"));
+    }
+}
+
+#[test]
 fn any_watches_what_comes_later() {
     if !can_run() {
         return;
@@ -513,16 +590,17 @@ fn any_watches_what_comes_later() {
             std::thread::sleep(Duration::from_millis(50));
         }
     };
-    wait_for_log(&format!("watching {}: tcx in, tcx out", pair.interface));
-    wait_for_log("watching lo: tcx in, which sees all that is sent too");
+    let tc = tc();
+    wait_for_log(&format!("watching {}: {tc} in, {tc} out", pair.interface));
+    wait_for_log(&format!("watching lo: {tc} in, which sees all that is sent too"));
     pair.run_there("ip link add later type veth peer name other; ip link set later up");
-    wait_for_log("watching later: tcx in, tcx out");
+    wait_for_log(&format!("watching later: {tc} in, {tc} out"));
     // A bridge takes it over: its packets are seen at the bridge from then on.
     pair.run_there(
         "ip link add bridge type bridge; ip link set bridge up; ip link set later master bridge",
     );
     wait_for_log("later is no longer watched");
-    wait_for_log("watching bridge: tcx in, tcx out");
+    wait_for_log(&format!("watching bridge: {tc} in, {tc} out"));
     support::program::signal(&child, "TERM");
     assert_eq!(support::program::wait(&mut child, Duration::from_secs(5)), Some(0));
 }
@@ -540,7 +618,7 @@ fn latencies_are_those_that_tshark_finds() {
     let mut tcpdump = Command::new("tcpdump");
     tcpdump.args(["-U", "-B", "16384", "-w", &file, "-i", &pair.interface, "port", DNS_PORT]);
     let mut tcpdump = tcpdump.stderr(std::process::Stdio::null()).spawn().unwrap();
-    let watch = Watch::start(&pair, &["--capture", "tcx"]);
+    let watch = Watch::start(&pair, &["--capture", "tc"]);
     let started = Instant::now();
     while !std::fs::metadata(&file).is_ok_and(|file| file.len() >= 24) {
         assert!(started.elapsed() < PATIENCE, "tcpdump does not start");

@@ -5,6 +5,7 @@ mod build_ebpf;
 mod exec;
 mod fuzz;
 mod generate;
+mod kernels;
 mod run;
 mod setup;
 mod test;
@@ -24,6 +25,7 @@ enum Command {
     Generate(generate::Generate),
     Bench(bench::Bench),
     Fuzz(fuzz::Fuzz),
+    Kernels(kernels::Kernels),
     /// Set up, then check formatting, lints, tests, documentation and dependencies.
     Test,
 }
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Command::Generate(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Fuzz(command) => command.run(),
+        Command::Kernels(command) => command.run(),
         Command::Test => test::run(),
     };
     match result {

@@ -70,6 +70,12 @@ pub fn for_live_bench() -> Result<()> {
     install(&[BUILD, TEST, &["curl", "dnscap", "iperf3"]].concat())
 }
 
+/// Installs what testing under other kernels needs.
+pub fn for_kernels() -> Result<()> {
+    let machine = ["busybox-static", "cpio", "kmod", "qemu-system-x86", "xz-utils"];
+    install(&[BUILD, TEST, &machine].concat())
+}
+
 /// Installs the BPF compiler.
 pub fn for_ebpf() -> Result<()> {
     install(EBPF)

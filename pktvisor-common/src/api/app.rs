@@ -101,6 +101,16 @@ pub struct Rates {
     /// Octets per second.
     #[serde(default)]
     pub bytes: RatesInOut,
+    /// DNS messages.
+    #[serde(default)]
+    pub dns: DnsRate,
+}
+
+/// DNS messages per second.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DnsRate {
+    /// Of all kinds.
+    pub total: u64,
 }
 
 /// A rate by direction.

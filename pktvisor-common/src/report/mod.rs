@@ -9,12 +9,13 @@ use crate::api::MetricsView;
 mod dns;
 mod layout;
 mod loss;
-mod number;
+pub mod number;
 mod packets;
 mod table;
-mod text;
+pub mod text;
 
 use layout::{Block, Line, Page, Tone};
+pub use loss::{Loss, losses};
 use number::{count, percent};
 
 /// How a report looks.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 /// With thousands separators; from a hundred billion on with an SI prefix.
-pub(super) fn count(n: u64) -> String {
+pub fn count(n: u64) -> String {
     if n >= 100_000_000_000 {
         return si(n);
     }
@@ -19,17 +19,17 @@ pub(super) fn count(n: u64) -> String {
 }
 
 /// Three digits and an SI prefix: `1.23M`.
-pub(super) fn si(n: u64) -> String {
+pub fn si(n: u64) -> String {
     scaled(n, &["", "k", "M", "G", "T", "P", "E"])
 }
 
 /// Octets, with an SI prefix: `1.23MB`.
-pub(super) fn octets(n: u64) -> String {
+pub fn octets(n: u64) -> String {
     si(n) + "B"
 }
 
 /// Microseconds in the unit that fits: `1.23ms`.
-pub(super) fn micros(n: u64) -> String {
+pub fn micros(n: u64) -> String {
     // Above seconds nobody wants ks.
     match n {
         0..1_000_000_000 => scaled(n, &["µs", "ms", "s"]),
@@ -38,7 +38,7 @@ pub(super) fn micros(n: u64) -> String {
 }
 
 /// Hundredths: `1.96`.
-pub(super) fn hundredths(n: u64) -> String {
+pub fn hundredths(n: u64) -> String {
     match n {
         0..100_000 => format!("{}.{:02}", n / 100, n % 100),
         _ => si(n / 100),
@@ -46,7 +46,7 @@ pub(super) fn hundredths(n: u64) -> String {
 }
 
 /// `part` of `whole`: `48.6%`; nothing where there is no whole.
-pub(super) fn percent(part: u64, whole: u64) -> String {
+pub fn percent(part: u64, whole: u64) -> String {
     match (part, share(part, whole) * 100.0) {
         _ if whole == 0 => String::new(),
         (1.., ..0.05) => "<0.1%".to_owned(),
@@ -55,12 +55,12 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
 }
 
 /// `part` of `whole`, from 0 to 1.
-pub(super) fn share(part: u64, whole: u64) -> f64 {
+pub fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { (part as f64 / whole as f64).min(1.0) }
 }
 
 /// A length of time in its two largest units: `2h 5min`.
-pub(super) fn duration(seconds: u64) -> String {
+pub fn duration(seconds: u64) -> String {
     let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     match (hours, minutes, rest) {
         (0, 0, s) => format!("{s}s"),
@@ -72,7 +72,7 @@ pub(super) fn duration(seconds: u64) -> String {
 }
 
 /// Unix seconds as a date and time of UTC; the bare number where no calendar has it.
-pub(super) fn time(unix: i64) -> String {
+pub fn time(unix: i64) -> String {
     match Timestamp::from_second(unix) {
         Ok(time) => time.strftime("%F %T UTC").to_string(),
         Err(_) => unix.to_string(),

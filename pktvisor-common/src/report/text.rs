@@ -5,7 +5,7 @@ use std::fmt::Write;
 use unicode_width::UnicodeWidthChar;
 
 /// Columns that `text` takes.
-pub(super) fn width(text: &str) -> usize {
+pub fn width(text: &str) -> usize {
     text.chars().map(|c| c.width().unwrap_or(0)).sum()
 }
 
@@ -13,7 +13,7 @@ pub(super) fn width(text: &str) -> usize {
 /// characters, bidi controls, what has no width, what looks like a blank) is written as an
 /// escape; what is too long loses its middle to `…`, because names tell things apart at their
 /// start and belong together by their end.
-pub(super) fn fit(text: &str, limit: usize) -> String {
+pub fn fit(text: &str, limit: usize) -> String {
     let shown = Shown::new(text);
     if shown.width <= limit {
         return shown.text;

@@ -19,6 +19,7 @@ use crate::capture::interface::{self, Interface};
 use crate::capture::netlink::Changes;
 use crate::live::Source;
 use crate::settings::Settings;
+use crate::workers::Losses;
 
 /// How soon the end is noticed.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -34,6 +35,8 @@ pub(super) struct Programs {
     attached: Vec<Attached>,
     /// Interfaces, by number, that can't be watched: that is said once.
     given_up: BTreeSet<u32>,
+    /// How the interfaces were when they were last looked at.
+    listed: Vec<Interface>,
 }
 
 impl Programs {
@@ -46,13 +49,14 @@ impl Programs {
         selection: Selection,
         mode: CaptureMode,
         settings: &Settings,
-        interfaces: &[Interface],
+        listed: Vec<Interface>,
     ) -> Result<Self, Refusal> {
+        let interfaces = selection.wanted(&listed);
         let (attached, given_up) = (Vec::new(), BTreeSet::new());
-        let mut programs = Self { probe, selection, mode, attached, given_up };
+        let mut programs = Self { probe, selection, mode, attached, given_up, listed };
         programs.configure(settings)?;
         for interface in interfaces {
-            let refused = programs.attach(interface).err();
+            let refused = programs.attach(&interface).err();
             match refused {
                 None => {}
                 // One of many need not have what the others have.
@@ -110,6 +114,7 @@ impl Programs {
         changes: &Changes,
         settings: &Settings,
         source: &Source,
+        losses: &Losses,
         adaptive: bool,
         stop: &AtomicBool,
     ) {
@@ -118,7 +123,7 @@ impl Programs {
         let mut looked = Instant::now();
         while !stop.load(Ordering::Relaxed) {
             if changes.wait(PATIENCE) {
-                self.look(settings, source);
+                self.look(settings, source, losses);
             }
             self.probe.flush_log();
             if !adaptive || looked.elapsed() < SECOND {
@@ -143,7 +148,7 @@ impl Programs {
     }
 
     /// Looks at the interfaces as they are now.
-    fn look(&mut self, settings: &Settings, source: &Source) {
+    fn look(&mut self, settings: &Settings, source: &Source, losses: &Losses) {
         let listed = match interface::list() {
             Ok(listed) => listed,
             Err(error) => return error!("the interfaces cannot be listed: {error}"),
@@ -173,21 +178,42 @@ impl Programs {
             if self.attached.iter().any(known) || self.given_up.contains(&interface.index) {
                 continue;
             }
-            if let Err(refusal) = self.attach(&interface) {
-                warn!("{} is not watched: {refusal}", interface.name);
+            // That they can't be read is said where they are taken in.
+            let counted = |probe: &Probe| -> u64 {
+                probe.counters().read().map_or(0, |now| now.packets.iter().sum())
+            };
+            let before = counted(&self.probe);
+            match self.attach(&interface) {
+                Ok(()) => {
+                    let counted = counted(&self.probe).saturating_sub(before);
+                    let missed = unwatched(&interface, &self.listed, counted);
+                    losses.lose("not_watched_yet", missed);
+                }
+                Err(refusal) => warn!("{} is not watched: {refusal}", interface.name),
             }
         }
+        self.listed = listed;
         source.watch(self.watched());
         let interfaces = self.attached.iter().map(|one| &one.interface);
-        let hosts = self.selection.hosts(interfaces);
-        if *settings.hosts.now() != hosts {
-            info!("the addresses of HOST have changed");
-            settings.hosts.set(hosts);
-            if let Err(refusal) = self.configure(settings) {
-                error!("{refusal}");
-            }
+        if self.selection.follow_hosts(interfaces, settings)
+            && let Err(refusal) = self.configure(settings)
+        {
+            error!("{refusal}");
         }
     }
+}
+
+/// Packets of an interface that came before it was watched, which is said. `before` is how it was
+/// before that, and `counted` what has been counted since: where other interfaces are busy that is
+/// too much, and the packets of the moment itself are left out.
+pub(super) fn unwatched(before: &Interface, last: &[Interface], counted: u64) -> u64 {
+    let name = &before.name;
+    let now = interface::read(name).map_or(0, |now| now.unwatched(last));
+    let missed = now.saturating_sub(counted).max(before.unwatched(last));
+    if missed > 0 {
+        warn!("{name}: {missed} packets came before it was watched");
+    }
+    missed
 }
 
 fn describe(attached: &Attached) -> api::Watched {
@@ -221,10 +247,11 @@ pub(super) fn start(
     changes: Changes,
     settings: Arc<Settings>,
     source: Arc<Source>,
+    losses: Losses,
     adaptive: bool,
     stop: Arc<AtomicBool>,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new()
         .name("interfaces".to_owned())
-        .spawn(move || programs.follow(&changes, &settings, &source, adaptive, &stop))
+        .spawn(move || programs.follow(&changes, &settings, &source, &losses, adaptive, &stop))
 }

@@ -1,21 +1,18 @@
 //! Live capture: interfaces in, HTTP out, until the end is asked for.
 
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pktvisor_common::abi::RINGS;
-use pktvisor_common::api;
 use tracing::{info, warn};
 
 use super::follow::{self, Programs};
 use super::serve::Listeners;
+use super::through_libpcap::Captures;
 use super::{AppError, Run, settings, system};
 use crate::capture::ebpf::attach::CaptureMode;
 use crate::capture::ebpf::drain::{Drain, DrainStatus};
 use crate::capture::ebpf::probe::Probe;
 use crate::capture::interface::{self, Interface};
-use crate::capture::libpcap::{Captured, LiveCapture};
 use crate::capture::netlink::Changes;
 use crate::capture::target::Target;
 use crate::cli::{Cli, Switch, exit};
@@ -25,15 +22,8 @@ use crate::lane::{Lane, Share};
 use crate::live::{Live, Source};
 use crate::pipeline::Clock;
 use crate::privileges::{Keep, give_up};
-use crate::time::SECOND;
+use crate::settings::Settings;
 use crate::workers::Workers;
-
-/// How long packets can lie in the kernel before libpcap hands them over.
-const LIBPCAP_LAG: i64 = SECOND * 3 / 10;
-/// Blocks between the threads that capture and the one that feeds.
-const BLOCKS: usize = 8;
-/// How long to wait for packets before time passes without them.
-const TICK: Duration = Duration::from_millis(50);
 
 /// What is to be watched, and what is HOST besides the addresses of that.
 #[derive(Clone, Debug)]
@@ -83,6 +73,21 @@ impl Selection {
         }
         hosts
     }
+
+    /// Sets HOST anew where addresses have changed. Returns whether they have.
+    pub(super) fn follow_hosts<'a>(
+        &self,
+        watched: impl Iterator<Item = &'a Interface>,
+        settings: &Settings,
+    ) -> bool {
+        let hosts = self.hosts(watched);
+        let changed = *settings.hosts.now() != hosts;
+        if changed {
+            info!("the addresses of HOST have changed");
+            settings.hosts.set(hosts);
+        }
+        changed
+    }
 }
 
 /// Rings for so many workers: a power of two.
@@ -113,7 +118,7 @@ pub(super) fn watch(cli: &Cli, target: &Target, databases: GeoDatabases) -> Resu
     let settings = settings(cli, hosts);
     let load = || {
         let probe = Probe::load(rings(cli.workers()), cli.ring_size())?;
-        Programs::start(probe, selection.clone(), cli.capture, &settings, &interfaces)
+        Programs::start(probe, selection.clone(), cli.capture, &settings, listed.clone())
     };
     let (programs, fallback) = match (cli.capture, &cli.filter) {
         (CaptureMode::Libpcap, _) => (None, None),
@@ -133,20 +138,22 @@ pub(super) fn watch(cli: &Cli, target: &Target, databases: GeoDatabases) -> Resu
     // What needs rights is done from here on before they are given up, and threads are started
     // after that.
     let captures = match &programs {
-        Some(_) => Vec::new(),
-        None => open_libpcap(cli, &interfaces, selection.is_any())?,
+        Some(_) => None,
+        None => Some(Captures::open(cli, selection, listed)?),
     };
     let listeners = Listeners::bind(cli)?;
     let keep = match &programs {
         Some(programs) if programs.use_clsact() => Keep::NetAdmin,
-        _ => Keep::Nothing,
+        Some(_) => Keep::Nothing,
+        None => Keep::NetRaw,
     };
     give_up(cli.user.as_ref(), keep).map_err(system("cannot give up rights"))?;
     let run = Run::new(cli, Arc::clone(&settings), databases)?;
-    match programs {
-        Some(programs) => from_kernel(&run, programs, changes, listeners),
-        None => from_libpcap(&run, captures, fallback, listeners),
+    if let Some(programs) = programs {
+        return from_kernel(&run, programs, changes, listeners);
     }
+    let captures = captures.ok_or(AppError::NoInterface)?;
+    captures.run(&run, fallback, &changes, listeners)
 }
 
 fn from_kernel(
@@ -185,8 +192,8 @@ fn from_kernel(
     ));
     let servers = listeners.serve(&live, &run.shutdown, &run.runtime)?;
     let (settings, stop) = (Arc::clone(&run.settings), run.shutdown.flag());
-    let adaptive = run.cli.adaptive == Switch::On;
-    let follower = follow::start(programs, changes, settings, source, adaptive, stop)
+    let (losses, adaptive) = (workers.losses(), run.cli.adaptive == Switch::On);
+    let follower = follow::start(programs, changes, settings, source, losses, adaptive, stop)
         .map_err(system("cannot start a thread"))?;
     servers.wait(&run.runtime);
     // The programs go first, so that nothing is counted any more that nobody takes in. If the
@@ -194,85 +201,4 @@ fn from_kernel(
     let _ = follower.join();
     drop(workers);
     Ok(exit::OK)
-}
-
-/// Interfaces that are captured from, with their names.
-type Captures = Vec<(String, LiveCapture)>;
-
-fn open_libpcap(cli: &Cli, interfaces: &[Interface], any: bool) -> Result<Captures, AppError> {
-    let mut captures = Vec::new();
-    for Interface { name, .. } in interfaces {
-        match LiveCapture::open(name, cli.filter.as_deref()) {
-            Ok(capture) => captures.push((name.clone(), capture)),
-            Err(error) if any => warn!("{name} is not watched: {error}"),
-            Err(error) => return Err(AppError::Libpcap(error)),
-        }
-    }
-    if captures.is_empty() { Err(AppError::NoInterface) } else { Ok(captures) }
-}
-
-fn from_libpcap(
-    run: &Run<'_>,
-    captures: Captures,
-    fallback: Option<String>,
-    listeners: Listeners,
-) -> Result<u8, AppError> {
-    let window = run.window();
-    let mut pipeline = run.pipeline(&window, true)?;
-    let source = Arc::new(Source::interfaces("libpcap", fallback, Vec::new()));
-    let watched = |(name, _): &(String, LiveCapture)| api::Watched {
-        name: name.clone(),
-        ..api::Watched::default()
-    };
-    source.watch(captures.iter().map(watched).collect());
-    let live = Arc::new(Live::new(
-        Arc::clone(&run.settings),
-        Arc::clone(&run.databases),
-        window,
-        pipeline.clock(),
-        pipeline.snapshots().unwrap_or_default(),
-        Arc::clone(&source),
-    ));
-    let (sender, captured) = sync_channel(BLOCKS);
-    let threads: Vec<_> = captures
-        .into_iter()
-        .map(|(name, capture)| {
-            info!("watching {name} through libpcap");
-            capture.start(sender.clone(), run.shutdown.flag())
-        })
-        .collect::<Result<_, _>>()
-        .map_err(system("cannot start a thread"))?;
-    drop(sender);
-    pipeline.advance(wall_clock());
-    let servers = listeners.serve(&live, &run.shutdown, &run.runtime)?;
-    while !run.shutdown.asked() {
-        match captured.recv_timeout(TICK) {
-            Ok(Captured::Block(block)) => pipeline.feed(&block, 0..block.packets.len()),
-            Ok(Captured::Lost { kernel, interface }) => {
-                pipeline.lose("kernel_drops", kernel);
-                pipeline.lose("if_drops", interface);
-            }
-            Ok(Captured::Ended { interface, message }) => {
-                warn!("{interface} is no longer watched: {message}");
-                let mut watched = source.watched();
-                watched.retain(|watched| watched.name != interface);
-                source.watch(watched);
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(TICK),
-        }
-        pipeline.advance(wall_clock() - LIBPCAP_LAG);
-    }
-    drop(captured);
-    for thread in threads {
-        // If it panicked, that was reported where it happened.
-        let _ = thread.join();
-    }
-    servers.wait(&run.runtime);
-    Ok(exit::OK)
-}
-
-/// Nanoseconds of unix time.
-fn wall_clock() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64)
 }

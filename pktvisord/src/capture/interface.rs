@@ -52,6 +52,21 @@ pub struct Interface {
     pub bridge_port: bool,
     /// Interfaces that it stands on: ports of a bridge, members of a bond, the parent of a VLAN.
     pub lowers: Vec<String>,
+    /// Packets that it has received and sent, by its own counters, when this was read.
+    pub packets: u64,
+}
+
+impl Interface {
+    /// Packets that went by unwatched: since it has been there, or has been up, as far as that was
+    /// after `last`, which is how the interfaces were the last time.
+    pub fn unwatched(&self, last: &[Self]) -> u64 {
+        match last.iter().find(|interface| interface.index == self.index) {
+            None => self.packets,
+            Some(down) if !down.up => self.packets.saturating_sub(down.packets),
+            // It was left out on purpose.
+            Some(_) => 0,
+        }
+    }
 }
 
 /// The interfaces of this host, by number.
@@ -84,6 +99,8 @@ pub fn read(name: &str) -> Option<Interface> {
         })
         .collect();
     lowers.sort_unstable();
+    let counted = |file: &str| text(file).and_then(|text| text.trim().parse().ok()).unwrap_or(0u64);
+    let packets = counted("statistics/rx_packets") + counted("statistics/tx_packets");
     let physical = folder.join("device").exists();
     let loopback = arphrd == ARPHRD_LOOPBACK;
     // The other end of a veth pair is its link; uppers have one too, and stand on it.
@@ -102,6 +119,7 @@ pub fn read(name: &str) -> Option<Interface> {
         guest: arphrd == ARPHRD_ETHER && (veth || folder.join("tun_flags").exists()),
         bridge_port: folder.join("brport").exists(),
         lowers,
+        packets,
     })
 }
 
@@ -184,6 +202,7 @@ mod tests {
             guest: false,
             bridge_port: false,
             lowers: Vec::new(),
+            packets: 100,
         }
     }
 
@@ -241,6 +260,15 @@ mod tests {
         ] {
             assert_eq!(watched(&interfaces), expected);
         }
+    }
+
+    #[test]
+    fn what_goes_by_before_an_interface_is_watched_is_known() {
+        let now = Interface { packets: 130, ..interface(3, "eth0") };
+        assert_eq!(now.unwatched(&[interface(2, "eth0")]), 130);
+        let down = Interface { up: false, ..interface(3, "eth0") };
+        assert_eq!(now.unwatched(&[interface(2, "eth1"), down]), 30);
+        assert_eq!(now.unwatched(&[interface(3, "eth0")]), 0);
     }
 
     #[test]

@@ -18,6 +18,15 @@ pub fn skipped(reason: &str) {
     drop(writeln!(std::io::stderr(), "\nskipped: {reason}"));
 }
 
+/// What `--capture tc` takes here: the kernel knows TCX since Linux 6.6.
+pub fn tc() -> &'static str {
+    let release = rustix::system::uname();
+    let release = release.release().to_str().expect("a version");
+    let mut numbers = release.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version >= (6, 6) { "tcx" } else { "clsact" }
+}
+
 /// Whether programs can be loaded into the kernel and interfaces be made. In CI they have to be.
 pub fn has_rights() -> bool {
     let root = rustix::process::geteuid().is_root();

@@ -241,6 +241,7 @@ mod tests {
             guest: false,
             bridge_port: false,
             lowers: Vec::new(),
+            packets: 0,
         }
     }
 

@@ -1,0 +1,134 @@
+//! Which key does what. The help is made from this.
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+/// What a key does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    NextScreen,
+    LastScreen,
+    Window(u64),
+    Live,
+    Older,
+    Newer,
+    Pause,
+    NextAgent,
+    LastAgent,
+    Left,
+    Right,
+    Up,
+    Down,
+    PageUp,
+    PageDown,
+    First,
+    Last,
+    Zoom,
+    Search,
+    Sort,
+    Copy,
+    Units,
+    Theme,
+    Redraw,
+    Help,
+    Back,
+    Quit,
+}
+
+/// Keys, how the help calls them, and what they do.
+pub(crate) struct Binding {
+    pub(crate) keys: &'static [KeyCode],
+    pub(crate) control: bool,
+    pub(crate) name: &'static str,
+    pub(crate) meaning: &'static str,
+    pub(crate) action: Action,
+}
+
+const fn key(
+    keys: &'static [KeyCode],
+    name: &'static str,
+    meaning: &'static str,
+    action: Action,
+) -> Binding {
+    Binding { keys, control: false, name, meaning, action }
+}
+
+use KeyCode::Char;
+
+/// All of them. What a digit does is not in `keys`: see [`action`].
+pub(crate) const BINDINGS: &[Binding] = &[
+    key(&[KeyCode::Tab], "Tab", "next screen", Action::NextScreen),
+    key(&[KeyCode::BackTab], "Shift-Tab", "screen before", Action::LastScreen),
+    key(&[], "1…9", "the last 1…9 minutes merged", Action::Window(0)),
+    key(&[Char('0')], "0", "the present minute alone", Action::Live),
+    key(&[Char('[')], "[", "an older minute", Action::Older),
+    key(&[Char(']')], "]", "a newer minute", Action::Newer),
+    key(&[Char(' '), Char('p')], "Space, p", "pause", Action::Pause),
+    key(&[Char('}'), Char('n')], "}, n", "next daemon", Action::NextAgent),
+    key(&[Char('{'), Char('b')], "{, b", "daemon before", Action::LastAgent),
+    key(&[KeyCode::Left, Char('h')], "←, h", "panel to the left", Action::Left),
+    key(&[KeyCode::Right, Char('l')], "→, l", "panel to the right", Action::Right),
+    key(&[KeyCode::Up, Char('k')], "↑, k", "row above, then panel above", Action::Up),
+    key(&[KeyCode::Down, Char('j')], "↓, j", "row below, then panel below", Action::Down),
+    key(&[KeyCode::PageUp], "PgUp", "panels above", Action::PageUp),
+    key(&[KeyCode::PageDown], "PgDn", "panels below", Action::PageDown),
+    key(&[KeyCode::Home, Char('g')], "Home, g", "first panel", Action::First),
+    key(&[KeyCode::End, Char('G')], "End, G", "last panel", Action::Last),
+    key(&[KeyCode::Enter, Char('z')], "Enter, z", "zoom into the panel and out", Action::Zoom),
+    key(&[Char('/')], "/", "show rows with this text", Action::Search),
+    key(&[Char('s')], "s", "sort tables by count or name", Action::Sort),
+    key(&[Char('y'), Char('c')], "y, c", "copy the row's name", Action::Copy),
+    key(&[Char('u')], "u", "all digits, or prefixes", Action::Units),
+    key(&[Char('t')], "t", "theme: dark, light, no colour", Action::Theme),
+    Binding {
+        keys: &[Char('l')],
+        control: true,
+        name: "Ctrl-L",
+        meaning: "draw anew",
+        action: Action::Redraw,
+    },
+    key(&[Char('?'), KeyCode::F(1)], "?, F1", "this list", Action::Help),
+    key(&[KeyCode::Esc], "Esc", "out of list, search, zoom", Action::Back),
+    key(&[Char('q')], "q", "quit", Action::Quit),
+    Binding {
+        keys: &[Char('c')],
+        control: true,
+        name: "Ctrl-C",
+        meaning: "quit",
+        action: Action::Quit,
+    },
+];
+
+/// What a key does, where it does something.
+pub(crate) fn action(key: KeyEvent) -> Option<Action> {
+    let control = key.modifiers.contains(KeyModifiers::CONTROL);
+    if let (Char(digit @ '1'..='9'), false) = (key.code, control) {
+        return digit.to_digit(10).map(|n| Action::Window(n.into()));
+    }
+    let bound = |b: &&Binding| b.control == control && b.keys.contains(&key.code);
+    BINDINGS.iter().find(bound).map(|binding| binding.action)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_is_bound_twice() {
+        let mut seen = Vec::new();
+        for binding in BINDINGS {
+            for key in binding.keys {
+                assert!(!seen.contains(&(*key, binding.control)), "{key:?}");
+                seen.push((*key, binding.control));
+            }
+        }
+    }
+
+    #[test]
+    fn digits_choose_a_window() {
+        let digit = KeyEvent::new(Char('7'), KeyModifiers::NONE);
+        assert_eq!(action(digit), Some(Action::Window(7)));
+        let live = KeyEvent::new(Char('0'), KeyModifiers::NONE);
+        assert_eq!(action(live), Some(Action::Live));
+        assert_eq!(action(KeyEvent::new(Char('x'), KeyModifiers::NONE)), None);
+    }
+}

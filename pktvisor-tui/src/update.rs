@@ -1,0 +1,239 @@
+//! What an event changes. No input or output, no clock.
+
+use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, MouseEvent, MouseEventKind};
+
+use crate::app::{App, MESSAGE, Sort, Units};
+use crate::client::Period;
+use crate::event::{Effect, Event};
+use crate::keys::{Action, action};
+use crate::panel::{Content, Panel};
+use crate::screen::panels;
+
+/// Carries an event out.
+pub(crate) fn update(app: &mut App, event: Event) -> Vec<Effect> {
+    match event {
+        Event::Key(key) if key.kind == KeyEventKind::Release => Vec::new(),
+        Event::Key(key) if app.searching => search(app, key),
+        Event::Key(key) => action(key).map_or_else(Vec::new, |action| act(app, action)),
+        Event::Mouse(mouse) => point(app, mouse),
+        Event::Resized => Vec::new(),
+        Event::Tick(now) => {
+            app.now = app.now.max(now);
+            if app.message.as_ref().is_some_and(|(_, since)| app.now - since > MESSAGE) {
+                app.message = None;
+            }
+            Vec::new()
+        }
+        Event::Answered { agent, at, answer } => {
+            app.now = app.now.max(at);
+            let paused = app.paused;
+            if let Some(agent) = app.agents.get_mut(agent) {
+                agent.failure = None;
+                agent.note(at, &answer);
+                if !paused {
+                    agent.answered = Some(at);
+                    agent.answer = Some(*answer);
+                }
+            }
+            if app.is_fleet() && !paused {
+                app.fleet.merge(&app.agents);
+            }
+            keep_in(app);
+            Vec::new()
+        }
+        Event::Failed { agent, at, error, retry } => {
+            app.now = app.now.max(at);
+            if let Some(agent) = app.agents.get_mut(agent) {
+                agent.failure = Some((error, at + retry.as_millis() as u64));
+            }
+            Vec::new()
+        }
+        Event::Ended => vec![Effect::Quit],
+    }
+}
+
+/// A key while a text is searched for.
+fn search(app: &mut App, key: KeyEvent) -> Vec<Effect> {
+    match key.code {
+        KeyCode::Enter => app.searching = false,
+        KeyCode::Esc => {
+            app.searching = false;
+            app.search.clear();
+        }
+        KeyCode::Backspace => _ = app.search.pop(),
+        KeyCode::Char(_) if action(key) == Some(Action::Quit) && key.code == KeyCode::Char('c') => {
+            return vec![Effect::Quit];
+        }
+        KeyCode::Char(c) if !c.is_control() => app.search.push(c),
+        _ => {}
+    }
+    app.row = 0;
+    Vec::new()
+}
+
+fn act(app: &mut App, action: Action) -> Vec<Effect> {
+    if app.help && !matches!(action, Action::Quit | Action::Redraw) {
+        app.help = false;
+        return Vec::new();
+    }
+    match action {
+        Action::NextScreen => turn(app, app.screen.next()),
+        Action::LastScreen => turn(app, app.screen.last()),
+        Action::Window(n) => return ask(app, Period::Window(n)),
+        Action::Live => return ask(app, Period::Bucket(0)),
+        Action::Older => {
+            let n = if let Period::Bucket(n) = app.period { n + 1 } else { 1 };
+            return ask(app, Period::Bucket(n));
+        }
+        Action::Newer => {
+            let n = if let Period::Bucket(n) = app.period { n.saturating_sub(1) } else { 0 };
+            return ask(app, Period::Bucket(n));
+        }
+        Action::Pause => app.paused = !app.paused,
+        Action::NextAgent => show(app, 1),
+        Action::LastAgent => show(app, app.agents.len()),
+        Action::Left => focus(app, app.focus.saturating_sub(1)),
+        Action::Right => focus(app, app.focus + 1),
+        Action::Up => up(app),
+        Action::Down => down(app),
+        Action::PageUp => focus(app, app.focus.saturating_sub(app.abreast)),
+        Action::PageDown => focus(app, app.focus + app.abreast),
+        Action::First => focus(app, 0),
+        Action::Last => focus(app, usize::MAX),
+        Action::Zoom => app.zoomed = !app.zoomed,
+        Action::Search => app.searching = true,
+        Action::Sort => {
+            app.sort = if app.sort == Sort::Count { Sort::Name } else { Sort::Count };
+            app.row = 0;
+        }
+        Action::Copy => return copy(app),
+        Action::Units => {
+            app.units = if app.units == Units::Exact { Units::Si } else { Units::Exact };
+        }
+        Action::Theme => {
+            app.theme = app.theme.next();
+            app.tell(format!("theme: {}", app.theme.name()));
+        }
+        Action::Redraw => return vec![Effect::Redraw],
+        Action::Help => app.help = true,
+        Action::Back => {
+            if app.search.is_empty() {
+                app.zoomed = false;
+            }
+            app.search.clear();
+        }
+        Action::Quit => return vec![Effect::Quit],
+    }
+    Vec::new()
+}
+
+/// Asks for another period, as far as there is one.
+fn ask(app: &mut App, period: Period) -> Vec<Effect> {
+    let periods = app.agents.iter().filter_map(|agent| Some(agent.answer.as_ref()?.app.app.periods));
+    let periods = periods.max().unwrap_or(u64::MAX).max(1);
+    let allowed = match period {
+        Period::Bucket(n) => Period::Bucket(n.min(periods - 1)),
+        Period::Window(n) => Period::Window(n.min(periods)),
+    };
+    if allowed != period {
+        app.tell(format!("{periods} minutes are kept (--periods)"));
+    }
+    app.period = allowed;
+    app.paused = false;
+    vec![Effect::Ask(allowed)]
+}
+
+fn turn(app: &mut App, screen: crate::screen::Screen) {
+    app.screen = screen;
+    (app.focus, app.row, app.zoomed) = (0, 0, false);
+}
+
+/// Shows the daemon so many places further on, the fleet after the last one.
+fn show(app: &mut App, places: usize) {
+    if app.is_fleet() {
+        app.shown = (app.shown + places) % (app.agents.len() + 1);
+        (app.focus, app.row, app.zoomed) = (0, 0, false);
+    }
+}
+
+fn focus(app: &mut App, to: usize) {
+    app.focus = to;
+    app.row = 0;
+    keep_in(app);
+}
+
+/// Rows that can be chosen in a panel.
+fn rows(panel: &Panel) -> usize {
+    match &panel.content {
+        Content::Table(table) => table.rows.len(),
+        _ => 0,
+    }
+}
+
+fn up(app: &mut App) {
+    if app.row > 0 {
+        app.row -= 1;
+    } else if !app.zoomed && app.focus >= app.abreast {
+        focus(app, app.focus - app.abreast);
+        let last = panels(app).get(app.focus).map_or(0, rows);
+        app.row = last.saturating_sub(1);
+    }
+}
+
+fn down(app: &mut App) {
+    let panels = panels(app);
+    let rows = panels.get(app.focus).map_or(0, rows);
+    if app.row + 1 < rows {
+        app.row += 1;
+    } else if !app.zoomed && app.focus + 1 < panels.len() {
+        focus(app, app.focus + app.abreast);
+    }
+}
+
+/// Keeps the focus within what there is.
+fn keep_in(app: &mut App) {
+    let panels = panels(app);
+    app.focus = app.focus.min(panels.len().saturating_sub(1));
+    let rows = panels.get(app.focus).map_or(0, rows);
+    app.row = app.row.min(rows.saturating_sub(1));
+}
+
+fn copy(app: &mut App) -> Vec<Effect> {
+    let panels = panels(app);
+    let row = panels.get(app.focus).and_then(|panel| match &panel.content {
+        Content::Table(table) => table.rows.get(app.row),
+        _ => None,
+    });
+    match row {
+        Some(row) => {
+            let name = row.name.clone();
+            app.tell(format!("copied {}", pktvisor_common::report::printable(&name)));
+            vec![Effect::Copy(name)]
+        }
+        None => {
+            app.tell("there is no row to copy here");
+            Vec::new()
+        }
+    }
+}
+
+fn point(app: &mut App, mouse: MouseEvent) -> Vec<Effect> {
+    match mouse.kind {
+        MouseEventKind::ScrollUp => up(app),
+        MouseEventKind::ScrollDown => down(app),
+        MouseEventKind::Down(_) => {
+            if let Some(target) = crate::view::hit(app, mouse.column, mouse.row) {
+                match target {
+                    crate::view::Target::Screen(screen) => turn(app, screen),
+                    crate::view::Target::Row(panel, row) => {
+                        focus(app, panel);
+                        app.row = row;
+                        keep_in(app);
+                    }
+                }
+            }
+        }
+        _ => {}
+    }
+    Vec::new()
+}
