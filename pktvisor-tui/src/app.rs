@@ -159,17 +159,22 @@ pub(crate) struct App {
     pub(crate) now: Millis,
     /// Something to be told for some time, and since when.
     pub(crate) message: Option<(String, Millis)>,
-    /// Panels abreast, of the last frame: how far up and down go.
-    pub(crate) abreast: usize,
+    /// Columns and lines of the terminal.
+    pub(crate) size: (u16, u16),
 }
 
 impl App {
     /// A dashboard of these daemons.
-    pub(crate) fn new(addresses: Vec<String>, period: Period, interval: Millis, theme: Theme) -> Self {
+    pub(crate) fn new(
+        addresses: Vec<String>,
+        period: Period,
+        interval: Millis,
+        theme: Theme,
+    ) -> Self {
         let agents: Vec<Agent> = addresses.into_iter().map(Agent::new).collect();
         // The overview of a fleet comes first.
         let shown = if agents.len() > 1 { agents.len() } else { 0 };
-        Self { agents, shown, period, interval, theme, abreast: 1, ..Self::default() }
+        Self { agents, shown, period, interval, theme, ..Self::default() }
     }
 
     /// The daemon that is shown; `None` for the fleet.

@@ -1,6 +1,6 @@
 //! The command line.
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 use crate::address::{Address, DEFAULT_PORT};
 use crate::client::Period;
@@ -8,13 +8,13 @@ use crate::client::Period;
 /// The window that is shown, where there is so much, when none is asked for.
 pub(crate) const DEFAULT_WINDOW: u64 = 5;
 
-/// Print a report of what a running pktvisord has seen in the last minutes
+/// Watch what a running pktvisord sees, or several of them
 #[derive(Debug, Parser)]
-#[command(name = "pktvisor", version, after_help = EXIT_CODES)]
+#[command(name = "pktvisor", version, after_help = AFTER)]
 pub(crate) struct Options {
-    /// Where pktvisord is: HOST, HOST:PORT or an http URL
+    /// Where pktvisord is: HOST, HOST:PORT or an http URL; several make a fleet
     #[arg(value_name = "ADDRESS", conflicts_with_all = ["host", "port"])]
-    address: Option<Address>,
+    addresses: Vec<Address>,
 
     /// Host that pktvisord runs on
     #[arg(short = 'H', long, value_name = "HOST", default_value = "localhost")]
@@ -32,25 +32,82 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N")]
     bucket: Option<u64>,
 
-    /// Print the JSON that pktvisord answers with
+    /// Seconds between two looks at each pktvisord
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = interval)]
+    pub(crate) interval: f64,
+
+    /// Print one frame of the dashboard as text
+    #[arg(long, conflicts_with_all = ["report", "json"])]
+    pub(crate) once: bool,
+
+    /// Print the report of one pktvisord, as its files have it; so without a terminal too
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) report: bool,
+
+    /// Print the JSON that one pktvisord answers with
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Colours of the dashboard
+    #[arg(long, value_name = "THEME", value_enum, default_value_t = ThemeName::Dark)]
+    pub(crate) theme: ThemeName,
+
+    /// When to use colour: auto is on a terminal, unless NO_COLOR is set
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::Auto)]
+    pub(crate) color: When,
 }
 
-const EXIT_CODES: &str = "\
-Colour is used on a terminal, unless NO_COLOR is set.
+/// The colours that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ThemeName {
+    /// For a dark background
+    Dark,
+    /// For a light background
+    Light,
+}
 
-Exit codes: 0 done, 1 cannot write the output, 2 wrong usage, 3 cannot reach pktvisord,
-4 pktvisord answered with an error or what answered is not pktvisord";
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    /// On a terminal
+    Auto,
+    /// Wherever it goes
+    Always,
+    /// Not at all
+    Never,
+}
+
+const AFTER: &str = "\
+In the dashboard, ? lists the keys.
+
+Exit codes: 0 done, 1 cannot use the terminal or write the output, 2 wrong usage,
+3 cannot reach pktvisord, 4 pktvisord answered with an error or what answered is not pktvisord";
+
+/// Seconds, from a tenth to an hour.
+fn interval(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.1..=3_600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("a number of seconds from 0.1 to 3600 is expected".to_owned()),
+    }
+}
 
 impl Options {
-    /// Where pktvisord is.
-    pub(crate) fn address(&self) -> Address {
-        self.address.clone().unwrap_or_else(|| Address::new(&self.host, self.port))
+    /// Where each pktvisord is; one at least.
+    pub(crate) fn addresses(&self) -> Vec<Address> {
+        match self.addresses[..] {
+            [] => vec![Address::new(&self.host, self.port)],
+            _ => self.addresses.clone(),
+        }
     }
 
     /// What was asked for.
-    pub(crate) fn period(&self) -> Option<Period> {
-        self.window.map(Period::Window).or(self.bucket.map(Period::Bucket))
+    pub(crate) fn period(&self) -> Period {
+        let bucket = self.bucket.map(Period::Bucket);
+        self.window.map(Period::Window).or(bucket).unwrap_or_default()
+    }
+
+    /// Whether it has to be that, or the nearest there is.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.window.is_some() || self.bucket.is_some()
     }
 }

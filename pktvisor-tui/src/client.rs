@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use pktvisor_common::api::{AppMetrics, ErrorBody, MetricsView, Views};
+use pktvisor_common::api::{AppMetrics, ErrorBody, MetricsView, Rates, Views};
 use pktvisor_common::report::printable;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -25,6 +25,12 @@ pub(crate) enum Period {
     Bucket(u64),
     /// So many minutes merged.
     Window(u64),
+}
+
+impl Default for Period {
+    fn default() -> Self {
+        Self::Window(crate::cli::DEFAULT_WINDOW)
+    }
 }
 
 impl fmt::Display for Period {
@@ -90,16 +96,47 @@ impl<'a> Client<'a> {
         Ok(Fetched { period, view: views.0, json })
     }
 
-    /// The view of the longest window there is of up to `most` minutes.
-    pub(crate) fn fetch_widest(&self, most: u64) -> Result<Fetched, Error> {
-        let (app, _): (AppMetrics, String) = self.get("/api/v1/metrics/app")?;
-        let mut n = app.app.periods.clamp(1, most);
+    /// The view of a period, or of the nearest one there is: a shorter window, a newer bucket.
+    pub(crate) fn fetch_nearest(&self, period: Period) -> Result<Fetched, Error> {
+        let periods = self.app()?.app.periods.max(1);
+        let mut period = match period {
+            Period::Bucket(n) => Period::Bucket(n.min(periods - 1)),
+            Period::Window(n) => Period::Window(n.clamp(1, periods)),
+        };
         loop {
-            match self.fetch(Period::Window(n)) {
-                Err(Error::Answer { status: StatusCode::NOT_FOUND, .. }) if n > 1 => n -= 1,
+            let nearer = match period {
+                Period::Bucket(n) if n > 0 => Period::Bucket(n - 1),
+                Period::Window(n) if n > 1 => Period::Window(n - 1),
+                _ => return self.fetch(period),
+            };
+            match self.fetch(period) {
+                Err(Error::Answer { status: StatusCode::NOT_FOUND, .. }) => period = nearer,
                 result => return result,
             }
         }
+    }
+
+    /// The daemon's own state.
+    pub(crate) fn app(&self) -> Result<AppMetrics, Error> {
+        Ok(self.get("/api/v1/metrics/app")?.0)
+    }
+
+    /// The last second.
+    pub(crate) fn rates(&self) -> Result<Rates, Error> {
+        Ok(self.get("/api/v1/metrics/rates")?.0)
+    }
+
+    /// The byte form of a bucket.
+    pub(crate) fn state(&self, n: u64) -> Result<Vec<u8>, Error> {
+        let url = self.address.route(&format!("/api/v1/state/bucket/{n}"));
+        let mut response = self.agent.get(url).call().map_err(|e| self.unreachable(e))?;
+        let octets = response.body_mut().read_to_vec().map_err(|e| self.unreachable(e))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(octets);
+        }
+        let error = String::from_utf8_lossy(&octets).into_owned();
+        Err(Error::Answer { address: self.address.clone(), status, error })
     }
 
     /// An answer, and the JSON it came in.

@@ -1,21 +1,45 @@
-//! The terminal client of pktvisord: fetches a summary and prints it.
+//! The terminal dashboard of pktvisord.
+
+mod address;
+mod app;
+mod cli;
+mod client;
+mod event;
+mod fleet;
+mod keys;
+mod layout;
+mod panel;
+mod poll;
+mod screen;
+mod terminal;
+mod theme;
+mod update;
+mod view;
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use pktvisor_common::report::{self, Style};
 use thiserror::Error;
 
-mod address;
-mod cli;
-mod client;
-
-use cli::Options;
+use address::Address;
+use app::App;
+use cli::{Options, ThemeName, When};
 use client::{Client, Fetched};
+use event::{Effect, Event, Millis};
+use poll::{Poll, Poller};
+use terminal::Screen;
+use theme::Theme;
+use update::update;
+use view::Look;
 
 /// Columns where standard output is no terminal.
-const DEFAULT_WIDTH: usize = 80;
+const DEFAULT_WIDTH: u16 = 80;
+/// How often time passes for what is shown, without anything else.
+const TICK: Duration = Duration::from_secs(1);
 
 /// What ends the program early.
 #[derive(Debug, Error)]
@@ -23,7 +47,9 @@ enum Error {
     #[error(transparent)]
     Client(#[from] client::Error),
     #[error("cannot write to standard output: {0}")]
-    Output(#[from] io::Error),
+    Output(io::Error),
+    #[error("the terminal cannot be used: {0}")]
+    Terminal(io::Error),
 }
 
 fn main() -> ExitCode {
@@ -39,36 +65,121 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Error> {
-    let address = options.address();
-    let client = Client::new(&address);
-    let fetched = match options.period() {
-        Some(period) => client.fetch(period)?,
-        None => client.fetch_widest(cli::DEFAULT_WINDOW)?,
-    };
-    let text = if options.json {
-        fetched.json + "\n"
-    } else {
-        let Fetched { period, view, .. } = &fetched;
-        report::render(&format!("pktvisord at {address}, {period}"), view, style())
-    };
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
+    let addresses = options.addresses();
+    if options.once {
+        return print(&frame(options, &addresses)?);
+    }
+    if options.report || options.json || !io::stdout().is_terminal() {
+        let texts = addresses.iter().map(|address| text(options, address));
+        return print(&texts.collect::<Result<Vec<_>, _>>()?.join("\n"));
+    }
+    dashboard(options, addresses)
 }
 
-/// As the terminal is: its width, and colour unless `NO_COLOR` asks for none.
-fn style() -> Style {
-    let out = io::stdout();
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let width = terminal_size::terminal_size_of(&out)
-        .map_or(DEFAULT_WIDTH, |(terminal_size::Width(columns), _)| columns.into());
-    Style { color: out.is_terminal() && !no_color, width }
+/// The report of a daemon, or its JSON.
+fn text(options: &Options, address: &Address) -> Result<String, Error> {
+    let client = Client::new(address);
+    let fetched = match options.is_exact() {
+        true => client.fetch(options.period())?,
+        false => client.fetch_nearest(options.period())?,
+    };
+    if options.json {
+        return Ok(fetched.json + "\n");
+    }
+    let Fetched { period, view, .. } = &fetched;
+    let style = Style { color: color(options), width: columns().into() };
+    Ok(report::render(&format!("pktvisord at {address}, {period}"), view, style))
+}
+
+/// One frame.
+fn frame(options: &Options, addresses: &[Address]) -> Result<String, Error> {
+    let mut app = new_app(options, addresses);
+    for (agent, address) in addresses.iter().enumerate() {
+        let client = Client::new(address);
+        let mut answer = poll::ask(&client, options.period())?;
+        if app.is_fleet() {
+            answer.states = poll::fetch_states(&client, answer.period);
+        }
+        update(&mut app, Event::Answered { agent, at: 0, answer: Box::new(answer) });
+    }
+    let look = if color(options) { Look::Ansi } else { Look::Plain };
+    Ok(view::once(&mut app, columns(), look))
+}
+
+fn new_app(options: &Options, addresses: &[Address]) -> App {
+    let theme = match options.theme {
+        _ if !color(options) => Theme::Plain,
+        ThemeName::Dark => Theme::Dark,
+        ThemeName::Light => Theme::Light,
+    };
+    let names = addresses.iter().map(Address::to_string).collect();
+    App::new(names, options.period(), (options.interval * 1_000.0) as Millis, theme)
+}
+
+/// Shows the dashboard until the end is asked for.
+fn dashboard(options: &Options, addresses: Vec<Address>) -> Result<(), Error> {
+    let mut app = new_app(options, &addresses);
+    let (sender, events) = channel();
+    let start = Instant::now();
+    let fleet = app.is_fleet();
+    let interval = Duration::from_secs_f64(options.interval);
+    let pollers = addresses.into_iter().enumerate().map(|(agent, address)| {
+        let poll = Poll { agent, address, interval, fleet, start };
+        Poller::start(poll, options.period(), sender.clone())
+    });
+    let pollers: Vec<Poller> = pollers.collect::<Result<_, _>>().map_err(Error::Terminal)?;
+    let mut screen = Screen::take().map_err(Error::Terminal)?;
+    terminal::listen(sender).map_err(Error::Terminal)?;
+    loop {
+        app.size = screen.size().map_err(Error::Terminal)?;
+        screen.draw(&app).map_err(Error::Terminal)?;
+        let first = match events.recv_timeout(TICK) {
+            Ok(event) => event,
+            Err(RecvTimeoutError::Timeout) => Event::Tick(start.elapsed().as_millis() as Millis),
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        };
+        // What has come meanwhile is drawn at once.
+        for event in std::iter::once(first).chain(events.try_iter()) {
+            for effect in update(&mut app, event) {
+                match effect {
+                    Effect::Ask(period) => pollers.iter().for_each(|poller| poller.ask(period)),
+                    Effect::Copy(text) => terminal::copy(&text).map_err(Error::Terminal)?,
+                    Effect::Redraw => screen.clear().map_err(Error::Terminal)?,
+                    Effect::Quit => return Ok(()),
+                }
+            }
+        }
+        update(&mut app, Event::Tick(start.elapsed().as_millis() as Millis));
+    }
+}
+
+fn print(text: &str) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Error::Output)
+}
+
+/// Whether to use colour.
+fn color(options: &Options) -> bool {
+    match options.color {
+        When::Always => true,
+        When::Never => false,
+        When::Auto => {
+            let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+            io::stdout().is_terminal() && !no_color
+        }
+    }
+}
+
+/// Columns of the terminal.
+fn columns() -> u16 {
+    terminal_size::terminal_size_of(io::stdout())
+        .map_or(DEFAULT_WIDTH, |(terminal_size::Width(columns), _)| columns)
 }
 
 /// See the end of `--help`; 2 is clap's.
 fn exit_code(error: &Error) -> u8 {
     match error {
-        Error::Output(_) => 1,
+        Error::Output(_) | Error::Terminal(_) => 1,
         Error::Client(client::Error::Refused { .. } | client::Error::Unreachable { .. }) => 3,
         Error::Client(client::Error::Answer { .. } | client::Error::Unintelligible { .. }) => 4,
     }

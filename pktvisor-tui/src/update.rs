@@ -6,6 +6,7 @@ use crate::app::{App, MESSAGE, Sort, Units};
 use crate::client::Period;
 use crate::event::{Effect, Event};
 use crate::keys::{Action, action};
+use crate::layout::{self, Target};
 use crate::panel::{Content, Panel};
 use crate::screen::panels;
 
@@ -96,8 +97,8 @@ fn act(app: &mut App, action: Action) -> Vec<Effect> {
         Action::Right => focus(app, app.focus + 1),
         Action::Up => up(app),
         Action::Down => down(app),
-        Action::PageUp => focus(app, app.focus.saturating_sub(app.abreast)),
-        Action::PageDown => focus(app, app.focus + app.abreast),
+        Action::PageUp => focus(app, beside(app, -1)),
+        Action::PageDown => focus(app, beside(app, 1)),
         Action::First => focus(app, 0),
         Action::Last => focus(app, usize::MAX),
         Action::Zoom => app.zoomed = !app.zoomed,
@@ -129,7 +130,8 @@ fn act(app: &mut App, action: Action) -> Vec<Effect> {
 
 /// Asks for another period, as far as there is one.
 fn ask(app: &mut App, period: Period) -> Vec<Effect> {
-    let periods = app.agents.iter().filter_map(|agent| Some(agent.answer.as_ref()?.app.app.periods));
+    let periods =
+        app.agents.iter().filter_map(|agent| Some(agent.answer.as_ref()?.app.app.periods));
     let periods = periods.max().unwrap_or(u64::MAX).max(1);
     let allowed = match period {
         Period::Bucket(n) => Period::Bucket(n.min(periods - 1)),
@@ -162,6 +164,17 @@ fn focus(app: &mut App, to: usize) {
     keep_in(app);
 }
 
+/// The panel so many lines of panels further down, or up; the same where there is none.
+fn beside(app: &App, lines: isize) -> usize {
+    let grid = layout::grid(&panels(app), layout::abreast(app.size.0));
+    let Some(line) = grid.iter().position(|line| line.contains(&app.focus)) else { return 0 };
+    let place = app.focus - grid[line][0];
+    let Some(to) = line.checked_add_signed(lines).and_then(|to| grid.get(to)) else {
+        return app.focus;
+    };
+    to[place.min(to.len() - 1)]
+}
+
 /// Rows that can be chosen in a panel.
 fn rows(panel: &Panel) -> usize {
     match &panel.content {
@@ -173,10 +186,13 @@ fn rows(panel: &Panel) -> usize {
 fn up(app: &mut App) {
     if app.row > 0 {
         app.row -= 1;
-    } else if !app.zoomed && app.focus >= app.abreast {
-        focus(app, app.focus - app.abreast);
-        let last = panels(app).get(app.focus).map_or(0, rows);
-        app.row = last.saturating_sub(1);
+    } else if !app.zoomed {
+        let to = beside(app, -1);
+        if to != app.focus {
+            focus(app, to);
+            let last = panels(app).get(to).map_or(0, rows);
+            app.row = last.saturating_sub(1);
+        }
     }
 }
 
@@ -185,8 +201,11 @@ fn down(app: &mut App) {
     let rows = panels.get(app.focus).map_or(0, rows);
     if app.row + 1 < rows {
         app.row += 1;
-    } else if !app.zoomed && app.focus + 1 < panels.len() {
-        focus(app, app.focus + app.abreast);
+    } else if !app.zoomed {
+        let to = beside(app, 1);
+        if to != app.focus {
+            focus(app, to);
+        }
     }
 }
 
@@ -204,35 +223,29 @@ fn copy(app: &mut App) -> Vec<Effect> {
         Content::Table(table) => table.rows.get(app.row),
         _ => None,
     });
-    match row {
-        Some(row) => {
-            let name = row.name.clone();
-            app.tell(format!("copied {}", pktvisor_common::report::printable(&name)));
-            vec![Effect::Copy(name)]
-        }
-        None => {
-            app.tell("there is no row to copy here");
-            Vec::new()
-        }
-    }
+    let Some(row) = row else {
+        app.tell("there is no row to copy here");
+        return Vec::new();
+    };
+    let name = row.name.clone();
+    app.tell(format!("copied {}", pktvisor_common::report::printable(&name)));
+    vec![Effect::Copy(name)]
 }
 
 fn point(app: &mut App, mouse: MouseEvent) -> Vec<Effect> {
     match mouse.kind {
         MouseEventKind::ScrollUp => up(app),
         MouseEventKind::ScrollDown => down(app),
-        MouseEventKind::Down(_) => {
-            if let Some(target) = crate::view::hit(app, mouse.column, mouse.row) {
-                match target {
-                    crate::view::Target::Screen(screen) => turn(app, screen),
-                    crate::view::Target::Row(panel, row) => {
-                        focus(app, panel);
-                        app.row = row;
-                        keep_in(app);
-                    }
-                }
+        MouseEventKind::Down(_) => match layout::hit(app, mouse.column, mouse.row) {
+            Some(Target::Screen(screen)) => turn(app, screen),
+            Some(Target::Agent(agent)) => show(app, agent + app.agents.len() + 1 - app.shown),
+            Some(Target::Row(panel, row)) => {
+                focus(app, panel);
+                app.row = row;
+                keep_in(app);
             }
-        }
+            None => {}
+        },
         _ => {}
     }
     Vec::new()

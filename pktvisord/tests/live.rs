@@ -353,6 +353,8 @@ fn an_occupied_hook_is_left_alone() {
         return;
     }
     let pair = Pair::new(true, 1500);
+    // Nor is a filter of clsact taken for one that was left behind.
+    let clsact = [(); 2].map(|()| Watch::start(&pair, &["--capture", "clsact"]));
     let first = Watch::start(&pair, &["--capture", "xdp"]);
     // A NIC has one XDP program.
     let second = support::program::run(&["--capture", "xdp", &pair.interface]);
@@ -362,7 +364,7 @@ fn an_occupied_hook_is_left_alone() {
     let third = Watch::start(&pair, &["--capture", "tc"]);
     let ping = format!("ping -c 2 -i 0.2 {}", pair.v4);
     pair.run_there(&ping);
-    for watch in [first, third] {
+    for watch in clsact.into_iter().chain([first, third]) {
         let (view, since) = watch.settled(&pair);
         assert_eq!(view.packets.total, since.packets());
     }
@@ -508,6 +510,7 @@ fn an_interface_that_comes_back_under_load_is_accounted_for() {
     }
     for mode in [modes(), vec!["libpcap"]].concat() {
         let pair = Pair::new(false, 1500);
+        pair.forget_addresses();
         let watch = Watch::start(&pair, &["--capture", mode, "--user", "nobody"]);
         let frame = shapes::frames().remove(0);
         let load = vec![frame; 5_000];
@@ -518,8 +521,11 @@ fn an_interface_that_comes_back_under_load_is_accounted_for() {
         // What comes between being there again and being watched again is known.
         pair.unplug();
         wait_for(&watch, "gone", <[_]>::is_empty);
+        support::program::signal(&watch.server.child, "STOP");
         pair.plug();
+        pair.forget_addresses();
         pair.send(&load);
+        support::program::signal(&watch.server.child, "CONT");
         wait_for(&watch, "there again", |watched| watched.len() == 1);
         pair.send(&load);
         std::thread::sleep(SETTLED);
@@ -528,7 +534,7 @@ fn an_interface_that_comes_back_under_load_is_accounted_for() {
         assert_eq!(now, pair.statistics(), "{mode}: the interface is not quiet");
         let counted = view.packets.total - first.packets.total;
         let missed = view.capture.evictions.get("not_watched_yet").copied().unwrap_or(0);
-        assert!((1..now.packets()).contains(&missed), "{mode}: {missed} of {now:?}");
+        assert!((5_000..10_000).contains(&missed), "{mode}: {missed} of {now:?}");
         // Those of the moment when it is attached can be in both.
         let off = (counted + missed).abs_diff(now.packets());
         assert!(off < 200, "{mode}: {counted} counted, {missed} missed of {now:?}");
@@ -564,8 +570,12 @@ fn tagged_frames_are_counted_with_their_tags() {
         pair.run_there("ping -c 5 -i 0.2 198.18.7.1");
         let (view, since) = watch.settled(&pair);
         assert_eq!(view.packets.total, since.packets(), "{mode}");
-        assert_eq!((view.packets.icmp, view.packets.malformed), (10, 0), "{mode}");
-        assert_eq!(view.packets.bytes.total, since.bytes() + ethernet_headers(mode, &since));
+        assert!(view.packets.icmp >= 10, "{mode}: {}", view.packets.icmp);
+        assert_eq!(view.packets.malformed, 0, "{mode}");
+        // The interface does not count tags; with XDP those are not seen that it has taken off.
+        let tags = view.packets.bytes.total - since.bytes() - ethernet_headers(mode, &since);
+        let tagged = if mode == "xdp" { 5..=since.tx_packets } else { 10..=since.packets() };
+        assert!(tags % 4 == 0 && tagged.contains(&(tags / 4)), "{mode}: {tags} octets of tags");
         sh(&format!("ip link del {interface}v"));
     }
 }

@@ -216,7 +216,7 @@ fn script(tests: &[PathBuf]) -> String {
     let line = |test: &PathBuf| format!("{} --test-threads=1\necho {ENDED} $?\n", test.display());
     format!(
         "export PATH={path} HOME=/root CI=true\nip link set lo up\nmkdir -p /run/netns\n\
-         mount -t bpf bpf /sys/fs/bpf\ncd {}\n{}echo o > /proc/sysrq-trigger\nsleep 9\n",
+         mount -t bpf bpf /sys/fs/bpf\ncd {}\n{}echo o > /proc/sysrq-trigger\nwhile :; do :; done\n",
         root().join("pktvisord").display(),
         tests.iter().map(line).collect::<String>()
     )

@@ -92,32 +92,21 @@ pub fn encode(summary: &Summary, terms: &Terms) -> Vec<u8> {
     postcard::to_extend(&(terms, summary), octets).expect("plain data serializes into memory")
 }
 
+/// Reads the terms that a summary was made on.
+///
+/// # Errors
+/// [`StateError`] where the octets are no summary.
+pub fn terms(octets: &[u8]) -> Result<Terms, StateError> {
+    open(octets).map(|(terms, _)| terms)
+}
+
 /// Reads a summary to be merged on these terms.
 ///
 /// # Errors
 /// [`StateError`] where the octets are no summary, or one made on other terms.
 pub fn decode(octets: &[u8], terms: &Terms) -> Result<Summary, StateError> {
-    let (header, body) = octets.split_first_chunk::<16>().ok_or(StateError::NotAState)?;
-    let [m0, m1, m2, m3, v0, v1, function, precision, seed @ ..] = *header;
-    if [m0, m1, m2, m3] != *MAGIC {
-        return Err(StateError::NotAState);
-    }
-    let found = u16::from_be_bytes([v0, v1]);
-    if found != VERSION {
-        return Err(StateError::Version { found });
-    }
-    for (what, found, wanted) in [
-        ("hash function", u64::from(function), u64::from(HASH_XXH3)),
-        ("precision", u64::from(precision), u64::from(PRECISION)),
-        ("seed", u64::from_be_bytes(seed), terms.seed),
-    ] {
-        if found != wanted {
-            return Err(StateError::Sketch { what, found, wanted });
-        }
-    }
-    let broken = |error: postcard::Error| StateError::Broken(error.to_string());
-    let (mut found, body) = postcard::take_from_bytes::<Terms>(body).map_err(broken)?;
-    found.seed = terms.seed;
+    let (found, body) = open(octets)?;
+    same("seed", found.seed, terms.seed)?;
     if found != *terms {
         return Err(StateError::Terms { found, wanted: terms.clone() });
     }
@@ -127,6 +116,32 @@ pub fn decode(octets: &[u8], terms: &Terms) -> Result<Summary, StateError> {
     }
     check(&summary).map_err(|what| StateError::Broken(what.into()))?;
     Ok(summary)
+}
+
+/// The terms of a summary, and the octets behind them.
+fn open(octets: &[u8]) -> Result<(Terms, &[u8]), StateError> {
+    let (header, body) = octets.split_first_chunk::<16>().ok_or(StateError::NotAState)?;
+    let [m0, m1, m2, m3, v0, v1, function, precision, seed @ ..] = *header;
+    if [m0, m1, m2, m3] != *MAGIC {
+        return Err(StateError::NotAState);
+    }
+    let found = u16::from_be_bytes([v0, v1]);
+    if found != VERSION {
+        return Err(StateError::Version { found });
+    }
+    same("hash function", function.into(), HASH_XXH3.into())?;
+    same("precision", precision.into(), PRECISION.into())?;
+    let (terms, body) = postcard::take_from_bytes::<Terms>(body).map_err(broken)?;
+    Ok((Terms { seed: u64::from_be_bytes(seed), ..terms }, body))
+}
+
+fn same(what: &'static str, found: u64, wanted: u64) -> Result<(), StateError> {
+    if found == wanted { Ok(()) } else { Err(StateError::Sketch { what, found, wanted }) }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
+fn broken(error: postcard::Error) -> StateError {
+    StateError::Broken(error.to_string())
 }
 
 /// What deserialization alone does not see.

@@ -1,6 +1,7 @@
 //! The hooks of an interface: which ones are tried, in what order, and what came of it.
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 
 use aya::Ebpf;
 use aya::programs::links::LinkOrder;
@@ -8,6 +9,7 @@ use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode};
 use clap::ValueEnum;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 
 use super::refusal::Refusal;
 use crate::capture::interface::{Interface, LinkLayer};
@@ -87,7 +89,23 @@ pub fn egress_hooks(interface: &Interface, mode: CaptureMode) -> &'static [Hook]
 #[expect(dead_code, reason = "it is held for what its drop does")]
 enum Link {
     Xdp(XdpLink),
-    Tc(SchedClassifierLink),
+    Tc(SchedClassifierLink, Option<Claim>),
+}
+
+/// The claim of a running daemon to its filter of clsact, which tells it from one that a killed
+/// daemon has left behind: an abstract socket goes with its process (unix(7)).
+struct Claim(#[expect(dead_code, reason = "it is held for what its drop does")] OwnedFd);
+
+impl Claim {
+    /// The claim to the filter of this name on an interface; `None` if a running daemon has it.
+    fn take(interface: &Interface, filter: &str) -> Option<Self> {
+        let name = format!("pktvisord/clsact/{}/{filter}", interface.index);
+        let address = SocketAddrUnix::new_abstract_name(name.as_bytes()).ok()?;
+        let (unix, kind) = (AddressFamily::UNIX, SocketType::DGRAM);
+        let socket = socket_with(unix, kind, SocketFlags::CLOEXEC, None).ok()?;
+        bind(&socket, &address).ok()?;
+        Some(Self(socket))
+    }
 }
 
 /// An interface with programs at its hooks.
@@ -184,17 +202,22 @@ fn attach_one(
         (_, true) => "pktvisor_out",
     };
     let side = if egress { TcAttachType::Egress } else { TcAttachType::Ingress };
+    let mut claim = None;
     let options = if hook == Hook::Tcx {
         // Before all others: what one of them takes out of the way was there before.
         TcAttachOptions::TcxOrder(LinkOrder::first())
     } else {
         // An error means that it is there already, or else the program finds that it is not.
         let _ = tc::qdisc_add_clsact(&interface.name);
-        // What a daemon that was killed has left behind.
-        let _ = tc::qdisc_detach_program(&interface.name, side, name);
+        claim = Claim::take(interface, name);
+        if claim.is_some() {
+            // What a daemon that was killed has left behind.
+            let _ = tc::qdisc_detach_program(&interface.name, side, name);
+        }
         TcAttachOptions::Netlink(NlOptions { priority: 1, ..NlOptions::default() })
     };
-    attach_tc(programs, interface, name, side, options).map_err(refuse)
+    let link = attach_tc(programs, interface, name, side, options).map_err(refuse)?;
+    Ok(Link::Tc(link, claim))
 }
 
 fn attach_xdp(
@@ -216,14 +239,14 @@ fn attach_tc(
     name: &str,
     side: TcAttachType,
     options: TcAttachOptions,
-) -> Result<Link, ProgramError> {
+) -> Result<SchedClassifierLink, ProgramError> {
     let program: &mut SchedClassifier =
         programs.program_mut(name).expect("it is in the object").try_into()?;
     if program.fd().is_err() {
         program.load()?;
     }
     let id = program.attach_with_options(&interface.name, side, options)?;
-    program.take_link(id).map(Link::Tc)
+    program.take_link(id)
 }
 
 #[cfg(test)]

@@ -1,0 +1,156 @@
+//! Where everything is on the terminal.
+
+use pktvisor_common::report::losses;
+use pktvisor_common::report::text::width;
+use ratatui::layout::Rect;
+
+use crate::app::App;
+use crate::panel::{Content, Panel};
+use crate::screen::{Screen, panels};
+
+/// Columns that a panel needs.
+const PANEL: u16 = 38;
+/// Columns between panels.
+const GAP: u16 = 2;
+/// Panels abreast; more would be hard to follow.
+const ABREAST: u16 = 5;
+/// The smallest terminal.
+pub(crate) const LEAST: (u16, u16) = (40, 10);
+
+/// The parts of the terminal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Areas {
+    pub(crate) header: Rect,
+    pub(crate) tabs: Rect,
+    /// Without lines where nothing is lost.
+    pub(crate) loss: Rect,
+    pub(crate) body: Rect,
+    pub(crate) footer: Rect,
+}
+
+/// The parts of a terminal of the app's size.
+pub(crate) fn areas(app: &App) -> Areas {
+    let (columns, lines) = app.size;
+    let line = |at: u16, height: u16| Rect::new(0, at, columns, height);
+    let lost = u16::from(app.view().is_some_and(|view| !losses(view).is_empty()));
+    Areas {
+        header: line(0, 1),
+        tabs: line(1, 1),
+        loss: line(2, lost),
+        body: line(2 + lost, lines.saturating_sub(3 + lost)),
+        footer: line(lines.saturating_sub(1), 1),
+    }
+}
+
+/// Panels that fit abreast.
+pub(crate) fn abreast(columns: u16) -> usize {
+    ((columns + GAP) / (PANEL + GAP)).clamp(1, ABREAST).into()
+}
+
+/// Which panels stand in each line of panels.
+pub(crate) fn grid(panels: &[Panel], abreast: usize) -> Vec<Vec<usize>> {
+    let mut grid: Vec<Vec<usize>> = Vec::new();
+    for (at, panel) in panels.iter().enumerate() {
+        let alone = panel.wide || at > 0 && panels[at - 1].wide;
+        match grid.last_mut() {
+            Some(line) if !alone && line.len() < abreast => line.push(at),
+            _ => grid.push(vec![at]),
+        }
+    }
+    grid
+}
+
+/// Where panels are, so that the one in focus is wholly seen if that is possible.
+pub(crate) fn place(app: &App, panels: &[Panel], body: Rect) -> Vec<(usize, Rect)> {
+    if app.zoomed {
+        return if app.focus < panels.len() { vec![(app.focus, body)] } else { Vec::new() };
+    }
+    let abreast = abreast(body.width);
+    let grid = grid(panels, abreast);
+    let height = |line: &[usize]| {
+        line.iter().map(|&at| panels[at].height()).max().unwrap_or(0).try_into().unwrap_or(u16::MAX)
+    };
+    let heights: Vec<u16> = grid.iter().map(|line| height(line)).collect();
+    let focus = grid.iter().position(|line| line.contains(&app.focus)).unwrap_or(0);
+    let mut first = focus;
+    let mut room = body.height.saturating_sub(heights.get(focus).copied().unwrap_or(0));
+    while first > 0 && heights[first - 1] <= room {
+        first -= 1;
+        room -= heights[first];
+    }
+    let columns = (body.width - GAP * (abreast as u16 - 1)) / abreast as u16;
+    let mut places = Vec::new();
+    let mut top = body.y;
+    for (line, height) in grid.iter().zip(heights).skip(first) {
+        let height = height.min(body.bottom().saturating_sub(top));
+        // Less than a title and a row would not be worth it.
+        if height < 2 {
+            break;
+        }
+        for (place, &at) in line.iter().enumerate() {
+            let (x, columns) = match panels[at].wide {
+                true => (0, body.width),
+                false => (place as u16 * (columns + GAP), columns),
+            };
+            places.push((at, Rect::new(x, top, columns, height)));
+        }
+        top += height;
+    }
+    places
+}
+
+/// The first row of a table that is shown in a panel of so many lines.
+pub(crate) fn first_row(app: &App, panel: usize, lines: u16) -> usize {
+    let room = usize::from(lines.saturating_sub(1)).max(1);
+    if panel == app.focus { (app.row + 1).saturating_sub(room) } else { 0 }
+}
+
+/// Names in the line of tabs, whether each is what is shown, and where each is.
+pub(crate) fn tabs(app: &App) -> Vec<(String, bool, Target, Rect)> {
+    let y = areas(app).tabs.y;
+    let mut tabs = Vec::new();
+    let mut x = 0;
+    let mut add = |name: String, shown: bool, target: Target, gap: u16| {
+        let columns = width(&name) as u16 + 2;
+        tabs.push((format!(" {name} "), shown, target, Rect::new(x + gap, y, columns, 1)));
+        x += gap + columns;
+    };
+    for screen in Screen::ALL {
+        add(screen.name().to_owned(), screen == app.screen, Target::Screen(screen), 0);
+    }
+    if app.is_fleet() {
+        add("Fleet".to_owned(), app.agent().is_none(), Target::Agent(app.agents.len()), 3);
+        for (at, agent) in app.agents.iter().enumerate() {
+            let name = pktvisor_common::report::text::fit(&agent.address, 24);
+            add(name, app.shown == at, Target::Agent(at), 0);
+        }
+    }
+    tabs
+}
+
+/// Something that can be pointed at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Screen(Screen),
+    /// A daemon, or the fleet behind the last one.
+    Agent(usize),
+    /// A panel and a row of it.
+    Row(usize, usize),
+}
+
+/// What is at this place.
+pub(crate) fn hit(app: &App, column: u16, line: u16) -> Option<Target> {
+    let at = ratatui::layout::Position::new(column, line);
+    let tab = tabs(app).into_iter().find(|(_, _, _, area)| area.contains(at));
+    if let Some((_, _, target, _)) = tab {
+        return Some(target);
+    }
+    let panels = panels(app);
+    let places = place(app, &panels, areas(app).body);
+    let &(panel, area) = places.iter().find(|(_, area)| area.contains(at))?;
+    let row = match &panels[panel].content {
+        Content::Table(_) => usize::from((line - area.y).saturating_sub(1)),
+        _ => 0,
+    };
+    Some(Target::Row(panel, row + first_row(app, panel, area.height)))
+}

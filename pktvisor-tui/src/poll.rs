@@ -1,0 +1,122 @@
+//! Threads that ask the daemons, so that the keyboard never waits for the network.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use crate::address::Address;
+use crate::client::{Client, Error, Period};
+use crate::event::{Answer, Event, Millis};
+
+/// The longest wait after failures.
+const LONGEST: Duration = Duration::from_secs(30);
+/// Answers between two fetches of the states that a fleet is merged from.
+const STATES: u64 = 5;
+
+/// A thread that asks a daemon.
+pub(crate) struct Poller(Sender<Period>);
+
+/// Which daemon is asked, and how.
+pub(crate) struct Poll {
+    /// Its number.
+    pub(crate) agent: usize,
+    pub(crate) address: Address,
+    pub(crate) interval: Duration,
+    /// Whether states are fetched too.
+    pub(crate) fleet: bool,
+    /// When the program started.
+    pub(crate) start: Instant,
+}
+
+impl Poller {
+    /// Starts to ask.
+    ///
+    /// # Errors
+    /// Where a thread can't be started.
+    pub(crate) fn start(
+        poll: Poll,
+        period: Period,
+        events: Sender<Event>,
+    ) -> std::io::Result<Self> {
+        let (sender, periods) = channel();
+        std::thread::Builder::new()
+            .name("poll".to_owned())
+            .spawn(move || poll.run(period, &periods, &events))?;
+        Ok(Self(sender))
+    }
+
+    /// Asks for another period from now on, and at once.
+    pub(crate) fn ask(&self, period: Period) {
+        // The thread ends with the program only.
+        let _ = self.0.send(period);
+    }
+}
+
+impl Poll {
+    fn run(self, mut period: Period, periods: &Receiver<Period>, events: &Sender<Event>) {
+        let client = Client::new(&self.address);
+        let (mut answers, mut states, mut failures) = (0, Vec::new(), 0);
+        loop {
+            let asked = Instant::now();
+            let stale = answers % STATES == 0;
+            let (event, wait) = match ask(&client, period) {
+                Ok(mut answer) => {
+                    if self.fleet && stale {
+                        states = fetch_states(&client, answer.period);
+                    }
+                    answer.states.clone_from(&states);
+                    (answers, failures) = (answers + 1, 0);
+                    let (agent, at) = (self.agent, self.now());
+                    (Event::Answered { agent, at, answer: Box::new(answer) }, self.interval)
+                }
+                Err(error) => {
+                    let retry = (self.interval * 2_u32.pow(failures)).min(LONGEST);
+                    failures = (failures + 1).min(8);
+                    let (agent, at, error) = (self.agent, self.now(), error.to_string());
+                    (Event::Failed { agent, at, error, retry }, retry)
+                }
+            };
+            if events.send(event).is_err() {
+                return;
+            }
+            // Of several, the last one counts.
+            match periods.recv_timeout(wait.saturating_sub(asked.elapsed())) {
+                Ok(asked) => {
+                    period = periods.try_iter().last().unwrap_or(asked);
+                    answers = 0;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn now(&self) -> Millis {
+        self.start.elapsed().as_millis() as Millis
+    }
+}
+
+/// Asks for all that screens show but states.
+pub(crate) fn ask(client: &Client<'_>, period: Period) -> Result<Answer, Error> {
+    let fetched = client.fetch_nearest(period)?;
+    let live = match fetched.period {
+        Period::Bucket(0) | Period::Window(1) => fetched.view.clone(),
+        _ => client.fetch(Period::Bucket(0))?.view,
+    };
+    Ok(Answer {
+        period: fetched.period,
+        view: fetched.view,
+        live,
+        rates: client.rates()?,
+        app: client.app()?,
+        states: Vec::new(),
+    })
+}
+
+/// The states of a period; those that can't be had are left out.
+pub(crate) fn fetch_states(client: &Client<'_>, period: Period) -> Vec<Vec<u8>> {
+    let buckets = match period {
+        Period::Bucket(n) => n..n + 1,
+        Period::Window(n) => 0..n,
+    };
+    buckets.filter_map(|n| client.state(n).ok()).collect()
+}

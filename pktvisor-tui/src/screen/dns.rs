@@ -1,0 +1,111 @@
+//! *DNS*: messages and transactions.
+
+use pktvisor_common::api::{Histogram, MetricsView};
+use pktvisor_common::report::number::{hundredths, micros, si};
+
+use super::quantiles;
+use crate::app::App;
+use crate::panel::{Fact, Panel};
+use crate::theme::Tone;
+
+/// Rows of a histogram.
+const CLASSES: usize = 10;
+
+pub(super) fn panels(app: &App) -> Vec<Panel> {
+    let Some(MetricsView { dns, .. }) = app.view() else { return Vec::new() };
+    let (wire, xact) = (&dns.wire_packets, &dns.xact);
+    let (total, replies) = (wire.total, wire.replies);
+    let warn = |n: u64| if n > 0 { Tone::Warning } else { Tone::Plain };
+    let messages = vec![
+        app.part("queries", wire.queries, total),
+        app.part("replies", replies, total),
+        app.part("UDP", wire.udp, total),
+        app.part("TCP", wire.tcp, total),
+        app.part("IPv4", wire.ipv4, total),
+        app.part("IPv6", wire.ipv6, total),
+        app.part("malformed", wire.malformed, total).tone(warn(wire.malformed)),
+        Fact::new("distinct names", si(dns.cardinality.qname)),
+    ];
+    let mut rate = quantiles("messages a second", dns.rates.total, si);
+    let mut answers = vec![
+        app.part("NOERROR", wire.noerror, replies),
+        app.part("NXDOMAIN", wire.nxdomain, replies),
+        app.part("SERVFAIL", wire.srvfail, replies).tone(warn(wire.srvfail)),
+        app.part("REFUSED", wire.refused, replies).tone(warn(wire.refused)),
+        app.part("FORMERR", wire.formerr, replies).tone(warn(wire.formerr)),
+        app.part("NOTIMP", wire.notimp, replies),
+        app.part("no data", wire.nodata, replies),
+        app.part("truncated", wire.truncated, replies),
+    ];
+    let flags = vec![
+        app.part("AA", wire.aa, replies),
+        app.part("AD", wire.ad, replies),
+        app.part("CD", wire.cd, wire.queries),
+        app.part("DO", wire.dnssec_ok, wire.queries),
+        app.part("client subnet", wire.ecs, wire.queries),
+    ];
+    answers.truncate(8);
+    let mut transactions = vec![
+        app.part("in", xact.inbound.total, xact.counts.total),
+        app.part("out", xact.outbound.total, xact.counts.total),
+        Fact::new("timed out", app.count(xact.counts.timed_out)).tone(warn(xact.counts.timed_out)),
+        Fact::new("orphans", app.count(xact.counts.orphans)),
+        Fact::new("open", app.count(xact.open)),
+    ];
+    transactions.extend(quantiles("latency in", xact.inbound.quantiles_us, micros));
+    transactions.extend(quantiles("latency out", xact.outbound.quantiles_us, micros));
+    transactions.extend(quantiles("reply/query", xact.ratio, hundredths));
+    rate.extend(quantiles("EDNS UDP size", dns.edns.udp_size, |n| n.to_string()));
+    rate.extend(flags);
+    vec![
+        Panel::facts("Messages", messages).note(app.count(total)),
+        Panel::facts("Replies", answers).note(app.count(replies)),
+        Panel::facts("Transactions", transactions).note(app.count(xact.counts.total)),
+        Panel::facts("Rates and flags", rate).note("p50 p90 p95 p99"),
+        app.chart("Messages", "/s", &[("all", |s| s.dns)]),
+        app.chart_by_name("Replies by code", "/s", |s| &s.rcodes),
+        app.chart_by_name("Questions by type", "/s", |s| &s.qtypes),
+        latencies(app, "Latency in", xact.inbound.histogram_us.as_ref()),
+        latencies(app, "Latency out", xact.outbound.histogram_us.as_ref()),
+        app.top("RCodes", &dns.top_rcode, replies),
+        app.top("QTypes", &dns.top_qtype, 0),
+        app.top("Slow In", &xact.inbound.top_slow, 0),
+        app.top("Slow Out", &xact.outbound.top_slow, 0),
+        app.top_octets("Response bytes", &dns.top_qname_by_resp_bytes, 0),
+        app.top("NOERROR", &dns.top_noerror, wire.noerror),
+        app.top("No data", &dns.top_nodata, wire.nodata),
+        app.top("Client subnets", &dns.top_ecs, wire.ecs),
+        app.top("Subnets by place", &dns.top_geo_loc_ecs, wire.ecs),
+        app.top("Subnets by AS", &dns.top_asn_ecs, wire.ecs),
+        app.top("UDP ports", &dns.top_udp_ports, wire.udp),
+    ]
+}
+
+/// A histogram, neighbouring classes added up until it has few enough.
+fn latencies(app: &App, title: &str, histogram: Option<&Histogram>) -> Panel {
+    let mut classes: Vec<(u64, u64)> = histogram.map_or_else(Vec::new, |histogram| {
+        histogram.le.iter().copied().zip(histogram.count.iter().copied()).collect()
+    });
+    let filled = |classes: &[(u64, u64)]| {
+        let first = classes.iter().position(|class| class.1 > 0)?;
+        let last = classes.iter().rposition(|class| class.1 > 0)?;
+        Some(first..=last)
+    };
+    classes = filled(&classes).map_or_else(Vec::new, |range| classes[range].to_vec());
+    while classes.len() > CLASSES {
+        let pair = |pair: &[(u64, u64)]| {
+            let sum = pair.iter().map(|class| class.1).sum();
+            (pair.last().map_or(0, |class| class.0), sum)
+        };
+        classes = classes.chunks(2).map(pair).collect();
+    }
+    let most = classes.iter().map(|class| class.1).max().unwrap_or(0);
+    let mut facts: Vec<Fact> = classes
+        .into_iter()
+        .map(|(le, n)| Fact::new(format!("≤ {}", micros(le)), app.count(n)).of(n, most))
+        .collect();
+    if facts.is_empty() {
+        facts.push(Fact::new("no transactions", ""));
+    }
+    Panel::facts(title, facts)
+}

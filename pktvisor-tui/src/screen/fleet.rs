@@ -1,0 +1,44 @@
+//! The daemons of a fleet, a line for each.
+
+use pktvisor_common::report::number::{duration, si};
+use pktvisor_common::report::{losses, printable};
+
+use crate::app::App;
+use crate::panel::{Fact, Panel};
+use crate::theme::Tone;
+
+pub(super) fn panel(app: &App) -> Panel {
+    let facts = app.agents.iter().map(|agent| {
+        let name = printable(&agent.address);
+        let Some(answer) = &agent.answer else {
+            let why = agent.failure.as_ref().map_or("asked", |(error, _)| error.as_str());
+            return Fact::new(name, printable(why)).tone(Tone::Loss);
+        };
+        let rates = &answer.rates;
+        let mut value = format!(
+            "in {}/s  out {}/s  DNS {}/s",
+            si(rates.packets.inbound),
+            si(rates.packets.outbound),
+            si(rates.dns.total)
+        );
+        let lost: u64 = losses(&answer.view).iter().map(|loss| loss.count).sum();
+        let mut tone = Tone::Plain;
+        if lost > 0 {
+            tone = Tone::Loss;
+            value = format!("{value}  lost {}", si(lost));
+        }
+        if let Some(age) = agent.stale(app.now, app.interval) {
+            tone = Tone::Warning;
+            value = format!("{value}  silent for {}", duration(age / 1_000));
+        }
+        Fact::new(name, value).tone(tone)
+    });
+    let answering = app.agents.iter().filter(|a| a.stale(app.now, app.interval).is_none());
+    let answering = answering.filter(|agent| agent.answer.is_some()).count();
+    let mut panel = Panel::facts("Daemons", facts.collect()).wide();
+    panel.note = format!("{answering} of {} answer", app.agents.len());
+    if let Some(error) = &app.fleet.error {
+        panel.note = format!("{}; not merged: {}", panel.note, printable(error));
+    }
+    panel
+}

@@ -1,0 +1,115 @@
+//! *Health*: how packets are captured, and what is lost.
+
+use pktvisor_common::api::{AppMetrics, MetricsView};
+use pktvisor_common::report::number::{duration, si};
+use pktvisor_common::report::{losses, printable};
+
+use super::fleet;
+use crate::app::{Agent, App};
+use crate::panel::{Fact, Panel};
+use crate::theme::Tone;
+
+pub(super) fn panels(app: &App) -> Vec<Panel> {
+    let Some(agent) = app.agent() else {
+        let mut panels = vec![fleet::panel(app)];
+        panels.extend(app.view().map(|view| lost(app, view)));
+        return panels;
+    };
+    let mut panels = vec![connection(app, agent)];
+    if let Some(answer) = &agent.answer {
+        panels.push(daemon(&answer.app));
+        panels.push(interfaces(&answer.app));
+        panels.push(outcomes(app, &answer.view));
+        panels.push(app.chart_by_name("Losses", "/s", |s| &s.losses));
+        panels.push(lost(app, &answer.view));
+    }
+    panels
+}
+
+fn connection(app: &App, agent: &Agent) -> Panel {
+    let mut facts = vec![Fact::new("address", printable(&agent.address))];
+    match agent.answered {
+        Some(at) => {
+            let age = app.now.saturating_sub(at) / 1_000;
+            let tone = agent.stale(app.now, app.interval).map_or(Tone::Good, |_| Tone::Warning);
+            facts.push(Fact::new("last answer", format!("{} ago", duration(age))).tone(tone));
+        }
+        None => facts.push(Fact::new("last answer", "none yet").tone(Tone::Warning)),
+    }
+    if let Some((error, retry)) = &agent.failure {
+        let wait = retry.saturating_sub(app.now).div_ceil(1_000);
+        facts.push(Fact::new("error", printable(error)).tone(Tone::Loss));
+        facts.push(Fact::new("next try", format!("in {}", duration(wait))));
+    }
+    Panel::facts("Connection", facts).wide()
+}
+
+fn daemon(metrics: &AppMetrics) -> Panel {
+    let daemon = &metrics.app;
+    let capture = &daemon.capture;
+    let mut facts = vec![
+        Fact::new("version", printable(&daemon.version)),
+        Fact::new("up", duration((daemon.up_time_min * 60.0) as u64)),
+        Fact::new("minutes kept", daemon.periods.to_string()),
+        Fact::new("capture", printable(&capture.source)),
+    ];
+    if let Some(reason) = &capture.fallback {
+        facts.push(Fact::new("because", printable(reason)).tone(Tone::Warning));
+    }
+    let sampled = |percent: f64| {
+        let tone = if percent < 100.0 { Tone::Warning } else { Tone::Plain };
+        (format!("{percent} %"), tone)
+    };
+    for (name, percent) in
+        [("inspected DNS", capture.sampling.dns_pct), ("inspected rest", capture.sampling.rest_pct)]
+    {
+        let (value, tone) = sampled(percent);
+        facts.push(Fact::new(name, value).tone(tone));
+    }
+    facts.push(Fact::new("open transactions", si(metrics.dns.xact.open)));
+    Panel::facts("Daemon", facts).wide()
+}
+
+fn interfaces(metrics: &AppMetrics) -> Panel {
+    let mut facts = Vec::new();
+    for watched in &metrics.app.capture.watched {
+        let hook = |hook: &Option<String>| hook.clone().unwrap_or_else(|| "—".to_owned());
+        let hooks = match (&watched.ingress, &watched.egress) {
+            (None, None) => "watched".to_owned(),
+            (ingress, egress) => format!("{} in, {} out", hook(ingress), hook(egress)),
+        };
+        facts.push(Fact::new(printable(&watched.name), printable(&hooks)));
+        for refused in &watched.refused {
+            facts.push(Fact::new("  not used", printable(refused)).tone(Tone::Dim));
+        }
+    }
+    if facts.is_empty() {
+        facts.push(Fact::new("nothing is watched", "").tone(Tone::Loss));
+    }
+    Panel::facts("Interfaces", facts).wide()
+}
+
+fn outcomes(app: &App, view: &MetricsView) -> Panel {
+    let total = view.packets.total;
+    let fact = |(name, n): (&String, &u64)| app.part(&name.replace('_', " "), *n, total);
+    let mut facts: Vec<Fact> = view.capture.outcomes.iter().map(fact).collect();
+    facts.push(Fact::new("inspected", format!("{:.1} %", view.capture.sample_rate_pct)));
+    let lag = view.capture.lag_ms;
+    let tone = if lag > 1_000 { Tone::Warning } else { Tone::Plain };
+    facts.push(Fact::new("behind", format!("{lag} ms")).tone(tone));
+    Panel::facts("What became of packets", facts).note(app.count(total))
+}
+
+fn lost(app: &App, view: &MetricsView) -> Panel {
+    let mut facts: Vec<Fact> = losses(view)
+        .into_iter()
+        .map(|loss| {
+            let value = format!("{}  {}", app.count(loss.count), loss.meaning);
+            Fact::new(printable(&loss.name), value).tone(Tone::Loss)
+        })
+        .collect();
+    if facts.is_empty() {
+        facts.push(Fact::new("nothing was lost", "").tone(Tone::Good));
+    }
+    Panel::facts("Losses", facts).wide()
+}

@@ -1,0 +1,184 @@
+//! The screens: which panels each is made of.
+
+mod dns;
+mod fleet;
+mod health;
+mod network;
+mod overview;
+
+use std::collections::BTreeMap;
+
+use pktvisor_common::api::{Quantiles, TopEntry};
+use pktvisor_common::report::number;
+
+use crate::app::{App, Sample, Sort, Units};
+use crate::panel::{Chart, Fact, Panel, Row, Series, Table};
+
+/// Which screen is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Screen {
+    #[default]
+    Overview,
+    Dns,
+    Network,
+    Health,
+}
+
+impl Screen {
+    /// All of them, in their order.
+    pub(crate) const ALL: [Self; 4] = [Self::Overview, Self::Dns, Self::Network, Self::Health];
+
+    /// What it is called.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Overview => "Overview",
+            Self::Dns => "DNS",
+            Self::Network => "Network",
+            Self::Health => "Health",
+        }
+    }
+
+    /// The one after it.
+    pub(crate) fn next(self) -> Self {
+        Self::ALL[(self as usize + 1) % Self::ALL.len()]
+    }
+
+    /// The one before it.
+    pub(crate) fn last(self) -> Self {
+        Self::ALL[(self as usize + Self::ALL.len() - 1) % Self::ALL.len()]
+    }
+}
+
+/// What a chart shows of a sample.
+type Value = fn(&Sample) -> f64;
+
+/// The panels of the screen that is shown; none where there is no answer yet.
+pub(crate) fn panels(app: &App) -> Vec<Panel> {
+    let mut panels = match app.screen {
+        Screen::Health => health::panels(app),
+        _ if app.view().is_none() => Vec::new(),
+        Screen::Overview => overview::panels(app),
+        Screen::Dns => dns::panels(app),
+        Screen::Network => network::panels(app),
+    };
+    if app.agent().is_none() && app.screen == Screen::Overview {
+        panels.insert(0, fleet::panel(app));
+    }
+    panels
+}
+
+impl App {
+    /// A count in the units chosen.
+    fn count(&self, n: u64) -> String {
+        match self.units {
+            Units::Exact => number::count(n),
+            Units::Si => number::si(n),
+        }
+    }
+
+    /// Octets in the units chosen.
+    fn octets(&self, n: u64) -> String {
+        match self.units {
+            Units::Exact => number::count(n),
+            Units::Si => number::octets(n),
+        }
+    }
+
+    /// A count that is a part of a whole.
+    fn part(&self, name: &str, part: u64, whole: u64) -> Fact {
+        Fact::new(name, self.count(part)).of(part, whole)
+    }
+
+    /// A top list.
+    fn top(&self, title: &str, entries: &[TopEntry], whole: u64) -> Panel {
+        self.table(title, entries, whole, |n| self.count(n))
+    }
+
+    /// A top list of octets.
+    fn top_octets(&self, title: &str, entries: &[TopEntry], whole: u64) -> Panel {
+        self.table(title, entries, whole, |n| self.octets(n))
+    }
+
+    fn table(
+        &self,
+        title: &str,
+        entries: &[TopEntry],
+        whole: u64,
+        text: impl Fn(u64) -> String,
+    ) -> Panel {
+        let wanted = self.search.to_lowercase();
+        let row = |entry: &TopEntry| Row {
+            name: entry.name.clone(),
+            count: entry.estimate,
+            text: text(entry.estimate),
+            error: entry.error.unwrap_or(0),
+        };
+        let matches = |row: &Row| row.name.to_lowercase().contains(&wanted);
+        let mut rows: Vec<Row> = entries.iter().map(row).filter(matches).collect();
+        match self.sort {
+            Sort::Count => rows.sort_by_key(|row| std::cmp::Reverse(row.count)),
+            Sort::Name => rows.sort_by(|a, b| a.name.cmp(&b.name)),
+        }
+        let panel = Panel::table(title, Table { rows, whole, all: entries.len() });
+        let error = entries.iter().filter_map(|entry| entry.error).max().unwrap_or(0);
+        if error > 0 { panel.note(format!("±{}", number::si(error))) } else { panel }
+    }
+
+    /// A chart of series that samples hold.
+    fn chart(&self, title: &str, unit: &'static str, series: &[(&str, Value)]) -> Panel {
+        let series = series
+            .iter()
+            .map(|(name, value)| Series { name: (*name).to_owned(), points: self.points(value) });
+        Panel::chart(title, Chart { series: series.collect(), unit })
+    }
+
+    /// Values of the daemon that is shown, or of all of them added up.
+    fn points(&self, value: impl Fn(&Sample) -> f64) -> Vec<(f64, f64)> {
+        let seconds = |at: u64| (at as f64 - self.now as f64) / 1_000.0;
+        if let Some(agent) = self.agent() {
+            let point = |sample: &Sample| (seconds(sample.at), value(sample));
+            return agent.history.iter().map(point).collect();
+        }
+        let mut sums = BTreeMap::new();
+        for sample in self.agents.iter().flat_map(|agent| &agent.history) {
+            // Daemons answer at times of their own within an interval.
+            let slot = sample.at / self.interval.max(1_000);
+            let (at, sum) = sums.entry(slot).or_insert((sample.at, 0.0));
+            *at = sample.at.max(*at);
+            *sum += value(sample);
+        }
+        sums.into_values().map(|(at, sum)| (seconds(at), sum)).collect()
+    }
+
+    /// A chart of the series that a sample holds by name, the largest ones.
+    fn chart_by_name(
+        &self,
+        title: &str,
+        unit: &'static str,
+        of: fn(&Sample) -> &BTreeMap<String, f64>,
+    ) -> Panel {
+        const MOST: usize = 5;
+        let mut sums = BTreeMap::<&str, f64>::new();
+        let agents = match self.agent() {
+            Some(agent) => std::slice::from_ref(agent),
+            None => &self.agents[..],
+        };
+        for (name, value) in agents.iter().flat_map(|agent| &agent.history).flat_map(of) {
+            *sums.entry(name).or_default() += value;
+        }
+        let mut names: Vec<(&str, f64)> = sums.into_iter().filter(|(_, sum)| *sum > 0.0).collect();
+        names.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let series = names.iter().take(MOST).map(|(name, _)| Series {
+            name: pktvisor_common::report::printable(name),
+            points: self.points(|sample| of(sample).get(*name).copied().unwrap_or(0.0)),
+        });
+        Panel::chart(title, Chart { series: series.collect(), unit })
+    }
+}
+
+/// Quantiles of something as facts.
+fn quantiles(name: &str, quantiles: Option<Quantiles>, text: impl Fn(u64) -> String) -> Vec<Fact> {
+    let value = quantiles
+        .map_or_else(|| "—".to_owned(), |q| [q.p50, q.p90, q.p95, q.p99].map(text).join(" "));
+    vec![Fact::new(name, value)]
+}

@@ -1,0 +1,47 @@
+//! *Network*: packets of every kind.
+
+use pktvisor_common::api::MetricsView;
+use pktvisor_common::report::number::{octets, si};
+
+use super::overview;
+use crate::app::App;
+use crate::panel::{Fact, Panel};
+use crate::theme::Tone;
+
+pub(super) fn panels(app: &App) -> Vec<Panel> {
+    let Some(MetricsView { packets, .. }) = app.view() else { return Vec::new() };
+    let (total, flags) = (packets.total, &packets.protocol.tcp);
+    let warn = |n: u64| if n > 0 { Tone::Warning } else { Tone::Plain };
+    let kinds = vec![
+        app.part("ICMP", packets.icmp, total),
+        app.part("not IP", packets.non_ip, total),
+        app.part("fragments", packets.fragments, total),
+        app.part("malformed", packets.malformed, total).tone(warn(packets.malformed)),
+        app.part("neither in nor out", packets.unknown_dir, total),
+        app.part("TCP SYN", flags.syn, packets.tcp),
+        app.part("TCP FIN", flags.fin, packets.tcp),
+        app.part("TCP RST", flags.rst, packets.tcp),
+    ];
+    let bytes = &packets.bytes;
+    let mut volume = vec![
+        Fact::new("octets in", octets(bytes.inbound)).of(bytes.inbound, bytes.total),
+        Fact::new("octets out", octets(bytes.outbound)).of(bytes.outbound, bytes.total),
+        Fact::new("a packet", octets(bytes.total.checked_div(total).unwrap_or(0))),
+    ];
+    volume.extend(super::quantiles("payload", packets.payload_size, si));
+    volume.push(Fact::new("distinct addresses", si(packets.cardinality.ips)));
+    vec![
+        overview::counts(app, packets),
+        overview::rates(packets),
+        Panel::facts("Kinds", kinds),
+        Panel::facts("Volume", volume).note(octets(bytes.total)),
+        app.chart("Packets", "/s", &[("in", |s| s.packets_in), ("out", |s| s.packets_out)]),
+        app.chart("Bits", "b/s", &[("in", |s| s.bits_in), ("out", |s| s.bits_out)]),
+        app.top("IPv4", &packets.top_ipv4, packets.ipv4),
+        app.top("IPv6", &packets.top_ipv6, packets.ipv6),
+        app.top_octets("Octets by address", &packets.top_ips_bytes, bytes.total),
+        app.top("Ports", &packets.top_ports, packets.total),
+        app.top("GeoLoc", &packets.top_geo_loc, packets.total),
+        app.top("ASN", &packets.top_asn, packets.total),
+    ]
+}

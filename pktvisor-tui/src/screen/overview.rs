@@ -1,0 +1,100 @@
+//! *Overview*: all that matters, in one place.
+
+use pktvisor_common::api::{Dns, MetricsView, Packets};
+use pktvisor_common::report::number::{micros, si};
+
+use super::quantiles;
+use crate::app::App;
+use crate::panel::{Fact, Panel};
+use crate::theme::Tone;
+
+pub(super) fn panels(app: &App) -> Vec<Panel> {
+    let Some(MetricsView { packets, dns, .. }) = app.view() else { return Vec::new() };
+    let wire = &dns.wire_packets;
+    vec![
+        counts(app, packets),
+        rates(packets),
+        messages(app, dns),
+        transactions(app, dns),
+        app.chart("Packets", "/s", &[("in", |s| s.packets_in), ("out", |s| s.packets_out)]),
+        app.chart("Bits", "b/s", &[("in", |s| s.bits_in), ("out", |s| s.bits_out)]),
+        app.chart("DNS messages", "/s", &[("all", |s| s.dns)]),
+        app.top("QName2", &dns.top_qname2, wire.total),
+        app.top("QName3", &dns.top_qname3, wire.total),
+        app.top("NX", &dns.top_nxdomain, wire.nxdomain),
+        app.top("SRVFAIL", &dns.top_srvfail, wire.srvfail),
+        app.top("REFUSED", &dns.top_refused, wire.refused),
+        app.top("QTypes", &dns.top_qtype, 0),
+        app.top("RCodes", &dns.top_rcode, wire.replies),
+        app.top("Slow In", &dns.xact.inbound.top_slow, 0),
+        app.top("Slow Out", &dns.xact.outbound.top_slow, 0),
+        app.top("IPv4", &packets.top_ipv4, packets.ipv4),
+        app.top("IPv6", &packets.top_ipv6, packets.ipv6),
+        app.top("GeoLoc", &packets.top_geo_loc, packets.total),
+        app.top("ASN", &packets.top_asn, packets.total),
+        app.top("DNS UDP ports", &dns.top_udp_ports, wire.udp),
+    ]
+}
+
+pub(super) fn counts(app: &App, packets: &Packets) -> Panel {
+    let total = packets.total;
+    let facts = vec![
+        app.part("in", packets.inbound, total),
+        app.part("out", packets.outbound, total),
+        app.part("UDP", packets.udp, total),
+        app.part("TCP", packets.tcp, total),
+        app.part("other", packets.other_l4, total),
+        app.part("IPv4", packets.ipv4, total),
+        app.part("IPv6", packets.ipv6, total),
+    ];
+    Panel::facts("Packets", facts).note(app.count(total))
+}
+
+pub(super) fn rates(packets: &Packets) -> Panel {
+    let rates = &packets.rates;
+    let mut facts = Vec::new();
+    for (name, rate) in [
+        ("packets in", rates.pps_in),
+        ("packets out", rates.pps_out),
+        ("packets", rates.pps_total),
+        ("bits in", rates.bps_in),
+        ("bits out", rates.bps_out),
+    ] {
+        facts.extend(quantiles(name, rate, si));
+    }
+    let distinct = &packets.cardinality;
+    facts.push(Fact::new("distinct sources in", si(distinct.src_ips_in)));
+    facts.push(Fact::new("distinct dest. out", si(distinct.dst_ips_out)));
+    Panel::facts("Rates a second", facts).note("p50 p90 p95 p99")
+}
+
+fn messages(app: &App, dns: &Dns) -> Panel {
+    let wire = &dns.wire_packets;
+    let (total, replies) = (wire.total, wire.replies);
+    let bad = |n: u64| if n > 0 { Tone::Warning } else { Tone::Plain };
+    let mut facts = vec![
+        app.part("queries", wire.queries, total),
+        app.part("replies", replies, total),
+        app.part("TCP", wire.tcp, total),
+        app.part("NXDOMAIN", wire.nxdomain, replies),
+        app.part("SERVFAIL", wire.srvfail, replies).tone(bad(wire.srvfail)),
+        app.part("REFUSED", wire.refused, replies).tone(bad(wire.refused)),
+    ];
+    facts.push(Fact::new("distinct names", si(dns.cardinality.qname)));
+    Panel::facts("DNS", facts).note(app.count(total))
+}
+
+fn transactions(app: &App, dns: &Dns) -> Panel {
+    let (xact, counts) = (&dns.xact, &dns.xact.counts);
+    let bad = |n: u64| if n > 0 { Tone::Warning } else { Tone::Plain };
+    let mut facts = vec![
+        app.part("in", xact.inbound.total, counts.total),
+        app.part("out", xact.outbound.total, counts.total),
+    ];
+    facts.extend(quantiles("in", xact.inbound.quantiles_us, micros));
+    facts.extend(quantiles("out", xact.outbound.quantiles_us, micros));
+    facts.push(Fact::new("timed out", app.count(counts.timed_out)).tone(bad(counts.timed_out)));
+    facts.push(Fact::new("orphans", app.count(counts.orphans)));
+    facts.push(Fact::new("open", app.count(xact.open)));
+    Panel::facts("Transactions", facts).note(app.count(counts.total))
+}

@@ -1,0 +1,119 @@
+//! The terminal: taken over at the start, and given back as it was however the program ends.
+
+use std::io::{self, Stdout, stdout};
+use std::panic;
+use std::sync::mpsc::Sender;
+
+use crossterm::clipboard::CopyToClipboard;
+use crossterm::cursor::Show;
+use crossterm::event::{self, DisableMouseCapture, EnableMouseCapture};
+use crossterm::execute;
+use crossterm::terminal::{
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::app::App;
+use crate::event::Event;
+use crate::view;
+
+/// The terminal while the dashboard has it.
+pub(crate) struct Screen(Terminal<CrosstermBackend<Stdout>>);
+
+impl Screen {
+    /// Takes the terminal over.
+    ///
+    /// # Errors
+    /// Where it refuses.
+    pub(crate) fn take() -> io::Result<Self> {
+        let report = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            give_back();
+            report(info);
+        }));
+        enable_raw_mode()?;
+        let entered = execute!(stdout(), EnterAlternateScreen, EnableMouseCapture);
+        let terminal = entered.and_then(|()| Terminal::new(CrosstermBackend::new(stdout())));
+        terminal.map(Self).inspect_err(|_| give_back())
+    }
+
+    /// Draws a frame.
+    ///
+    /// # Errors
+    /// Where the terminal is gone.
+    pub(crate) fn draw(&mut self, app: &App) -> io::Result<()> {
+        self.0.draw(|frame| view::view(app, frame)).map(drop)
+    }
+
+    /// Makes the next frame draw everything.
+    ///
+    /// # Errors
+    /// Where the terminal is gone.
+    pub(crate) fn clear(&mut self) -> io::Result<()> {
+        self.0.clear()
+    }
+
+    /// Columns and lines of the terminal.
+    ///
+    /// # Errors
+    /// Where the terminal is gone.
+    pub(crate) fn size(&self) -> io::Result<(u16, u16)> {
+        self.0.size().map(|size| (size.width, size.height))
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        give_back();
+    }
+}
+
+/// Makes the terminal as it was. If that fails there is nobody to tell.
+fn give_back() {
+    let _ = execute!(stdout(), DisableMouseCapture, LeaveAlternateScreen, Show);
+    let _ = disable_raw_mode();
+}
+
+/// Puts a text into the clipboard, where the terminal knows how to (OSC 52).
+///
+/// # Errors
+/// Where the terminal is gone.
+pub(crate) fn copy(text: &str) -> io::Result<()> {
+    execute!(stdout(), CopyToClipboard::to_clipboard_from(text))
+}
+
+/// Sends what keyboard, mouse and signals say.
+///
+/// # Errors
+/// Where threads can't be started.
+pub(crate) fn listen(events: Sender<Event>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
+    let ended = events.clone();
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for _ in signals.forever() {
+            if ended.send(Event::Ended).is_err() {
+                return;
+            }
+        }
+    })?;
+    std::thread::Builder::new().name("input".to_owned()).spawn(move || {
+        loop {
+            let event = match event::read() {
+                Ok(event::Event::Key(key)) => Event::Key(key),
+                Ok(event::Event::Mouse(mouse)) => Event::Mouse(mouse),
+                Ok(event::Event::Resize(..)) => Event::Resized,
+                Ok(_) => continue,
+                // The terminal is gone.
+                Err(_) => Event::Ended,
+            };
+            let last = matches!(event, Event::Ended);
+            if events.send(event).is_err() || last {
+                return;
+            }
+        }
+    })?;
+    Ok(())
+}

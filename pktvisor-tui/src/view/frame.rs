@@ -1,0 +1,128 @@
+//! What stands around the panels.
+
+use pktvisor_common::report::number::{duration, si, time};
+use pktvisor_common::report::text::{fit, width};
+use pktvisor_common::report::{losses, printable};
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use crate::app::App;
+use crate::client::Period;
+use crate::layout;
+use crate::theme::Tone;
+
+/// What is watched and when, and whether that is so still.
+pub(super) fn header(app: &App, frame: &mut Frame<'_>, area: Rect) {
+    let (state, tone) = state(app);
+    let room = usize::from(area.width).saturating_sub(width(&state) + 1);
+    let mut facts = vec![period(app)];
+    if let Some(view) = app.view() {
+        let start = time(view.period.start_ts);
+        facts.push(format!("{start} + {}", duration(view.period.length)));
+    }
+    let mut name = "fleet".to_owned();
+    if let Some(agent) = app.agent() {
+        name = printable(&agent.address);
+        if let Some(answer) = &agent.answer {
+            let capture = &answer.app.app.capture;
+            let sources = [std::slice::from_ref(&capture.source), &capture.interfaces].concat();
+            facts.push(printable(&sources.join(" ")));
+        }
+    }
+    let left = fit(&format!(" {name} │ {}", facts.join(" │ ")), room);
+    let blanks = " ".repeat(room.saturating_sub(width(&left)));
+    let line =
+        Line::from(vec![app.span(Tone::Strong, left), Span::raw(blanks), app.span(tone, state)]);
+    frame.render_widget(line, area);
+}
+
+fn period(app: &App) -> String {
+    let shown = app.agent().and_then(|agent| agent.answer.as_ref()).map(|answer| answer.period);
+    match shown.unwrap_or(app.period) {
+        Period::Bucket(0) => "this minute".to_owned(),
+        Period::Bucket(1) => "the minute before".to_owned(),
+        Period::Bucket(n) => format!("{n} minutes ago"),
+        Period::Window(1) => "last minute".to_owned(),
+        Period::Window(n) => format!("last {n} minutes"),
+    }
+}
+
+/// Whether what is shown is so now.
+fn state(app: &App) -> (String, Tone) {
+    if app.paused {
+        return ("paused ".to_owned(), Tone::Warning);
+    }
+    let agents = match app.agent() {
+        Some(agent) => std::slice::from_ref(agent),
+        None => &app.agents[..],
+    };
+    let stale = agents.iter().filter_map(|agent| agent.stale(app.now, app.interval)).max();
+    match stale {
+        _ if agents.iter().all(|agent| agent.answer.is_none()) => {
+            ("no answer ".to_owned(), Tone::Loss)
+        }
+        Some(age) => (format!("stale for {} ", duration(age / 1_000)), Tone::Loss),
+        None => ("● live ".to_owned(), Tone::Good),
+    }
+}
+
+pub(super) fn tabs(app: &App, frame: &mut Frame<'_>) {
+    for (name, shown, _, area) in layout::tabs(app) {
+        let area = area.intersection(frame.area());
+        let tone = if shown { Tone::Selected } else { Tone::Plain };
+        frame.render_widget(Line::from(app.span(tone, name)), area);
+    }
+}
+
+/// What was lost, where anything was.
+pub(super) fn loss(app: &App, frame: &mut Frame<'_>, area: Rect) {
+    let Some(view) = app.view().filter(|_| area.height > 0) else { return };
+    let reasons = losses(view).into_iter();
+    let reasons = reasons.map(|loss| format!("{} {}", si(loss.count), printable(&loss.name)));
+    let text = format!(" LOSS  {}", reasons.collect::<Vec<_>>().join(" · "));
+    frame.render_widget(Line::from(app.span(Tone::Loss, fit(&text, area.width.into()))), area);
+}
+
+/// What stands where panels will be.
+pub(super) fn waiting(app: &App, frame: &mut Frame<'_>, area: Rect) {
+    let failures = app.agents.iter().filter_map(|agent| {
+        let (error, retry) = agent.failure.as_ref()?;
+        let wait = duration(retry.saturating_sub(app.now).div_ceil(1_000));
+        Some((printable(error), format!("asking again in {wait}")))
+    });
+    let mut lines = vec![Line::default()];
+    for (error, retry) in failures {
+        lines.push(Line::from(app.span(Tone::Loss, format!(" {error}"))));
+        lines.push(Line::from(app.span(Tone::Dim, format!(" {retry}"))));
+    }
+    if lines.len() == 1 {
+        lines.push(Line::from(app.span(Tone::Dim, " waiting for the first answer …")));
+    }
+    let wrap = ratatui::widgets::Wrap { trim: false };
+    frame.render_widget(ratatui::widgets::Paragraph::new(lines).wrap(wrap), area);
+}
+
+/// A message, what is searched for, or the most important keys.
+pub(super) fn footer(app: &App, frame: &mut Frame<'_>, area: Rect) {
+    let room = usize::from(area.width);
+    let line = if app.searching {
+        let keys = "   Enter keeps, Esc clears";
+        let text = fit(&app.search, room.saturating_sub(3 + width(keys)));
+        Line::from(vec![
+            app.span(Tone::Strong, format!(" /{text}")),
+            app.span(Tone::Selected, " "),
+            app.span(Tone::Dim, keys),
+        ])
+    } else if let Some((message, _)) = &app.message {
+        Line::from(app.span(Tone::Warning, fit(&format!(" {message}"), room)))
+    } else if app.search.is_empty() {
+        let keys =
+            " ? keys  Tab screen  1…9 window  [ ] minute  z zoom  / search  space pause  q quit";
+        Line::from(app.span(Tone::Dim, keys))
+    } else {
+        let text = format!(" rows with {:?} only, Esc for all", printable(&app.search));
+        Line::from(app.span(Tone::Warning, fit(&text, room)))
+    };
+    frame.render_widget(line, area);
+}

@@ -1,0 +1,174 @@
+//! How panels look.
+
+use pktvisor_common::report::number::{percent, share, si};
+use pktvisor_common::report::text::{fit, width};
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::symbols::Marker;
+use ratatui::text::Line;
+use ratatui::widgets::{Axis, Chart as Plot, Dataset, GraphType, Paragraph};
+
+use crate::app::App;
+use crate::layout::first_row;
+use crate::panel::{Chart, Content, Fact, Panel, Table};
+use crate::theme::Tone;
+
+/// Columns of ` 100.0%`.
+const PERCENT: usize = 7;
+/// Columns of a bar.
+const BAR: usize = 8;
+/// Seconds that a chart goes back at least.
+const SPAN: f64 = 60.0;
+
+pub(super) fn panel(app: &App, frame: &mut Frame<'_>, panel: &Panel, at: usize, area: Rect) {
+    let [title, body] = [
+        Rect { height: 1, ..area },
+        Rect { y: area.y + 1, height: area.height.saturating_sub(1), ..area },
+    ];
+    frame.render_widget(heading(app, panel, at == app.focus, title.width.into()), title);
+    let columns = usize::from(body.width);
+    match &panel.content {
+        Content::Facts(values) => {
+            let lines: Vec<_> = facts(app, values, panel.wide || app.zoomed, columns);
+            frame.render_widget(Paragraph::new(lines), body);
+        }
+        Content::Table(values) => {
+            let first = first_row(app, at, area.height);
+            let selected = (at == app.focus).then_some(app.row);
+            frame.render_widget(Paragraph::new(table(app, values, first, selected, columns)), body);
+        }
+        Content::Chart(values) => chart(app, frame, values, body),
+    }
+}
+
+/// The title with what is said beside it, and a rule up to the panel's end.
+fn heading<'a>(app: &App, panel: &'a Panel, focused: bool, columns: usize) -> Line<'a> {
+    let tone = if focused { Tone::Focus } else { Tone::Title };
+    let mut spans = vec![app.span(tone, fit(&panel.title, columns))];
+    if !panel.note.is_empty() {
+        spans.push(app.span(Tone::Plain, format!(" {}", panel.note)));
+    }
+    if let Content::Chart(Chart { series, unit }) = &panel.content {
+        for (at, line) in series.iter().enumerate() {
+            let last = line.points.last().map_or(0.0, |point| point.1);
+            let text = format!("  {} {}{unit}", line.name, si(last.round() as u64));
+            spans.push(app.span(Tone::Series(at), text));
+        }
+    }
+    let mut used = 0;
+    spans.retain(|span| {
+        let columns_of = width(&span.content);
+        let fits = used == 0 || used + columns_of <= columns;
+        used += if fits { columns_of } else { 0 };
+        fits
+    });
+    let rule = columns.saturating_sub(used + 1);
+    spans.push(app.span(Tone::Dim, format!(" {}", "─".repeat(rule))));
+    Line::from(spans)
+}
+
+fn facts<'a>(app: &App, facts: &'a [Fact], wide: bool, columns: usize) -> Vec<Line<'a>> {
+    let widest = |text: fn(&Fact) -> &str| facts.iter().map(|f| width(text(f))).max().unwrap_or(0);
+    let names = widest(|fact| &fact.name).min(columns / 2);
+    let values = widest(|fact| &fact.value).min(columns.saturating_sub(names + 1));
+    let line = |fact: &'a Fact| {
+        let name = pad(fit(&fact.name, names), names);
+        let room = columns.saturating_sub(names + 2);
+        let value = if wide && fact.share.is_none() {
+            format!("  {}", fit(&fact.value, room))
+        } else {
+            let value = fit(&fact.value, values);
+            format!(" {}{value}", " ".repeat(values.saturating_sub(width(&value))))
+        };
+        let mut used = names + width(&value);
+        let mut spans = vec![app.span(Tone::Plain, name), app.span(fact.tone, value)];
+        if let Some(share) = fact.share
+            && used + PERCENT <= columns
+        {
+            let percent = match share * 100.0 {
+                percent if percent > 0.0 && percent < 0.05 => "<0.1%".to_owned(),
+                percent => format!("{percent:.1}%"),
+            };
+            spans.push(app.span(Tone::Dim, format!("{percent:>PERCENT$}")));
+            used += PERCENT;
+            if columns > used + 2 {
+                let bar = bar(share, (columns - used - 1).min(2 * BAR));
+                spans.push(app.span(Tone::Bar, format!(" {bar}")));
+            }
+        }
+        Line::from(spans)
+    };
+    facts.iter().map(line).collect()
+}
+
+fn table<'a>(
+    app: &App,
+    table: &'a Table,
+    first: usize,
+    selected: Option<usize>,
+    columns: usize,
+) -> Vec<Line<'a>> {
+    if table.rows.is_empty() {
+        let why = if table.all > 0 { "no row matches" } else { "none" };
+        return vec![Line::from(app.span(Tone::Dim, why))];
+    }
+    let counts = table.rows.iter().map(|row| width(&row.text)).max().unwrap_or(0);
+    let most = table.rows.iter().map(|row| row.count).max().unwrap_or(0);
+    let shares = if table.whole > 0 { PERCENT } else { 0 };
+    let bars = if columns >= counts + shares + BAR + 18 { BAR + 1 } else { 0 };
+    let names = columns.saturating_sub(counts + shares + bars + 1);
+    let line = |(at, row): (usize, &'a crate::panel::Row)| {
+        let name = pad(fit(&row.name, names), names);
+        let tone = if selected == Some(at) { Tone::Selected } else { Tone::Plain };
+        let mut spans =
+            vec![app.span(tone, name), app.span(Tone::Strong, format!(" {:>counts$}", row.text))];
+        if shares > 0 {
+            let text = percent(row.count, table.whole);
+            spans.push(app.span(Tone::Dim, format!("{text:>PERCENT$}")));
+        }
+        if bars > 0 {
+            let bar = bar(share(row.count, most), BAR);
+            spans.push(app.span(Tone::Bar, format!(" {bar}")));
+        }
+        Line::from(spans)
+    };
+    table.rows.iter().enumerate().skip(first).map(line).collect()
+}
+
+fn chart(app: &App, frame: &mut Frame<'_>, chart: &Chart, area: Rect) {
+    let points = || chart.series.iter().flat_map(|series| &series.points);
+    let most = points().map(|point| point.1).fold(1.0, f64::max);
+    let oldest = points().map(|point| point.0).fold(-SPAN, f64::min);
+    let datasets = chart.series.iter().enumerate().map(|(at, series)| {
+        Dataset::default()
+            .marker(if at == 0 { Marker::Braille } else { Marker::Dot })
+            .graph_type(GraphType::Line)
+            .style(app.theme.style(Tone::Series(at)))
+            .data(&series.points)
+    });
+    let label = |text: String| app.span(Tone::Dim, text);
+    let x = Axis::default()
+        .bounds([oldest, 0.0])
+        .style(app.theme.style(Tone::Dim))
+        .labels([label(format!("{oldest:.0} s")), label("now".to_owned())]);
+    let y = Axis::default()
+        .bounds([0.0, most])
+        .style(app.theme.style(Tone::Dim))
+        .labels([label("0".to_owned()), label(si(most.round() as u64))]);
+    let plot = Plot::new(datasets.collect()).x_axis(x).y_axis(y).legend_position(None);
+    frame.render_widget(plot, area);
+}
+
+/// A bar of a share of so many columns, in eighths of a column; what is not nothing shows.
+fn bar(share: f64, columns: usize) -> String {
+    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    let eighths = (share * (columns * 8) as f64).round() as usize;
+    let eighths = if share > 0.0 { eighths.max(1) } else { 0 };
+    "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
+}
+
+/// With blanks behind it.
+fn pad(text: String, columns: usize) -> String {
+    let blanks = columns.saturating_sub(width(&text));
+    text + &" ".repeat(blanks)
+}
