@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use pktvisor_common::api::{MetricsView, TopEntry};
+use pktvisor_common::api::{MetricsView, Process, RatesInOut, TopEntry};
+use pktvisor_common::report::{Loss, losses};
 
 use crate::client::Period;
 use crate::event::{Answer, Millis};
@@ -12,6 +13,8 @@ use crate::theme::Theme;
 
 /// Seconds that charts go back.
 pub(crate) const HISTORY: usize = 300;
+/// Seconds over which rates are made from counts, which are those of whole seconds.
+const SPAN: i64 = 5;
 /// An answer that is older than this is stale, in milliseconds, with the interval added.
 const STALE: Millis = 2_000;
 /// How long a message stands, in milliseconds.
@@ -23,8 +26,11 @@ pub(crate) struct Sample {
     pub(crate) at: Millis,
     pub(crate) packets_in: f64,
     pub(crate) packets_out: f64,
+    /// Neither in nor out.
+    pub(crate) packets_neither: f64,
     pub(crate) bits_in: f64,
     pub(crate) bits_out: f64,
+    pub(crate) bits_neither: f64,
     pub(crate) dns: f64,
     /// Replies by response code, the most frequent ones.
     pub(crate) rcodes: BTreeMap<String, f64>,
@@ -32,6 +38,8 @@ pub(crate) struct Sample {
     pub(crate) qtypes: BTreeMap<String, f64>,
     /// Losses by reason.
     pub(crate) losses: BTreeMap<String, f64>,
+    /// Percent of a processor that the daemon takes.
+    pub(crate) cpu_pct: f64,
 }
 
 /// A daemon that is watched.
@@ -47,8 +55,8 @@ pub(crate) struct Agent {
     pub(crate) failure: Option<(String, Millis)>,
     /// The last minutes.
     pub(crate) history: VecDeque<Sample>,
-    /// The live bucket of the answer before, and when it came.
-    before: Option<(Millis, MetricsView)>,
+    /// The live bucket and the cost of an answer before, and when it came.
+    before: Option<(Millis, MetricsView, Process)>,
 }
 
 impl Agent {
@@ -65,24 +73,32 @@ impl Agent {
 
     /// Notes the rates of an answer.
     pub(crate) fn note(&mut self, at: Millis, answer: &Answer) {
-        let rates = &answer.rates;
+        let (packets, bytes) = (&answer.rates.packets, &answer.rates.bytes);
+        let neither = |rates: &RatesInOut| {
+            rates.total.saturating_sub(rates.inbound.saturating_add(rates.outbound)) as f64
+        };
         let mut sample = Sample {
             at,
-            packets_in: rates.packets.inbound as f64,
-            packets_out: rates.packets.outbound as f64,
-            bits_in: rates.bytes.inbound as f64 * 8.0,
-            bits_out: rates.bytes.outbound as f64 * 8.0,
-            dns: rates.dns.total as f64,
+            packets_in: packets.inbound as f64,
+            packets_out: packets.outbound as f64,
+            packets_neither: neither(packets),
+            bits_in: bytes.inbound as f64 * 8.0,
+            bits_out: bytes.outbound as f64 * 8.0,
+            bits_neither: neither(bytes) * 8.0,
+            dns: answer.rates.dns.total as f64,
             ..Sample::default()
         };
-        if let Some((then, before)) = &self.before
-            && at > *then
+        let end = |view: &MetricsView| view.period.start_ts + view.period.length as i64;
+        let seconds =
+            self.before.as_ref().map_or(0, |(_, before, _)| end(&answer.live) - end(before));
+        if seconds >= SPAN
+            && let Some((answered, before, process)) = &self.before
         {
-            let seconds = (at - then) as f64 / 1_000.0;
-            let same = before.period.minute == answer.live.period.minute;
+            let live = &answer.live;
+            let same = before.period.minute == live.period.minute;
             let rate = |now: u64, then: u64| {
                 // A new bucket starts at 0.
-                now.saturating_sub(if same { then } else { 0 }) as f64 / seconds
+                now.saturating_sub(if same { then } else { 0 }) as f64 / seconds as f64
             };
             let tops = |now: &[TopEntry], then: &[TopEntry]| {
                 let entry = |entry: &TopEntry| {
@@ -91,18 +107,28 @@ impl Agent {
                 };
                 now.iter().map(entry).collect()
             };
-            sample.rcodes = tops(&answer.live.dns.top_rcode, &before.dns.top_rcode);
-            sample.qtypes = tops(&answer.live.dns.top_qtype, &before.dns.top_qtype);
-            let then = pktvisor_common::report::losses(before);
-            let loss = |loss: pktvisor_common::report::Loss| {
+            sample.rcodes = tops(&live.dns.top_rcode, &before.dns.top_rcode);
+            sample.qtypes = tops(&live.dns.top_qtype, &before.dns.top_qtype);
+            let then = losses(before);
+            let loss = |loss: Loss| {
                 let then = then.iter().find(|then| then.name == loss.name);
                 let rate = rate(loss.count, then.map_or(0, |then| then.count));
                 (loss.name, rate)
             };
-            sample.losses =
-                pktvisor_common::report::losses(&answer.live).into_iter().map(loss).collect();
+            sample.losses = losses(live).into_iter().map(loss).collect();
+            let used = answer.app.app.process.cpu_seconds - process.cpu_seconds;
+            let elapsed = at.saturating_sub(*answered).max(1) as f64 / 1_000.0;
+            sample.cpu_pct = (used / elapsed * 100.0).max(0.0);
+        } else if let Some(last) = self.history.back() {
+            let last = last.clone();
+            sample.rcodes = last.rcodes;
+            sample.qtypes = last.qtypes;
+            sample.losses = last.losses;
+            sample.cpu_pct = last.cpu_pct;
         }
-        self.before = Some((at, answer.live.clone()));
+        if !(0..SPAN).contains(&seconds) || self.before.is_none() {
+            self.before = Some((at, answer.live.clone(), answer.app.app.process));
+        }
         self.history.push_back(sample);
         if self.history.len() > HISTORY {
             self.history.pop_front();

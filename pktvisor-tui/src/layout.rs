@@ -83,8 +83,9 @@ pub(crate) fn place(app: &App, panels: &[Panel], body: Rect) -> Vec<(usize, Rect
     let mut top = body.y;
     for (line, height) in grid.iter().zip(heights).skip(first) {
         let height = height.min(body.bottom().saturating_sub(top));
-        // Less than a title and a row would not be worth it.
-        if height < 2 {
+        // A title and a row or two would not be worth it.
+        let needed = line.iter().map(|&at| panels[at].height()).max().unwrap_or(0);
+        if usize::from(height) < needed.min(5) {
             break;
         }
         for (place, &at) in line.iter().enumerate() {

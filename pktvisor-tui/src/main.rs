@@ -12,6 +12,8 @@ mod panel;
 mod poll;
 mod screen;
 mod terminal;
+#[cfg(test)]
+mod tests;
 mod theme;
 mod update;
 mod view;

@@ -1,36 +1,12 @@
 //! The program against a real server.
 
 use std::io::{Read, Write};
-use std::net::SocketAddr;
 use std::process::{Command, Output};
-use std::sync::Arc;
 
 use pktvisor_common::api::Views;
-use pktvisord::live::Live;
-use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
+use support::{live, serve};
 
-#[path = "../../pktvisord/tests/support/daemon.rs"]
-mod daemon;
-
-/// A daemon that has seen 3 of 5 minutes.
-fn live() -> Arc<Live> {
-    daemon::live(&[1003, 1002, 1001])
-}
-
-/// A server that ends with its runtime.
-struct Server {
-    address: SocketAddr,
-    _runtime: Runtime,
-}
-
-fn serve() -> Server {
-    let runtime = Runtime::new().unwrap();
-    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-    let address = listener.local_addr().unwrap();
-    runtime.spawn(pktvisord::http::serve(listener, live(), std::future::pending()));
-    Server { address, _runtime: runtime }
-}
+mod support;
 
 fn pktvisor(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_pktvisor")).args(arguments).output().unwrap()
@@ -173,4 +149,21 @@ fn wrong_usage_is_told() {
 #[test]
 fn help_says_what_there_is() {
     insta::assert_snapshot!(printed(&["--help"]));
+}
+
+#[test]
+fn one_frame_of_the_dashboard() {
+    let server = serve();
+    let address = server.address.to_string();
+    let frame = printed(&["--once", &address]);
+    assert!(frame.starts_with(&format!(" {address}  last 3 minutes")), "{frame}");
+    for part in ["Overview", "Packets 3,006", "QName2", "DNS UDP ports"] {
+        assert!(frame.contains(part), "no {part} in {frame}");
+    }
+    assert!(!frame.contains('\x1b'), "{frame}");
+    assert!(printed(&["--once", "--color", "always", &address]).contains("\x1b["));
+    // The same daemon twice is a fleet of which everything counts twice.
+    let fleet = printed(&["--once", &address, &format!("http://{address}")]);
+    assert!(fleet.contains("2 of 2 answer"), "{fleet}");
+    assert!(fleet.contains("Packets 6,012"), "{fleet}");
 }

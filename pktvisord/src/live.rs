@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pktvisor_common::api;
+use rustix::param::page_size;
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::capture::ebpf::drain::DrainStatus;
 use crate::geo::{Geo, GeoDatabases};
@@ -292,6 +294,7 @@ impl Live {
                     sampling: api::SamplingRates { dns_pct, rest_pct },
                     finished: self.finished.load(Ordering::Relaxed),
                 },
+                process: process(),
             },
             dns: api::AppDns {
                 xact: api::AppXact { open: self.with_cache(|_, live| live.dns.xact.open) },
@@ -319,5 +322,16 @@ impl Live {
             bytes: rates(counts.octets),
             dns: api::DnsRate { total: counts.dns },
         }
+    }
+}
+
+/// What this process costs; 0 where the system does not tell (proc_pid_statm(5)).
+fn process() -> api::Process {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
+    api::Process {
+        cpu_seconds: time.tv_sec as f64 + (time.tv_nsec / 1_000_000) as f64 / 1_000.0,
+        resident_bytes: pages * page_size() as u64,
     }
 }

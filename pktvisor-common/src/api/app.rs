@@ -31,6 +31,18 @@ pub struct App {
     /// Where packets come from.
     #[serde(default)]
     pub capture: CaptureInfo,
+    /// What the daemon costs.
+    #[serde(default)]
+    pub process: Process,
+}
+
+/// What the daemon costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Process {
+    /// Processor time since the start, of all threads, in seconds.
+    pub cpu_seconds: f64,
+    /// Octets of memory that it holds.
+    pub resident_bytes: u64,
 }
 
 /// Where packets come from.

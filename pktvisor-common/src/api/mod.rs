@@ -13,8 +13,8 @@ mod dns;
 mod packets;
 
 pub use app::{
-    App, AppDns, AppMetrics, AppXact, CaptureInfo, DnsRate, Rates, RatesInOut, SamplingRates,
-    Watched,
+    App, AppDns, AppMetrics, AppXact, CaptureInfo, DnsRate, Process, Rates, RatesInOut,
+    SamplingRates, Watched,
 };
 pub use dns::{
     Dns, DnsCardinality, DnsRates, Edns, Histogram, WirePackets, Xact, XactCounts, XactDirection,

@@ -3,7 +3,7 @@
 use pktvisor_common::api::{Histogram, MetricsView};
 use pktvisor_common::report::number::{hundredths, micros, si};
 
-use super::quantiles;
+use super::{directions, quantiles};
 use crate::app::App;
 use crate::panel::{Fact, Panel};
 use crate::theme::Tone;
@@ -26,8 +26,11 @@ pub(super) fn panels(app: &App) -> Vec<Panel> {
         app.part("malformed", wire.malformed, total).tone(warn(wire.malformed)),
         Fact::new("distinct names", si(dns.cardinality.qname)),
     ];
-    let mut rate = quantiles("messages a second", dns.rates.total, si);
-    let mut answers = vec![
+    let mut rate = vec![
+        quantiles("messages/s", dns.rates.total, si),
+        quantiles("EDNS size", dns.edns.udp_size, |n| n.to_string()),
+    ];
+    let answers = vec![
         app.part("NOERROR", wire.noerror, replies),
         app.part("NXDOMAIN", wire.nxdomain, replies),
         app.part("SERVFAIL", wire.srvfail, replies).tone(warn(wire.srvfail)),
@@ -44,18 +47,13 @@ pub(super) fn panels(app: &App) -> Vec<Panel> {
         app.part("DO", wire.dnssec_ok, wire.queries),
         app.part("client subnet", wire.ecs, wire.queries),
     ];
-    answers.truncate(8);
-    let mut transactions = vec![
-        app.part("in", xact.inbound.total, xact.counts.total),
-        app.part("out", xact.outbound.total, xact.counts.total),
+    let mut transactions = directions(app, xact);
+    transactions.extend([
+        quantiles("reply/query", xact.ratio, hundredths),
         Fact::new("timed out", app.count(xact.counts.timed_out)).tone(warn(xact.counts.timed_out)),
         Fact::new("orphans", app.count(xact.counts.orphans)),
         Fact::new("open", app.count(xact.open)),
-    ];
-    transactions.extend(quantiles("latency in", xact.inbound.quantiles_us, micros));
-    transactions.extend(quantiles("latency out", xact.outbound.quantiles_us, micros));
-    transactions.extend(quantiles("reply/query", xact.ratio, hundredths));
-    rate.extend(quantiles("EDNS UDP size", dns.edns.udp_size, |n| n.to_string()));
+    ]);
     rate.extend(flags);
     vec![
         Panel::facts("Messages", messages).note(app.count(total)),
@@ -67,6 +65,7 @@ pub(super) fn panels(app: &App) -> Vec<Panel> {
         app.chart_by_name("Questions by type", "/s", |s| &s.qtypes),
         latencies(app, "Latency in", xact.inbound.histogram_us.as_ref()),
         latencies(app, "Latency out", xact.outbound.histogram_us.as_ref()),
+        latencies(app, "Latency neither", xact.unknown.histogram_us.as_ref()),
         app.top("RCodes", &dns.top_rcode, replies),
         app.top("QTypes", &dns.top_qtype, 0),
         app.top("Slow In", &xact.inbound.top_slow, 0),
@@ -99,13 +98,13 @@ fn latencies(app: &App, title: &str, histogram: Option<&Histogram>) -> Panel {
         };
         classes = classes.chunks(2).map(pair).collect();
     }
-    let most = classes.iter().map(|class| class.1).max().unwrap_or(0);
+    let all = classes.iter().map(|class| class.1).sum();
     let mut facts: Vec<Fact> = classes
         .into_iter()
-        .map(|(le, n)| Fact::new(format!("≤ {}", micros(le)), app.count(n)).of(n, most))
+        .map(|(le, n)| Fact::new(format!("≤ {}", micros(le)), app.count(n)).of(n, all))
         .collect();
     if facts.is_empty() {
-        facts.push(Fact::new("no transactions", ""));
+        facts.push(Fact::new("no transactions", "").tone(Tone::Dim));
     }
     Panel::facts(title, facts)
 }

@@ -1,7 +1,7 @@
 //! *Health*: how packets are captured, and what is lost.
 
 use pktvisor_common::api::{AppMetrics, MetricsView};
-use pktvisor_common::report::number::{duration, si};
+use pktvisor_common::report::number::{duration, octets, si};
 use pktvisor_common::report::{losses, printable};
 
 use super::fleet;
@@ -17,7 +17,7 @@ pub(super) fn panels(app: &App) -> Vec<Panel> {
     };
     let mut panels = vec![connection(app, agent)];
     if let Some(answer) = &agent.answer {
-        panels.push(daemon(&answer.app));
+        panels.push(daemon(agent, &answer.app));
         panels.push(interfaces(&answer.app));
         panels.push(outcomes(app, &answer.view));
         panels.push(app.chart_by_name("Losses", "/s", |s| &s.losses));
@@ -44,7 +44,7 @@ fn connection(app: &App, agent: &Agent) -> Panel {
     Panel::facts("Connection", facts).wide()
 }
 
-fn daemon(metrics: &AppMetrics) -> Panel {
+fn daemon(agent: &Agent, metrics: &AppMetrics) -> Panel {
     let daemon = &metrics.app;
     let capture = &daemon.capture;
     let mut facts = vec![
@@ -67,6 +67,13 @@ fn daemon(metrics: &AppMetrics) -> Panel {
         facts.push(Fact::new(name, value).tone(tone));
     }
     facts.push(Fact::new("open transactions", si(metrics.dns.xact.open)));
+    let process = &daemon.process;
+    // An older daemon does not tell.
+    if process.resident_bytes > 0 {
+        let cpu = agent.history.back().map_or(0.0, |sample| sample.cpu_pct);
+        facts.push(Fact::new("processor", format!("{cpu:.1} % of one")));
+        facts.push(Fact::new("memory", octets(process.resident_bytes)));
+    }
     Panel::facts("Daemon", facts).wide()
 }
 

@@ -8,8 +8,8 @@ mod overview;
 
 use std::collections::BTreeMap;
 
-use pktvisor_common::api::{Quantiles, TopEntry};
-use pktvisor_common::report::number;
+use pktvisor_common::api::{Quantiles, TopEntry, Xact};
+use pktvisor_common::report::number::{self, micros};
 
 use crate::app::{App, Sample, Sort, Units};
 use crate::panel::{Chart, Fact, Panel, Row, Series, Table};
@@ -48,6 +48,9 @@ impl Screen {
         Self::ALL[(self as usize + Self::ALL.len() - 1) % Self::ALL.len()]
     }
 }
+
+/// What is neither in nor out.
+const NEITHER: &str = "neither";
 
 /// What a chart shows of a sample.
 type Value = fn(&Sample) -> f64;
@@ -126,26 +129,33 @@ impl App {
 
     /// A chart of series that samples hold.
     fn chart(&self, title: &str, unit: &'static str, series: &[(&str, Value)]) -> Panel {
+        // What never was, but in and out, needs no line.
+        let is = |series: &Series| series.points.iter().any(|point| point.1 > 0.0);
         let series = series
             .iter()
-            .map(|(name, value)| Series { name: (*name).to_owned(), points: self.points(value) });
+            .map(|(name, value)| Series {
+                name: (*name).to_owned(),
+                points: self.points(|s| Some(value(s))),
+            })
+            .filter(|series| series.name != NEITHER || is(series));
         Panel::chart(title, Chart { series: series.collect(), unit })
     }
 
     /// Values of the daemon that is shown, or of all of them added up.
-    fn points(&self, value: impl Fn(&Sample) -> f64) -> Vec<(f64, f64)> {
+    fn points(&self, value: impl Fn(&Sample) -> Option<f64>) -> Vec<(f64, f64)> {
         let seconds = |at: u64| (at as f64 - self.now as f64) / 1_000.0;
         if let Some(agent) = self.agent() {
-            let point = |sample: &Sample| (seconds(sample.at), value(sample));
-            return agent.history.iter().map(point).collect();
+            let point = |sample: &Sample| Some((seconds(sample.at), value(sample)?));
+            return agent.history.iter().filter_map(point).collect();
         }
         let mut sums = BTreeMap::new();
         for sample in self.agents.iter().flat_map(|agent| &agent.history) {
+            let Some(value) = value(sample) else { continue };
             // Daemons answer at times of their own within an interval.
             let slot = sample.at / self.interval.max(1_000);
             let (at, sum) = sums.entry(slot).or_insert((sample.at, 0.0));
             *at = sample.at.max(*at);
-            *sum += value(sample);
+            *sum += value;
         }
         sums.into_values().map(|(at, sum)| (seconds(at), sum)).collect()
     }
@@ -170,15 +180,43 @@ impl App {
         names.sort_by(|a, b| b.1.total_cmp(&a.1));
         let series = names.iter().take(MOST).map(|(name, _)| Series {
             name: pktvisor_common::report::printable(name),
-            points: self.points(|sample| of(sample).get(*name).copied().unwrap_or(0.0)),
+            // What is not known yet is no 0.
+            points: self.points(|sample| match of(sample) {
+                rates if rates.is_empty() => None,
+                rates => Some(rates.get(*name).copied().unwrap_or(0.0)),
+            }),
         });
         Panel::chart(title, Chart { series: series.collect(), unit })
     }
 }
 
-/// Quantiles of something as facts.
-fn quantiles(name: &str, quantiles: Option<Quantiles>, text: impl Fn(u64) -> String) -> Vec<Fact> {
-    let value = quantiles
-        .map_or_else(|| "—".to_owned(), |q| [q.p50, q.p90, q.p95, q.p99].map(text).join(" "));
-    vec![Fact::new(name, value)]
+/// Packets and bits over time.
+fn traffic(app: &App) -> [Panel; 2] {
+    let packets: [(&str, Value); 3] = [
+        ("in", |sample| sample.packets_in),
+        ("out", |sample| sample.packets_out),
+        (NEITHER, |sample| sample.packets_neither),
+    ];
+    let bits: [(&str, Value); 3] = [
+        ("in", |sample| sample.bits_in),
+        ("out", |sample| sample.bits_out),
+        (NEITHER, |sample| sample.bits_neither),
+    ];
+    [app.chart("Packets", "/s", &packets), app.chart("Bits", "b/s", &bits)]
+}
+
+/// Quantiles of something.
+fn quantiles(name: &str, quantiles: Option<Quantiles>, text: impl Fn(u64) -> String) -> Fact {
+    let values = |q: Quantiles| [q.p50, q.p90, q.p95, q.p99].map(text).join(" ");
+    Fact::new(name, quantiles.map_or_else(|| "—".to_owned(), values))
+}
+
+/// Transactions by direction, as counts and latencies.
+fn directions(app: &App, xact: &Xact) -> Vec<Fact> {
+    let all = [("in", &xact.inbound), ("out", &xact.outbound), (NEITHER, &xact.unknown)];
+    let shown = || all.into_iter().filter(|(name, side)| *name != NEITHER || side.total > 0);
+    let counts = shown().map(|(name, side)| app.part(name, side.total, xact.counts.total));
+    let latencies = shown()
+        .map(|(name, side)| quantiles(&format!("latency {name}"), side.quantiles_us, micros));
+    counts.chain(latencies).collect()
 }

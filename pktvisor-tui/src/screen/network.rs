@@ -28,15 +28,16 @@ pub(super) fn panels(app: &App) -> Vec<Panel> {
         Fact::new("octets out", octets(bytes.outbound)).of(bytes.outbound, bytes.total),
         Fact::new("a packet", octets(bytes.total.checked_div(total).unwrap_or(0))),
     ];
-    volume.extend(super::quantiles("payload", packets.payload_size, si));
-    volume.push(Fact::new("distinct addresses", si(packets.cardinality.ips)));
+    volume.push(super::quantiles("payload", packets.payload_size, si));
+    volume.push(Fact::new("addresses", si(packets.cardinality.ips)));
+    let [packet_rate, bit_rate] = super::traffic(app);
     vec![
         overview::counts(app, packets),
         overview::rates(packets),
         Panel::facts("Kinds", kinds),
         Panel::facts("Volume", volume).note(octets(bytes.total)),
-        app.chart("Packets", "/s", &[("in", |s| s.packets_in), ("out", |s| s.packets_out)]),
-        app.chart("Bits", "b/s", &[("in", |s| s.bits_in), ("out", |s| s.bits_out)]),
+        packet_rate,
+        bit_rate,
         app.top("IPv4", &packets.top_ipv4, packets.ipv4),
         app.top("IPv6", &packets.top_ipv6, packets.ipv6),
         app.top_octets("Octets by address", &packets.top_ips_bytes, bytes.total),

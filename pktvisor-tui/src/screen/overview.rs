@@ -1,9 +1,9 @@
 //! *Overview*: all that matters, in one place.
 
 use pktvisor_common::api::{Dns, MetricsView, Packets};
-use pktvisor_common::report::number::{micros, si};
+use pktvisor_common::report::number::si;
 
-use super::quantiles;
+use super::{directions, quantiles, traffic};
 use crate::app::App;
 use crate::panel::{Fact, Panel};
 use crate::theme::Tone;
@@ -11,13 +11,14 @@ use crate::theme::Tone;
 pub(super) fn panels(app: &App) -> Vec<Panel> {
     let Some(MetricsView { packets, dns, .. }) = app.view() else { return Vec::new() };
     let wire = &dns.wire_packets;
+    let [packet_rate, bit_rate] = traffic(app);
     vec![
         counts(app, packets),
         rates(packets),
         messages(app, dns),
         transactions(app, dns),
-        app.chart("Packets", "/s", &[("in", |s| s.packets_in), ("out", |s| s.packets_out)]),
-        app.chart("Bits", "b/s", &[("in", |s| s.bits_in), ("out", |s| s.bits_out)]),
+        packet_rate,
+        bit_rate,
         app.chart("DNS messages", "/s", &[("all", |s| s.dns)]),
         app.top("QName2", &dns.top_qname2, wire.total),
         app.top("QName3", &dns.top_qname3, wire.total),
@@ -60,11 +61,11 @@ pub(super) fn rates(packets: &Packets) -> Panel {
         ("bits in", rates.bps_in),
         ("bits out", rates.bps_out),
     ] {
-        facts.extend(quantiles(name, rate, si));
+        facts.push(quantiles(name, rate, si));
     }
     let distinct = &packets.cardinality;
-    facts.push(Fact::new("distinct sources in", si(distinct.src_ips_in)));
-    facts.push(Fact::new("distinct dest. out", si(distinct.dst_ips_out)));
+    facts.push(Fact::new("sources in", si(distinct.src_ips_in)));
+    facts.push(Fact::new("dest. out", si(distinct.dst_ips_out)));
     Panel::facts("Rates a second", facts).note("p50 p90 p95 p99")
 }
 
@@ -87,12 +88,7 @@ fn messages(app: &App, dns: &Dns) -> Panel {
 fn transactions(app: &App, dns: &Dns) -> Panel {
     let (xact, counts) = (&dns.xact, &dns.xact.counts);
     let bad = |n: u64| if n > 0 { Tone::Warning } else { Tone::Plain };
-    let mut facts = vec![
-        app.part("in", xact.inbound.total, counts.total),
-        app.part("out", xact.outbound.total, counts.total),
-    ];
-    facts.extend(quantiles("in", xact.inbound.quantiles_us, micros));
-    facts.extend(quantiles("out", xact.outbound.quantiles_us, micros));
+    let mut facts = directions(app, xact);
     facts.push(Fact::new("timed out", app.count(counts.timed_out)).tone(bad(counts.timed_out)));
     facts.push(Fact::new("orphans", app.count(counts.orphans)));
     facts.push(Fact::new("open", app.count(xact.open)));

@@ -7,7 +7,7 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use crate::app::App;
+use crate::app::{Agent, App};
 use crate::client::Period;
 use crate::layout;
 use crate::theme::Tone;
@@ -16,22 +16,25 @@ use crate::theme::Tone;
 pub(super) fn header(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let (state, tone) = state(app);
     let room = usize::from(area.width).saturating_sub(width(&state) + 1);
-    let mut facts = vec![period(app)];
+    let mut facts = vec!["fleet".to_owned(), period(app)];
     if let Some(view) = app.view() {
-        let start = time(view.period.start_ts);
-        facts.push(format!("{start} + {}", duration(view.period.length)));
+        facts.push(time(view.period.start_ts));
+        facts.push(format!("+ {}", duration(view.period.length)));
     }
-    let mut name = "fleet".to_owned();
     if let Some(agent) = app.agent() {
-        name = printable(&agent.address);
+        facts[0] = printable(&agent.address);
         if let Some(answer) = &agent.answer {
             let capture = &answer.app.app.capture;
             let sources = [std::slice::from_ref(&capture.source), &capture.interfaces].concat();
             facts.push(printable(&sources.join(" ")));
         }
     }
-    let left = fit(&format!(" {name} │ {}", facts.join(" │ ")), room);
-    let blanks = " ".repeat(room.saturating_sub(width(&left)));
+    // What has no room is left out, from the end, but for the name.
+    while facts.len() > 1 && width(&facts.join("  ")) > room {
+        facts.pop();
+    }
+    let left = fit(&format!(" {}", facts.join("  ")), room);
+    let blanks = " ".repeat((room + 1).saturating_sub(width(&left)));
     let line =
         Line::from(vec![app.span(Tone::Strong, left), Span::raw(blanks), app.span(tone, state)]);
     frame.render_widget(line, area);
@@ -58,7 +61,13 @@ fn state(app: &App) -> (String, Tone) {
         None => &app.agents[..],
     };
     let stale = agents.iter().filter_map(|agent| agent.stale(app.now, app.interval)).max();
+    let answering =
+        |agent: &&Agent| agent.answer.is_some() && agent.stale(app.now, app.interval).is_none();
+    let answers = agents.iter().filter(answering).count();
     match stale {
+        _ if agents.len() > 1 && answers < agents.len() => {
+            (format!("{answers} of {} answer ", agents.len()), Tone::Loss)
+        }
         _ if agents.iter().all(|agent| agent.answer.is_none()) => {
             ("no answer ".to_owned(), Tone::Loss)
         }
@@ -78,10 +87,17 @@ pub(super) fn tabs(app: &App, frame: &mut Frame<'_>) {
 /// What was lost, where anything was.
 pub(super) fn loss(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let Some(view) = app.view().filter(|_| area.height > 0) else { return };
-    let reasons = losses(view).into_iter();
-    let reasons = reasons.map(|loss| format!("{} {}", si(loss.count), printable(&loss.name)));
-    let text = format!(" LOSS  {}", reasons.collect::<Vec<_>>().join(" · "));
-    frame.render_widget(Line::from(app.span(Tone::Loss, fit(&text, area.width.into()))), area);
+    let mut text = " LOSS ".to_owned();
+    for loss in losses(view) {
+        let reason = format!(" {} {} ·", si(loss.count), printable(&loss.name));
+        if width(&text) + width(&reason) > area.width.into() {
+            text.push_str(" …");
+            break;
+        }
+        text += &reason;
+    }
+    let text = fit(text.trim_end_matches('·'), area.width.into());
+    frame.render_widget(Line::from(app.span(Tone::Loss, text)), area);
 }
 
 /// What stands where panels will be.
@@ -117,8 +133,7 @@ pub(super) fn footer(app: &App, frame: &mut Frame<'_>, area: Rect) {
     } else if let Some((message, _)) = &app.message {
         Line::from(app.span(Tone::Warning, fit(&format!(" {message}"), room)))
     } else if app.search.is_empty() {
-        let keys =
-            " ? keys  Tab screen  1…9 window  [ ] minute  z zoom  / search  space pause  q quit";
+        let keys = " ?:keys Tab:screen 1…9:window [ ]:minute z:zoom /:search space:pause q:quit";
         Line::from(app.span(Tone::Dim, keys))
     } else {
         let text = format!(" rows with {:?} only, Esc for all", printable(&app.search));

@@ -11,7 +11,7 @@ use ratatui::widgets::{Axis, Chart as Plot, Dataset, GraphType, Paragraph};
 use crate::app::App;
 use crate::layout::first_row;
 use crate::panel::{Chart, Content, Fact, Panel, Table};
-use crate::theme::Tone;
+use crate::theme::{Theme, Tone};
 
 /// Columns of ` 100.0%`.
 const PERCENT: usize = 7;
@@ -141,7 +141,11 @@ fn chart(app: &App, frame: &mut Frame<'_>, chart: &Chart, area: Rect) {
     let oldest = points().map(|point| point.0).fold(-SPAN, f64::min);
     let datasets = chart.series.iter().enumerate().map(|(at, series)| {
         Dataset::default()
-            .marker(if at == 0 { Marker::Braille } else { Marker::Dot })
+            // Without colour series are told apart by their points.
+            .marker(match app.theme {
+                Theme::Plain if at > 0 => Marker::Dot,
+                _ => Marker::Braille,
+            })
             .graph_type(GraphType::Line)
             .style(app.theme.style(Tone::Series(at)))
             .data(&series.points)

@@ -1,0 +1,122 @@
+//! Frames by snapshot.
+
+use crossterm::event::KeyCode;
+use pktvisor_common::api::MetricsView;
+
+use super::views::{evil, lossy, rich};
+use super::{app, fail, frame, minute, press, watching};
+use crate::app::App;
+use crate::screen::Screen;
+
+const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
+
+/// Holds each screen, from the overview on, to its snapshot.
+fn screens(name: &str, mut app: App) {
+    for screen in Screen::ALL {
+        assert_eq!(app.screen, screen);
+        let name = format!("{name}_{}_{}", screen.name().to_lowercase(), app.size.0);
+        insta::assert_snapshot!(name, frame(&app));
+        press(&mut app, KeyCode::Tab);
+    }
+}
+
+#[test]
+fn a_rich_view() {
+    for size in SIZES {
+        screens("rich", watching(&rich(), size));
+    }
+}
+
+#[test]
+fn an_empty_view() {
+    screens("empty", watching(&MetricsView::default(), SIZES[1]));
+}
+
+#[test]
+fn losses_are_seen_at_once() {
+    screens("lossy", watching(&lossy(), SIZES[0]));
+}
+
+#[test]
+fn evil_names_are_harmless() {
+    for size in SIZES {
+        screens("evil", watching(&evil(), size));
+    }
+}
+
+#[test]
+fn what_is_stale_says_since_when() {
+    let mut app = watching(&rich(), SIZES[0]);
+    fail(&mut app, 0, 75_000);
+    screens("stale", app);
+}
+
+#[test]
+fn no_answer_yet() {
+    let mut app = app(1, SIZES[0]);
+    insta::assert_snapshot!("waiting", frame(&app));
+    fail(&mut app, 0, 1_000);
+    insta::assert_snapshot!("refused", frame(&app));
+}
+
+#[test]
+fn a_fleet() {
+    let mut app = app(3, SIZES[1]);
+    minute(&mut app, 0, &rich());
+    minute(&mut app, 1, &lossy());
+    fail(&mut app, 2, 61_000);
+    insta::assert_snapshot!("fleet", frame(&app));
+    press(&mut app, KeyCode::Char('n'));
+    insta::assert_snapshot!("fleet_first", frame(&app));
+}
+
+#[test]
+fn the_keys_are_listed() {
+    let mut app = watching(&rich(), SIZES[1]);
+    press(&mut app, KeyCode::Char('?'));
+    insta::assert_snapshot!("help", frame(&app));
+}
+
+#[test]
+fn a_panel_in_full() {
+    let mut app = watching(&rich(), SIZES[0]);
+    for _ in 0..7 {
+        press(&mut app, KeyCode::Right);
+    }
+    press(&mut app, KeyCode::Enter);
+    insta::assert_snapshot!("zoomed", frame(&app));
+}
+
+#[test]
+fn a_terminal_that_is_too_small_says_what_it_needs() {
+    let app = watching(&rich(), (30, 5));
+    assert!(frame(&app).contains("40×10 needed"), "{}", frame(&app));
+}
+
+/// No size, screen or name leads to a panic, a control character or a line that is too long.
+#[test]
+fn every_size_holds() {
+    for columns in (1..=210).step_by(7) {
+        for lines in (1..=70).step_by(5) {
+            for view in [rich(), lossy(), evil(), MetricsView::default()] {
+                let mut app = app(2, (columns, lines));
+                let answer = Box::new(super::answer(&view, 1));
+                let event = crate::event::Event::Answered { agent: 1, at: 1, answer };
+                crate::update::update(&mut app, event);
+                app.shown = 1;
+                for _ in Screen::ALL {
+                    let text = frame(&app);
+                    assert!(text.lines().all(|line| !line.chars().any(char::is_control)));
+                    press(&mut app, KeyCode::End);
+                    frame(&app);
+                    press(&mut app, KeyCode::Char('z'));
+                    frame(&app);
+                    press(&mut app, KeyCode::Char('?'));
+                    frame(&app);
+                    press(&mut app, KeyCode::Esc);
+                    press(&mut app, KeyCode::Tab);
+                }
+            }
+        }
+    }
+}
