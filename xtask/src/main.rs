@@ -7,6 +7,7 @@ mod fuzz;
 mod generate;
 mod kernels;
 mod run;
+mod screenshot;
 mod setup;
 mod test;
 
@@ -26,6 +27,7 @@ enum Command {
     Bench(bench::Bench),
     Fuzz(fuzz::Fuzz),
     Kernels(kernels::Kernels),
+    Screenshot(screenshot::Screenshot),
     /// Set up, then check formatting, lints, tests, documentation and dependencies.
     Test,
 }
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Command::Bench(command) => command.run(),
         Command::Fuzz(command) => command.run(),
         Command::Kernels(command) => command.run(),
+        Command::Screenshot(command) => command.run(),
         Command::Test => test::run(),
     };
     match result {

@@ -1,0 +1,218 @@
+//! `cargo xtask screenshot`: the picture of the dashboard in the README, made of the dashboard.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Read as _;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use vt100::{Cell, Color, Screen};
+
+use crate::exec::{cargo, exec, root, target_dir};
+
+/// Draw docs/dashboard.svg: the dashboard while it watches a generated capture.
+#[derive(Args)]
+pub struct Screenshot {
+    /// How long it watches, in seconds
+    #[arg(long, default_value_t = 75)]
+    seconds: u64,
+    /// Columns of the terminal
+    #[arg(long, default_value_t = 132)]
+    columns: u16,
+    /// Lines of the terminal
+    #[arg(long, default_value_t = 42)]
+    lines: u16,
+}
+
+/// The ends of what is generated that are HOST.
+const HOST: &str = "192.0.2.1/32,2001:db8::1/128";
+/// Pixels of a character, and around all of them.
+const CHARACTER: (f64, u32) = (8.4, 17);
+const MARGIN: u32 = 14;
+const BACKGROUND: &str = "#1b1f27";
+
+/// A process that ends with this.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // If it has ended already there is nothing to be done.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Screenshot {
+    /// Carries the command out.
+    pub fn run(self) -> Result<()> {
+        exec(cargo().args(["build", "--release", "-p", "pktvisord", "-p", "pktvisor-tui"]))?;
+        let release = target_dir()?.join("release");
+        let folder = target_dir()?.join("screenshot");
+        fs::create_dir_all(&folder)?;
+        let capture = folder.join("sample.pcap");
+        let packets = (self.seconds + 10) * 6_700;
+        exec(
+            cargo()
+                .args(["xtask", "gen", "mixed"])
+                .arg(&capture)
+                .args(["--packets", &packets.to_string()]),
+        )?;
+        let _daemon = Running(
+            Command::new(release.join("pktvisord"))
+                .args(["--replay", "-H", HOST, "--quiet", "sample.pcap"])
+                .current_dir(&folder)
+                .stdout(Stdio::null())
+                .spawn()
+                .context("pktvisord does not start")?,
+        );
+        let Self { seconds, columns, lines } = self;
+        let dashboard = release.join("pktvisor");
+        let command = format!(
+            "stty cols {columns} rows {lines}; exec {} --color always",
+            dashboard.display()
+        );
+        // It gives the program a terminal of its own.
+        let mut script = Command::new("script")
+            .args(["--quiet", "--flush", "--command", &command, "/dev/null"])
+            .env("TERM", "xterm-256color")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start `script`, which is in Debian's bsdutils")?;
+        let mut output = script.stdout.take().context("its output")?;
+        let script = Running(script);
+        let reader = std::thread::spawn(move || {
+            let (mut parser, mut octets) = (vt100::Parser::new(lines, columns, 0), vec![0; 65_536]);
+            let mut last = parser.screen().clone();
+            // What is seen before the terminal is given back.
+            while let Ok(n @ 1..) = output.read(&mut octets) {
+                parser.process(&octets[..n]);
+                if parser.screen().alternate_screen() {
+                    last = parser.screen().clone();
+                }
+            }
+            last
+        });
+        eprintln!("watching for {seconds} s");
+        sleep(Duration::from_secs(seconds));
+        drop(script);
+        let screen = reader.join().map_err(|_| anyhow::anyhow!("the terminal was not read"))?;
+        if !screen.contents().contains("live") {
+            bail!("this is not the dashboard:\n{}", screen.contents());
+        }
+        let path = root().join("docs/dashboard.svg");
+        fs::write(&path, svg(&screen))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        println!("{}", path.display());
+        Ok(())
+    }
+}
+
+/// The screen as a picture.
+fn svg(screen: &Screen) -> String {
+    let (lines, columns) = screen.size();
+    let width = (f64::from(columns) * CHARACTER.0).ceil() as u32 + 2 * MARGIN;
+    let height = u32::from(lines) * CHARACTER.1 + 2 * MARGIN;
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
+         width=\"{width}\" height=\"{height}\" role=\"img\" \
+         aria-label=\"The dashboard of pktvisor in a terminal\">\n\
+         <style>text{{font:14px ui-monospace,\"DejaVu Sans Mono\",Menlo,Consolas,monospace;\
+         white-space:pre}}</style>\n\
+         <rect width=\"{width}\" height=\"{height}\" rx=\"8\" fill=\"{BACKGROUND}\"/>\n"
+    );
+    for line in 0..lines {
+        let mut column = 0;
+        while column < columns {
+            let start = column;
+            let look = screen.cell(line, column).map(Look::of);
+            let mut text = String::new();
+            while column < columns && screen.cell(line, column).map(Look::of) == look {
+                let cell = screen.cell(line, column);
+                let symbol = cell.map_or("", |cell| cell.contents());
+                if !cell.is_some_and(Cell::is_wide_continuation) {
+                    text += if symbol.is_empty() { " " } else { symbol };
+                }
+                column += 1;
+            }
+            if let Some(look) = look {
+                // Writing to a String does not fail.
+                let _ = piece(&mut svg, &look, &text, (start, line), column - start);
+            }
+        }
+    }
+    svg + "</svg>\n"
+}
+
+/// How a character looks.
+#[derive(PartialEq)]
+struct Look {
+    color: &'static str,
+    bold: bool,
+    dim: bool,
+    underlined: bool,
+    inverse: bool,
+}
+
+impl Look {
+    fn of(cell: &Cell) -> Self {
+        let color = match cell.fgcolor() {
+            Color::Idx(1 | 9) => "#f07178",
+            Color::Idx(2 | 10) => "#98c379",
+            Color::Idx(3 | 11) => "#e5c07b",
+            Color::Idx(4 | 12) => "#82aaff",
+            Color::Idx(5 | 13) => "#d991e8",
+            Color::Idx(6 | 14) => "#5fc9d8",
+            _ => "#d8dee9",
+        };
+        Self {
+            color,
+            bold: cell.bold(),
+            dim: cell.dim(),
+            underlined: cell.underline(),
+            inverse: cell.inverse(),
+        }
+    }
+}
+
+/// Adds characters that look the same.
+fn piece(
+    svg: &mut String,
+    look: &Look,
+    text: &str,
+    (column, line): (u16, u16),
+    columns: u16,
+) -> std::fmt::Result {
+    if text.trim().is_empty() && !look.inverse {
+        return Ok(());
+    }
+    let x = f64::from(MARGIN) + f64::from(column) * CHARACTER.0;
+    let top = MARGIN + u32::from(line) * CHARACTER.1;
+    let width = f64::from(columns) * CHARACTER.0;
+    let mut color = look.color;
+    if look.inverse {
+        let height = CHARACTER.1;
+        writeln!(
+            svg,
+            "<rect x=\"{x:.1}\" y=\"{top}\" width=\"{width:.1}\" height=\"{height}\" fill=\"{color}\"/>"
+        )?;
+        color = BACKGROUND;
+    }
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let mut style = String::new();
+    for (is, attribute) in [
+        (look.bold, " font-weight=\"bold\""),
+        (look.dim, " opacity=\"0.6\""),
+        (look.underlined, " text-decoration=\"underline\""),
+    ] {
+        style += if is { attribute } else { "" };
+    }
+    let y = top + 13;
+    writeln!(
+        svg,
+        "<text x=\"{x:.1}\" y=\"{y}\" textLength=\"{width:.1}\" fill=\"{color}\"{style}>{text}</text>"
+    )
+}
