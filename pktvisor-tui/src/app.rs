@@ -51,6 +51,8 @@ pub(crate) struct Agent {
     pub(crate) answer: Option<Answer>,
     /// When that was.
     pub(crate) answered: Option<Millis>,
+    /// The byte forms of its buckets, of which the fleet is merged.
+    pub(crate) states: Vec<Vec<u8>>,
     /// Why it does not answer, and when it is asked again.
     pub(crate) failure: Option<(String, Millis)>,
     /// The last minutes.

@@ -42,8 +42,9 @@ pub(crate) struct Answer {
     pub(crate) rates: Rates,
     /// The daemon.
     pub(crate) app: AppMetrics,
-    /// What makes the summary of all agents: the byte forms of the buckets of the period.
-    pub(crate) states: Vec<Vec<u8>>,
+    /// What makes the summary of all agents, where it was asked for this time: the byte forms of
+    /// the buckets of the period.
+    pub(crate) states: Option<Vec<Vec<u8>>>,
 }
 
 /// Something to be done.

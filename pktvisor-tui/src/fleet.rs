@@ -21,8 +21,7 @@ impl Fleet {
         self.error = None;
         let mut sum: Option<(Summary, _)> = None;
         for agent in agents {
-            let Some(answer) = &agent.answer else { continue };
-            for state in &answer.states {
+            for state in &agent.states {
                 let merged = match &mut sum {
                     Some((sum, terms)) => decode(state, terms).map(|other| sum.merge(&other)),
                     None => first(state).map(|first| sum = Some(first)),

@@ -100,7 +100,7 @@ fn frame(options: &Options, addresses: &[Address]) -> Result<String, Error> {
         let client = Client::new(address);
         let mut answer = poll::ask(&client, options.period())?;
         if app.is_fleet() {
-            answer.states = poll::fetch_states(&client, answer.period);
+            answer.states = Some(poll::fetch_states(&client, answer.period));
         }
         update(&mut app, Event::Answered { agent, at: 0, answer: Box::new(answer) });
     }

@@ -54,16 +54,14 @@ impl Poller {
 impl Poll {
     fn run(self, mut period: Period, periods: &Receiver<Period>, events: &Sender<Event>) {
         let client = Client::new(&self.address);
-        let (mut answers, mut states, mut failures) = (0, Vec::new(), 0);
+        let (mut answers, mut failures) = (0, 0);
         loop {
             let asked = Instant::now();
-            let stale = answers % STATES == 0;
             let (event, wait) = match ask(&client, period) {
                 Ok(mut answer) => {
-                    if self.fleet && stale {
-                        states = fetch_states(&client, answer.period);
+                    if self.fleet && answers % STATES == 0 {
+                        answer.states = Some(fetch_states(&client, answer.period));
                     }
-                    answer.states.clone_from(&states);
                     (answers, failures) = (answers + 1, 0);
                     let (agent, at) = (self.agent, self.now());
                     (Event::Answered { agent, at, answer: Box::new(answer) }, self.interval)
@@ -108,7 +106,7 @@ pub(crate) fn ask(client: &Client<'_>, period: Period) -> Result<Answer, Error> 
         live,
         rates: client.rates()?,
         app: client.app()?,
-        states: Vec::new(),
+        states: None,
     })
 }
 

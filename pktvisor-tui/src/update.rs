@@ -25,19 +25,22 @@ pub(crate) fn update(app: &mut App, event: Event) -> Vec<Effect> {
             }
             Vec::new()
         }
-        Event::Answered { agent, at, answer } => {
+        Event::Answered { agent, at, mut answer } => {
             app.now = app.now.max(at);
             let paused = app.paused;
             if let Some(agent) = app.agents.get_mut(agent) {
                 agent.failure = None;
                 agent.note(at, &answer);
                 if !paused {
+                    let states = answer.states.take();
+                    let merge = states.is_some();
+                    agent.states = states.unwrap_or_else(|| std::mem::take(&mut agent.states));
                     agent.answered = Some(at);
                     agent.answer = Some(*answer);
+                    if merge {
+                        app.fleet.merge(&app.agents);
+                    }
                 }
-            }
-            if app.is_fleet() && !paused {
-                app.fleet.merge(&app.agents);
             }
             keep_in(app);
             Vec::new()

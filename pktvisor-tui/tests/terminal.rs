@@ -107,6 +107,13 @@ impl Terminal {
     }
 }
 
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // Where a test has failed it is running still.
+        let _ = self.child.kill();
+    }
+}
+
 fn resize(master: impl AsFd, columns: u16, lines: u16) {
     let size = Winsize { ws_row: lines, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     tcsetwinsize(master, size).unwrap();

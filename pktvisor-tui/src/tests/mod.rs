@@ -73,7 +73,7 @@ fn answer(view: &MetricsView, second: u64) -> Answer {
             dns: DnsRate { total: wave(12_000) },
         },
         app: AppMetrics { app: daemon, ..AppMetrics::default() },
-        states: Vec::new(),
+        states: None,
     }
 }
 
