@@ -17,6 +17,9 @@ use crate::theme::{Theme, Tone};
 const PERCENT: usize = 7;
 /// Columns of a bar.
 const BAR: usize = 8;
+/// Columns of a bar beside names that would take more room, from so many columns on.
+const SHORT_BAR: usize = 3;
+const LONG_NAME: usize = 26;
 /// Seconds that a chart goes back at least.
 const SPAN: f64 = 60.0;
 
@@ -115,8 +118,12 @@ fn table<'a>(
     let counts = table.rows.iter().map(|row| width(&row.text)).max().unwrap_or(0);
     let most = table.rows.iter().map(|row| row.count).max().unwrap_or(0);
     let shares = if table.whole > 0 { PERCENT } else { 0 };
-    let bars = if columns >= counts + shares + BAR + 18 { BAR + 1 } else { 0 };
-    let names = columns.saturating_sub(counts + shares + bars + 1);
+    // Bars have what names leave, and a little of what long ones want.
+    let room = columns.saturating_sub(counts + shares + 1);
+    let longest = table.rows.iter().map(|row| width(&fit(&row.name, room))).max().unwrap_or(0);
+    let least = if room >= LONG_NAME { SHORT_BAR + 1 } else { 0 };
+    let bars = (room - longest).clamp(least, BAR + 1);
+    let names = room - bars;
     let line = |(at, row): (usize, &'a crate::panel::Row)| {
         let name = pad(fit(&row.name, names), names);
         let tone = if selected == Some(at) { Tone::Selected } else { Tone::Plain };
@@ -126,8 +133,8 @@ fn table<'a>(
             let text = percent(row.count, table.whole);
             spans.push(app.span(Tone::Dim, format!("{text:>PERCENT$}")));
         }
-        if bars > 0 {
-            let bar = bar(share(row.count, most), BAR);
+        if bars > 1 {
+            let bar = bar(share(row.count, most), bars - 1);
             spans.push(app.span(Tone::Bar, format!(" {bar}")));
         }
         Line::from(spans)
