@@ -575,7 +575,10 @@ fn tagged_frames_are_counted_with_their_tags() {
         // The interface does not count tags; with XDP those are not seen that it has taken off.
         let tags = view.packets.bytes.total - since.bytes() - ethernet_headers(mode, &since);
         let tagged = if mode == "xdp" { 5..=since.tx_packets } else { 10..=since.packets() };
-        assert!(tags % 4 == 0 && tagged.contains(&(tags / 4)), "{mode}: {tags} octets of tags");
+        assert!(
+            tags.is_multiple_of(4) && tagged.contains(&(tags / 4)),
+            "{mode}: {tags} octets of tags"
+        );
         sh(&format!("ip link del {interface}v"));
     }
 }
