@@ -7,6 +7,7 @@ use std::time::Duration;
 use pktvisor_common::api::{AppMetrics, ErrorBody, MetricsView, Rates, Views};
 use pktvisor_common::report::printable;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use thiserror::Error;
 use ureq::Agent;
 use ureq::http::StatusCode;
@@ -48,6 +49,29 @@ pub(crate) struct Fetched {
     pub(crate) period: Period,
     pub(crate) view: MetricsView,
     pub(crate) json: String,
+}
+
+impl Fetched {
+    /// What the daemon left out of the view, as paths; nothing where it is as new as this program.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        let told: Value = serde_json::from_str(&self.json).unwrap_or_default();
+        let told = told.as_object().and_then(|views| views.values().next());
+        let all = serde_json::to_value(&self.view).unwrap_or_default();
+        let mut missing = Vec::new();
+        left_out(told.unwrap_or(&Value::Null), &all, "", &mut missing);
+        missing
+    }
+}
+
+/// Adds the paths of members of `all` that `told` does not have.
+fn left_out(told: &Value, all: &Value, path: &str, missing: &mut Vec<String>) {
+    for (name, all) in all.as_object().into_iter().flatten() {
+        let path = format!("{path}/{name}");
+        match told.get(name) {
+            Some(told) => left_out(told, all, &path, missing),
+            None => missing.push(path),
+        }
+    }
 }
 
 /// Why there is no answer to show.

@@ -36,6 +36,8 @@ pub(crate) struct Answer {
     pub(crate) period: Period,
     /// Its view.
     pub(crate) view: MetricsView,
+    /// What the daemon left out of the view, which an older one does: paths such as `/dns/edns`.
+    pub(crate) missing: Vec<String>,
     /// The view of the live bucket.
     pub(crate) live: MetricsView,
     /// The last second.

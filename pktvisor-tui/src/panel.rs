@@ -29,6 +29,8 @@ pub(crate) struct Fact {
     /// A part of a whole, from 0 to 1, drawn as a bar.
     pub(crate) share: Option<f64>,
     pub(crate) tone: Tone,
+    /// Where it stands in the JSON of a view, if older daemons do not tell it.
+    pub(crate) field: Option<&'static str>,
 }
 
 /// Names with counts.
@@ -101,6 +103,14 @@ impl Panel {
         self
     }
 
+    /// Its facts, where it holds any.
+    pub(crate) fn facts_mut(&mut self) -> &mut [Fact] {
+        match &mut self.content {
+            Content::Facts(facts) => facts,
+            _ => &mut [],
+        }
+    }
+
     /// Lines that it takes, with its title.
     pub(crate) fn height(&self) -> usize {
         1 + match &self.content {
@@ -113,13 +123,25 @@ impl Panel {
 
 impl Fact {
     pub(crate) fn new(name: impl Into<String>, value: impl Into<String>) -> Self {
-        Self { name: name.into(), value: value.into(), share: None, tone: Tone::Plain }
+        Self { name: name.into(), value: value.into(), share: None, tone: Tone::Plain, field: None }
     }
 
     /// As a part of a whole.
     pub(crate) fn of(mut self, part: u64, whole: u64) -> Self {
         self.share = (whole > 0).then(|| pktvisor_common::report::number::share(part, whole));
         self
+    }
+
+    /// What only daemons tell that have this field.
+    pub(crate) fn field(mut self, field: &'static str) -> Self {
+        self.field = Some(field);
+        self
+    }
+
+    /// As what the daemon does not tell.
+    pub(crate) fn absent(&mut self) {
+        "—".clone_into(&mut self.value);
+        (self.share, self.tone) = (None, Tone::Dim);
     }
 
     /// In another tone.

@@ -100,12 +100,15 @@ pub(crate) fn ask(client: &Client<'_>, period: Period) -> Result<Answer, Error> 
         Period::Bucket(0) | Period::Window(1) => fetched.view.clone(),
         _ => client.fetch(Period::Bucket(0))?.view,
     };
+    let app = client.app()?;
+    let same = app.app.version == env!("CARGO_PKG_VERSION");
     Ok(Answer {
         period: fetched.period,
+        missing: if same { Vec::new() } else { fetched.missing() },
         view: fetched.view,
         live,
         rates: client.rates()?,
-        app: client.app()?,
+        app,
         states: None,
     })
 }

@@ -23,7 +23,9 @@ pub(super) fn panels(app: &App) -> Vec<Panel> {
         app.part("TCP", wire.tcp, total),
         app.part("IPv4", wire.ipv4, total),
         app.part("IPv6", wire.ipv6, total),
-        app.part("malformed", wire.malformed, total).tone(warn(wire.malformed)),
+        app.part("malformed", wire.malformed, total)
+            .tone(warn(wire.malformed))
+            .field("/dns/wire_packets/malformed"),
         Fact::new("distinct names", si(dns.cardinality.qname)),
     ];
     let mut rate = vec![
@@ -35,24 +37,28 @@ pub(super) fn panels(app: &App) -> Vec<Panel> {
         app.part("NXDOMAIN", wire.nxdomain, replies),
         app.part("SERVFAIL", wire.srvfail, replies).tone(warn(wire.srvfail)),
         app.part("REFUSED", wire.refused, replies).tone(warn(wire.refused)),
-        app.part("FORMERR", wire.formerr, replies).tone(warn(wire.formerr)),
-        app.part("NOTIMP", wire.notimp, replies),
-        app.part("no data", wire.nodata, replies),
-        app.part("truncated", wire.truncated, replies),
+        app.part("FORMERR", wire.formerr, replies)
+            .tone(warn(wire.formerr))
+            .field("/dns/wire_packets/formerr"),
+        app.part("NOTIMP", wire.notimp, replies).field("/dns/wire_packets/notimp"),
+        app.part("no data", wire.nodata, replies).field("/dns/wire_packets/nodata"),
+        app.part("truncated", wire.truncated, replies).field("/dns/wire_packets/truncated"),
     ];
     let flags = vec![
-        app.part("AA", wire.aa, replies),
-        app.part("AD", wire.ad, replies),
-        app.part("CD", wire.cd, wire.queries),
-        app.part("DO", wire.dnssec_ok, wire.queries),
-        app.part("client subnet", wire.ecs, wire.queries),
+        app.part("AA", wire.aa, replies).field("/dns/wire_packets/aa"),
+        app.part("AD", wire.ad, replies).field("/dns/wire_packets/ad"),
+        app.part("CD", wire.cd, wire.queries).field("/dns/wire_packets/cd"),
+        app.part("DO", wire.dnssec_ok, wire.queries).field("/dns/wire_packets/do"),
+        app.part("client subnet", wire.ecs, wire.queries).field("/dns/wire_packets/ecs"),
     ];
     let mut transactions = directions(app, xact);
     transactions.extend([
         quantiles("reply/query", xact.ratio, hundredths),
-        Fact::new("timed out", app.count(xact.counts.timed_out)).tone(warn(xact.counts.timed_out)),
-        Fact::new("orphans", app.count(xact.counts.orphans)),
-        Fact::new("open", app.count(xact.open)),
+        Fact::new("timed out", app.count(xact.counts.timed_out))
+            .tone(warn(xact.counts.timed_out))
+            .field("/dns/xact/counts/timed_out"),
+        Fact::new("orphans", app.count(xact.counts.orphans)).field("/dns/xact/counts/orphans"),
+        Fact::new("open", app.count(xact.open)).field("/dns/xact/open"),
     ]);
     rate.extend(flags);
     vec![

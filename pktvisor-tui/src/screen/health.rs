@@ -5,14 +5,14 @@ use pktvisor_common::report::number::{duration, octets, si};
 use pktvisor_common::report::{losses, printable};
 
 use super::fleet;
-use crate::app::{Agent, App};
+use crate::app::{Agent, App, Sample};
 use crate::panel::{Fact, Panel};
 use crate::theme::Tone;
 
 pub(super) fn panels(app: &App) -> Vec<Panel> {
     let Some(agent) = app.agent() else {
         let mut panels = vec![fleet::panel(app)];
-        panels.extend(app.view().map(|view| lost(app, view)));
+        panels.extend(app.view().map(|view| lost(app, view, None)));
         return panels;
     };
     let mut panels = vec![connection(app, agent)];
@@ -21,7 +21,7 @@ pub(super) fn panels(app: &App) -> Vec<Panel> {
         panels.push(interfaces(&answer.app));
         panels.push(outcomes(app, &answer.view));
         panels.push(app.chart_by_name("Losses", "/s", |s| &s.losses));
-        panels.push(lost(app, &answer.view));
+        panels.push(lost(app, &answer.view, agent.history.back()));
     }
     panels
 }
@@ -107,11 +107,14 @@ fn outcomes(app: &App, view: &MetricsView) -> Panel {
     Panel::facts("What became of packets", facts).note(app.count(total))
 }
 
-fn lost(app: &App, view: &MetricsView) -> Panel {
+fn lost(app: &App, view: &MetricsView, now: Option<&Sample>) -> Panel {
     let mut facts: Vec<Fact> = losses(view)
         .into_iter()
         .map(|loss| {
-            let value = format!("{}  {}", app.count(loss.count), loss.meaning);
+            let rate = now.and_then(|now| now.losses.get(&loss.name)).copied().unwrap_or(0.0);
+            let rate =
+                if rate > 0.0 { format!(" ({}/s)", si(rate.ceil() as u64)) } else { String::new() };
+            let value = format!("{}{rate}  {}", app.count(loss.count), loss.meaning);
             Fact::new(printable(&loss.name), value).tone(Tone::Loss)
         })
         .collect();

@@ -67,6 +67,19 @@ pub(crate) fn panels(app: &App) -> Vec<Panel> {
     if app.agent().is_none() && app.screen == Screen::Overview {
         panels.insert(0, fleet::panel(app));
     }
+    if let Some(answer) = app.agent().and_then(|agent| agent.answer.as_ref()) {
+        for fact in panels.iter_mut().flat_map(Panel::facts_mut) {
+            let absent = |field: &str| {
+                answer
+                    .missing
+                    .iter()
+                    .any(|missing| format!("{field}/").starts_with(&format!("{missing}/")))
+            };
+            if fact.field.is_some_and(absent) {
+                fact.absent();
+            }
+        }
+    }
     panels
 }
 

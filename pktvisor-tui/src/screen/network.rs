@@ -13,23 +13,32 @@ pub(super) fn panels(app: &App) -> Vec<Panel> {
     let (total, flags) = (packets.total, &packets.protocol.tcp);
     let warn = |n: u64| if n > 0 { Tone::Warning } else { Tone::Plain };
     let kinds = vec![
-        app.part("ICMP", packets.icmp, total),
-        app.part("not IP", packets.non_ip, total),
-        app.part("fragments", packets.fragments, total),
-        app.part("malformed", packets.malformed, total).tone(warn(packets.malformed)),
-        app.part("neither in nor out", packets.unknown_dir, total),
-        app.part("TCP SYN", flags.syn, packets.tcp),
-        app.part("TCP FIN", flags.fin, packets.tcp),
-        app.part("TCP RST", flags.rst, packets.tcp),
+        app.part("ICMP", packets.icmp, total).field("/packets/icmp"),
+        app.part("not IP", packets.non_ip, total).field("/packets/non_ip"),
+        app.part("fragments", packets.fragments, total).field("/packets/fragments"),
+        app.part("malformed", packets.malformed, total)
+            .tone(warn(packets.malformed))
+            .field("/packets/malformed"),
+        app.part("neither in nor out", packets.unknown_dir, total).field("/packets/unknown_dir"),
+        app.part("TCP SYN", flags.syn, packets.tcp).field("/packets/protocol"),
+        app.part("TCP FIN", flags.fin, packets.tcp).field("/packets/protocol"),
+        app.part("TCP RST", flags.rst, packets.tcp).field("/packets/protocol"),
     ];
     let bytes = &packets.bytes;
     let mut volume = vec![
-        Fact::new("octets in", octets(bytes.inbound)).of(bytes.inbound, bytes.total),
-        Fact::new("octets out", octets(bytes.outbound)).of(bytes.outbound, bytes.total),
-        Fact::new("a packet", octets(bytes.total.checked_div(total).unwrap_or(0))),
+        Fact::new("octets in", octets(bytes.inbound))
+            .of(bytes.inbound, bytes.total)
+            .field("/packets/bytes"),
+        Fact::new("octets out", octets(bytes.outbound))
+            .of(bytes.outbound, bytes.total)
+            .field("/packets/bytes"),
+        Fact::new("a packet", octets(bytes.total.checked_div(total).unwrap_or(0)))
+            .field("/packets/bytes"),
     ];
     volume.push(super::quantiles("payload", packets.payload_size, si));
-    volume.push(Fact::new("addresses", si(packets.cardinality.ips)));
+    volume.push(
+        Fact::new("addresses", si(packets.cardinality.ips)).field("/packets/cardinality/ips"),
+    );
     let [packet_rate, bit_rate] = super::traffic(app);
     vec![
         overview::counts(app, packets),

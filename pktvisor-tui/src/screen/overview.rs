@@ -89,8 +89,12 @@ fn transactions(app: &App, dns: &Dns) -> Panel {
     let (xact, counts) = (&dns.xact, &dns.xact.counts);
     let bad = |n: u64| if n > 0 { Tone::Warning } else { Tone::Plain };
     let mut facts = directions(app, xact);
-    facts.push(Fact::new("timed out", app.count(counts.timed_out)).tone(bad(counts.timed_out)));
-    facts.push(Fact::new("orphans", app.count(counts.orphans)));
-    facts.push(Fact::new("open", app.count(xact.open)));
+    facts.push(
+        Fact::new("timed out", app.count(counts.timed_out))
+            .tone(bad(counts.timed_out))
+            .field("/dns/xact/counts/timed_out"),
+    );
+    facts.push(Fact::new("orphans", app.count(counts.orphans)).field("/dns/xact/counts/orphans"));
+    facts.push(Fact::new("open", app.count(xact.open)).field("/dns/xact/open"));
     Panel::facts("Transactions", facts).note(app.count(counts.total))
 }

@@ -59,6 +59,8 @@ fn periods_are_asked_for_as_far_as_they_are_kept() {
     let mut app = watching(&rich(), SIZE);
     let ask = |period| vec![Effect::Ask(period)];
     assert_eq!(char(&mut app, '3'), ask(Period::Window(3)));
+    assert_eq!(char(&mut app, '-'), ask(Period::Window(2)));
+    assert_eq!(char(&mut app, '+'), ask(Period::Window(3)));
     assert_eq!(char(&mut app, '9'), ask(Period::Window(5)));
     assert!(app.message.is_some());
     assert_eq!(char(&mut app, '0'), ask(Period::Bucket(0)));

@@ -66,6 +66,7 @@ fn answer(view: &MetricsView, second: u64) -> Answer {
     Answer {
         period: Period::Window(5),
         view: view.clone(),
+        missing: Vec::new(),
         live,
         rates: Rates {
             packets: rates(20_000),

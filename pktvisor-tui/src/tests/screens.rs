@@ -6,7 +6,9 @@ use pktvisor_common::api::MetricsView;
 use super::views::{evil, lossy, rich};
 use super::{app, fail, frame, minute, press, watching};
 use crate::app::App;
+use crate::event::Event;
 use crate::screen::Screen;
+use crate::update::update;
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
 
@@ -29,12 +31,16 @@ fn a_rich_view() {
 
 #[test]
 fn an_empty_view() {
-    screens("empty", watching(&MetricsView::default(), SIZES[1]));
+    for size in SIZES {
+        screens("empty", watching(&MetricsView::default(), size));
+    }
 }
 
 #[test]
 fn losses_are_seen_at_once() {
-    screens("lossy", watching(&lossy(), SIZES[0]));
+    for size in SIZES {
+        screens("lossy", watching(&lossy(), size));
+    }
 }
 
 #[test]
@@ -46,9 +52,26 @@ fn evil_names_are_harmless() {
 
 #[test]
 fn what_is_stale_says_since_when() {
-    let mut app = watching(&rich(), SIZES[0]);
-    fail(&mut app, 0, 75_000);
-    screens("stale", app);
+    for size in SIZES {
+        let mut app = watching(&rich(), size);
+        fail(&mut app, 0, 75_000);
+        screens("stale", app);
+    }
+}
+
+#[test]
+fn what_an_older_daemon_does_not_tell_is_absent() {
+    let mut app = app(1, SIZES[0]);
+    let mut answer = Box::new(super::answer(&rich(), 1));
+    answer.missing = vec!["/dns/wire_packets/nodata".to_owned(), "/packets/bytes".to_owned()];
+    update(&mut app, Event::Answered { agent: 0, at: 1, answer });
+    press(&mut app, KeyCode::Tab);
+    let dns = frame(&app);
+    assert!(dns.lines().any(|line| line.contains("no data") && line.contains('—')), "{dns}");
+    assert!(dns.lines().any(|line| line.contains("truncated") && line.contains("120")), "{dns}");
+    press(&mut app, KeyCode::Tab);
+    let network = frame(&app);
+    assert!(network.lines().any(|line| line.contains("octets in") && line.contains('—')));
 }
 
 #[test]
@@ -101,8 +124,7 @@ fn every_size_holds() {
             for view in [rich(), lossy(), evil(), MetricsView::default()] {
                 let mut app = app(2, (columns, lines));
                 let answer = Box::new(super::answer(&view, 1));
-                let event = crate::event::Event::Answered { agent: 1, at: 1, answer };
-                crate::update::update(&mut app, event);
+                update(&mut app, Event::Answered { agent: 1, at: 1, answer });
                 app.shown = 1;
                 for _ in Screen::ALL {
                     let text = frame(&app);

@@ -1,4 +1,5 @@
 //! A daemon to be looked at.
+#![allow(dead_code, reason = "each test takes the parts it needs")]
 
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
@@ -35,4 +36,20 @@ pub fn serve_at(address: SocketAddr) -> Server {
 /// Serves at a free port.
 pub fn serve() -> Server {
     serve_at(([127, 0, 0, 1], 0).into())
+}
+
+/// A capture file of so many packets, ten a second, of UDP from 192.0.2.7 to 192.0.2.1.
+pub fn capture(packets: u32) -> Vec<u8> {
+    // Microseconds, version 2.4, Ethernet.
+    let header = [0xa1b2_c3d4, 0x0002_0004, 0, 0, 65_535, 1];
+    let words =
+        |words: &[u32]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<_>>();
+    let length = daemon::FRAME.len() as u32;
+    let mut file = words(&header);
+    for packet in 0..packets {
+        let (seconds, tenths) = (1_700_000_000 + packet / 10, packet % 10);
+        file.extend(words(&[seconds, tenths * 100_000, length, length]));
+        file.extend(daemon::FRAME);
+    }
+    file
 }

@@ -16,7 +16,7 @@ use pktvisord::window::Window;
 const PERIODS: usize = 5;
 
 /// An Ethernet frame of UDP over IPv4 from 192.0.2.7 to 192.0.2.1, port 9 to 9, without payload.
-const FRAME: [u8; 42] = [
+pub const FRAME: [u8; 42] = [
     2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 7, 8, 0, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2,
     7, 192, 0, 2, 1, 0, 9, 0, 9, 0, 8, 0, 0,
 ];
