@@ -1,5 +1,6 @@
 //! The closed minutes of an agent, merged of its shards, and windows over them.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -23,10 +24,15 @@ pub struct Window {
     inner: Mutex<Inner>,
 }
 
+/// Parts of a minute by shard, each with its number among all that were handed in.
+type Parts = BTreeMap<usize, (u64, Summary)>;
+
 #[derive(Debug, Default)]
 struct Inner {
     /// By minute and shard: the parts of minutes that not all shards have closed.
-    pending: BTreeMap<i64, BTreeMap<usize, Summary>>,
+    pending: BTreeMap<i64, Parts>,
+    /// Parts handed in so far.
+    handed_in: u64,
     /// Newest first; with a single summary there is one.
     closed: VecDeque<Arc<Summary>>,
     left_out: Option<LeftOut>,
@@ -54,17 +60,43 @@ impl Window {
     }
 
     /// Takes a shard's part of a closed minute. Each shard hands in each minute once, in order; they
-    /// are merged in the order of the shards, so that the whole is the same each time.
+    /// are merged in the order of the shards, so that the whole is the same each time. Where the
+    /// clock was set, a shard can hand in a minute twice, or one that others never had.
     pub fn hand_in(&self, shard: usize, part: Summary) {
         let mut inner = self.inner();
         let minute = part.minute;
-        let parts = inner.pending.entry(minute).or_default();
-        parts.insert(shard, part);
-        if parts.len() < self.shards {
+        inner.handed_in += 1;
+        let number = inner.handed_in;
+        match inner.pending.entry(minute).or_default().entry(shard) {
+            Entry::Vacant(place) => _ = place.insert((number, part)),
+            Entry::Occupied(mut place) => {
+                let (last, before) = place.get_mut();
+                *last = number;
+                before.merge(&part);
+            }
+        }
+        if inner.pending[&minute].len() < self.shards {
             return;
         }
-        let parts = inner.pending.remove(&minute).unwrap_or_default().into_values();
-        let merged = parts.reduce(|mut all, part| {
+        let parts = inner.pending.remove(&minute).unwrap_or_default();
+        // Of these minutes nothing more will come: who has handed in a part of one has gone on.
+        let gone_on = |(shard, (number, _)): (&usize, &(u64, _))| *number < parts[shard].0;
+        let left: Vec<i64> = inner
+            .pending
+            .iter()
+            .filter(|(_, pending)| pending.iter().all(gone_on))
+            .map(|(&minute, _)| minute)
+            .collect();
+        for minute in left {
+            let left = inner.pending.remove(&minute).unwrap_or_default();
+            self.close(&mut inner, left);
+        }
+        self.close(&mut inner, parts);
+    }
+
+    /// Closes a minute.
+    fn close(&self, inner: &mut Inner, parts: Parts) {
+        let merged = parts.into_values().map(|(_, part)| part).reduce(|mut all, part| {
             all.merge(&part);
             all
         });
@@ -120,5 +152,51 @@ impl Window {
         let mut merged = live.clone();
         closed.iter().for_each(|closed| merged.merge(closed));
         merged
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(minute: i64, packets: u64) -> Summary {
+        let mut part = Summary { minute, ..Summary::default() };
+        part.totals.packets[0] = packets;
+        part
+    }
+
+    /// Minutes and packets, newest first.
+    fn closed(window: &Window) -> Vec<(i64, u64)> {
+        let closed = window.inner();
+        closed.closed.iter().map(|c| (c.minute, c.totals.packets[0])).collect()
+    }
+
+    #[test]
+    fn a_minute_is_closed_when_all_have_handed_it_in() {
+        let window = Window::new(2, 5, false);
+        for (shard, minute) in [(0, 1), (0, 2), (0, 3), (1, 1)] {
+            window.hand_in(shard, part(minute, 10));
+        }
+        assert_eq!(closed(&window), [(1, 20)]);
+        window.hand_in(1, part(2, 1));
+        assert_eq!(closed(&window), [(2, 11), (1, 20)]);
+    }
+
+    #[test]
+    fn nothing_is_lost_where_the_clock_is_set_at_a_minutes_end() {
+        let window = Window::new(2, 9, false);
+        // The first has gone on to minute 2 when the clock goes on by an hour, the second not.
+        for (shard, minute, packets) in [(0, 1, 10), (0, 2, 3), (1, 1, 10), (0, 61, 10)] {
+            window.hand_in(shard, part(minute, packets));
+        }
+        assert_eq!(closed(&window), [(1, 20)]);
+        window.hand_in(1, part(61, 10));
+        assert_eq!(closed(&window), [(61, 20), (2, 3), (1, 20)]);
+        // It goes back within a minute, which the first hands in twice before the second does.
+        for (shard, minute) in [(0, 62), (0, 62), (1, 62), (0, 63), (1, 63)] {
+            window.hand_in(shard, part(minute, 5));
+        }
+        assert_eq!(closed(&window)[..2], [(63, 10), (62, 15)]);
+        assert!(window.inner().pending.is_empty());
     }
 }
