@@ -556,8 +556,10 @@ fn tagged_frames_are_counted_with_their_tags() {
             let add = format!("ip {host} link add vlan7 link {device} type vlan id 7 2>/dev/null");
             Command::new("sh").args(["-c", &add]).status().unwrap().success()
         };
-        // Kernels without VLAN devices get tagged frames as they are in the other tests.
         if !add(&format!("-n {namespace}"), namespace) {
+            skipped(
+                "this kernel has no VLAN devices: tagged frames come as they are in other tests",
+            );
             return;
         }
         sh(&format!("ip link set {interface} down; ip link set {interface} up"));
