@@ -1,6 +1,6 @@
 //! The command line.
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, ValueEnum, value_parser};
 
 use crate::address::{Address, DEFAULT_PORT};
 use crate::client::Period;
@@ -25,11 +25,11 @@ pub(crate) struct Options {
     port: u16,
 
     /// Show the last N minutes merged [default: as many as there are, up to 5]
-    #[arg(long, value_name = "N", conflicts_with = "bucket")]
+    #[arg(long, value_name = "N", conflicts_with = "bucket", value_parser = range(1..=PERIODS))]
     window: Option<u64>,
 
     /// Show one minute: 0 is the current one, 1 the one before it
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = range(0..=PERIODS - 1))]
     bucket: Option<u64>,
 
     /// Seconds between two looks at each pktvisord
@@ -82,6 +82,13 @@ In the dashboard, ? lists the keys.
 
 Exit codes: 0 done, 1 cannot use the terminal or write the output, 2 wrong usage,
 3 cannot reach pktvisord, 4 pktvisord answered with an error or what answered is not pktvisord";
+
+/// The most minutes that a pktvisord keeps.
+const PERIODS: u64 = 1_440;
+
+fn range(range: std::ops::RangeInclusive<u64>) -> clap::builder::RangedU64ValueParser {
+    value_parser!(u64).range(range)
+}
 
 /// Seconds, from a tenth to an hour.
 fn interval(text: &str) -> Result<f64, String> {

@@ -31,8 +31,10 @@ impl Screen {
     pub(crate) fn take() -> io::Result<Self> {
         let report = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
+            // Whichever thread it was, what goes on without it would draw over the message.
             give_back();
             report(info);
+            std::process::exit(101);
         }));
         enable_raw_mode()?;
         let entered = execute!(stdout(), EnterAlternateScreen, EnableMouseCapture);

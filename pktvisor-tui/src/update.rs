@@ -86,12 +86,16 @@ fn act(app: &mut App, action: Action) -> Vec<Effect> {
         Action::Window(n) => return ask(app, Period::Window(n)),
         Action::Wider | Action::Narrower => {
             let n = if let Period::Window(n) = app.period { n } else { 1 };
-            let n = if action == Action::Wider { n + 1 } else { n.saturating_sub(1).max(1) };
+            let n = if action == Action::Wider {
+                n.saturating_add(1)
+            } else {
+                n.saturating_sub(1).max(1)
+            };
             return ask(app, Period::Window(n));
         }
         Action::Live => return ask(app, Period::Bucket(0)),
         Action::Older => {
-            let n = if let Period::Bucket(n) = app.period { n + 1 } else { 1 };
+            let n = if let Period::Bucket(n) = app.period { n.saturating_add(1) } else { 1 };
             return ask(app, Period::Bucket(n));
         }
         Action::Newer => {

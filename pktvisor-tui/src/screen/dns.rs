@@ -91,6 +91,9 @@ fn latencies(app: &App, title: &str, histogram: Option<&Histogram>) -> Panel {
     let mut classes: Vec<(u64, u64)> = histogram.map_or_else(Vec::new, |histogram| {
         histogram.le.iter().copied().zip(histogram.count.iter().copied()).collect()
     });
+    let sum = |classes: &[(u64, u64)]| {
+        classes.iter().fold(0, |sum: u64, class| sum.saturating_add(class.1))
+    };
     let filled = |classes: &[(u64, u64)]| {
         let first = classes.iter().position(|class| class.1 > 0)?;
         let last = classes.iter().rposition(|class| class.1 > 0)?;
@@ -98,13 +101,10 @@ fn latencies(app: &App, title: &str, histogram: Option<&Histogram>) -> Panel {
     };
     classes = filled(&classes).map_or_else(Vec::new, |range| classes[range].to_vec());
     while classes.len() > CLASSES {
-        let pair = |pair: &[(u64, u64)]| {
-            let sum = pair.iter().map(|class| class.1).sum();
-            (pair.last().map_or(0, |class| class.0), sum)
-        };
+        let pair = |pair: &[(u64, u64)]| (pair.last().map_or(0, |class| class.0), sum(pair));
         classes = classes.chunks(2).map(pair).collect();
     }
-    let all = classes.iter().map(|class| class.1).sum();
+    let all = sum(&classes);
     let mut facts: Vec<Fact> = classes
         .into_iter()
         .map(|(le, n)| Fact::new(format!("≤ {}", micros(le)), app.count(n)).of(n, all))

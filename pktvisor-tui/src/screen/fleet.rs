@@ -21,7 +21,8 @@ pub(super) fn panel(app: &App) -> Panel {
             si(rates.packets.outbound),
             si(rates.dns.total)
         );
-        let lost: u64 = losses(&answer.view).iter().map(|loss| loss.count).sum();
+        let lost =
+            losses(&answer.view).iter().fold(0, |sum: u64, loss| sum.saturating_add(loss.count));
         let mut tone = Tone::Plain;
         if lost > 0 {
             tone = Tone::Loss;
