@@ -66,7 +66,7 @@ pub(crate) const BINDINGS: &[Binding] = &[
     key(&[Char('0')], "0", "the present minute alone", Action::Live),
     key(&[Char('[')], "[", "an older minute", Action::Older),
     key(&[Char(']')], "]", "a newer minute", Action::Newer),
-    key(&[Char(' '), Char('p')], "Space, p", "pause", Action::Pause),
+    key(&[Char(' '), Char('p')], "Space, p", "pause, and go on", Action::Pause),
     key(&[Char('}'), Char('n')], "}, n", "next daemon", Action::NextAgent),
     key(&[Char('{'), Char('b')], "{, b", "daemon before", Action::LastAgent),
     key(&[KeyCode::Left, Char('h')], "←, h", "panel to the left", Action::Left),

@@ -6,6 +6,7 @@ mod cli;
 mod client;
 mod event;
 mod fleet;
+mod history;
 mod keys;
 mod layout;
 mod panel;

@@ -27,15 +27,15 @@ pub(crate) fn update(app: &mut App, event: Event) -> Vec<Effect> {
         }
         Event::Answered { agent, at, mut answer } => {
             app.now = app.now.max(at);
-            let paused = app.paused;
+            let paused = app.paused.is_some();
             if let Some(agent) = app.agents.get_mut(agent) {
                 agent.failure = None;
-                agent.note(at, &answer);
+                agent.answered = Some(at);
+                agent.history.note(at, &answer, app.interval);
                 if !paused {
                     let states = answer.states.take();
                     let merge = states.is_some();
                     agent.states = states.unwrap_or_else(|| std::mem::take(&mut agent.states));
-                    agent.answered = Some(at);
                     agent.answer = Some(*answer);
                     if merge {
                         app.fleet.merge(&app.agents);
@@ -102,7 +102,7 @@ fn act(app: &mut App, action: Action) -> Vec<Effect> {
             let n = if let Period::Bucket(n) = app.period { n.saturating_sub(1) } else { 0 };
             return ask(app, Period::Bucket(n));
         }
-        Action::Pause => app.paused = !app.paused,
+        Action::Pause => app.paused = if app.paused.is_some() { None } else { Some(app.now) },
         Action::NextAgent => show(app, 1),
         Action::LastAgent => show(app, app.agents.len()),
         Action::Left => focus(app, app.focus.saturating_sub(1)),
@@ -153,7 +153,7 @@ fn ask(app: &mut App, period: Period) -> Vec<Effect> {
         app.tell(format!("{periods} minutes are kept (--periods)"));
     }
     app.period = allowed;
-    app.paused = false;
+    app.paused = None;
     vec![Effect::Ask(allowed)]
 }
 

@@ -5,7 +5,8 @@ use pktvisor_common::report::number::{duration, octets, si};
 use pktvisor_common::report::{losses, printable};
 
 use super::fleet;
-use crate::app::{Agent, App, Sample};
+use crate::app::{Agent, App};
+use crate::history::Sample;
 use crate::panel::{Fact, Panel};
 use crate::theme::Tone;
 
@@ -21,7 +22,7 @@ pub(super) fn panels(app: &App) -> Vec<Panel> {
         panels.push(interfaces(&answer.app));
         panels.push(outcomes(app, &answer.view));
         panels.push(app.chart_by_name("Losses", "/s", |s| &s.losses));
-        panels.push(lost(app, &answer.view, agent.history.back()));
+        panels.push(lost(app, &answer.view, agent.history.samples.back()));
     }
     panels
 }
@@ -51,7 +52,10 @@ fn daemon(agent: &Agent, metrics: &AppMetrics) -> Panel {
         Fact::new("version", printable(&daemon.version)),
         Fact::new("up", duration((daemon.up_time_min * 60.0) as u64)),
         Fact::new("minutes kept", daemon.periods.to_string()),
-        Fact::new("capture", printable(&capture.source)),
+        match capture.finished {
+            true => Fact::new("capture", format!("{}, ended", capture.source)).tone(Tone::Warning),
+            false => Fact::new("capture", printable(&capture.source)),
+        },
     ];
     if let Some(reason) = &capture.fallback {
         facts.push(Fact::new("because", printable(reason)).tone(Tone::Warning));
@@ -70,8 +74,9 @@ fn daemon(agent: &Agent, metrics: &AppMetrics) -> Panel {
     let process = &daemon.process;
     // An older daemon does not tell.
     if process.resident_bytes > 0 {
-        let cpu = agent.history.back().map_or(0.0, |sample| sample.cpu_pct);
-        facts.push(Fact::new("processor", format!("{cpu:.1} % of one")));
+        let cpu =
+            agent.history.cpu_pct.map_or("—".to_owned(), |cpu| format!("{cpu:.1} % of one"));
+        facts.push(Fact::new("processor", cpu));
         facts.push(Fact::new("memory", octets(process.resident_bytes)));
     }
     Panel::facts("Daemon", facts).wide()

@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 use pktvisor_common::api::{Quantiles, TopEntry, Xact};
 use pktvisor_common::report::number::{self, micros};
 
-use crate::app::{App, Sample, Sort, Units};
+use crate::app::{App, Sort, Units};
+use crate::history::{ByName, Sample};
 use crate::panel::{Chart, Fact, Panel, Row, Series, Table};
 
 /// Which screen is shown.
@@ -156,21 +157,43 @@ impl App {
 
     /// Values of the daemon that is shown, or of all of them added up.
     fn points(&self, value: impl Fn(&Sample) -> Option<f64>) -> Vec<(f64, f64)> {
-        let seconds = |at: u64| (at as f64 - self.now as f64) / 1_000.0;
-        if let Some(agent) = self.agent() {
-            let point = |sample: &Sample| Some((seconds(sample.at), value(sample)?));
-            return agent.history.iter().filter_map(point).collect();
+        let now = self.paused.unwrap_or(self.now) as f64;
+        let seconds = |at: u64| (at as f64 - now) / 1_000.0;
+        let mut points: Vec<(f64, f64)> = match self.agent() {
+            Some(agent) => {
+                let point = |sample: &Sample| Some((seconds(sample.at), value(sample)?));
+                agent.history.samples.iter().filter_map(point).collect()
+            }
+            None => self.sums(value).map(|(at, sum)| (seconds(at), sum)).collect(),
+        };
+        points.retain(|point| point.0 <= 0.0);
+        points
+    }
+
+    /// Values of all daemons added up. They answer at times of their own, so time is divided into
+    /// slots of an interval. A daemon that has no answer in a slot counts as in the one before,
+    /// and slots that are not over yet are left out.
+    fn sums(&self, value: impl Fn(&Sample) -> Option<f64>) -> impl Iterator<Item = (u64, f64)> {
+        let slot = self.interval.max(1_000);
+        let mut daemons: Vec<BTreeMap<u64, f64>> = Vec::new();
+        let mut end = self.now / slot;
+        for agent in &self.agents {
+            let samples = &agent.history.samples;
+            let values = samples.iter().filter_map(|s| Some((s.at / slot, value(s)?)));
+            daemons.push(values.collect());
+            if let Some(last) = samples.back()
+                && agent.stale(self.now, self.interval).is_none()
+            {
+                end = end.min(last.at / slot);
+            }
         }
-        let mut sums = BTreeMap::new();
-        for sample in self.agents.iter().flat_map(|agent| &agent.history) {
-            let Some(value) = value(sample) else { continue };
-            // Daemons answer at times of their own within an interval.
-            let slot = sample.at / self.interval.max(1_000);
-            let (at, sum) = sums.entry(slot).or_insert((sample.at, 0.0));
-            *at = sample.at.max(*at);
-            *sum += value;
-        }
-        sums.into_values().map(|(at, sum)| (seconds(at), sum)).collect()
+        let first = daemons.iter().filter_map(|values| Some(*values.first_key_value()?.0)).min();
+        (first.unwrap_or(end)..end).filter_map(move |at| {
+            let values = daemons.iter().filter_map(|values| {
+                values.get(&at).or_else(|| values.get(&at.checked_sub(1)?)).copied()
+            });
+            values.reduce(|sum, value| sum + value).map(|sum| ((at + 1) * slot, sum))
+        })
     }
 
     /// A chart of the series that a sample holds by name, the largest ones.
@@ -178,7 +201,7 @@ impl App {
         &self,
         title: &str,
         unit: &'static str,
-        of: fn(&Sample) -> &BTreeMap<String, f64>,
+        of: fn(&Sample) -> &ByName<f64>,
     ) -> Panel {
         const MOST: usize = 5;
         let mut sums = BTreeMap::<&str, f64>::new();
@@ -186,7 +209,7 @@ impl App {
             Some(agent) => std::slice::from_ref(agent),
             None => &self.agents[..],
         };
-        for (name, value) in agents.iter().flat_map(|agent| &agent.history).flat_map(of) {
+        for (name, value) in agents.iter().flat_map(|agent| &agent.history.samples).flat_map(of) {
             *sums.entry(name).or_default() += value;
         }
         let mut names: Vec<(&str, f64)> = sums.into_iter().filter(|(_, sum)| *sum > 0.0).collect();

@@ -53,7 +53,7 @@ fn period(app: &App) -> String {
 
 /// Whether what is shown is so now.
 fn state(app: &App) -> (String, Tone) {
-    if app.paused {
+    if app.paused.is_some() {
         return ("paused ".to_owned(), Tone::Warning);
     }
     let agents = match app.agent() {
