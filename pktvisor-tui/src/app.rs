@@ -4,7 +4,7 @@ use pktvisor_common::api::MetricsView;
 
 use crate::client::Period;
 use crate::event::{Answer, Millis};
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Part};
 use crate::history::History;
 use crate::screen::Screen;
 use crate::theme::Theme;
@@ -23,8 +23,8 @@ pub(crate) struct Agent {
     pub(crate) answer: Option<Answer>,
     /// When that was.
     pub(crate) answered: Option<Millis>,
-    /// The byte forms of its buckets, of which the fleet is merged.
-    pub(crate) states: Vec<Vec<u8>>,
+    /// What it adds to the fleet, or why that can't be had.
+    pub(crate) part: Option<Result<Part, String>>,
     /// Why it does not answer, and when it is asked again.
     pub(crate) failure: Option<(String, Millis)>,
     /// The last minutes.
@@ -74,6 +74,8 @@ pub(crate) struct App {
     pub(crate) screen: Screen,
     /// What is asked for.
     pub(crate) period: Period,
+    /// Whether that was not answered yet.
+    pub(crate) asked: bool,
     /// Milliseconds between two answers.
     pub(crate) interval: Millis,
     /// Since when nothing new is shown.
@@ -117,6 +119,14 @@ impl App {
         self.agents.get(self.shown)
     }
 
+    /// How many daemons answer.
+    pub(crate) fn answering(&self) -> usize {
+        let answers = |agent: &&Agent| {
+            agent.answer.is_some() && agent.stale(self.now, self.interval).is_none()
+        };
+        self.agents.iter().filter(answers).count()
+    }
+
     /// Whether there are several daemons.
     pub(crate) fn is_fleet(&self) -> bool {
         self.agents.len() > 1
@@ -129,6 +139,15 @@ impl App {
             Some(agent) => agent.answer.as_ref().map(|answer| &answer.view),
             None => self.fleet.view.as_ref(),
         }
+    }
+
+    /// The period of what is shown, which can be nearer than the one that is asked for.
+    pub(crate) fn shown_period(&self) -> Period {
+        let shown = match self.agent() {
+            Some(agent) => agent.answer.as_ref().map(|answer| answer.period),
+            None => self.fleet.period,
+        };
+        shown.unwrap_or(self.period)
     }
 
     /// Tells something for some time.

@@ -40,11 +40,11 @@ pub(crate) struct Options {
     #[arg(long, conflicts_with_all = ["report", "json"])]
     pub(crate) once: bool,
 
-    /// Print the report of one pktvisord, as its files have it; so without a terminal too
+    /// Print a report of each pktvisord, as of a capture file; the default without a terminal
     #[arg(long, conflicts_with = "json")]
     pub(crate) report: bool,
 
-    /// Print the JSON that one pktvisord answers with
+    /// Print the JSON that each pktvisord answers with
     #[arg(long)]
     pub(crate) json: bool,
 

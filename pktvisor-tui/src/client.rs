@@ -28,6 +28,24 @@ pub(crate) enum Period {
     Window(u64),
 }
 
+impl Period {
+    /// The minutes that a daemon has to have kept for it.
+    fn minutes(self) -> u64 {
+        match self {
+            Period::Bucket(n) => n.saturating_add(1),
+            Period::Window(n) => n.max(1),
+        }
+    }
+
+    /// The same kind of period that so many minutes, one at least, are needed for.
+    fn of_minutes(self, minutes: u64) -> Self {
+        match self {
+            Period::Bucket(_) => Period::Bucket(minutes.saturating_sub(1)),
+            Period::Window(_) => Period::Window(minutes),
+        }
+    }
+}
+
 impl Default for Period {
     fn default() -> Self {
         Self::Window(crate::cli::DEFAULT_WINDOW)
@@ -121,23 +139,33 @@ impl<'a> Client<'a> {
     }
 
     /// The view of a period, or of the nearest one there is: a shorter window, a newer bucket.
-    pub(crate) fn fetch_nearest(&self, period: Period) -> Result<Fetched, Error> {
+    /// `found` is what was there the last time, which can have become a minute more since.
+    pub(crate) fn fetch_nearest(
+        &self,
+        period: Period,
+        found: Option<Period>,
+    ) -> Result<Fetched, Error> {
         let periods = self.app()?.app.periods.max(1);
-        let mut period = match period {
-            Period::Bucket(n) => Period::Bucket(n.min(periods - 1)),
-            Period::Window(n) => Period::Window(n.clamp(1, periods)),
-        };
-        loop {
-            let nearer = match period {
-                Period::Bucket(n) if n > 0 => Period::Bucket(n - 1),
-                Period::Window(n) if n > 1 => Period::Window(n - 1),
-                _ => return self.fetch(period),
-            };
-            match self.fetch(period) {
-                Err(Error::Answer { status: StatusCode::NOT_FOUND, .. }) => period = nearer,
-                result => return result,
+        let wanted = period.minutes().min(periods);
+        let known = found.map_or(periods, |found| found.minutes().saturating_add(1));
+        match self.fetch(period.of_minutes(wanted.min(known))) {
+            Err(Error::Answer { status: StatusCode::NOT_FOUND, .. }) if wanted.min(known) > 1 => {}
+            result => return result,
+        }
+        // There are `there` minutes at least, and fewer than `missing`.
+        let (mut there, mut missing) = (1, wanted.min(known));
+        let mut nearest = None;
+        while missing - there > 1 || nearest.is_none() {
+            let middle = there + (missing - there) / 2;
+            match self.fetch(period.of_minutes(middle)) {
+                Ok(fetched) => (there, nearest) = (middle, Some(fetched)),
+                Err(Error::Answer { status: StatusCode::NOT_FOUND, .. }) if middle > 1 => {
+                    missing = middle;
+                }
+                Err(error) => return Err(error),
             }
         }
+        nearest.map_or_else(|| self.fetch(period.of_minutes(there)), Ok)
     }
 
     /// The daemon's own state.

@@ -6,6 +6,7 @@ use crossterm::event::{KeyEvent, MouseEvent};
 use pktvisor_common::api::{AppMetrics, MetricsView, Rates};
 
 use crate::client::Period;
+use crate::fleet::Part;
 
 /// Milliseconds since the start.
 pub(crate) type Millis = u64;
@@ -44,9 +45,10 @@ pub(crate) struct Answer {
     pub(crate) rates: Rates,
     /// The daemon.
     pub(crate) app: AppMetrics,
-    /// What makes the summary of all agents, where it was asked for this time: the byte forms of
-    /// the buckets of the period.
-    pub(crate) states: Option<Vec<Vec<u8>>>,
+    /// The period that was asked for.
+    pub(crate) asked: Period,
+    /// What it adds to the fleet, or why that can't be had, where it was asked for this time.
+    pub(crate) part: Option<Result<Part, String>>,
 }
 
 /// Something to be done.

@@ -1,42 +1,98 @@
 //! All daemons merged into one summary.
 
+use std::collections::BTreeMap;
+
 use pktvisor_common::api::MetricsView;
 use pktvisord::summary::Summary;
-use pktvisord::summary::state::{StateError, decode, terms};
+use pktvisord::summary::state::{StateError, Terms, decode, terms};
 
 use crate::app::Agent;
+use crate::client::Period;
+use crate::event::Millis;
+
+/// How often the fleet is merged at most, in milliseconds: it takes the keyboard's time.
+const OFTEN: Millis = 1_000;
+
+/// What a daemon adds to the fleet.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    /// The period that was asked for.
+    pub(crate) asked: Period,
+    terms: Terms,
+    summary: Summary,
+}
+
+impl Part {
+    /// The buckets of a daemon, of which there is one at least, in the order they were fetched in.
+    ///
+    /// # Errors
+    /// Where one is no summary.
+    pub(crate) fn of(asked: Period, states: &[Vec<u8>]) -> Result<Self, StateError> {
+        let first = states.first().ok_or(StateError::NotAState)?;
+        let terms = terms(first)?;
+        // Where a minute has ended between two of them, it is in both, and whole in the later one.
+        let mut minutes = BTreeMap::new();
+        for state in states {
+            let summary = decode(state, &terms)?;
+            minutes.insert(summary.minute, summary);
+        }
+        let summary = minutes.into_values().reduce(|mut all, other| {
+            all.merge(&other);
+            all
+        });
+        Ok(Self { asked, terms, summary: summary.unwrap_or_default() })
+    }
+}
 
 /// The summary of all daemons: cardinalities and top lists are merged, not added.
 #[derive(Debug, Default)]
 pub(crate) struct Fleet {
     /// Its view, once there is one.
     pub(crate) view: Option<MetricsView>,
-    /// Why a daemon is not in it.
-    pub(crate) error: Option<String>,
+    /// What its period is.
+    pub(crate) period: Option<Period>,
+    /// How many daemons are in it.
+    pub(crate) merged: usize,
+    /// Why others are not.
+    pub(crate) problems: Vec<String>,
+    /// Whether a daemon has said something since.
+    pub(crate) behind: bool,
+    at: Millis,
 }
 
 impl Fleet {
-    /// Merges what the daemons said last.
-    pub(crate) fn merge(&mut self, agents: &[Agent]) {
-        self.error = None;
-        let mut sum: Option<(Summary, _)> = None;
-        for agent in agents {
-            for state in &agent.states {
-                let merged = match &mut sum {
-                    Some((sum, terms)) => decode(state, terms).map(|other| sum.merge(&other)),
-                    None => first(state).map(|first| sum = Some(first)),
-                };
-                if let Err(error) = merged {
-                    self.error = Some(format!("{}: {error}", agent.address));
+    /// Merges what the daemons that answer have said of the period, where that is due.
+    pub(crate) fn merge(&mut self, agents: &[Agent], asked: Period, now: Millis, interval: Millis) {
+        let due = self.view.is_none() || now >= self.at.saturating_add(OFTEN);
+        if !self.behind || !due {
+            return;
+        }
+        (self.behind, self.at) = (false, now);
+        self.problems.clear();
+        let mut sum: Option<(Summary, &Terms)> = None;
+        let mut merged = 0;
+        for agent in agents.iter().filter(|agent| agent.stale(now, interval).is_none()) {
+            match (&agent.part, &mut sum) {
+                (Some(Err(error)), _) => self.problems.push(format!("{}: {error}", agent.address)),
+                (Some(Ok(part)), _) if part.asked != asked => {}
+                (Some(Ok(part)), Some((_, terms))) if part.terms != **terms => {
+                    let problem = "its ports, names or seed are not those of the first";
+                    self.problems.push(format!("{}: {problem}", agent.address));
                 }
+                (Some(Ok(part)), Some((sum, _))) => {
+                    sum.merge(&part.summary);
+                    merged += 1;
+                }
+                (Some(Ok(part)), None) => {
+                    sum = Some((part.summary.clone(), &part.terms));
+                    merged += 1;
+                }
+                (None, _) => {}
             }
         }
-        self.view = sum.map(|(sum, _)| sum.view());
+        // Until one has said something of another period, the one before stays.
+        if let Some((sum, _)) = sum {
+            (self.view, self.period, self.merged) = (Some(sum.view()), Some(asked), merged);
+        }
     }
-}
-
-/// The first one says on what terms the others have to be made.
-fn first(state: &[u8]) -> Result<(Summary, pktvisord::summary::state::Terms), StateError> {
-    let terms = terms(state)?;
-    Ok((decode(state, &terms)?, terms))
 }

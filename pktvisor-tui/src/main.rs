@@ -73,10 +73,25 @@ fn run(options: &Options) -> Result<(), Error> {
         return print(&frame(options, &addresses)?);
     }
     if options.report || options.json || !io::stdout().is_terminal() {
-        let texts = addresses.iter().map(|address| text(options, address));
-        return print(&texts.collect::<Result<Vec<_>, _>>()?.join("\n"));
+        return texts(options, &addresses);
     }
     dashboard(options, addresses)
+}
+
+/// Prints the report of each daemon, or its JSON. One that does not answer leaves the others be.
+fn texts(options: &Options, addresses: &[Address]) -> Result<(), Error> {
+    let mut failed = None;
+    for address in addresses {
+        match text(options, address) {
+            Ok(text) => print(&text)?,
+            Err(error) => {
+                if let Some(before) = failed.replace(error) {
+                    eprintln!("pktvisor: {before}");
+                }
+            }
+        }
+    }
+    failed.map_or(Ok(()), Err)
 }
 
 /// The report of a daemon, or its JSON.
@@ -84,7 +99,7 @@ fn text(options: &Options, address: &Address) -> Result<String, Error> {
     let client = Client::new(address);
     let fetched = match options.is_exact() {
         true => client.fetch(options.period())?,
-        false => client.fetch_nearest(options.period())?,
+        false => client.fetch_nearest(options.period(), None)?,
     };
     if options.json {
         return Ok(fetched.json + "\n");
@@ -97,14 +112,28 @@ fn text(options: &Options, address: &Address) -> Result<String, Error> {
 /// One frame.
 fn frame(options: &Options, addresses: &[Address]) -> Result<String, Error> {
     let mut app = new_app(options, addresses);
+    let mut failed = None;
     for (agent, address) in addresses.iter().enumerate() {
         let client = Client::new(address);
-        let mut answer = poll::ask(&client, options.period())?;
-        if app.is_fleet() {
-            answer.states = Some(poll::fetch_states(&client, answer.period));
-        }
-        update(&mut app, Event::Answered { agent, at: 0, answer: Box::new(answer) });
+        let event = match poll::ask(&client, options.period(), None) {
+            Ok(mut answer) => {
+                answer.part = app.is_fleet().then(|| poll::fetch_part(&client, &answer));
+                Event::Answered { agent, at: 0, answer: Box::new(answer) }
+            }
+            Err(error) => {
+                let retry = Duration::ZERO;
+                let event = Event::Failed { agent, at: 0, error: error.to_string(), retry };
+                failed = Some(error);
+                event
+            }
+        };
+        update(&mut app, event);
     }
+    // Some of a fleet are a frame too.
+    if let Some(error) = failed.filter(|_| app.answering() == 0) {
+        return Err(error.into());
+    }
+    update(&mut app, Event::Tick(0));
     let look = if color(options) { Look::Ansi } else { Look::Plain };
     Ok(view::once(&mut app, columns(), look))
 }
@@ -134,8 +163,7 @@ fn dashboard(options: &Options, addresses: Vec<Address>) -> Result<(), Error> {
     let mut screen = Screen::take().map_err(Error::Terminal)?;
     terminal::listen(sender).map_err(Error::Terminal)?;
     loop {
-        app.size = screen.size().map_err(Error::Terminal)?;
-        screen.draw(&app).map_err(Error::Terminal)?;
+        screen.draw(&mut app).map_err(Error::Terminal)?;
         let first = match events.recv_timeout(TICK) {
             Ok(event) => event,
             Err(RecvTimeoutError::Timeout) => Event::Tick(start.elapsed().as_millis() as Millis),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::address::Address;
 use crate::client::{Client, Error, Period};
 use crate::event::{Answer, Event, Millis};
+use crate::fleet::Part;
 
 /// The longest wait after failures.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -54,15 +55,15 @@ impl Poller {
 impl Poll {
     fn run(self, mut period: Period, periods: &Receiver<Period>, events: &Sender<Event>) {
         let client = Client::new(&self.address);
-        let (mut answers, mut failures) = (0, 0);
+        let (mut answers, mut failures, mut found) = (0, 0, None);
         loop {
             let asked = Instant::now();
-            let (event, wait) = match ask(&client, period) {
+            let (event, wait) = match ask(&client, period, found) {
                 Ok(mut answer) => {
                     if self.fleet && answers % STATES == 0 {
-                        answer.states = Some(fetch_states(&client, answer.period));
+                        answer.part = Some(fetch_part(&client, &answer));
                     }
-                    (answers, failures) = (answers + 1, 0);
+                    (answers, failures, found) = (answers + 1, 0, Some(answer.period));
                     let (agent, at) = (self.agent, self.now());
                     (Event::Answered { agent, at, answer: Box::new(answer) }, self.interval)
                 }
@@ -93,9 +94,13 @@ impl Poll {
     }
 }
 
-/// Asks for all that screens show but states.
-pub(crate) fn ask(client: &Client<'_>, period: Period) -> Result<Answer, Error> {
-    let fetched = client.fetch_nearest(period)?;
+/// Asks for all that screens show. `found` is the period that was there the last time.
+pub(crate) fn ask(
+    client: &Client<'_>,
+    period: Period,
+    found: Option<Period>,
+) -> Result<Answer, Error> {
+    let fetched = client.fetch_nearest(period, found)?;
     let live = match fetched.period {
         Period::Bucket(0) | Period::Window(1) => fetched.view.clone(),
         _ => client.fetch(Period::Bucket(0))?.view,
@@ -109,15 +114,21 @@ pub(crate) fn ask(client: &Client<'_>, period: Period) -> Result<Answer, Error> 
         live,
         rates: client.rates()?,
         app,
-        states: None,
+        asked: period,
+        part: None,
     })
 }
 
-/// The states of a period; those that can't be had are left out.
-pub(crate) fn fetch_states(client: &Client<'_>, period: Period) -> Vec<Vec<u8>> {
-    let buckets = match period {
-        Period::Bucket(n) => n..n + 1,
+/// What a daemon that has answered adds to the fleet.
+///
+/// # Errors
+/// Where it does not say, or says something else than a summary.
+pub(crate) fn fetch_part(client: &Client<'_>, answer: &Answer) -> Result<Part, String> {
+    let buckets = match answer.period {
+        Period::Bucket(n) => n..n.saturating_add(1),
         Period::Window(n) => 0..n,
     };
-    buckets.filter_map(|n| client.state(n).ok()).collect()
+    let states: Result<Vec<_>, Error> = buckets.map(|n| client.state(n)).collect();
+    let states = states.map_err(|error| error.to_string())?;
+    Part::of(answer.asked, &states).map_err(|error| error.to_string())
 }

@@ -11,8 +11,8 @@ use crossterm::execute;
 use crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
-use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
+use ratatui::{Frame, Terminal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -46,8 +46,12 @@ impl Screen {
     ///
     /// # Errors
     /// Where the terminal is gone.
-    pub(crate) fn draw(&mut self, app: &App) -> io::Result<()> {
-        self.0.draw(|frame| view::view(app, frame)).map(drop)
+    pub(crate) fn draw(&mut self, app: &mut App) -> io::Result<()> {
+        let draw = |frame: &mut Frame<'_>| {
+            app.size = (frame.area().width, frame.area().height);
+            view::view(app, frame);
+        };
+        self.0.draw(draw).map(drop)
     }
 
     /// Makes the next frame draw everything.
@@ -56,14 +60,6 @@ impl Screen {
     /// Where the terminal is gone.
     pub(crate) fn clear(&mut self) -> io::Result<()> {
         self.0.clear()
-    }
-
-    /// Columns and lines of the terminal.
-    ///
-    /// # Errors
-    /// Where the terminal is gone.
-    pub(crate) fn size(&self) -> io::Result<(u16, u16)> {
-        self.0.size().map(|size| (size.width, size.height))
     }
 }
 

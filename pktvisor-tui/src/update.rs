@@ -1,6 +1,6 @@
 //! What an event changes. No input or output, no clock.
 
-use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, MouseEvent, MouseEventKind};
+use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseEvent, MouseEventKind};
 
 use crate::app::{App, MESSAGE, Sort, Units};
 use crate::client::Period;
@@ -9,6 +9,9 @@ use crate::keys::{Action, action};
 use crate::layout::{self, Target};
 use crate::panel::{Content, Panel};
 use crate::screen::panels;
+
+/// Octets that can be searched for.
+const SEARCH: usize = 256;
 
 /// Carries an event out.
 pub(crate) fn update(app: &mut App, event: Event) -> Vec<Effect> {
@@ -23,6 +26,9 @@ pub(crate) fn update(app: &mut App, event: Event) -> Vec<Effect> {
             if app.message.as_ref().is_some_and(|(_, since)| app.now - since > MESSAGE) {
                 app.message = None;
             }
+            if app.agent().is_none() && app.paused.is_none() {
+                app.fleet.merge(&app.agents, app.period, app.now, app.interval);
+            }
             Vec::new()
         }
         Event::Answered { agent, at, mut answer } => {
@@ -33,13 +39,16 @@ pub(crate) fn update(app: &mut App, event: Event) -> Vec<Effect> {
                 agent.answered = Some(at);
                 agent.history.note(at, &answer, app.interval);
                 if !paused {
-                    let states = answer.states.take();
-                    let merge = states.is_some();
-                    agent.states = states.unwrap_or_else(|| std::mem::take(&mut agent.states));
-                    agent.answer = Some(*answer);
-                    if merge {
-                        app.fleet.merge(&app.agents);
+                    if let Some(part) = answer.part.take() {
+                        agent.part = Some(part);
+                        app.fleet.behind = true;
                     }
+                    let nearest = answer.period;
+                    if app.asked && answer.asked == app.period && nearest != answer.asked {
+                        app.message = Some((format!("so far there is {nearest}"), app.now));
+                    }
+                    app.asked = app.asked && answer.asked != app.period;
+                    agent.answer = Some(*answer);
                 }
             }
             keep_in(app);
@@ -65,10 +74,15 @@ fn search(app: &mut App, key: KeyEvent) -> Vec<Effect> {
             app.search.clear();
         }
         KeyCode::Backspace => _ = app.search.pop(),
-        KeyCode::Char(_) if action(key) == Some(Action::Quit) && key.code == KeyCode::Char('c') => {
-            return vec![Effect::Quit];
+        KeyCode::Char(c) if key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) => {
+            match action(key) {
+                Some(Action::Quit) => return vec![Effect::Quit],
+                Some(Action::Redraw) => return vec![Effect::Redraw],
+                _ if c == 'u' => app.search.clear(),
+                _ => {}
+            }
         }
-        KeyCode::Char(c) if !c.is_control() => app.search.push(c),
+        KeyCode::Char(c) if !c.is_control() && app.search.len() < SEARCH => app.search.push(c),
         _ => {}
     }
     app.row = 0;
@@ -85,7 +99,7 @@ fn act(app: &mut App, action: Action) -> Vec<Effect> {
         Action::LastScreen => turn(app, app.screen.last()),
         Action::Window(n) => return ask(app, Period::Window(n)),
         Action::Wider | Action::Narrower => {
-            let n = if let Period::Window(n) = app.period { n } else { 1 };
+            let n = if let Period::Window(n) = from(app) { n } else { 1 };
             let n = if action == Action::Wider {
                 n.saturating_add(1)
             } else {
@@ -95,11 +109,11 @@ fn act(app: &mut App, action: Action) -> Vec<Effect> {
         }
         Action::Live => return ask(app, Period::Bucket(0)),
         Action::Older => {
-            let n = if let Period::Bucket(n) = app.period { n.saturating_add(1) } else { 1 };
+            let n = if let Period::Bucket(n) = from(app) { n.saturating_add(1) } else { 1 };
             return ask(app, Period::Bucket(n));
         }
         Action::Newer => {
-            let n = if let Period::Bucket(n) = app.period { n.saturating_sub(1) } else { 0 };
+            let n = if let Period::Bucket(n) = from(app) { n.saturating_sub(1) } else { 0 };
             return ask(app, Period::Bucket(n));
         }
         Action::Pause => app.paused = if app.paused.is_some() { None } else { Some(app.now) },
@@ -140,6 +154,11 @@ fn act(app: &mut App, action: Action) -> Vec<Effect> {
     Vec::new()
 }
 
+/// The period that a step goes on from: what is shown, or what is asked for already.
+fn from(app: &App) -> Period {
+    if app.asked { app.period } else { app.shown_period() }
+}
+
 /// Asks for another period, as far as there is one.
 fn ask(app: &mut App, period: Period) -> Vec<Effect> {
     let periods =
@@ -153,6 +172,7 @@ fn ask(app: &mut App, period: Period) -> Vec<Effect> {
         app.tell(format!("{periods} minutes are kept (--periods)"));
     }
     app.period = allowed;
+    app.asked = true;
     app.paused = None;
     vec![Effect::Ask(allowed)]
 }

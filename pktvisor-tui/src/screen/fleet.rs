@@ -34,12 +34,14 @@ pub(super) fn panel(app: &App) -> Panel {
         }
         Fact::new(name, value).tone(tone)
     });
-    let answering = app.agents.iter().filter(|a| a.stale(app.now, app.interval).is_none());
-    let answering = answering.filter(|agent| agent.answer.is_some()).count();
     let mut panel = Panel::facts("Daemons", facts.collect()).wide();
-    panel.note = format!("{answering} of {} answer", app.agents.len());
-    if let Some(error) = &app.fleet.error {
-        panel.note = format!("{}; not merged: {}", panel.note, printable(error));
+    let (answering, merged, all) = (app.answering(), app.fleet.merged, app.agents.len());
+    panel.note = format!("{answering} of {all} answer");
+    if merged < answering {
+        panel.note = format!("{}, {merged} are in the summary", panel.note);
+    }
+    if let Some(problem) = app.fleet.problems.first() {
+        panel.note = format!("{}; {}", panel.note, printable(problem));
     }
     panel
 }

@@ -1,5 +1,6 @@
 //! The dashboard without a terminal, a network or a clock: frames by snapshot, and what keys do.
 
+mod fleet;
 mod keys;
 mod screens;
 #[path = "../../../pktvisor-common/tests/report/views.rs"]
@@ -74,7 +75,8 @@ fn answer(view: &MetricsView, second: u64) -> Answer {
             dns: DnsRate { total: wave(12_000) },
         },
         app: AppMetrics { app: daemon, ..AppMetrics::default() },
-        states: None,
+        asked: Period::Window(5),
+        part: None,
     }
 }
 

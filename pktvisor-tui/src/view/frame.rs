@@ -41,8 +41,7 @@ pub(super) fn header(app: &App, frame: &mut Frame<'_>, area: Rect) {
 }
 
 fn period(app: &App) -> String {
-    let shown = app.agent().and_then(|agent| agent.answer.as_ref()).map(|answer| answer.period);
-    match shown.unwrap_or(app.period) {
+    match app.shown_period() {
         Period::Bucket(0) => "this minute".to_owned(),
         Period::Bucket(1) => "the minute before".to_owned(),
         Period::Bucket(n) => format!("{n} minutes ago"),
@@ -61,19 +60,22 @@ fn state(app: &App) -> (String, Tone) {
         None => &app.agents[..],
     };
     let stale = agents.iter().filter_map(|agent| agent.stale(app.now, app.interval)).max();
-    let answering =
-        |agent: &&Agent| agent.answer.is_some() && agent.stale(app.now, app.interval).is_none();
-    let answers = agents.iter().filter(answering).count();
     match stale {
-        _ if agents.len() > 1 && answers < agents.len() => {
-            (format!("{answers} of {} answer ", agents.len()), Tone::Loss)
+        _ if app.agent().is_none() && app.answering() < agents.len() => {
+            (format!("{} of {} answer ", app.answering(), agents.len()), Tone::Loss)
         }
         _ if agents.iter().all(|agent| agent.answer.is_none()) => {
             ("no answer ".to_owned(), Tone::Loss)
         }
         Some(age) => (format!("stale for {} ", duration(age / 1_000)), Tone::Loss),
+        _ if agents.iter().all(has_ended) => ("■ ended ".to_owned(), Tone::Warning),
         None => ("● live ".to_owned(), Tone::Good),
     }
+}
+
+/// Whether a capture that is replayed has ended.
+fn has_ended(agent: &Agent) -> bool {
+    agent.answer.as_ref().is_some_and(|answer| answer.app.app.capture.finished)
 }
 
 pub(super) fn tabs(app: &App, frame: &mut Frame<'_>) {

@@ -1,0 +1,128 @@
+//! Several daemons as one.
+
+use pktvisor_common::api::MetricsView;
+use pktvisord::summary::Summary;
+use pktvisord::summary::state::{Terms, encode};
+
+use super::{answer, app, fail, frame, press};
+use crate::app::App;
+use crate::client::Period;
+use crate::event::Event;
+use crate::fleet::Part;
+use crate::update::update;
+
+const SIZE: (u16, u16) = (120, 40);
+
+/// The byte form of a minute with so many packets.
+fn state(minute: i64, packets: u64, seed: u64) -> Vec<u8> {
+    let mut summary = Summary { minute, ..Summary::default() };
+    (summary.start, summary.end) = (minute * 60_000_000_000, (minute + 1) * 60_000_000_000);
+    summary.rates = pktvisord::summary::rates::Rates::of(minute, Default::default());
+    summary.totals.packets[0] = packets;
+    encode(&summary, &Terms { ports: vec![53], public_suffix: false, seed })
+}
+
+/// A daemon answers, and says what it adds to the fleet.
+fn part(app: &mut App, agent: usize, at: u64, asked: Period, part: Result<Part, String>) {
+    let mut answer = Box::new(answer(&MetricsView::default(), at / 1_000));
+    (answer.asked, answer.period, answer.part) = (asked, asked, Some(part));
+    update(app, Event::Answered { agent, at, answer });
+    update(app, Event::Tick(at + 1));
+}
+
+fn packets(app: &App) -> u64 {
+    app.view().unwrap().packets.total
+}
+
+#[test]
+fn daemons_add_up_for_one_period() {
+    let mut app = app(2, SIZE);
+    let window = Period::Window(5);
+    let of = |asked, packets| Ok(Part::of(asked, &[state(7, packets, 0)]).unwrap());
+    part(&mut app, 0, 1_000, window, of(window, 10));
+    assert_eq!((packets(&app), app.fleet.merged), (10, 1));
+    part(&mut app, 1, 3_000, window, of(window, 5));
+    assert_eq!((packets(&app), app.fleet.merged), (15, 2));
+
+    // Another period is not added to what was said of the one before.
+    press(&mut app, crossterm::event::KeyCode::Char('1'));
+    assert!(frame(&app).contains("last 5 minutes"));
+    part(&mut app, 0, 5_000, Period::Window(1), of(Period::Window(1), 3));
+    assert_eq!((packets(&app), app.fleet.merged), (3, 1));
+    assert!(frame(&app).contains("last minute"));
+    assert!(frame(&app).contains("2 of 2 answer, 1 are in the summary"), "{}", frame(&app));
+
+    // A daemon that is silent is in it no longer.
+    part(&mut app, 1, 7_000, Period::Window(1), of(Period::Window(1), 4));
+    assert_eq!(packets(&app), 7);
+    fail(&mut app, 0, 8_000);
+    part(&mut app, 1, 9_000, Period::Window(1), of(Period::Window(1), 4));
+    assert_eq!(packets(&app), 4);
+}
+
+#[test]
+fn a_daemon_that_can_not_be_merged_is_named() {
+    let mut app = app(3, SIZE);
+    let window = Period::Window(5);
+    let of = |seed| Ok(Part::of(window, &[state(7, 10, seed)]).unwrap());
+    part(&mut app, 0, 1_000, window, of(0));
+    part(&mut app, 1, 2_100, window, of(1));
+    part(&mut app, 2, 3_200, window, Err("it said no".to_owned()));
+    assert_eq!((packets(&app), app.fleet.merged), (10, 1));
+    assert_eq!(app.fleet.problems.len(), 2);
+    let seen = frame(&app);
+    assert!(seen.contains("3 of 3 answer, 1 are in the summary; dns1.example.net"), "{seen}");
+    assert!(Part::of(window, &[b"no state".to_vec()]).is_err());
+    assert!(Part::of(window, &[]).is_err());
+}
+
+#[test]
+fn a_minute_that_ends_between_two_requests_counts_once() {
+    let states = [state(7, 10, 0), state(7, 12, 0), state(6, 5, 0)];
+    let mut app = app(2, SIZE);
+    let window = Period::Window(3);
+    app.period = window;
+    part(&mut app, 0, 1_000, window, Ok(Part::of(window, &states).unwrap()));
+    assert_eq!(packets(&app), 17);
+}
+
+#[test]
+fn charts_add_up_whole_slots() {
+    for (interval, phases) in [(1_000, [0, 700]), (200, [0, 130])] {
+        let mut app = app(2, SIZE);
+        app.interval = interval;
+        for at in (0..60_000).step_by(interval as usize) {
+            for (agent, phase) in phases.into_iter().enumerate() {
+                let mut answer = Box::new(answer(&MetricsView::default(), 0));
+                answer.rates.packets.inbound = 100;
+                update(&mut app, Event::Answered { agent, at: at + phase, answer });
+            }
+        }
+        let panels = crate::screen::panels(&app);
+        assert_eq!(panels.len(), 1, "there is no summary yet");
+        app.fleet.view = Some(MetricsView::default());
+        let panels = crate::screen::panels(&app);
+        let chart = panels.iter().find(|panel| panel.title == "Packets" && panel.note.is_empty());
+        let crate::panel::Content::Chart(chart) = &chart.unwrap().content else { panic!() };
+        let points = &chart.series[0].points;
+        assert!(points.len() > 50, "{points:?}");
+        assert!(points.iter().all(|point| point.1 == 200.0), "{points:?}");
+    }
+}
+
+#[test]
+fn a_paused_fleet_answers() {
+    let mut app = app(2, SIZE);
+    for second in 1..30 {
+        if second == 10 {
+            press(&mut app, crossterm::event::KeyCode::Char(' '));
+        }
+        for agent in 0..2 {
+            let answer = Box::new(answer(&MetricsView::default(), second));
+            update(&mut app, Event::Answered { agent, at: second * 1_000, answer });
+        }
+    }
+    let seen = frame(&app);
+    assert!(seen.contains("2 of 2 answer") && seen.contains("paused"), "{seen}");
+    assert!(!seen.contains("silent"), "{seen}");
+}
