@@ -2,6 +2,7 @@
 
 use pktvisor_common::api::MetricsView;
 use pktvisord::summary::Summary;
+use pktvisord::summary::rates::{Minute, Rates};
 use pktvisord::summary::state::{Terms, encode};
 
 use super::{answer, app, fail, frame, press};
@@ -17,7 +18,7 @@ const SIZE: (u16, u16) = (120, 40);
 fn state(minute: i64, packets: u64, seed: u64) -> Vec<u8> {
     let mut summary = Summary { minute, ..Summary::default() };
     (summary.start, summary.end) = (minute * 60_000_000_000, (minute + 1) * 60_000_000_000);
-    summary.rates = pktvisord::summary::rates::Rates::of(minute, Default::default());
+    summary.rates = Rates::of(minute, Minute::default());
     summary.totals.packets[0] = packets;
     encode(&summary, &Terms { ports: vec![53], public_suffix: false, seed })
 }
