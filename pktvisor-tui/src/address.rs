@@ -5,6 +5,7 @@ use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use thiserror::Error;
+use ureq::http::Uri;
 
 /// The port pktvisord listens on by default.
 pub(crate) const DEFAULT_PORT: u16 = 10853;
@@ -22,6 +23,8 @@ pub(crate) enum AddressError {
     Port(String),
     #[error("the host is missing")]
     NoHost,
+    #[error("{0:?} is no address: HOST, HOST:PORT or http://HOST:PORT is")]
+    Invalid(String),
 }
 
 impl Address {
@@ -43,6 +46,17 @@ impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
+        let address = Self::read(text)?;
+        // What can be no URL need not be asked.
+        match address.0.parse::<Uri>() {
+            Ok(url) if url.host().is_some_and(|host| !host.is_empty()) => Ok(address),
+            _ => Err(AddressError::Invalid(text.to_owned())),
+        }
+    }
+}
+
+impl Address {
+    fn read(text: &str) -> Result<Self, AddressError> {
         match text.split_once("://") {
             Some(("http", rest)) if rest.starts_with(['/', ':']) || rest.is_empty() => {
                 Err(AddressError::NoHost)
@@ -103,6 +117,9 @@ mod tests {
             ("sensor:65536", AddressError::Port("65536".to_owned())),
             ("sensor:", AddressError::Port(String::new())),
             ("https://sensor", AddressError::Scheme("https".to_owned())),
+            ("http://[::1", AddressError::Invalid("http://[::1".to_owned())),
+            ("[::1", AddressError::Invalid("[::1".to_owned())),
+            ("http://a b", AddressError::Invalid("http://a b".to_owned())),
         ] {
             assert_eq!(text.parse::<Address>(), Err(error), "{text}");
         }

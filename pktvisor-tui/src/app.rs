@@ -92,7 +92,8 @@ pub(crate) struct App {
     pub(crate) sort: Sort,
     pub(crate) units: Units,
     pub(crate) theme: Theme,
-    pub(crate) help: bool,
+    /// The first key of the list of keys that is shown, where it is.
+    pub(crate) help: Option<usize>,
     pub(crate) now: Millis,
     /// Something to be told for some time, and since when.
     pub(crate) message: Option<(String, Millis)>,

@@ -79,10 +79,10 @@ pub(crate) const BINDINGS: &[Binding] = &[
     key(&[KeyCode::End, Char('G')], "End, G", "last panel", Action::Last),
     key(&[KeyCode::Enter, Char('z')], "Enter, z", "zoom into the panel and out", Action::Zoom),
     key(&[Char('/')], "/", "show rows with this text", Action::Search),
-    key(&[Char('s')], "s", "sort tables by count or name", Action::Sort),
+    key(&[Char('s')], "s", "sort by count or name", Action::Sort),
     key(&[Char('y'), Char('c')], "y, c", "copy the row's name", Action::Copy),
     key(&[Char('u')], "u", "all digits, or prefixes", Action::Units),
-    key(&[Char('t')], "t", "theme: dark, light, no colour", Action::Theme),
+    key(&[Char('t')], "t", "theme: dark, light, plain", Action::Theme),
     Binding {
         keys: &[Char('l')],
         control: true,

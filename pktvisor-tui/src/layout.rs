@@ -1,10 +1,11 @@
 //! Where everything is on the terminal.
 
 use pktvisor_common::report::losses;
-use pktvisor_common::report::text::width;
+use pktvisor_common::report::text::{fit, width};
 use ratatui::layout::Rect;
 
 use crate::app::App;
+use crate::keys::BINDINGS;
 use crate::panel::{Content, Panel};
 use crate::screen::{Screen, panels};
 
@@ -100,10 +101,41 @@ pub(crate) fn place(app: &App, panels: &[Panel], body: Rect) -> Vec<(usize, Rect
     places
 }
 
-/// The first row of a table that is shown in a panel of so many lines.
-pub(crate) fn first_row(app: &App, panel: usize, lines: u16) -> usize {
+/// The first row that is shown in a panel of so many lines.
+pub(crate) fn first_row(app: &App, at: usize, panel: &Panel, lines: u16) -> usize {
     let room = usize::from(lines.saturating_sub(1)).max(1);
-    if panel == app.focus { (app.row + 1).saturating_sub(room) } else { 0 }
+    match panel.content {
+        _ if at != app.focus => 0,
+        // A row of a table is chosen, facts are only scrolled.
+        Content::Facts(_) => app.row,
+        _ => (app.row + 1).saturating_sub(room),
+    }
+}
+
+/// Columns of a key with its meaning.
+pub(crate) const KEY: u16 = 39;
+
+/// Keys abreast and one below the other, of the list of keys.
+pub(crate) fn help(app: &App) -> (u16, u16) {
+    let body = areas(app).body;
+    let room = body.height.saturating_sub(2).max(1);
+    let keys = BINDINGS.len() as u16;
+    let abreast = keys.div_ceil(room).min(body.width.saturating_sub(2) / KEY).max(1);
+    (abreast, keys.div_ceil(abreast).min(room))
+}
+
+/// Rows that can be chosen in the panel in focus, or lines that it can be scrolled to.
+pub(crate) fn rows(app: &App, panels: &[Panel]) -> usize {
+    match panels.get(app.focus).map(|panel| &panel.content) {
+        Some(Content::Table(table)) => table.rows.len(),
+        Some(Content::Facts(facts)) => {
+            let places = place(app, panels, areas(app).body);
+            let area = places.iter().find(|(at, _)| *at == app.focus).map(|(_, area)| area);
+            let seen = area.map_or(0, |area| usize::from(area.height.saturating_sub(1)));
+            facts.len().saturating_sub(seen) + 1
+        }
+        _ => 0,
+    }
 }
 
 /// Names in the line of tabs, whether each is what is shown, and where each is.
@@ -121,9 +153,34 @@ pub(crate) fn tabs(app: &App) -> Vec<(String, bool, Target, Rect)> {
     }
     if app.is_fleet() {
         add("Fleet".to_owned(), app.agent().is_none(), Target::Agent(app.agents.len()), 3);
-        for (at, agent) in app.agents.iter().enumerate() {
-            let name = pktvisor_common::report::text::fit(&agent.address, 24);
-            add(name, app.shown == at, Target::Agent(at), 0);
+        // From the first one on with which the one that is shown has room.
+        let name = |at: usize| fit(&app.agents[at].address, 24);
+        let taken: u16 = 48;
+        let room = usize::from(app.size.0.saturating_sub(taken));
+        let columns = |at: usize| width(&name(at)) + 2;
+        let (mut first, mut used) = (app.shown.min(app.agents.len() - 1), 0);
+        used += if app.agent().is_some() { columns(first) } else { room + 1 };
+        while first > 0 && used + columns(first - 1) <= room {
+            first -= 1;
+            used += columns(first);
+        }
+        let first = if app.agent().is_some() { first } else { 0 };
+        if first > 0 {
+            add("…".to_owned(), false, Target::Agent(first - 1), 0);
+        }
+        for at in first..app.agents.len() {
+            add(name(at), app.shown == at, Target::Agent(at), 0);
+        }
+    }
+    // What has no room any more is hinted at.
+    let end = app.size.0;
+    if let Some(cut) = tabs.iter().position(|(_, _, _, area)| area.right() > end) {
+        tabs.truncate(cut);
+        if let Some((name, _, _, area)) = tabs.last_mut()
+            && area.right() < end
+        {
+            name.push('…');
+            area.width += 1;
         }
     }
     tabs
@@ -153,5 +210,5 @@ pub(crate) fn hit(app: &App, column: u16, line: u16) -> Option<Target> {
         Content::Table(_) => usize::from((line - area.y).saturating_sub(1)),
         _ => 0,
     };
-    Some(Target::Row(panel, row + first_row(app, panel, area.height)))
+    Some(Target::Row(panel, row + first_row(app, panel, &panels[panel], area.height)))
 }

@@ -5,9 +5,9 @@ use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseEvent
 use crate::app::{App, MESSAGE, Sort, Units};
 use crate::client::Period;
 use crate::event::{Effect, Event};
-use crate::keys::{Action, action};
+use crate::keys::{Action, BINDINGS, action};
 use crate::layout::{self, Target};
-use crate::panel::{Content, Panel};
+use crate::panel::Content;
 use crate::screen::panels;
 
 /// Octets that can be searched for.
@@ -18,7 +18,15 @@ pub(crate) fn update(app: &mut App, event: Event) -> Vec<Effect> {
     match event {
         Event::Key(key) if key.kind == KeyEventKind::Release => Vec::new(),
         Event::Key(key) if app.searching => search(app, key),
-        Event::Key(key) => action(key).map_or_else(Vec::new, |action| act(app, action)),
+        Event::Key(key) => match action(key) {
+            Some(action @ (Action::Quit | Action::Redraw)) => act(app, action),
+            _ if app.help.is_some() => turn_page(app),
+            action => action.map_or_else(Vec::new, |action| act(app, action)),
+        },
+        Event::Mouse(mouse) if app.help.is_some() => match mouse.kind {
+            MouseEventKind::Down(_) => turn_page(app),
+            _ => Vec::new(),
+        },
         Event::Mouse(mouse) => point(app, mouse),
         Event::Resized => Vec::new(),
         Event::Tick(now) => {
@@ -90,10 +98,6 @@ fn search(app: &mut App, key: KeyEvent) -> Vec<Effect> {
 }
 
 fn act(app: &mut App, action: Action) -> Vec<Effect> {
-    if app.help && !matches!(action, Action::Quit | Action::Redraw) {
-        app.help = false;
-        return Vec::new();
-    }
     match action {
         Action::NextScreen => turn(app, app.screen.next()),
         Action::LastScreen => turn(app, app.screen.last()),
@@ -123,6 +127,10 @@ fn act(app: &mut App, action: Action) -> Vec<Effect> {
         Action::Right => focus(app, app.focus + 1),
         Action::Up => up(app),
         Action::Down => down(app),
+        Action::PageUp if app.zoomed => app.row = app.row.saturating_sub(page(app)),
+        Action::PageDown if app.zoomed => app.row = app.row.saturating_add(page(app)),
+        Action::First if app.zoomed => app.row = 0,
+        Action::Last if app.zoomed => app.row = usize::MAX,
         Action::PageUp => focus(app, beside(app, -1)),
         Action::PageDown => focus(app, beside(app, 1)),
         Action::First => focus(app, 0),
@@ -142,7 +150,7 @@ fn act(app: &mut App, action: Action) -> Vec<Effect> {
             app.tell(format!("theme: {}", app.theme.name()));
         }
         Action::Redraw => return vec![Effect::Redraw],
-        Action::Help => app.help = true,
+        Action::Help => app.help = Some(0),
         Action::Back => {
             if app.search.is_empty() {
                 app.zoomed = false;
@@ -151,6 +159,7 @@ fn act(app: &mut App, action: Action) -> Vec<Effect> {
         }
         Action::Quit => return vec![Effect::Quit],
     }
+    keep_in(app);
     Vec::new()
 }
 
@@ -207,12 +216,17 @@ fn beside(app: &App, lines: isize) -> usize {
     to[place.min(to.len() - 1)]
 }
 
-/// Rows that can be chosen in a panel.
-fn rows(panel: &Panel) -> usize {
-    match &panel.content {
-        Content::Table(table) => table.rows.len(),
-        _ => 0,
-    }
+/// Rows of a page of a panel that is zoomed into.
+fn page(app: &App) -> usize {
+    usize::from(layout::areas(app).body.height.saturating_sub(1)).max(1)
+}
+
+/// The next page of the list of keys, or its end.
+fn turn_page(app: &mut App) -> Vec<Effect> {
+    let (abreast, lines) = layout::help(app);
+    let next = app.help.unwrap_or(0) + usize::from(abreast * lines);
+    app.help = Some(next).filter(|&next| next < BINDINGS.len());
+    Vec::new()
 }
 
 fn up(app: &mut App) {
@@ -222,16 +236,14 @@ fn up(app: &mut App) {
         let to = beside(app, -1);
         if to != app.focus {
             focus(app, to);
-            let last = panels(app).get(to).map_or(0, rows);
-            app.row = last.saturating_sub(1);
+            app.row = usize::MAX;
+            keep_in(app);
         }
     }
 }
 
 fn down(app: &mut App) {
-    let panels = panels(app);
-    let rows = panels.get(app.focus).map_or(0, rows);
-    if app.row + 1 < rows {
+    if app.row + 1 < layout::rows(app, &panels(app)) {
         app.row += 1;
     } else if !app.zoomed {
         let to = beside(app, 1);
@@ -245,8 +257,7 @@ fn down(app: &mut App) {
 fn keep_in(app: &mut App) {
     let panels = panels(app);
     app.focus = app.focus.min(panels.len().saturating_sub(1));
-    let rows = panels.get(app.focus).map_or(0, rows);
-    app.row = app.row.min(rows.saturating_sub(1));
+    app.row = app.row.min(layout::rows(app, &panels).saturating_sub(1));
 }
 
 fn copy(app: &mut App) -> Vec<Effect> {

@@ -3,7 +3,7 @@
 use pktvisor_common::api::{Histogram, MetricsView};
 use pktvisor_common::report::number::{hundredths, micros, si};
 
-use super::{directions, quantiles};
+use super::{directions, quantiles, unpaired, warn};
 use crate::app::App;
 use crate::panel::{Fact, Panel};
 use crate::theme::Tone;
@@ -15,7 +15,6 @@ pub(super) fn panels(app: &App) -> Vec<Panel> {
     let Some(MetricsView { dns, .. }) = app.view() else { return Vec::new() };
     let (wire, xact) = (&dns.wire_packets, &dns.xact);
     let (total, replies) = (wire.total, wire.replies);
-    let warn = |n: u64| if n > 0 { Tone::Warning } else { Tone::Plain };
     let messages = vec![
         app.part("queries", wire.queries, total),
         app.part("replies", replies, total),
@@ -26,7 +25,7 @@ pub(super) fn panels(app: &App) -> Vec<Panel> {
         app.part("malformed", wire.malformed, total)
             .tone(warn(wire.malformed))
             .field("/dns/wire_packets/malformed"),
-        Fact::new("distinct names", si(dns.cardinality.qname)),
+        Fact::new("distinct names", app.count(dns.cardinality.qname)),
     ];
     let mut rate = vec![
         quantiles("messages/s", dns.rates.total, si),
@@ -35,7 +34,7 @@ pub(super) fn panels(app: &App) -> Vec<Panel> {
     let answers = vec![
         app.part("NOERROR", wire.noerror, replies),
         app.part("NXDOMAIN", wire.nxdomain, replies),
-        app.part("SERVFAIL", wire.srvfail, replies).tone(warn(wire.srvfail)),
+        app.part("SRVFAIL", wire.srvfail, replies).tone(warn(wire.srvfail)),
         app.part("REFUSED", wire.refused, replies).tone(warn(wire.refused)),
         app.part("FORMERR", wire.formerr, replies)
             .tone(warn(wire.formerr))
@@ -52,19 +51,14 @@ pub(super) fn panels(app: &App) -> Vec<Panel> {
         app.part("client subnet", wire.ecs, wire.queries).field("/dns/wire_packets/ecs"),
     ];
     let mut transactions = directions(app, xact);
-    transactions.extend([
-        quantiles("reply/query", xact.ratio, hundredths),
-        Fact::new("timed out", app.count(xact.counts.timed_out))
-            .tone(warn(xact.counts.timed_out))
-            .field("/dns/xact/counts/timed_out"),
-        Fact::new("orphans", app.count(xact.counts.orphans)).field("/dns/xact/counts/orphans"),
-        Fact::new("open", app.count(xact.open)).field("/dns/xact/open"),
-    ]);
+    transactions.push(quantiles("reply/query", xact.ratio, hundredths));
+    transactions.extend(unpaired(app, xact));
     rate.extend(flags);
     vec![
         Panel::facts("Messages", messages).note(app.count(total)),
         Panel::facts("Replies", answers).note(app.count(replies)),
-        Panel::facts("Transactions", transactions).note(app.count(xact.counts.total)),
+        Panel::facts("Transactions", transactions)
+            .note(format!("{}  p50 p90 p95 p99", app.count(xact.counts.total))),
         Panel::facts("Rates and flags", rate).note("p50 p90 p95 p99"),
         app.chart("Messages", "/s", &[("all", |s| s.dns)]),
         app.chart_by_name("Replies by code", "/s", |s| &s.rcodes),

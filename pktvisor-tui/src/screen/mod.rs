@@ -14,6 +14,7 @@ use pktvisor_common::report::number::{self, micros};
 use crate::app::{App, Sort, Units};
 use crate::history::{ByName, Sample};
 use crate::panel::{Chart, Fact, Panel, Row, Series, Table};
+use crate::theme::Tone;
 
 /// Which screen is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -203,7 +204,7 @@ impl App {
         unit: &'static str,
         of: fn(&Sample) -> &ByName<f64>,
     ) -> Panel {
-        const MOST: usize = 5;
+        const MOST: usize = 4;
         let mut sums = BTreeMap::<&str, f64>::new();
         let agents = match self.agent() {
             Some(agent) => std::slice::from_ref(agent),
@@ -241,6 +242,23 @@ fn traffic(app: &App) -> [Panel; 2] {
     [app.chart("Packets", "/s", &packets), app.chart("Bits", "b/s", &bits)]
 }
 
+/// What should not be there is told apart where it is.
+fn warn(n: u64) -> Tone {
+    if n > 0 { Tone::Warning } else { Tone::Plain }
+}
+
+/// Queries and replies that are no transactions.
+fn unpaired(app: &App, xact: &Xact) -> [Fact; 3] {
+    let counts = &xact.counts;
+    [
+        Fact::new("timed out", app.count(counts.timed_out))
+            .tone(warn(counts.timed_out))
+            .field("/dns/xact/counts/timed_out"),
+        Fact::new("orphans", app.count(counts.orphans)).field("/dns/xact/counts/orphans"),
+        Fact::new("open", app.count(xact.open)).field("/dns/xact/open"),
+    ]
+}
+
 /// Quantiles of something.
 fn quantiles(name: &str, quantiles: Option<Quantiles>, text: impl Fn(u64) -> String) -> Fact {
     let values = |q: Quantiles| [q.p50, q.p90, q.p95, q.p99].map(text).join(" ");
@@ -252,7 +270,7 @@ fn directions(app: &App, xact: &Xact) -> Vec<Fact> {
     let all = [("in", &xact.inbound), ("out", &xact.outbound), (NEITHER, &xact.unknown)];
     let shown = || all.into_iter().filter(|(name, side)| *name != NEITHER || side.total > 0);
     let counts = shown().map(|(name, side)| app.part(name, side.total, xact.counts.total));
-    let latencies = shown()
-        .map(|(name, side)| quantiles(&format!("latency {name}"), side.quantiles_us, micros));
+    let latencies =
+        shown().map(|(name, side)| quantiles(&format!("time {name}"), side.quantiles_us, micros));
     counts.chain(latencies).collect()
 }

@@ -3,15 +3,13 @@
 use pktvisor_common::api::MetricsView;
 use pktvisor_common::report::number::{octets, si};
 
-use super::overview;
+use super::{overview, warn};
 use crate::app::App;
 use crate::panel::{Fact, Panel};
-use crate::theme::Tone;
 
 pub(super) fn panels(app: &App) -> Vec<Panel> {
     let Some(MetricsView { packets, .. }) = app.view() else { return Vec::new() };
     let (total, flags) = (packets.total, &packets.protocol.tcp);
-    let warn = |n: u64| if n > 0 { Tone::Warning } else { Tone::Plain };
     let kinds = vec![
         app.part("ICMP", packets.icmp, total).field("/packets/icmp"),
         app.part("not IP", packets.non_ip, total).field("/packets/non_ip"),
@@ -26,10 +24,10 @@ pub(super) fn panels(app: &App) -> Vec<Panel> {
     ];
     let bytes = &packets.bytes;
     let mut volume = vec![
-        Fact::new("octets in", octets(bytes.inbound))
+        Fact::new("octets in", app.octets(bytes.inbound))
             .of(bytes.inbound, bytes.total)
             .field("/packets/bytes"),
-        Fact::new("octets out", octets(bytes.outbound))
+        Fact::new("octets out", app.octets(bytes.outbound))
             .of(bytes.outbound, bytes.total)
             .field("/packets/bytes"),
         Fact::new("a packet", octets(bytes.total.checked_div(total).unwrap_or(0)))
@@ -37,14 +35,15 @@ pub(super) fn panels(app: &App) -> Vec<Panel> {
     ];
     volume.push(super::quantiles("payload", packets.payload_size, si));
     volume.push(
-        Fact::new("addresses", si(packets.cardinality.ips)).field("/packets/cardinality/ips"),
+        Fact::new("addresses", app.count(packets.cardinality.ips))
+            .field("/packets/cardinality/ips"),
     );
     let [packet_rate, bit_rate] = super::traffic(app);
     vec![
         overview::counts(app, packets),
-        overview::rates(packets),
+        overview::rates(app, packets),
         Panel::facts("Kinds", kinds),
-        Panel::facts("Volume", volume).note(octets(bytes.total)),
+        Panel::facts("Volume", volume).note(app.octets(bytes.total)),
         packet_rate,
         bit_rate,
         app.top("IPv4", &packets.top_ipv4, packets.ipv4),

@@ -3,10 +3,9 @@
 use pktvisor_common::api::{Dns, MetricsView, Packets};
 use pktvisor_common::report::number::si;
 
-use super::{directions, quantiles, traffic};
+use super::{directions, quantiles, traffic, unpaired, warn};
 use crate::app::App;
 use crate::panel::{Fact, Panel};
-use crate::theme::Tone;
 
 pub(super) fn panels(app: &App) -> Vec<Panel> {
     let Some(MetricsView { packets, dns, .. }) = app.view() else { return Vec::new() };
@@ -14,7 +13,7 @@ pub(super) fn panels(app: &App) -> Vec<Panel> {
     let [packet_rate, bit_rate] = traffic(app);
     vec![
         counts(app, packets),
-        rates(packets),
+        rates(app, packets),
         messages(app, dns),
         transactions(app, dns),
         packet_rate,
@@ -51,7 +50,7 @@ pub(super) fn counts(app: &App, packets: &Packets) -> Panel {
     Panel::facts("Packets", facts).note(app.count(total))
 }
 
-pub(super) fn rates(packets: &Packets) -> Panel {
+pub(super) fn rates(app: &App, packets: &Packets) -> Panel {
     let rates = &packets.rates;
     let mut facts = Vec::new();
     for (name, rate) in [
@@ -64,37 +63,30 @@ pub(super) fn rates(packets: &Packets) -> Panel {
         facts.push(quantiles(name, rate, si));
     }
     let distinct = &packets.cardinality;
-    facts.push(Fact::new("sources in", si(distinct.src_ips_in)));
-    facts.push(Fact::new("dest. out", si(distinct.dst_ips_out)));
+    facts.push(Fact::new("sources in", app.count(distinct.src_ips_in)));
+    facts.push(Fact::new("dest. out", app.count(distinct.dst_ips_out)));
     Panel::facts("Rates a second", facts).note("p50 p90 p95 p99")
 }
 
 fn messages(app: &App, dns: &Dns) -> Panel {
     let wire = &dns.wire_packets;
     let (total, replies) = (wire.total, wire.replies);
-    let bad = |n: u64| if n > 0 { Tone::Warning } else { Tone::Plain };
     let mut facts = vec![
         app.part("queries", wire.queries, total),
         app.part("replies", replies, total),
         app.part("TCP", wire.tcp, total),
         app.part("NXDOMAIN", wire.nxdomain, replies),
-        app.part("SERVFAIL", wire.srvfail, replies).tone(bad(wire.srvfail)),
-        app.part("REFUSED", wire.refused, replies).tone(bad(wire.refused)),
+        app.part("SRVFAIL", wire.srvfail, replies).tone(warn(wire.srvfail)),
+        app.part("REFUSED", wire.refused, replies).tone(warn(wire.refused)),
     ];
-    facts.push(Fact::new("distinct names", si(dns.cardinality.qname)));
+    facts.push(Fact::new("distinct names", app.count(dns.cardinality.qname)));
     Panel::facts("DNS", facts).note(app.count(total))
 }
 
 fn transactions(app: &App, dns: &Dns) -> Panel {
     let (xact, counts) = (&dns.xact, &dns.xact.counts);
-    let bad = |n: u64| if n > 0 { Tone::Warning } else { Tone::Plain };
     let mut facts = directions(app, xact);
-    facts.push(
-        Fact::new("timed out", app.count(counts.timed_out))
-            .tone(bad(counts.timed_out))
-            .field("/dns/xact/counts/timed_out"),
-    );
-    facts.push(Fact::new("orphans", app.count(counts.orphans)).field("/dns/xact/counts/orphans"));
-    facts.push(Fact::new("open", app.count(xact.open)).field("/dns/xact/open"));
-    Panel::facts("Transactions", facts).note(app.count(counts.total))
+    facts.extend(unpaired(app, xact));
+    Panel::facts("Transactions", facts)
+        .note(format!("{}  p50 p90 p95 p99", app.count(counts.total)))
 }

@@ -101,6 +101,50 @@ fn the_keys_are_listed() {
 }
 
 #[test]
+fn all_keys_are_listed_on_any_terminal() {
+    for size in [(40, 10), (60, 12), (80, 24), (200, 60)] {
+        let mut app = watching(&rich(), size);
+        press(&mut app, KeyCode::Char('?'));
+        let mut seen = String::new();
+        while app.help.is_some() {
+            seen += &frame(&app);
+            press(&mut app, KeyCode::Down);
+        }
+        for binding in crate::keys::BINDINGS {
+            assert!(seen.contains(binding.meaning), "{size:?}: no {}", binding.meaning);
+        }
+        assert_eq!(seen.matches("any key closes").count(), 1);
+    }
+    let mut app = watching(&rich(), SIZES[0]);
+    press(&mut app, KeyCode::Char('?'));
+    insta::assert_snapshot!("help_80", frame(&app));
+}
+
+#[test]
+fn facts_are_scrolled() {
+    let mut app = watching(&rich(), (45, 12));
+    app.screen = Screen::Health;
+    press(&mut app, KeyCode::Right);
+    assert!(frame(&app).contains("Daemon") && !frame(&app).contains("memory"), "{}", frame(&app));
+    while !frame(&app).contains("memory") {
+        press(&mut app, KeyCode::Down);
+        assert_eq!(app.focus, 1, "{}", frame(&app));
+    }
+}
+
+#[test]
+fn many_daemons_have_tabs_on_a_narrow_terminal() {
+    let mut app = app(9, SIZES[0]);
+    for shown in 0..9 {
+        press(&mut app, KeyCode::Char('n'));
+        assert_eq!(app.shown, shown);
+        let tabs = frame(&app).lines().nth(1).unwrap().to_owned();
+        assert!(tabs.contains(&format!("dns{shown}.example")), "{tabs}");
+        assert!(tabs.contains('…'), "{tabs}");
+    }
+}
+
+#[test]
 fn a_panel_in_full() {
     let mut app = watching(&rich(), SIZES[0]);
     for _ in 0..7 {
@@ -116,12 +160,34 @@ fn a_terminal_that_is_too_small_says_what_it_needs() {
     assert!(frame(&app).contains("40×10 needed"), "{}", frame(&app));
 }
 
+/// Makes each number the largest there is.
+fn largest(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Number(number) if number.is_u64() => *value = u64::MAX.into(),
+        serde_json::Value::Array(values) => values.iter_mut().for_each(largest),
+        serde_json::Value::Object(values) => values.values_mut().for_each(largest),
+        _ => {}
+    }
+}
+
+/// A view with the largest numbers there are.
+fn extreme() -> MetricsView {
+    let text = serde_json::to_string(&lossy()).unwrap();
+    let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let period = value["period"].clone();
+    largest(&mut value);
+    value["period"] = period;
+    let mut view: MetricsView = serde_json::from_value(value).unwrap();
+    (view.period.start_ts, view.period.length) = (i64::MAX, u64::MAX);
+    view
+}
+
 /// No size, screen or name leads to a panic, a control character or a line that is too long.
 #[test]
 fn every_size_holds() {
     for columns in (1..=210).step_by(7) {
         for lines in (1..=70).step_by(5) {
-            for view in [rich(), lossy(), evil(), MetricsView::default()] {
+            for view in [rich(), lossy(), evil(), extreme(), MetricsView::default()] {
                 let mut app = app(2, (columns, lines));
                 let answer = Box::new(super::answer(&view, 1));
                 update(&mut app, Event::Answered { agent: 1, at: 1, answer });

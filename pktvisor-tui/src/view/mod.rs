@@ -36,8 +36,8 @@ pub(crate) fn view(app: &App, frame: &mut Frame<'_>) {
         panels::panel(app, frame, &panels[at], at, area);
     }
     frame::footer(app, frame, areas.footer);
-    if app.help {
-        help::help(app, frame, areas.body);
+    if let Some(first) = app.help {
+        help::help(app, frame, areas.body, first);
     }
 }
 

@@ -20,6 +20,11 @@ const BAR: usize = 8;
 /// Columns of a bar beside names that would take more room, from so many columns on.
 const SHORT_BAR: usize = 3;
 const LONG_NAME: usize = 26;
+/// Series that have a line of their own for their names.
+const MANY: usize = 3;
+/// Columns of a row's error, where a table has more columns than this.
+const ERROR: usize = 8;
+const WIDE: usize = 60;
 /// Seconds that a chart goes back at least.
 const SPAN: f64 = 60.0;
 
@@ -32,11 +37,18 @@ pub(super) fn panel(app: &App, frame: &mut Frame<'_>, panel: &Panel, at: usize, 
     let columns = usize::from(body.width);
     match &panel.content {
         Content::Facts(values) => {
-            let lines: Vec<_> = facts(app, values, panel.wide || app.zoomed, columns);
+            let first = first_row(app, at, panel, area.height);
+            let lines = facts(app, values, panel.wide || app.zoomed, columns);
+            let lines: Vec<_> = lines.into_iter().skip(first).collect();
+            let seen = usize::from(body.height);
             frame.render_widget(Paragraph::new(lines), body);
+            if first + seen < values.len() && body.height > 0 {
+                let last = Rect { x: body.right() - 1, y: body.bottom() - 1, width: 1, height: 1 };
+                frame.render_widget(Line::from(app.span(Tone::Warning, "↓")), last);
+            }
         }
         Content::Table(values) => {
-            let first = first_row(app, at, area.height);
+            let first = first_row(app, at, panel, area.height);
             let selected = (at == app.focus).then_some(app.row);
             frame.render_widget(Paragraph::new(table(app, values, first, selected, columns)), body);
         }
@@ -51,11 +63,15 @@ fn heading<'a>(app: &App, panel: &'a Panel, focused: bool, columns: usize) -> Li
     if !panel.note.is_empty() {
         spans.push(app.span(Tone::Plain, format!(" {}", panel.note)));
     }
-    if let Content::Chart(Chart { series, unit }) = &panel.content {
+    if let Content::Chart(Chart { series, unit }) = &panel.content
+        && series.len() < MANY
+    {
         for (at, line) in series.iter().enumerate() {
             let last = line.points.last().map_or(0.0, |point| point.1);
-            let text = format!("  {} {}{unit}", line.name, si(last.round() as u64));
-            spans.push(app.span(Tone::Series(at), text));
+            spans.push(app.span(
+                Tone::Series(at),
+                format!("  {} {}{unit}", line.name, si(last.round() as u64)),
+            ));
         }
     }
     let mut used = 0;
@@ -73,13 +89,19 @@ fn heading<'a>(app: &App, panel: &'a Panel, focused: bool, columns: usize) -> Li
 fn facts<'a>(app: &App, facts: &'a [Fact], wide: bool, columns: usize) -> Vec<Line<'a>> {
     let widest = |text: fn(&Fact) -> &str| facts.iter().map(|f| width(text(f))).max().unwrap_or(0);
     let names = widest(|fact| &fact.name).min(columns / 2);
-    let values = widest(|fact| &fact.value).min(columns.saturating_sub(names + 1));
+    // Long values without a bar do not take its room from the others.
+    let of_shares = facts.iter().filter(|fact| fact.share.is_some());
+    let values = of_shares.map(|fact| width(&fact.value)).max();
+    let values = values.unwrap_or_else(|| widest(|fact| &fact.value));
+    let values = values.min(columns.saturating_sub(names + 1));
     let line = |fact: &'a Fact| {
         let name = pad(fit(&fact.name, names), names);
         let room = columns.saturating_sub(names + 2);
         let value = if wide && fact.share.is_none() {
             format!("  {}", fit(&fact.value, room))
         } else {
+            let values = if fact.share.is_some() { values } else { width(&fact.value).max(values) };
+            let values = values.min(columns.saturating_sub(names + 1));
             let value = fit(&fact.value, values);
             format!(" {}{value}", " ".repeat(values.saturating_sub(width(&value))))
         };
@@ -119,7 +141,8 @@ fn table<'a>(
     let most = table.rows.iter().map(|row| row.count).max().unwrap_or(0);
     let shares = if table.whole > 0 { PERCENT } else { 0 };
     // Bars have what names leave, and a little of what long ones want.
-    let room = columns.saturating_sub(counts + shares + 1);
+    let errors = if app.zoomed && columns > WIDE { ERROR } else { 0 };
+    let room = columns.saturating_sub(counts + errors + shares + 1);
     let longest = table.rows.iter().map(|row| width(&fit(&row.name, room))).max().unwrap_or(0);
     let least = if room >= LONG_NAME { SHORT_BAR + 1 } else { 0 };
     let bars = (room - longest).clamp(least, BAR + 1);
@@ -129,6 +152,10 @@ fn table<'a>(
         let tone = if selected == Some(at) { Tone::Selected } else { Tone::Plain };
         let mut spans =
             vec![app.span(tone, name), app.span(Tone::Strong, format!(" {:>counts$}", row.text))];
+        if errors > 0 {
+            let error = if row.error > 0 { format!("±{}", si(row.error)) } else { String::new() };
+            spans.push(app.span(Tone::Dim, format!("{error:>errors$}")));
+        }
         if shares > 0 {
             let text = percent(row.count, table.whole);
             spans.push(app.span(Tone::Dim, format!("{text:>PERCENT$}")));
@@ -142,7 +169,18 @@ fn table<'a>(
     table.rows.iter().enumerate().skip(first).map(line).collect()
 }
 
-fn chart(app: &App, frame: &mut Frame<'_>, chart: &Chart, area: Rect) {
+fn chart(app: &App, frame: &mut Frame<'_>, chart: &Chart, mut area: Rect) {
+    // Many series do not fit beside the title.
+    if chart.series.len() >= MANY && area.height > 0 {
+        let mut spans = Vec::new();
+        let columns = (usize::from(area.width) / chart.series.len()).max(1);
+        for (at, series) in chart.series.iter().enumerate() {
+            let text = pad(fit(&series.name, columns - 1), columns);
+            spans.push(app.span(Tone::Series(at), text));
+        }
+        frame.render_widget(Line::from(spans), Rect { height: 1, ..area });
+        (area.y, area.height) = (area.y + 1, area.height - 1);
+    }
     let points = || chart.series.iter().flat_map(|series| &series.points);
     let most = points().map(|point| point.1).fold(1.0, f64::max);
     let oldest = points().map(|point| point.0).fold(-SPAN, f64::min);
