@@ -1,7 +1,5 @@
 //! All daemons merged into one summary.
 
-use std::collections::BTreeMap;
-
 use pktvisor_common::api::MetricsView;
 use pktvisord::summary::Summary;
 use pktvisord::summary::state::{StateError, Terms, decode, terms};
@@ -23,24 +21,44 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// The buckets of a daemon, of which there is one at least, in the order they were fetched in.
+    /// The buckets of a daemon, of which there is one at least, from the newest on. Each is taken in
+    /// before the next one is asked for.
     ///
     /// # Errors
-    /// Where one is no summary.
-    pub(crate) fn of(asked: Period, states: &[Vec<u8>]) -> Result<Self, StateError> {
-        let first = states.first().ok_or(StateError::NotAState)?;
-        let terms = terms(first)?;
-        // Where a minute has ended between two of them, it is in both, and whole in the later one.
-        let mut minutes = BTreeMap::new();
+    /// Where one can't be had, or is no summary.
+    pub(crate) fn of(
+        asked: Period,
+        states: impl IntoIterator<Item = Result<Vec<u8>, String>>,
+    ) -> Result<Self, String> {
+        let text = |error: StateError| error.to_string();
+        let (mut made_on, mut sum) = (None, None);
+        let mut newer: Option<Summary> = None;
         for state in states {
-            let summary = decode(state, &terms)?;
-            minutes.insert(summary.minute, summary);
+            let state = state?;
+            let terms = match made_on.take() {
+                Some(terms) => terms,
+                None => terms(&state).map_err(text)?,
+            };
+            let summary = decode(&state, &terms).map_err(text)?;
+            made_on = Some(terms);
+            // Where a minute has ended between two of them it is in both, and whole in the later one.
+            let minute = summary.minute;
+            add(&mut sum, newer.replace(summary).filter(|newer| newer.minute != minute));
         }
-        let summary = minutes.into_values().reduce(|mut all, other| {
-            all.merge(&other);
-            all
-        });
-        Ok(Self { asked, terms, summary: summary.unwrap_or_default() })
+        add(&mut sum, newer);
+        let (Some(terms), Some(summary)) = (made_on, sum) else {
+            return Err("it has no buckets".to_owned());
+        };
+        Ok(Self { asked, terms, summary })
+    }
+}
+
+/// Adds to what has been added up.
+fn add(sum: &mut Option<Summary>, summary: Option<Summary>) {
+    match (sum, summary) {
+        (Some(sum), Some(summary)) => sum.merge(&summary),
+        (sum, Some(summary)) => *sum = Some(summary),
+        (_, None) => {}
     }
 }
 

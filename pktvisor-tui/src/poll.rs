@@ -128,7 +128,6 @@ pub(crate) fn fetch_part(client: &Client<'_>, answer: &Answer) -> Result<Part, S
         Period::Bucket(n) => n..n.saturating_add(1),
         Period::Window(n) => 0..n,
     };
-    let states: Result<Vec<_>, Error> = buckets.map(|n| client.state(n)).collect();
-    let states = states.map_err(|error| error.to_string())?;
-    Part::of(answer.asked, &states).map_err(|error| error.to_string())
+    let state = |n| client.state(n).map_err(|error| error.to_string());
+    Part::of(answer.asked, buckets.map(state))
 }
