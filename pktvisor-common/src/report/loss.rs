@@ -6,6 +6,9 @@ use super::text::{fit, width};
 use crate::api::MetricsView;
 use crate::outcome::Outcome;
 
+/// The name of full rings of all kinds, and the start of those of one kind.
+const RING_FULL: &str = "ring_full";
+
 /// Something that was lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
@@ -17,25 +20,33 @@ pub struct Loss {
     pub meaning: &'static str,
 }
 
-/// What a view says was lost; nothing where all was seen.
+/// What a view says was lost, each once; nothing where all was seen.
 pub fn losses(view: &MetricsView) -> Vec<Loss> {
     let capture = &view.capture;
     let outcome = |outcome: Outcome| capture.outcomes.get(outcome.name()).copied().unwrap_or(0);
     let ring_full = outcome(Outcome::RingFull).max(capture.ring_full);
     let own = [
-        (outcome(Outcome::Truncated), "truncated", "DNS packets cut by the snap length"),
-        (outcome(Outcome::Malformed), "malformed", "packets with broken headers"),
-        (ring_full, "ring_full", "samples the ring buffers had no room for"),
-        (capture.kernel_drops, "kernel_drops", "packets the capture buffer had no room for"),
-        (capture.if_drops, "if_drops", "packets the interfaces dropped"),
-        (capture.late_packets, "late_packets", "packets counted in a later minute"),
+        ("truncated", outcome(Outcome::Truncated)),
+        ("malformed", outcome(Outcome::Malformed)),
+        (RING_FULL, ring_full),
+        ("kernel_drops", capture.kernel_drops),
+        ("if_drops", capture.if_drops),
+        ("late_packets", capture.late_packets),
     ];
-    let evictions = capture.evictions.iter();
-    let evictions = evictions.map(|(reason, n)| (*n, reason.as_str(), meaning_of(reason)));
+    // Reasons that have a field of their own stand among all reasons too, and full rings by kind.
+    let by_kind =
+        |reason: &str| reason.strip_prefix(RING_FULL).is_some_and(|kind| !kind.is_empty());
+    let kinds = capture.evictions.keys().any(|reason| by_kind(reason));
+    let others = capture
+        .evictions
+        .iter()
+        .map(|(reason, n)| (reason.as_str(), *n))
+        .filter(|(reason, _)| own.iter().all(|(name, _)| name != reason));
     own.into_iter()
-        .chain(evictions)
-        .filter(|(n, ..)| *n > 0)
-        .map(|(count, name, meaning)| Loss { count, name: name.to_owned(), meaning })
+        .filter(|(name, _)| !(kinds && *name == RING_FULL))
+        .chain(others)
+        .filter(|(_, n)| *n > 0)
+        .map(|(name, count)| Loss { count, name: name.to_owned(), meaning: meaning_of(name) })
         .collect()
 }
 
@@ -61,6 +72,15 @@ pub(super) fn section(page: &mut Page, view: &MetricsView) {
 /// What a reason means for which something was given up.
 fn meaning_of(reason: &str) -> &'static str {
     match reason {
+        "truncated" => "DNS packets cut by the snap length",
+        "malformed" => "packets with broken headers",
+        RING_FULL => "samples the ring buffers had no room for",
+        "ring_full_dns" => "DNS samples the ring buffers had no room for",
+        "ring_full_fragments" => "fragments the ring buffers had no room for",
+        "ring_full_headers" => "header samples the ring buffers had no room for",
+        "kernel_drops" => "packets the capture buffer had no room for",
+        "if_drops" => "packets the interfaces dropped",
+        "late_packets" => "packets counted in a later minute",
         "xact_table_full" => "open DNS queries, given up for newer ones",
         "tcp_streams_evicted" => "TCP streams with DNS, given up for newer ones",
         "tcp_bytes_evicted" => "TCP streams with DNS, given up for their octets",
@@ -76,5 +96,38 @@ fn meaning_of(reason: &str) -> &'static str {
         "fragments_not_forwarded" => "IP datagrams for which another worker had no room",
         "not_watched_yet" => "packets of an interface that came before it was watched",
         _ => "given up",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_loss_is_told_once() {
+        let mut view = MetricsView::default();
+        let capture = &mut view.capture;
+        (capture.kernel_drops, capture.if_drops, capture.ring_full) = (5, 6, 7);
+        for (reason, n) in [
+            ("kernel_drops", 5),
+            ("if_drops", 6),
+            ("ring_full_dns", 3),
+            ("ring_full_headers", 4),
+            ("tcp_gaps", 1),
+        ] {
+            capture.evictions.insert(reason.to_owned(), n);
+        }
+        let told: Vec<(String, u64)> =
+            losses(&view).into_iter().map(|loss| (loss.name, loss.count)).collect();
+        let expected = [
+            ("kernel_drops", 5),
+            ("if_drops", 6),
+            ("ring_full_dns", 3),
+            ("ring_full_headers", 4),
+            ("tcp_gaps", 1),
+        ];
+        assert_eq!(told, expected.map(|(name, n)| (name.to_owned(), n)));
+        view.capture.evictions.clear();
+        assert_eq!(losses(&view).len(), 3);
     }
 }
