@@ -26,8 +26,8 @@ pub(crate) enum Content {
 pub(crate) struct Fact {
     pub(crate) name: String,
     pub(crate) value: String,
-    /// A part of a whole, from 0 to 1, drawn as a bar.
-    pub(crate) share: Option<f64>,
+    /// The part of a whole that it is, and the whole.
+    pub(crate) share: Option<(u64, u64)>,
     pub(crate) tone: Tone,
     /// Where it stands in the JSON of a view, if older daemons do not tell it.
     pub(crate) field: Option<&'static str>,
@@ -115,7 +115,7 @@ impl Panel {
     pub(crate) fn height(&self) -> usize {
         1 + match &self.content {
             Content::Facts(facts) => facts.len(),
-            Content::Table(table) => table.rows.len().clamp(1, if self.wide { 50 } else { TOP }),
+            Content::Table(table) => table.rows.len().clamp(1, TOP),
             Content::Chart(_) => CHART,
         }
     }
@@ -128,7 +128,7 @@ impl Fact {
 
     /// As a part of a whole.
     pub(crate) fn of(mut self, part: u64, whole: u64) -> Self {
-        self.share = (whole > 0).then(|| pktvisor_common::report::number::share(part, whole));
+        self.share = (whole > 0).then_some((part, whole));
         self
     }
 

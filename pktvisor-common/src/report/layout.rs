@@ -56,13 +56,9 @@ impl Line {
         self.to(start).add(tone, text)
     }
 
-    /// Adds a bar of a share of `width` columns, in eighths of a column; what is not nothing
-    /// shows.
+    /// Adds a bar of a share of `width` columns.
     pub(super) fn bar(self, share: f64, width: usize) -> Self {
-        const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
-        let eighths = (share * (width * 8) as f64).round() as usize;
-        let eighths = if share > 0.0 { eighths.max(1) } else { 0 };
-        self.add(Tone::Bar, "█".repeat(eighths / 8) + EIGHTHS[eighths % 8])
+        self.add(Tone::Bar, text::bar(share, width))
     }
 
     /// Adds blanks up to a column.

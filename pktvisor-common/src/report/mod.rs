@@ -17,6 +17,7 @@ pub mod text;
 use layout::{Block, Line, Page, Tone};
 pub use loss::{Loss, losses};
 use number::{count, percent};
+pub use table::classes;
 
 /// How a report looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -131,30 +131,33 @@ pub(super) fn quantiles(columns: usize, title: &str, spreads: &[Spread<'_>]) -> 
     titled(title, std::iter::once(head).chain(rows))
 }
 
-/// A histogram of microseconds from the first class with values to the last one. Nothing where
-/// there are none.
+/// A histogram of microseconds. Nothing where it has no values.
 pub(super) fn histogram(columns: usize, title: &str, histogram: Option<&Histogram>) -> Block {
-    let Some(histogram) = histogram else { return Block::new() };
+    let classes = histogram.map_or_else(Vec::new, |histogram| classes(histogram, HISTOGRAM_ROWS));
+    let all = classes.iter().fold(0u64, |sum, class| sum.saturating_add(class.1));
+    let rows: Vec<(String, u64)> =
+        classes.into_iter().map(|(le, n)| (format!("≤ {}", micros(le)), n)).collect();
+    let parts: Vec<_> = rows.iter().map(|(label, value)| part(label, *value, all)).collect();
+    if parts.is_empty() { Block::new() } else { shares(columns, title, count, &parts) }
+}
+
+/// The classes of a histogram from the first one with values to the last one, as upper bounds and
+/// counts; neighbours are added up until there are no more than `most`.
+pub fn classes(histogram: &Histogram, most: usize) -> Vec<(u64, u64)> {
     let classes: Vec<(u64, u64)> =
         histogram.le.iter().copied().zip(histogram.count.iter().copied()).collect();
     let filled = |class: &(u64, u64)| class.1 > 0;
     let (Some(first), Some(last)) =
         (classes.iter().position(filled), classes.iter().rposition(filled))
     else {
-        return Block::new();
+        return Vec::new();
     };
     let classes = &classes[first..=last];
-    let rows: Vec<(String, u64)> = classes
-        .chunks(classes.len().div_ceil(HISTOGRAM_ROWS))
-        .map(|chunk| {
-            let bound = chunk.iter().map(|class| class.0).max().unwrap_or(0);
-            let sum = chunk.iter().fold(0u64, |sum, class| sum.saturating_add(class.1));
-            (format!("≤ {}", micros(bound)), sum)
-        })
-        .collect();
-    let all = rows.iter().fold(0u64, |sum, row| sum.saturating_add(row.1));
-    let parts: Vec<_> = rows.iter().map(|(label, value)| part(label, *value, all)).collect();
-    shares(columns, title, count, &parts)
+    let class = |chunk: &[(u64, u64)]| {
+        let bound = chunk.iter().map(|class| class.0).max().unwrap_or(0);
+        (bound, chunk.iter().fold(0u64, |sum, class| sum.saturating_add(class.1)))
+    };
+    classes.chunks(classes.len().div_ceil(most.max(1))).map(class).collect()
 }
 
 /// Columns of the widest text.

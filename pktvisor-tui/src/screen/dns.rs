@@ -1,6 +1,7 @@
 //! *DNS*: messages and transactions.
 
 use pktvisor_common::api::{Histogram, MetricsView};
+use pktvisor_common::report::classes;
 use pktvisor_common::report::number::{hundredths, micros, si};
 
 use super::{directions, quantiles, unpaired, warn};
@@ -80,25 +81,9 @@ pub(super) fn panels(app: &App) -> Vec<Panel> {
     ]
 }
 
-/// A histogram, neighbouring classes added up until it has few enough.
 fn latencies(app: &App, title: &str, histogram: Option<&Histogram>) -> Panel {
-    let mut classes: Vec<(u64, u64)> = histogram.map_or_else(Vec::new, |histogram| {
-        histogram.le.iter().copied().zip(histogram.count.iter().copied()).collect()
-    });
-    let sum = |classes: &[(u64, u64)]| {
-        classes.iter().fold(0, |sum: u64, class| sum.saturating_add(class.1))
-    };
-    let filled = |classes: &[(u64, u64)]| {
-        let first = classes.iter().position(|class| class.1 > 0)?;
-        let last = classes.iter().rposition(|class| class.1 > 0)?;
-        Some(first..=last)
-    };
-    classes = filled(&classes).map_or_else(Vec::new, |range| classes[range].to_vec());
-    while classes.len() > CLASSES {
-        let pair = |pair: &[(u64, u64)]| (pair.last().map_or(0, |class| class.0), sum(pair));
-        classes = classes.chunks(2).map(pair).collect();
-    }
-    let all = sum(&classes);
+    let classes = histogram.map_or_else(Vec::new, |histogram| classes(histogram, CLASSES));
+    let all = classes.iter().fold(0u64, |sum, class| sum.saturating_add(class.1));
     let mut facts: Vec<Fact> = classes
         .into_iter()
         .map(|(le, n)| Fact::new(format!("≤ {}", micros(le)), app.count(n)).of(n, all))

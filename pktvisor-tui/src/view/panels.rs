@@ -1,7 +1,7 @@
 //! How panels look.
 
 use pktvisor_common::report::number::{percent, share, si};
-use pktvisor_common::report::text::{fit, width};
+use pktvisor_common::report::text::{bar, fit, width};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::symbols::Marker;
@@ -107,17 +107,14 @@ fn facts<'a>(app: &App, facts: &'a [Fact], wide: bool, columns: usize) -> Vec<Li
         };
         let mut used = names + width(&value);
         let mut spans = vec![app.span(Tone::Plain, name), app.span(fact.tone, value)];
-        if let Some(share) = fact.share
+        if let Some((part, whole)) = fact.share
             && used + PERCENT <= columns
         {
-            let percent = match share * 100.0 {
-                percent if percent > 0.0 && percent < 0.05 => "<0.1%".to_owned(),
-                percent => format!("{percent:.1}%"),
-            };
+            let percent = percent(part, whole);
             spans.push(app.span(Tone::Dim, format!("{percent:>PERCENT$}")));
             used += PERCENT;
             if columns > used + 2 {
-                let bar = bar(share, (columns - used - 1).min(2 * BAR));
+                let bar = bar(share(part, whole), (columns - used - 1).min(2 * BAR));
                 spans.push(app.span(Tone::Bar, format!(" {bar}")));
             }
         }
@@ -206,14 +203,6 @@ fn chart(app: &App, frame: &mut Frame<'_>, chart: &Chart, mut area: Rect) {
         .labels([label("0".to_owned()), label(si(most.round() as u64))]);
     let plot = Plot::new(datasets.collect()).x_axis(x).y_axis(y).legend_position(None);
     frame.render_widget(plot, area);
-}
-
-/// A bar of a share of so many columns, in eighths of a column; what is not nothing shows.
-fn bar(share: f64, columns: usize) -> String {
-    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
-    let eighths = (share * (columns * 8) as f64).round() as usize;
-    let eighths = if share > 0.0 { eighths.max(1) } else { 0 };
-    "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
 }
 
 /// With blanks behind it.
