@@ -120,6 +120,11 @@ impl App {
         self.agents.get(self.shown)
     }
 
+    /// The daemons that are shown: one of them or all.
+    pub(crate) fn shown_agents(&self) -> &[Agent] {
+        self.agent().map_or(&self.agents[..], std::slice::from_ref)
+    }
+
     /// How many daemons answer.
     pub(crate) fn answering(&self) -> usize {
         let answers = |agent: &&Agent| {

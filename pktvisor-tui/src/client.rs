@@ -139,13 +139,15 @@ impl<'a> Client<'a> {
     }
 
     /// The view of a period, or of the nearest one there is: a shorter window, a newer bucket.
-    /// `found` is what was there the last time, which can have become a minute more since.
+    /// So many minutes are kept. `found` is what was there the last time, which can have become a
+    /// minute more since.
     pub(crate) fn fetch_nearest(
         &self,
         period: Period,
+        periods: u64,
         found: Option<Period>,
     ) -> Result<Fetched, Error> {
-        let periods = self.app()?.app.periods.max(1);
+        let periods = periods.max(1);
         let wanted = period.minutes().min(periods);
         let known = found.map_or(periods, |found| found.minutes().saturating_add(1));
         match self.fetch(period.of_minutes(wanted.min(known))) {

@@ -11,10 +11,13 @@ use crate::screen::{Screen, panels};
 
 /// Columns that a panel needs.
 const PANEL: u16 = 38;
-/// Columns between panels.
+/// Columns between panels, and between screens and daemons.
 const GAP: u16 = 2;
 /// Panels abreast; more would be hard to follow.
 const ABREAST: u16 = 5;
+/// Columns of a daemon's tab at most, without blanks, and of the one for those before it.
+const NAME: usize = 24;
+const MORE: u16 = 3;
 /// The smallest terminal.
 pub(crate) const LEAST: (u16, u16) = (40, 10);
 
@@ -82,11 +85,10 @@ pub(crate) fn place(app: &App, panels: &[Panel], body: Rect) -> Vec<(usize, Rect
     let columns = (body.width - GAP * (abreast as u16 - 1)) / abreast as u16;
     let mut places = Vec::new();
     let mut top = body.y;
-    for (line, height) in grid.iter().zip(heights).skip(first) {
-        let height = height.min(body.bottom().saturating_sub(top));
+    for (line, needed) in grid.iter().zip(heights).skip(first) {
+        let height = needed.min(body.bottom().saturating_sub(top));
         // A title and a row or two would not be worth it.
-        let needed = line.iter().map(|&at| panels[at].height()).max().unwrap_or(0);
-        if usize::from(height) < needed.min(5) {
+        if height < needed.min(5) {
             break;
         }
         for (place, &at) in line.iter().enumerate() {
@@ -143,33 +145,31 @@ pub(crate) fn tabs(app: &App) -> Vec<(String, bool, Target, Rect)> {
     let y = areas(app).tabs.y;
     let mut tabs = Vec::new();
     let mut x = 0;
-    let mut add = |name: String, shown: bool, target: Target, gap: u16| {
+    let mut add = |gap: u16, name: String, shown: bool, target: Target| {
         let columns = width(&name) as u16 + 2;
         tabs.push((format!(" {name} "), shown, target, Rect::new(x + gap, y, columns, 1)));
         x += gap + columns;
+        x
     };
     for screen in Screen::ALL {
-        add(screen.name().to_owned(), screen == app.screen, Target::Screen(screen), 0);
+        add(0, screen.name().to_owned(), screen == app.screen, Target::Screen(screen));
     }
     if app.is_fleet() {
-        add("Fleet".to_owned(), app.agent().is_none(), Target::Agent(app.agents.len()), 3);
-        // From the first one on with which the one that is shown has room.
-        let name = |at: usize| fit(&app.agents[at].address, 24);
-        let taken: u16 = 48;
-        let room = usize::from(app.size.0.saturating_sub(taken));
-        let columns = |at: usize| width(&name(at)) + 2;
-        let (mut first, mut used) = (app.shown.min(app.agents.len() - 1), 0);
-        used += if app.agent().is_some() { columns(first) } else { room + 1 };
-        while first > 0 && used + columns(first - 1) <= room {
-            first -= 1;
-            used += columns(first);
-        }
-        let first = if app.agent().is_some() { first } else { 0 };
+        let fleet = app.agents.len();
+        let used = add(GAP, "Fleet".to_owned(), app.agent().is_none(), Target::Agent(fleet));
+        let name = |at: usize| fit(&app.agents[at].address, NAME);
+        // As many of those before the one that is shown are left out as its own tab needs.
+        let columns = |first: usize, last: usize| -> usize {
+            (first..=last).map(|at| width(&name(at)) + 2).sum()
+        };
+        let room = usize::from(app.size.0.saturating_sub(used + MORE));
+        let shown = if app.agent().is_some() { app.shown } else { 0 };
+        let first = (0..shown).find(|&first| columns(first, shown) <= room).unwrap_or(shown);
         if first > 0 {
-            add("…".to_owned(), false, Target::Agent(first - 1), 0);
+            add(0, "…".to_owned(), false, Target::Agent(first - 1));
         }
-        for at in first..app.agents.len() {
-            add(name(at), app.shown == at, Target::Agent(at), 0);
+        for at in first..fleet {
+            add(0, name(at), app.shown == at, Target::Agent(at));
         }
     }
     // What has no room any more is hinted at.

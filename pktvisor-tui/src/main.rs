@@ -34,7 +34,7 @@ use cli::{Options, ThemeName, When};
 use client::{Client, Fetched};
 use event::{Effect, Event, Millis};
 use poll::{Poll, Poller};
-use terminal::Screen;
+use terminal::Console;
 use theme::Theme;
 use update::update;
 use view::Look;
@@ -80,18 +80,26 @@ fn run(options: &Options) -> Result<(), Error> {
 
 /// Prints the report of each daemon, or its JSON. One that does not answer leaves the others be.
 fn texts(options: &Options, addresses: &[Address]) -> Result<(), Error> {
-    let mut failed = None;
+    let mut failures = Failures::default();
     for address in addresses {
         match text(options, address) {
             Ok(text) => print(&text)?,
-            Err(error) => {
-                if let Some(before) = failed.replace(error) {
-                    eprintln!("pktvisor: {before}");
-                }
-            }
+            Err(error) => failures.add(error),
         }
     }
-    failed.map_or(Ok(()), Err)
+    failures.0.map_or(Ok(()), Err)
+}
+
+/// The last of several failures, which the program ends with; those before it are told at once.
+#[derive(Default)]
+struct Failures(Option<Error>);
+
+impl Failures {
+    fn add(&mut self, error: impl Into<Error>) {
+        if let Some(before) = self.0.replace(error.into()) {
+            eprintln!("pktvisor: {before}");
+        }
+    }
 }
 
 /// The report of a daemon, or its JSON.
@@ -99,7 +107,7 @@ fn text(options: &Options, address: &Address) -> Result<String, Error> {
     let client = Client::new(address);
     let fetched = match options.is_exact() {
         true => client.fetch(options.period())?,
-        false => client.fetch_nearest(options.period(), None)?,
+        false => client.fetch_nearest(options.period(), client.app()?.app.periods, None)?,
     };
     if options.json {
         return Ok(fetched.json + "\n");
@@ -112,7 +120,7 @@ fn text(options: &Options, address: &Address) -> Result<String, Error> {
 /// One frame.
 fn frame(options: &Options, addresses: &[Address]) -> Result<String, Error> {
     let mut app = new_app(options, addresses);
-    let mut failed = None;
+    let mut failures = Failures::default();
     for (agent, address) in addresses.iter().enumerate() {
         let client = Client::new(address);
         let event = match poll::ask(&client, options.period(), None) {
@@ -123,15 +131,15 @@ fn frame(options: &Options, addresses: &[Address]) -> Result<String, Error> {
             Err(error) => {
                 let retry = Duration::ZERO;
                 let event = Event::Failed { agent, at: 0, error: error.to_string(), retry };
-                failed = Some(error);
+                failures.add(error);
                 event
             }
         };
         update(&mut app, event);
     }
     // Some of a fleet are a frame too.
-    if let Some(error) = failed.filter(|_| app.answering() == 0) {
-        return Err(error.into());
+    if let Some(error) = failures.0.filter(|_| app.answering() == 0) {
+        return Err(error);
     }
     update(&mut app, Event::Tick(0));
     let look = if color(options) { Look::Ansi } else { Look::Plain };
@@ -160,22 +168,22 @@ fn dashboard(options: &Options, addresses: Vec<Address>) -> Result<(), Error> {
         Poller::start(poll, options.period(), sender.clone())
     });
     let pollers: Vec<Poller> = pollers.collect::<Result<_, _>>().map_err(Error::Terminal)?;
-    let mut screen = Screen::take().map_err(Error::Terminal)?;
+    let mut console = Console::take().map_err(Error::Terminal)?;
     terminal::listen(sender).map_err(Error::Terminal)?;
     loop {
-        screen.draw(&mut app).map_err(Error::Terminal)?;
+        console.draw(&mut app).map_err(Error::Terminal)?;
         let first = match events.recv_timeout(TICK) {
-            Ok(event) => event,
-            Err(RecvTimeoutError::Timeout) => Event::Tick(start.elapsed().as_millis() as Millis),
+            Ok(event) => Some(event),
+            Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         };
         // What has come meanwhile is drawn at once.
-        for event in std::iter::once(first).chain(events.try_iter()) {
+        for event in first.into_iter().chain(events.try_iter()) {
             for effect in update(&mut app, event) {
                 match effect {
                     Effect::Ask(period) => pollers.iter().for_each(|poller| poller.ask(period)),
                     Effect::Copy(text) => terminal::copy(&text).map_err(Error::Terminal)?,
-                    Effect::Redraw => screen.clear().map_err(Error::Terminal)?,
+                    Effect::Redraw => console.clear().map_err(Error::Terminal)?,
                     Effect::Quit => return Ok(()),
                 }
             }

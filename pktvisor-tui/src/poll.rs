@@ -100,12 +100,12 @@ pub(crate) fn ask(
     period: Period,
     found: Option<Period>,
 ) -> Result<Answer, Error> {
-    let fetched = client.fetch_nearest(period, found)?;
+    let app = client.app()?;
+    let fetched = client.fetch_nearest(period, app.app.periods, found)?;
     let live = match fetched.period {
         Period::Bucket(0) | Period::Window(1) => fetched.view.clone(),
         _ => client.fetch(Period::Bucket(0))?.view,
     };
-    let app = client.app()?;
     let same = app.app.version == env!("CARGO_PKG_VERSION");
     Ok(Answer {
         period: fetched.period,

@@ -21,9 +21,9 @@ use crate::event::Event;
 use crate::view;
 
 /// The terminal while the dashboard has it.
-pub(crate) struct Screen(Terminal<CrosstermBackend<Stdout>>);
+pub(crate) struct Console(Terminal<CrosstermBackend<Stdout>>);
 
-impl Screen {
+impl Console {
     /// Takes the terminal over.
     ///
     /// # Errors
@@ -63,7 +63,7 @@ impl Screen {
     }
 }
 
-impl Drop for Screen {
+impl Drop for Console {
     fn drop(&mut self) {
         give_back();
     }

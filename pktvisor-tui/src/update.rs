@@ -182,7 +182,9 @@ fn ask(app: &mut App, period: Period) -> Vec<Effect> {
     }
     app.period = allowed;
     app.asked = true;
-    app.paused = None;
+    if app.paused.take().is_some() {
+        app.tell("no longer paused");
+    }
     vec![Effect::Ask(allowed)]
 }
 

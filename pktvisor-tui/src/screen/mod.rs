@@ -69,20 +69,20 @@ pub(crate) fn panels(app: &App) -> Vec<Panel> {
     if app.agent().is_none() && app.screen == Screen::Overview {
         panels.insert(0, fleet::panel(app));
     }
-    if let Some(answer) = app.agent().and_then(|agent| agent.answer.as_ref()) {
-        for fact in panels.iter_mut().flat_map(Panel::facts_mut) {
-            let absent = |field: &str| {
-                answer
-                    .missing
-                    .iter()
-                    .any(|missing| format!("{field}/").starts_with(&format!("{missing}/")))
-            };
-            if fact.field.is_some_and(absent) {
-                fact.absent();
-            }
+    let answer = app.agent().and_then(|agent| agent.answer.as_ref());
+    for fact in panels.iter_mut().flat_map(Panel::facts_mut) {
+        if let (Some(field), Some(answer)) = (fact.field, answer)
+            && answer.missing.iter().any(|missing| is_in(field, missing))
+        {
+            fact.absent();
         }
     }
     panels
+}
+
+/// Whether a path of the JSON is the other one or leads on from it.
+fn is_in(path: &str, other: &str) -> bool {
+    path.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 impl App {
@@ -206,11 +206,8 @@ impl App {
     ) -> Panel {
         const MOST: usize = 4;
         let mut sums = BTreeMap::<&str, f64>::new();
-        let agents = match self.agent() {
-            Some(agent) => std::slice::from_ref(agent),
-            None => &self.agents[..],
-        };
-        for (name, value) in agents.iter().flat_map(|agent| &agent.history.samples).flat_map(of) {
+        let agents = self.shown_agents().iter();
+        for (name, value) in agents.flat_map(|agent| &agent.history.samples).flat_map(of) {
             *sums.entry(name).or_default() += value;
         }
         let mut names: Vec<(&str, f64)> = sums.into_iter().filter(|(_, sum)| *sum > 0.0).collect();

@@ -12,51 +12,46 @@ use crate::update::update;
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
 
-/// Holds each screen, from the overview on, to its snapshot.
-fn screens(name: &str, mut app: App) {
-    for screen in Screen::ALL {
-        assert_eq!(app.screen, screen);
-        let name = format!("{name}_{}_{}", screen.name().to_lowercase(), app.size.0);
-        insta::assert_snapshot!(name, frame(&app));
-        press(&mut app, KeyCode::Tab);
+/// Holds each screen, from the overview on, to its snapshot at each size.
+fn screens(name: &str, make: impl Fn((u16, u16)) -> App) {
+    for size in SIZES {
+        let mut app = make(size);
+        for screen in Screen::ALL {
+            assert_eq!(app.screen, screen);
+            let name = format!("{name}_{}_{}", screen.name().to_lowercase(), size.0);
+            insta::assert_snapshot!(name, frame(&app));
+            press(&mut app, KeyCode::Tab);
+        }
     }
 }
 
 #[test]
 fn a_rich_view() {
-    for size in SIZES {
-        screens("rich", watching(&rich(), size));
-    }
+    screens("rich", |size| watching(&rich(), size));
 }
 
 #[test]
 fn an_empty_view() {
-    for size in SIZES {
-        screens("empty", watching(&MetricsView::default(), size));
-    }
+    screens("empty", |size| watching(&MetricsView::default(), size));
 }
 
 #[test]
 fn losses_are_seen_at_once() {
-    for size in SIZES {
-        screens("lossy", watching(&lossy(), size));
-    }
+    screens("lossy", |size| watching(&lossy(), size));
 }
 
 #[test]
 fn evil_names_are_harmless() {
-    for size in SIZES {
-        screens("evil", watching(&evil(), size));
-    }
+    screens("evil", |size| watching(&evil(), size));
 }
 
 #[test]
 fn what_is_stale_says_since_when() {
-    for size in SIZES {
+    screens("stale", |size| {
         let mut app = watching(&rich(), size);
         fail(&mut app, 0, 75_000);
-        screens("stale", app);
-    }
+        app
+    });
 }
 
 #[test]

@@ -55,10 +55,7 @@ fn state(app: &App) -> (String, Tone) {
     if app.paused.is_some() {
         return ("paused ".to_owned(), Tone::Warning);
     }
-    let agents = match app.agent() {
-        Some(agent) => std::slice::from_ref(agent),
-        None => &app.agents[..],
-    };
+    let agents = app.shown_agents();
     let stale = agents.iter().filter_map(|agent| agent.stale(app.now, app.interval)).max();
     match stale {
         _ if app.agent().is_none() && app.answering() < agents.len() => {
