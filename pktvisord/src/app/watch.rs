@@ -90,6 +90,12 @@ impl Selection {
     }
 }
 
+/// Where packets come from, set up and not started yet.
+enum Capture {
+    Kernel(Box<Programs>),
+    Libpcap(Captures),
+}
+
 /// Rings for so many workers: a power of two.
 fn rings(workers: usize) -> usize {
     1 << workers.min(RINGS).ilog2()
@@ -137,23 +143,20 @@ pub(super) fn watch(cli: &Cli, target: &Target, databases: GeoDatabases) -> Resu
     }
     // What needs rights is done from here on before they are given up, and threads are started
     // after that.
-    let captures = match &programs {
-        Some(_) => None,
-        None => Some(Captures::open(cli, selection, listed)?),
+    let (capture, keep) = match programs {
+        Some(programs) if programs.use_clsact() => {
+            (Capture::Kernel(Box::new(programs)), Keep::NetAdmin)
+        }
+        Some(programs) => (Capture::Kernel(Box::new(programs)), Keep::Nothing),
+        None => (Capture::Libpcap(Captures::open(cli, selection, listed)?), Keep::NetRaw),
     };
     let listeners = Listeners::bind(cli)?;
-    let keep = match &programs {
-        Some(programs) if programs.use_clsact() => Keep::NetAdmin,
-        Some(_) => Keep::Nothing,
-        None => Keep::NetRaw,
-    };
     give_up(cli.user.as_ref(), keep).map_err(system("cannot give up rights"))?;
     let run = Run::new(cli, Arc::clone(&settings), databases)?;
-    if let Some(programs) = programs {
-        return from_kernel(&run, programs, changes, listeners);
+    match capture {
+        Capture::Kernel(programs) => from_kernel(&run, *programs, changes, listeners),
+        Capture::Libpcap(captures) => captures.run(&run, fallback, &changes, listeners),
     }
-    let captures = captures.ok_or(AppError::NoInterface)?;
-    captures.run(&run, fallback, &changes, listeners)
 }
 
 fn from_kernel(

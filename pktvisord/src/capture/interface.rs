@@ -100,7 +100,7 @@ pub fn read(name: &str) -> Option<Interface> {
         .collect();
     lowers.sort_unstable();
     let counted = |file: &str| text(file).and_then(|text| text.trim().parse().ok()).unwrap_or(0u64);
-    let packets = counted("statistics/rx_packets") + counted("statistics/tx_packets");
+    let packets = counted("statistics/rx_packets").saturating_add(counted("statistics/tx_packets"));
     let physical = folder.join("device").exists();
     let loopback = arphrd == ARPHRD_LOOPBACK;
     // The other end of a veth pair is its link; uppers have one too, and stand on it.
