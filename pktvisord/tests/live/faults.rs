@@ -1,0 +1,171 @@
+//! What goes wrong is survived, and told.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use aya::programs::{SchedClassifier, TcAttachType};
+use pktvisor_common::api::{self, AppMetrics};
+use tempfile::TempDir;
+
+use crate::support;
+use crate::support::net::{DNS_PORT, DnsServer, Pair, sh};
+use crate::support::program::{PATIENCE, Server};
+use crate::{SETTLED, Watch, can_run, dnsperf, hooks, modes, outcomes_sum_up};
+
+#[test]
+fn a_daemon_that_is_killed_leaves_nothing_behind() {
+    if !can_run() {
+        return;
+    }
+    let pair = Pair::new(true, 1500);
+    let name = &pair.interface;
+    for mode in modes() {
+        let mut watch = Watch::start(&pair, &["--capture", mode]);
+        let attached = || {
+            let link = sh(&format!("ip link show {name}"));
+            let filters =
+                sh(&format!("tc filter show dev {name} ingress; tc filter show dev {name} egress"));
+            let tcx = SchedClassifier::query_tcx(name, TcAttachType::Egress);
+            let tcx = tcx.is_ok_and(|(_, programs)| !programs.is_empty());
+            (link.contains("prog/xdp"), filters.contains("pktvisor_"), tcx)
+        };
+        let clsact = hooks(mode).1 == Some("clsact");
+        assert_eq!(attached(), (mode == "xdp", clsact, !clsact), "{mode}");
+        watch.server.child.kill().unwrap();
+        watch.server.child.wait().unwrap();
+        // Links go with the process, a moment later; filters of clsact stay until the next start.
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(attached(), (false, clsact, false), "{mode}");
+        if clsact {
+            let next = Watch::start(&pair, &["--capture", mode]);
+            let filters = sh(&format!("tc filter show dev {name} egress"));
+            assert_eq!(filters.matches("direct-action").count(), 1, "{filters}");
+            let (code, _) = next.server.stop("TERM", Duration::from_secs(5));
+            assert_eq!(code, Some(0));
+            assert_eq!(attached(), (false, false, false));
+        }
+    }
+}
+
+#[test]
+fn what_a_stopped_reader_misses_is_accounted_for() {
+    if !can_run() {
+        return;
+    }
+    let pair = Pair::new(false, 1500);
+    let _dns = DnsServer::start(&pair);
+    let watch = Watch::start(&pair, &["--ring-size", "1", "--workers", "1"]);
+    let process = watch.server.child.id();
+    sh(&format!("kill -STOP {process}"));
+    let completed = dnsperf(&pair, &pair.v4, "-l 5");
+    sh(&format!("kill -CONT {process}"));
+    let (view, since) = watch.settled(&pair);
+    assert!(completed > 10_000, "{completed} is no load");
+    assert_eq!(view.packets.total, since.packets());
+    outcomes_sum_up(&view);
+    assert!(view.capture.ring_full > 0, "{:?}", view.capture);
+    let lost = &view.capture.evictions;
+    let all_lost: u64 =
+        lost.iter().filter(|(r, _)| r.starts_with("ring_full_")).map(|(_, n)| n).sum();
+    assert_eq!(all_lost, view.capture.ring_full);
+    let read = view.dns.wire_packets.total;
+    assert_eq!(read + lost["ring_full_dns"], 2 * completed, "what was sent is read or lost");
+}
+
+#[test]
+fn sampling_adapts_to_what_user_space_keeps_up_with() {
+    if !can_run() {
+        return;
+    }
+    let pair = Pair::new(false, 1500);
+    let _dns = DnsServer::start(&pair);
+    let name = pair.interface.as_str();
+    let server = Server::start(&[
+        "--summary",
+        "--dns-port",
+        DNS_PORT,
+        "--ring-size",
+        "1",
+        "--workers",
+        "1",
+        name,
+    ]);
+    let rates = || server.json::<AppMetrics>("/api/v1/metrics/app").app.capture.sampling;
+    assert_eq!(rates(), api::SamplingRates { dns_pct: 100.0, rest_pct: 100.0 });
+    let process = server.child.id();
+    sh(&format!("kill -STOP {process}"));
+    let lost = dnsperf(&pair, &pair.v4, "-l 2");
+    sh(&format!("kill -CONT {process}"));
+    let wait_until = |what: &str, is: &dyn Fn(api::SamplingRates) -> bool| {
+        let started = Instant::now();
+        while !is(rates()) {
+            assert!(started.elapsed() < PATIENCE, "{what}: {:?}", rates());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    wait_until("lowered", &|rates| rates.dns_pct <= 50.0 && rates.rest_pct <= 25.0);
+    let sampled = dnsperf(&pair, &pair.v4, "-n 40 -Q 10000");
+    std::thread::sleep(SETTLED);
+    let view = server.view("/api/v1/metrics/bucket/0");
+    outcomes_sum_up(&view);
+    assert!(view.capture.outcomes["not_sampled"] > sampled / 2, "{:?}", view.capture);
+    assert!(view.capture.sample_rate_pct < 99.9);
+    // What is inspected stands for all of it, but for what was lost.
+    let queries = view.dns.wire_packets.queries;
+    let expected = lost + sampled - view.capture.evictions["ring_full_dns"] / 2;
+    let off = queries.abs_diff(expected) as f64 / sampled as f64;
+    assert!(off < 0.1, "{queries} queries where {expected} are expected");
+    wait_until("raised again", &|rates| rates.dns_pct >= 100.0);
+}
+
+#[test]
+fn an_occupied_hook_is_left_alone() {
+    if !can_run() {
+        return;
+    }
+    let pair = Pair::new(true, 1500);
+    // Nor is a filter of clsact taken for one that was left behind.
+    let clsact = [(); 2].map(|()| Watch::start(&pair, &["--capture", "clsact"]));
+    let first = Watch::start(&pair, &["--capture", "xdp"]);
+    // A NIC has one XDP program.
+    let second = support::program::run(&["--capture", "xdp", &pair.interface]);
+    assert_eq!(second.code, Some(3));
+    assert!(second.stderr.contains("another program is there already"), "{}", second.stderr);
+    // TC takes any number.
+    let third = Watch::start(&pair, &["--capture", "tc"]);
+    let ping = format!("ping -c 2 -i 0.2 {}", pair.v4);
+    pair.run_there(&ping);
+    for watch in clsact.into_iter().chain([first, third]) {
+        let (view, since) = watch.settled(&pair);
+        assert_eq!(view.packets.total, since.packets());
+    }
+}
+
+#[test]
+fn without_rights_the_capabilities_are_named() {
+    if !can_run() {
+        return;
+    }
+    // The program lies where others may not go.
+    let folder = TempDir::new().unwrap();
+    let program = folder.path().join("pktvisord");
+    std::fs::copy(env!("CARGO_BIN_EXE_pktvisord"), &program).unwrap();
+    sh(&format!("chmod 755 {} {}", folder.path().display(), program.display()));
+    for (mode, capability) in [("tc", "CAP_BPF"), ("libpcap", "CAP_NET_RAW")] {
+        let output = Command::new("setpriv")
+            .args([
+                "--reuid=65534",
+                "--regid=65534",
+                "--clear-groups",
+                "--inh-caps=-all",
+                "--bounding-set=-all",
+            ])
+            .arg(&program)
+            .args(["--capture", mode, "lo"])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{text}");
+        assert!(text.contains(capability), "{mode}: {text}");
+    }
+}

@@ -1,0 +1,135 @@
+//! Live capture with a real DNS server and real clients on another host: a network namespace at the
+//! other end of a veth pair.
+
+mod counts;
+mod faults;
+mod interfaces;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use pktvisor_common::api::{self, AppMetrics, MetricsView};
+use support::net::{DNS_PORT, Pair, Statistics, queries};
+use support::program::{PATIENCE, Server};
+use support::{has_rights, skipped, tc};
+use tempfile::TempDir;
+
+/// The modes of programs in the kernel that this one knows.
+fn modes() -> Vec<&'static str> {
+    let mut modes = vec!["xdp", tc(), "clsact"];
+    modes.dedup();
+    modes
+}
+
+/// What a mode calls its hooks, for packets that come and that go.
+fn hooks(mode: &str) -> (Option<&str>, Option<&str>) {
+    match mode {
+        "xdp" => (Some("xdp"), Some(tc())),
+        "libpcap" => (None, None),
+        mode => (Some(mode), Some(mode)),
+    }
+}
+
+/// How long until all that was sent is counted and answers from before are forgotten.
+const SETTLED: Duration = Duration::from_millis(2_300);
+
+fn can_run() -> bool {
+    let can = has_rights();
+    if !can {
+        skipped("only root makes interfaces and watches them");
+    }
+    can
+}
+
+/// A daemon that watches an interface, and what the interface had counted at its start.
+struct Watch {
+    server: Server,
+    before: Statistics,
+}
+
+impl Watch {
+    fn start(pair: &Pair, args: &[&str]) -> Self {
+        let args = [
+            &["--summary", "--adaptive", "off", "--dns-port", DNS_PORT],
+            args,
+            &[pair.interface.as_str()],
+        ]
+        .concat();
+        let started = Instant::now();
+        loop {
+            let before = pair.statistics();
+            let server = Server::start(&args);
+            // A host says something of its own accord now and then.
+            if pair.statistics() == before {
+                return Self { server, before };
+            }
+            assert!(started.elapsed() < PATIENCE, "the interface is never quiet");
+        }
+    }
+
+    /// What was counted, and what the interface has counted meanwhile.
+    fn settled(&self, pair: &Pair) -> (MetricsView, Statistics) {
+        let started = Instant::now();
+        loop {
+            let before = pair.statistics();
+            std::thread::sleep(SETTLED);
+            let view = self.server.view("/api/v1/metrics/bucket/0");
+            let after = pair.statistics();
+            if after == before {
+                let since = after.since(&self.before);
+                return (view, since);
+            }
+            assert!(started.elapsed() < PATIENCE, "the interface is never quiet");
+        }
+    }
+}
+
+/// Waits until the daemon says this of what it watches.
+fn wait_for(watch: &Watch, what: &str, is: impl Fn(&[api::Watched]) -> bool) {
+    let started = Instant::now();
+    loop {
+        let app: AppMetrics = watch.server.json("/api/v1/metrics/app");
+        if is(&app.app.capture.watched) {
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE, "{what}: {:?}", app.app.capture);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Queries completed, as dnsperf says.
+fn dnsperf(pair: &Pair, server: &str, args: &str) -> u64 {
+    let folder = TempDir::new().unwrap();
+    let file = queries(folder.path(), 500);
+    let report = pair.run_there(&format!("dnsperf -s {server} -p {DNS_PORT} -d {file} {args}"));
+    let line = report.lines().find(|line| line.contains("Queries completed:")).expect(&report);
+    line.split_whitespace().nth(2).unwrap().parse().unwrap()
+}
+
+/// With XDP the driver of a veth pair counts what it receives without the Ethernet header.
+fn ethernet_headers(mode: &str, since: &Statistics) -> u64 {
+    if mode == "xdp" { 14 * since.rx_packets } else { 0 }
+}
+
+/// Sends so many octets to this host in one TCP stream.
+fn stream(pair: &Pair, octets: u64) {
+    let listener = std::net::TcpListener::bind((pair.v4.as_str(), 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let sink = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        std::io::copy(&mut stream, &mut std::io::sink()).unwrap()
+    });
+    let send = format!("head -c {octets} /dev/zero > /dev/tcp/{}/{port}", pair.v4);
+    let mut client = Command::new("ip");
+    client.args(["netns", "exec", &pair.namespace, "bash", "-c", &send]);
+    assert!(client.status().unwrap().success());
+    assert_eq!(sink.join().unwrap(), octets);
+}
+
+#[track_caller]
+fn outcomes_sum_up(view: &MetricsView) {
+    let sum: u64 = view.capture.outcomes.values().sum();
+    assert_eq!(sum, view.packets.total, "{:?}", view.capture);
+}
