@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pktvisor_common::api;
-use rustix::param::page_size;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::capture::ebpf::drain::DrainStatus;
@@ -325,13 +324,17 @@ impl Live {
     }
 }
 
-/// What this process costs; 0 where the system does not tell (proc_pid_statm(5)).
+/// What this process costs; 0 where the system does not tell (proc_pid_status(5)).
+///
+/// In kilobytes, not in pages: how large those are a process that has become another user may not
+/// read before Linux 6.4.
 fn process() -> api::Process {
     let time = clock_gettime(ClockId::ProcessCPUTime);
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = resident.and_then(|text| text.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     api::Process {
         cpu_seconds: time.tv_sec as f64 + (time.tv_nsec / 1_000_000) as f64 / 1_000.0,
-        resident_bytes: pages * page_size() as u64,
+        resident_bytes: kilobytes.unwrap_or(0).saturating_mul(1024),
     }
 }
