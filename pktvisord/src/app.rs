@@ -232,7 +232,7 @@ impl<'a> Run<'a> {
         let read = read_all(&mut reader, &mut pipeline, &mut feed);
         progress.finish();
         pipeline.end_input();
-        let live = pipeline.live();
+        let live = pipeline.present().live;
         drop(pipeline);
         if !shutdown.asked() {
             self.report_input(&reader, &window);

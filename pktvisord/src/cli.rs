@@ -7,6 +7,7 @@ use clap::{Parser, ValueEnum};
 use crate::capture::ebpf::attach::CaptureMode;
 use crate::host::HostSpec;
 use crate::privileges::User;
+use crate::prometheus::MAX_TOP;
 use crate::settings::DEFAULT_DNS_PORTS;
 
 /// Exit codes, as `--help` documents them.
@@ -108,6 +109,10 @@ pub struct Cli {
     /// MiB of each ring between the kernel and a worker, a power of two
     #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = mebibytes)]
     pub ring_size: u32,
+
+    /// Entries of each top list on /metrics, for Prometheus; 0 leaves them out
+    #[arg(long, value_name = "N", default_value_t = MAX_TOP, value_parser = clap::value_parser!(u8).range(0..=i64::from(MAX_TOP)))]
+    pub prometheus_top: u8,
 
     /// Serve the capture over HTTP, fed at SPEED times its own pace: 1, 10, 0.5 … or `max`; goes on
     /// serving at its end until Ctrl-C

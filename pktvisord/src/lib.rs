@@ -14,6 +14,7 @@ pub mod output;
 pub mod pipeline;
 pub mod privileges;
 pub mod progress;
+pub mod prometheus;
 pub mod replay;
 pub mod settings;
 pub mod shard;

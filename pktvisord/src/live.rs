@@ -13,17 +13,18 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::capture::ebpf::drain::DrainStatus;
 use crate::geo::{Geo, GeoDatabases};
-use crate::pipeline::{Clock, merge_live};
+use crate::pipeline::{Clock, Present, merge_live};
 use crate::settings::Settings;
 use crate::summary::bucket::Bucket;
 use crate::summary::rates::Second;
+use crate::summary::since_start::SinceStart;
 use crate::summary::{Summary, state};
 use crate::time::SECOND;
 use crate::window::Window;
 use crate::workers::Snapshots;
 
 /// How old an answer can be.
-const FRESH: Duration = Duration::from_secs(1);
+pub(crate) const FRESH: Duration = Duration::from_secs(1);
 /// Times the shards are asked again when some have closed a minute that others have not yet.
 const RETRIES: usize = 5;
 /// Seconds of a minute, as a divisor of durations.
@@ -94,11 +95,16 @@ impl Source {
         self.watched().into_iter().map(|watched| watched.name).collect()
     }
 
+    /// How far user space is behind the packets, in milliseconds.
+    pub fn lag_ms(&self) -> u64 {
+        self.drains.iter().map(|drain| drain.lag_ms()).max().unwrap_or(0)
+    }
+
     /// Completes a view with what only the source knows.
     pub fn complete(&self, mut view: api::MetricsView) -> api::MetricsView {
         self.kind.clone_into(&mut view.capture.source);
         view.capture.interfaces = self.names();
-        view.capture.lag_ms = self.drains.iter().map(|drain| drain.lag_ms()).max().unwrap_or(0);
+        view.capture.lag_ms = self.lag_ms();
         view
     }
 }
@@ -114,11 +120,13 @@ pub struct Live {
     started: SystemTime,
     finished: AtomicBool,
     cache: Mutex<Cache>,
+    /// The last closed bucket that was asked for, and its view.
+    closed: Mutex<Option<(Arc<Summary>, Arc<api::MetricsView>)>>,
 }
 
 #[derive(Default)]
 struct Cache {
-    live: Option<(Instant, Arc<Summary>)>,
+    present: Option<(Instant, Arc<Present>)>,
     views: HashMap<u64, Arc<api::MetricsView>>,
 }
 
@@ -142,6 +150,7 @@ impl Live {
             started: SystemTime::now(),
             finished: AtomicBool::new(false),
             cache: Mutex::default(),
+            closed: Mutex::default(),
         }
     }
 
@@ -170,23 +179,27 @@ impl Live {
         self.clock.now() != 0 || self.finished.load(Ordering::Relaxed)
     }
 
-    fn with_cache<T>(&self, read: impl FnOnce(&mut Cache, &Arc<Summary>) -> T) -> T {
+    fn with_cache<T>(&self, read: impl FnOnce(&mut Cache, &Arc<Present>) -> T) -> T {
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        let live = match &cache.live {
-            Some((at, live)) if at.elapsed() < FRESH => Arc::clone(live),
+        let present = match &cache.present {
+            Some((at, present)) if at.elapsed() < FRESH => Arc::clone(present),
             _ => {
-                let live = Arc::new(self.snapshot());
+                let present = Arc::new(self.snapshot());
                 *cache = Cache {
-                    live: Some((Instant::now(), Arc::clone(&live))),
-                    views: HashMap::new(),
+                    present: Some((Instant::now(), Arc::clone(&present))),
+                    ..Cache::default()
                 };
-                live
+                present
             }
         };
-        read(&mut cache, &live)
+        read(&mut cache, &present)
     }
 
-    fn snapshot(&self) -> Summary {
+    fn present(&self) -> Arc<Present> {
+        self.with_cache(|_, present| Arc::clone(present))
+    }
+
+    fn snapshot(&self) -> Present {
         let mut geo = Geo::new(Arc::clone(&self.databases), self.settings.naming.seed);
         let now = self.clock.now();
         let mut buckets = self.snapshots.take(now);
@@ -213,7 +226,7 @@ impl Live {
         if self.has_packets() { self.window.available() } else { 0 }
     }
 
-    fn summary(&self, n: u64, live: &Arc<Summary>) -> Result<Arc<Summary>, PeriodError> {
+    fn summary(&self, n: u64, present: &Present) -> Result<Arc<Summary>, PeriodError> {
         self.check(n, self.periods() - 1)?;
         let available = self.available();
         if n >= available {
@@ -221,8 +234,8 @@ impl Live {
         }
         if n == 0 {
             return Ok(match self.window.is_single() {
-                true => Arc::new(self.window.merged(live, 1)),
-                false => Arc::clone(live),
+                true => Arc::new(self.window.merged(&present.live, 1)),
+                false => Arc::clone(&present.live),
             });
         }
         self.window.closed(n).ok_or(PeriodError::NotYet { available })
@@ -237,7 +250,7 @@ impl Live {
     /// # Errors
     /// [`PeriodError`] where there is none.
     pub fn bucket(&self, n: u64) -> Result<Arc<api::MetricsView>, PeriodError> {
-        self.with_cache(|_, live| self.summary(n, live).map(|summary| self.view(&summary)))
+        self.with_cache(|_, present| self.summary(n, present).map(|summary| self.view(&summary)))
     }
 
     /// The newest `n` buckets merged.
@@ -249,7 +262,7 @@ impl Live {
         if n == 0 {
             return Err(PeriodError::OutOfRange { periods: self.periods() });
         }
-        self.with_cache(|cache, live| {
+        self.with_cache(|cache, present| {
             let available = self.available();
             if n > available {
                 return Err(PeriodError::NotYet { available });
@@ -257,10 +270,32 @@ impl Live {
             if let Some(view) = cache.views.get(&n) {
                 return Ok(Arc::clone(view));
             }
-            let view = self.view(&self.window.merged(live, n));
+            let view = self.view(&self.window.merged(&present.live, n));
             cache.views.insert(n, Arc::clone(&view));
             Ok(view)
         })
+    }
+
+    /// What was counted since the start.
+    pub fn since_start(&self) -> SinceStart {
+        self.present().since_start.clone()
+    }
+
+    /// The last closed bucket, or all of a single summary; none before the first one has closed.
+    pub fn last_closed(&self) -> Option<Arc<api::MetricsView>> {
+        if self.window.is_single() {
+            return self.bucket(0).ok();
+        }
+        let summary = self.window.closed(1)?;
+        let mut last = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((of, view)) if Arc::ptr_eq(of, &summary) => Some(Arc::clone(view)),
+            _ => {
+                let view = self.view(&summary);
+                *last = Some((summary, Arc::clone(&view)));
+                Some(view)
+            }
+        }
     }
 
     /// The byte form of bucket `n`.
@@ -268,7 +303,7 @@ impl Live {
     /// # Errors
     /// [`PeriodError`] where there is none.
     pub fn state(&self, n: u64) -> Result<Vec<u8>, PeriodError> {
-        let summary = self.with_cache(|_, live| self.summary(n, live))?;
+        let summary = self.with_cache(|_, present| self.summary(n, present))?;
         Ok(state::encode(&summary, &self.settings.terms()))
     }
 
@@ -295,15 +330,13 @@ impl Live {
                 },
                 process: process(),
             },
-            dns: api::AppDns {
-                xact: api::AppXact { open: self.with_cache(|_, live| live.dns.xact.open) },
-            },
+            dns: api::AppDns { xact: api::AppXact { open: self.present().live.dns.xact.open } },
         }
     }
 
     /// Packets and octets of the last full second of packet time.
     pub fn rates(&self) -> api::Rates {
-        let live = self.with_cache(|_, live| Arc::clone(live));
+        let live = Arc::clone(&self.present().live);
         let second = live.end.div_euclid(SECOND) - 1;
         let mut counts = live.rates.second(second);
         if counts == Second::default()

@@ -10,6 +10,7 @@ use crate::lane::{Lane, Share};
 use crate::settings::Settings;
 use crate::summary::Summary;
 use crate::summary::bucket::Bucket;
+use crate::summary::since_start::SinceStart;
 use crate::window::Window;
 use crate::workers::{Snapshots, Workers};
 
@@ -139,7 +140,7 @@ impl Pipeline {
     }
 
     /// The live bucket of all lanes merged, up to the present.
-    pub fn live(&mut self) -> Summary {
+    pub fn present(&mut self) -> Present {
         let now = self.clock.now();
         let buckets = match &mut self.lanes {
             Lanes::Inline(lane) => vec![lane.snapshot(now)],
@@ -150,16 +151,29 @@ impl Pipeline {
     }
 }
 
-/// The live bucket of all lanes, merged of those that are in the newest minute.
-pub fn merge_live(buckets: Vec<Bucket>, now: i64, geo: &mut Geo) -> Summary {
-    let minute = buckets.iter().map(Bucket::minute).max();
-    buckets
-        .into_iter()
-        .filter(|bucket| Some(bucket.minute()) == minute)
-        .map(|bucket| bucket.into_summary(now, geo))
-        .reduce(|mut all, part| {
-            all.merge(&part);
-            all
-        })
-        .unwrap_or_default()
+/// What all lanes have counted up to the present.
+#[derive(Debug, Default)]
+pub struct Present {
+    /// The live bucket, merged of the lanes that are in the newest minute.
+    pub live: Arc<Summary>,
+    /// What was counted since the start, by all lanes.
+    pub since_start: SinceStart,
+}
+
+/// Sums up the live buckets of all lanes.
+pub fn merge_live(buckets: Vec<Bucket>, now: i64, geo: &mut Geo) -> Present {
+    let newest = buckets.iter().map(Bucket::minute).max();
+    let mut since_start = SinceStart::default();
+    let mut live: Option<Summary> = None;
+    for bucket in buckets {
+        let is_newest = Some(bucket.minute()) == newest;
+        let (summary, counted) = bucket.finish(now, geo);
+        since_start.merge(&counted);
+        match &mut live {
+            _ if !is_newest => {}
+            Some(live) => live.merge(&summary),
+            None => live = Some(summary),
+        }
+    }
+    Present { live: Arc::new(live.unwrap_or_default()), since_start }
 }

@@ -223,11 +223,12 @@ impl Shard {
         self.take_losses();
         let mut bucket = self.bucket.clone();
         for Partition { transactions, .. } in &self.partitions {
-            bucket.dns.xact.open += transactions.open();
+            let (mut open, mut due) = (transactions.open(), 0);
             for query in transactions.due(now) {
-                bucket.dns.xact.open -= 1;
-                bucket.dns.xact.timed_out += u64::from(query.weight);
+                open -= 1;
+                due += u64::from(query.weight);
             }
+            bucket.count_open(open, due);
         }
         bucket
     }

@@ -17,7 +17,7 @@ use support::capture::{Capture, Folder, SECOND, START};
 use support::dns::{A, Edns, Message};
 use support::frame::{Flow, ethernet, udp};
 use support::program::{Server, run, view};
-use support::skipped;
+use support::tool::skipped;
 
 /// Minutes that a replay can keep.
 const MOST_PERIODS: u64 = 1440;

@@ -10,7 +10,7 @@ use support::capture::{Capture, Folder, SECOND, START};
 use support::dns::{A, Message};
 use support::frame::{Flow, ethernet, udp};
 use support::program::pktvisord;
-use support::skipped;
+use support::tool::skipped;
 
 /// A query each minute for so many minutes.
 fn queries(minutes: i64) -> Capture {

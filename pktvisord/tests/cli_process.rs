@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use pktvisor_common::api::Views;
 use serde_json::Value;
 use support::program::{PATIENCE, pktvisord, run, view, wait};
-use support::skipped;
+use support::tool::skipped;
 use support::traffic::{HOSTS, stored};
 
 const ESCAPE: char = '\x1b';

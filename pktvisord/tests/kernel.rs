@@ -21,9 +21,10 @@ use pktvisord::host::HostSpec;
 use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts};
 use support::dns::{A, Message, NOERROR};
 use support::frame::{self, ACK, Flow};
+use support::has_rights;
 use support::random::Random;
 use support::shapes::{address, frames, packets};
-use support::{has_rights, skipped};
+use support::tool::skipped;
 
 const RINGS: usize = 4;
 const RING_SIZE: u32 = 1 << 20;

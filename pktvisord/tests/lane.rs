@@ -70,7 +70,7 @@ fn a_reading_that_took_long_is_no_rate() {
     lane.add_counted(&counted(500), None);
     let mut geo = pktvisord::geo::Geo::new(Arc::new(GeoDatabases::default()), 0);
     let end = NOW + 10 * SECOND;
-    let summary = lane.snapshot(end).into_summary(end, &mut geo);
+    let summary = lane.snapshot(end).finish(end, &mut geo).0;
     assert_eq!(summary.totals.packets[0], 510);
     let seconds: u64 =
         (0..10).map(|second| summary.rates.second(NOW / SECOND + second).packets[0]).sum();
@@ -105,7 +105,7 @@ fn losses_and_outcomes_are_those_of_the_kernel() {
     octets[34..40].copy_from_slice(&[0, 9, 0, 10, 0, 8]);
     lane.sample(&header, &octets, NOW);
     let mut geo = pktvisord::geo::Geo::new(Arc::new(GeoDatabases::default()), 0);
-    let view = lane.snapshot(NOW).into_summary(NOW, &mut geo).view();
+    let view = lane.snapshot(NOW).finish(NOW, &mut geo).0.view();
     assert_eq!(view.packets.total, 3);
     assert_eq!(view.capture.ring_full, 3);
     assert_eq!(view.capture.evictions["ring_full_dns"], 2);

@@ -10,8 +10,8 @@ use crate::exec::{exec, find_program, is_root, output_of};
 
 /// To build `pktvisord`: a C compiler for zstd, and libpcap with its headers.
 const BUILD: &[&str] = &["gcc", "libc6-dev", "libpcap-dev", "pkg-config"];
-/// For the tests: the readers that results are compared with, and hosts in network namespaces with
-/// real DNS servers and clients.
+/// For the tests: the readers that results are compared with, a Prometheus that scrapes, and hosts in
+/// network namespaces with real DNS servers and clients.
 const TEST: &[&str] = &[
     "dnsperf",
     "ethtool",
@@ -19,6 +19,7 @@ const TEST: &[&str] = &[
     "iputils-ping",
     "knot-dnsutils",
     "nsd",
+    "prometheus",
     "tcpdump",
     "tshark",
 ];

@@ -69,33 +69,40 @@ pub(super) fn section(page: &mut Page, view: &MetricsView) {
     }
 }
 
-/// What a reason means for which something was given up.
-fn meaning_of(reason: &str) -> &'static str {
-    match reason {
+/// Why something is lost or given up, and what that means.
+pub const REASONS: [(&str, &str); 19] = [
+    ("ring_full_dns", "DNS samples the ring buffers had no room for"),
+    ("ring_full_fragments", "fragments the ring buffers had no room for"),
+    ("ring_full_headers", "header samples the ring buffers had no room for"),
+    ("kernel_drops", "packets the capture buffer had no room for"),
+    ("if_drops", "packets the interfaces dropped"),
+    ("xact_table_full", "open DNS queries, given up for newer ones"),
+    ("tcp_streams_evicted", "TCP streams with DNS, given up for newer ones"),
+    ("tcp_bytes_evicted", "TCP streams with DNS, given up for their octets"),
+    ("tcp_idle", "TCP streams with DNS that stopped within a message"),
+    ("tcp_gaps", "gaps in TCP streams with DNS"),
+    ("tcp_cut", "TCP segments with DNS cut by the snap length"),
+    ("tcp_broken_messages", "DNS messages over TCP that are not whole"),
+    ("tcp_desync", "TCP streams that do not read like DNS"),
+    ("fragments_incomplete", "IP datagrams of which fragments are missing"),
+    ("fragments_evicted", "fragmented IP datagrams, given up for newer ones"),
+    ("fragments_invalid", "IP fragments that contradict each other"),
+    ("fragments_cut", "IP fragments cut by the snap length"),
+    ("fragments_not_forwarded", "IP datagrams for which another worker had no room"),
+    ("not_watched_yet", "packets of an interface that came before it was watched"),
+];
+
+/// What a loss means.
+fn meaning_of(name: &str) -> &'static str {
+    match name {
         "truncated" => "DNS packets cut by the snap length",
         "malformed" => "packets with broken headers",
-        RING_FULL => "samples the ring buffers had no room for",
-        "ring_full_dns" => "DNS samples the ring buffers had no room for",
-        "ring_full_fragments" => "fragments the ring buffers had no room for",
-        "ring_full_headers" => "header samples the ring buffers had no room for",
-        "kernel_drops" => "packets the capture buffer had no room for",
-        "if_drops" => "packets the interfaces dropped",
         "late_packets" => "packets counted in a later minute",
-        "xact_table_full" => "open DNS queries, given up for newer ones",
-        "tcp_streams_evicted" => "TCP streams with DNS, given up for newer ones",
-        "tcp_bytes_evicted" => "TCP streams with DNS, given up for their octets",
-        "tcp_idle" => "TCP streams with DNS that stopped within a message",
-        "tcp_gaps" => "gaps in TCP streams with DNS",
-        "tcp_cut" => "TCP segments with DNS cut by the snap length",
-        "tcp_broken_messages" => "DNS messages over TCP that are not whole",
-        "tcp_desync" => "TCP streams that do not read like DNS",
-        "fragments_incomplete" => "IP datagrams of which fragments are missing",
-        "fragments_evicted" => "fragmented IP datagrams, given up for newer ones",
-        "fragments_invalid" => "IP fragments that contradict each other",
-        "fragments_cut" => "IP fragments cut by the snap length",
-        "fragments_not_forwarded" => "IP datagrams for which another worker had no room",
-        "not_watched_yet" => "packets of an interface that came before it was watched",
-        _ => "given up",
+        RING_FULL => "samples the ring buffers had no room for",
+        name => REASONS
+            .into_iter()
+            .find_map(|(reason, meaning)| (reason == name).then_some(meaning))
+            .unwrap_or("given up"),
     }
 }
 

@@ -29,7 +29,12 @@ pub fn serve_at(address: SocketAddr) -> Server {
     let address = listener.local_addr().unwrap();
     let runtime = Runtime::new().unwrap();
     let listener = runtime.block_on(async { TcpListener::from_std(listener) }).unwrap();
-    runtime.spawn(pktvisord::http::serve(listener, live(), std::future::pending()));
+    runtime.spawn(pktvisord::http::serve(
+        listener,
+        live(),
+        pktvisord::http::Options::default(),
+        std::future::pending(),
+    ));
     Server { address, _runtime: runtime }
 }
 

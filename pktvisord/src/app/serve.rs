@@ -11,12 +11,15 @@ use tracing::{info, warn};
 
 use super::{AppError, system};
 use crate::cli::Cli;
-use crate::http;
+use crate::http::{self, Options};
 use crate::live::Live;
 use crate::shutdown::Shutdown;
 
 /// Addresses that are listened on.
-pub(super) struct Listeners(Vec<std::net::TcpListener>);
+pub(super) struct Listeners {
+    listeners: Vec<std::net::TcpListener>,
+    options: Options,
+}
 
 /// Servers that answer.
 pub(super) struct Servers(Vec<JoinHandle<io::Result<()>>>);
@@ -26,7 +29,8 @@ impl Listeners {
     pub(super) fn bind(cli: &Cli) -> Result<Self, AppError> {
         let refused =
             |source| AppError::Listen { address: format!("{}:{}", cli.listen, cli.port), source };
-        listen(cli).map(Self).map_err(refused)
+        let listeners = listen(cli).map_err(refused)?;
+        Ok(Self { listeners, options: Options { prometheus_top: cli.prometheus_top } })
     }
 
     /// Answers from `live` until the end is asked for.
@@ -38,12 +42,13 @@ impl Listeners {
     ) -> Result<Servers, AppError> {
         // Sockets belong to the runtime that they are made in.
         let _guard = runtime.enter();
-        for address in self.0.iter().filter_map(|listener| listener.local_addr().ok()) {
+        for address in self.listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
             info!("serving on http://{address}, see http://{address}/docs");
         }
-        let servers = self.0.into_iter().map(|listener| {
+        let servers = self.listeners.into_iter().map(|listener| {
             let listener = TcpListener::from_std(listener)?;
-            Ok(runtime.spawn(http::serve(listener, Arc::clone(live), shutdown.clone().wait())))
+            let (live, shutdown) = (Arc::clone(live), shutdown.clone().wait());
+            Ok(runtime.spawn(http::serve(listener, live, self.options.clone(), shutdown)))
         });
         servers.collect::<io::Result<_>>().map(Servers).map_err(system("cannot serve"))
     }

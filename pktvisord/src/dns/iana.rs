@@ -1,12 +1,17 @@
 //! Names of types and response codes after IANA's registry "Domain Name System (DNS) Parameters".
 //!
-//! SERVFAIL is spelled `SRVFAIL`, as pktvisor always did: collectors out there read that.
+//! In the JSON SERVFAIL is spelled `SRVFAIL`, as pktvisor always did: collectors out there read that.
 
 use std::borrow::Cow;
 
 /// The name of a resource record type, `TYPE1234` where it has none (RFC 3597).
 pub fn type_name(qtype: u16) -> Cow<'static, str> {
-    let name = match qtype {
+    type_mnemonic(qtype).map_or_else(|| format!("TYPE{qtype}").into(), Cow::Borrowed)
+}
+
+/// The name of a resource record type, where it has one.
+pub fn type_mnemonic(qtype: u16) -> Option<&'static str> {
+    Some(match qtype {
         1 => "A",
         2 => "NS",
         3 => "MD",
@@ -102,9 +107,8 @@ pub fn type_name(qtype: u16) -> Cow<'static, str> {
         264 => "IPN",
         32768 => "TA",
         32769 => "DLV",
-        other => return Cow::Owned(format!("TYPE{other}")),
-    };
-    Cow::Borrowed(name)
+        _ => return None,
+    })
 }
 
 /// RCODE 0.
@@ -122,10 +126,19 @@ pub const REFUSED: u16 = 5;
 
 /// The name of a response code of up to 12 bits (RFC 6891), `RCODE1234` where it has none.
 pub fn rcode_name(rcode: u16) -> Cow<'static, str> {
-    let name = match rcode {
+    match rcode_mnemonic(rcode) {
+        _ if rcode == SERVFAIL => "SRVFAIL".into(),
+        Some(name) => name.into(),
+        None => format!("RCODE{rcode}").into(),
+    }
+}
+
+/// The mnemonic of a response code, where it has one.
+pub fn rcode_mnemonic(rcode: u16) -> Option<&'static str> {
+    Some(match rcode {
         NOERROR => "NOERROR",
         FORMERR => "FORMERR",
-        SERVFAIL => "SRVFAIL",
+        SERVFAIL => "SERVFAIL",
         NXDOMAIN => "NXDOMAIN",
         NOTIMP => "NOTIMP",
         REFUSED => "REFUSED",
@@ -143,7 +156,6 @@ pub fn rcode_name(rcode: u16) -> Cow<'static, str> {
         21 => "BADALG",
         22 => "BADTRUNC",
         23 => "BADCOOKIE",
-        other => return Cow::Owned(format!("RCODE{other}")),
-    };
-    Cow::Borrowed(name)
+        _ => return None,
+    })
 }

@@ -203,6 +203,7 @@ impl Message<'_> {
         direction.classes.record(microseconds as u64, context.weight, hash, || {
             name.map(|(_, lower)| name::text(lower)).unwrap_or_default().into()
         });
+        self.bucket.add_latency(context.direction, microseconds as u64, context.weight);
     }
 
     fn client_subnet(&mut self, record: &[u8], weight: u64) {

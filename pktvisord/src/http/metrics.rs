@@ -140,14 +140,14 @@ async fn period<T: Send + 'static>(
 
 /// Runs what may take some milliseconds, as merging shards does, where it holds no other
 /// request up.
-async fn unhurried<T: Send + 'static>(
+pub(super) async fn unhurried<T: Send + 'static>(
     make: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {
     tokio::task::spawn_blocking(make).await.map_err(internal)
 }
 
 /// A fault of the daemon: the log tells which.
-fn internal(error: impl Display) -> ApiError {
+pub(super) fn internal(error: impl Display) -> ApiError {
     tracing::error!(%error, "the HTTP interface could not make an answer");
     ApiError::Internal
 }

@@ -7,10 +7,10 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use utoipa::OpenApi;
@@ -18,12 +18,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::live::Live;
+use crate::prometheus::{Exposition, MAX_TOP};
 
 mod error;
 mod health;
 mod metrics;
 mod openapi;
 mod period;
+mod prometheus;
 mod server;
 
 pub use server::serve;
@@ -31,18 +33,34 @@ pub use server::serve;
 /// How long an answer may take to make.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How the interface is served.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Entries of each top list for Prometheus.
+    pub prometheus_top: u8,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { prometheus_top: MAX_TOP }
+    }
+}
+
 /// The whole interface, answering from `live`.
-pub fn router(live: Arc<Live>) -> Router {
+pub fn router(live: Arc<Live>, options: &Options) -> Router {
+    let exposition = Arc::new(Exposition::new(Arc::clone(&live), options.prometheus_top));
     let (documented, document) = OpenApiRouter::with_openapi(openapi::Base::openapi())
         .routes(routes!(metrics::app))
         .routes(routes!(metrics::rates))
         .routes(routes!(metrics::bucket))
         .routes(routes!(metrics::window))
         .routes(routes!(metrics::state))
+        .routes(routes!(prometheus::metrics))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .split_for_parts();
-    envelope(documented.merge(openapi::routes(&document)).with_state(live))
+    let routes = documented.merge(openapi::routes(&document)).layer(Extension(exposition));
+    envelope(routes.with_state(live))
 }
 
 /// What holds for every route: one form of error, a bound on time, compression.

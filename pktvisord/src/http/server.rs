@@ -13,7 +13,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use super::router;
+use super::{Options, router};
 use crate::live::Live;
 
 /// Connections served at once; more wait in the kernel's queue.
@@ -34,9 +34,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub async fn serve(
     listener: TcpListener,
     live: Arc<Live>,
+    options: Options,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let app = router(live);
+    let app = router(live, &options);
     let graceful = GracefulShutdown::new();
     // Dropped at the end, it ends what hangs.
     let mut connections = JoinSet::new();

@@ -111,6 +111,15 @@ impl Latencies {
         self.0.iter().map(|class| class.count).fold(0, u64::saturating_add)
     }
 
+    /// The upper bounds of all classes in microseconds, inclusive, and their counts; the last one
+    /// takes all above too. None without transactions.
+    pub fn counts(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let last = self.0.len().saturating_sub(1);
+        self.0.iter().zip(BOUNDS).enumerate().map(move |(at, (class, bound))| {
+            (if at == last { u64::MAX } else { bound }, class.count)
+        })
+    }
+
     /// The counts by class, without the empty classes at either end; `None` without transactions.
     pub fn histogram(&self) -> Option<Histogram> {
         let first = self.0.iter().position(|class| class.count > 0)?;

@@ -12,6 +12,7 @@ use pktvisor_common::packet::{
 use super::dns::DnsSummary;
 use super::packets::{PacketSketches, Totals};
 use super::rates::{Minute, Rates, Second};
+use super::since_start::SinceStart;
 use super::{Account, Direction, Summary};
 use crate::dns::{iana, name};
 use crate::geo::Geo;
@@ -122,6 +123,11 @@ pub struct Bucket {
     pub dns: DnsSummary,
     /// Outcomes and losses.
     pub account: Account,
+    /// What the buckets before it have counted.
+    since_start: SinceStart,
+    /// Queries counted as timed out for a moment's sake, though they may still be answered by a
+    /// packet that comes late.
+    due: u64,
     addresses: Front<AddressCounts>,
     address_list: Vec<IpAddr>,
     /// The address of HOST that the last packet had, if it is among the addresses: nothing but that
@@ -155,6 +161,8 @@ impl Bucket {
             packets: PacketSketches::default(),
             dns: DnsSummary::default(),
             account: Account::default(),
+            since_start: SinceStart::default(),
+            due: 0,
             addresses: Front::new(ADDRESSES),
             address_list: Vec::new(),
             last_host: None,
@@ -451,9 +459,26 @@ impl Bucket {
         name_octets.clear();
     }
 
-    /// The summary of all so far, which covers the time up to `end`.
-    pub fn into_summary(mut self, end: i64, geo: &mut Geo) -> Summary {
-        self.take_summary(end, geo)
+    /// Adds the latency of transactions to what all of them took.
+    #[inline]
+    pub fn add_latency(&mut self, direction: Direction, microseconds: u64, count: u64) {
+        let sum = &mut self.since_start.latencies[direction as usize].sum;
+        *sum = sum.saturating_add(microseconds.saturating_mul(count));
+    }
+
+    /// Counts queries that are open at a moment, of which `due` were not answered in time.
+    pub fn count_open(&mut self, open: u64, due: u64) {
+        self.dns.xact.open += open;
+        self.dns.xact.timed_out += due;
+        self.due += due;
+    }
+
+    /// The summary of all so far, which covers the time up to `end`, and what was counted since the
+    /// start.
+    pub fn finish(mut self, end: i64, geo: &mut Geo) -> (Summary, SinceStart) {
+        let summary = self.take_summary(end, geo);
+        self.since_start.timed_out -= self.due;
+        (summary, self.since_start)
     }
 
     /// Closes the bucket at `end` and goes on with the one that starts at `next_start`; the
@@ -476,7 +501,7 @@ impl Bucket {
         packets.tcp_ports = self.tcp_ports.take();
         packets.udp_ports = self.udp_ports.take();
         packets.payload = self.payload.take();
-        Summary {
+        let summary = Summary {
             minute: self.minute,
             start: self.start,
             end: end.max(self.start),
@@ -485,6 +510,8 @@ impl Bucket {
             packets,
             dns,
             account: std::mem::take(&mut self.account),
-        }
+        };
+        self.since_start.add(&summary);
+        summary
     }
 }

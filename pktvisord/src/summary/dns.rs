@@ -48,7 +48,7 @@ impl Wire {
         self.queries.saturating_add(self.replies).saturating_add(self.malformed)
     }
 
-    fn merge(&mut self, other: &Self) {
+    pub(super) fn merge(&mut self, other: &Self) {
         let Self {
             deep_samples,
             queries,

@@ -17,6 +17,7 @@ pub mod bucket;
 pub mod dns;
 pub mod packets;
 pub mod rates;
+pub mod since_start;
 pub mod state;
 
 /// Places of the directions in arrays by direction.

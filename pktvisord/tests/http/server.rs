@@ -9,6 +9,8 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use pktvisord::http::Options;
+
 use crate::support::live;
 
 /// A server, what stops it, and how it ends.
@@ -25,7 +27,7 @@ async fn start() -> Server {
     let shutdown = async {
         let _ = stopped.await;
     };
-    let end = tokio::spawn(pktvisord::http::serve(listener, live(), shutdown));
+    let end = tokio::spawn(pktvisord::http::serve(listener, live(), Options::default(), shutdown));
     Server { address, stop, end }
 }
 

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use pktvisor_common::api::ErrorBody;
-use pktvisord::http::router;
+use pktvisord::http::{Options, router};
 use pktvisord::live::Live;
 use tower::ServiceExt;
 
 #[path = "../support/daemon.rs"]
 mod daemon;
+#[path = "../support/tool.rs"]
+pub mod tool;
 
 /// A daemon that has seen 3 of 5 minutes: 102 packets in the first one, then
 /// 101, then 100.
@@ -43,7 +45,7 @@ impl Answer {
 
 /// Asks `live` with a request of one's own.
 pub async fn ask(live: Arc<Live>, request: Request<Body>) -> Answer {
-    let response = router(live).oneshot(request).await.unwrap();
+    let response = router(live, &Options::default()).oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec();
     Answer { status: parts.status, headers: parts.headers, body }

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use pktvisor_common::api::{self, AppMetrics, MetricsView};
 use support::net::{DNS_PORT, Pair, Statistics, queries};
 use support::program::{PATIENCE, Server};
-use support::{has_rights, skipped, tc};
+use support::tool::skipped;
+use support::{has_rights, tc};
 use tempfile::TempDir;
 
 /// The modes of programs in the kernel that this one knows.

@@ -47,7 +47,7 @@ pub fn live(minutes: &[u32]) -> Arc<Live> {
     let block = Arc::new(Block { data: FRAME.to_vec(), packets: packets.collect() });
     pipeline.feed(&block, 0..block.packets.len());
     // The answer comes behind all that was fed.
-    pipeline.live();
+    pipeline.present();
     let source = Arc::new(Source::file("test".into()));
     let snapshots = pipeline.snapshots().unwrap();
     let live = Live::new(settings, databases, window, pipeline.clock(), snapshots, source);

@@ -8,15 +8,9 @@ pub mod net;
 pub mod program;
 pub mod random;
 pub mod shapes;
+pub mod tool;
 pub mod traffic;
 pub mod tshark;
-
-/// Says, past the capture of a test's output, that a test checks nothing and why.
-pub fn skipped(reason: &str) {
-    use std::io::Write;
-    // Without standard error there is nobody to tell.
-    drop(writeln!(std::io::stderr(), "\nskipped: {reason}"));
-}
 
 /// What `--capture tc` takes here: the kernel knows TCX since Linux 6.6.
 pub fn tc() -> &'static str {

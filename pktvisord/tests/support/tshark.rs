@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::skipped;
+use super::tool::has_tool;
 
 /// The fields that `tshark` prints for each frame, in this order; `options` are further arguments.
 pub fn fields(file: &str, options: &[&str], fields: &[&str]) -> Vec<Vec<String>> {
@@ -18,11 +18,5 @@ pub fn fields(file: &str, options: &[&str], fields: &[&str]) -> Vec<Vec<String>>
 
 /// Whether `tshark` is there; in continuous integration it has to be.
 pub fn is_there() -> bool {
-    let found = Command::new("tshark").arg("--version").output();
-    if let Err(error) = &found {
-        let in_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-        assert!(!in_ci, "tshark, of the Debian package of that name, is needed: {error}");
-        skipped(&format!("tshark, of the Debian package of that name: {error}"));
-    }
-    found.is_ok()
+    has_tool("tshark", "tshark")
 }

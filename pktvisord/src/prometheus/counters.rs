@@ -1,0 +1,212 @@
+//! What was counted since the start.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use pktvisor_common::outcome::Outcome;
+use pktvisor_common::report::REASONS;
+
+use super::{DIRECTIONS, Families, Label, label};
+use crate::dns::iana;
+use crate::sketch::tally::Tally;
+use crate::summary::since_start::SinceStart;
+
+/// The value of a label where a number has no name at IANA: there may be thousands of them.
+const OTHER: &str = "other";
+
+pub(super) fn write(families: &mut Families<'_>, since_start: &SinceStart) -> fmt::Result {
+    packets(families, since_start)?;
+    account(families, since_start)?;
+    dns(families, since_start)?;
+    distributions(families, since_start)
+}
+
+/// One sample for each value of a label.
+fn by<const N: usize>(
+    name: &'static str,
+    samples: [(&'static str, u64); N],
+) -> [([Label<'static>; 1], u64); N] {
+    samples.map(|(value, count)| ([label(name, value)], count))
+}
+
+fn one(count: u64) -> [([Label<'static>; 0], u64); 1] {
+    [([], count)]
+}
+
+fn packets(families: &mut Families<'_>, since_start: &SinceStart) -> fmt::Result {
+    let totals = &since_start.totals;
+    let total = totals.total();
+    let directions = |counts: [u64; 3]| {
+        DIRECTIONS.into_iter().zip(counts).map(|(d, n)| ([label("direction", d)], n))
+    };
+    families.counter(
+        "pktvisor_packets",
+        "Packets seen, by direction: to HOST, from HOST, neither",
+        directions(totals.packets),
+    )?;
+    families.counter(
+        "pktvisor_bytes",
+        "Octets on the wire, link header included, by direction",
+        directions(totals.octets),
+    )?;
+    let transports = [("tcp", totals.tcp), ("udp", totals.udp), ("icmp", totals.icmp)];
+    let rest = |parts: &[u64]| parts.iter().fold(total, |rest, &part| rest.saturating_sub(part));
+    let other = (OTHER, rest(&transports.map(|(_, count)| count)));
+    let [tcp, udp, icmp] = transports;
+    families.counter(
+        "pktvisor_transport_packets",
+        "Packets by transport; other are other protocols, non-first fragments, malformed, no IP",
+        by("transport", [tcp, udp, icmp, other]),
+    )?;
+    families.counter(
+        "pktvisor_ip_packets",
+        "Packets by version of IP",
+        by(
+            "version",
+            [("4", totals.ipv4), ("6", totals.ipv6), ("none", rest(&[totals.ipv4, totals.ipv6]))],
+        ),
+    )?;
+    families.counter(
+        "pktvisor_tcp_flag_packets",
+        "TCP packets that have a flag set",
+        by("flag", [("syn", totals.syn), ("fin", totals.fin), ("rst", totals.rst)]),
+    )?;
+    families.counter("pktvisor_fragment_packets", "IP fragments", one(totals.fragments))?;
+    families.counter(
+        "pktvisor_deep_samples",
+        "Packets chosen for deep inspection",
+        one(since_start.deep_samples),
+    )
+}
+
+fn account(families: &mut Families<'_>, since_start: &SinceStart) -> fmt::Result {
+    let account = &since_start.account;
+    let outcomes = Outcome::ALL.into_iter().zip(account.outcomes);
+    families.counter(
+        "pktvisor_outcome_packets",
+        "Packets by what became of them; the outcomes sum to all packets",
+        outcomes.map(|(outcome, count)| ([label("outcome", outcome.name())], count)),
+    )?;
+    let lost = |reason: &str| account.losses.get(reason).copied().unwrap_or(0);
+    families.counter(
+        "pktvisor_losses",
+        "What was lost or given up, by reason: packets, messages, streams or datagrams",
+        REASONS.into_iter().map(|(reason, _)| ([label("reason", reason)], lost(reason))),
+    )?;
+    families.counter(
+        "pktvisor_late_packets",
+        "Packets whose time lies before the bucket they were counted in",
+        one(account.late),
+    )
+}
+
+fn dns(families: &mut Families<'_>, since_start: &SinceStart) -> fmt::Result {
+    let wire = &since_start.wire;
+    let total = wire.total();
+    families.counter(
+        "pktvisor_dns_messages",
+        "DNS messages by kind",
+        by(
+            "kind",
+            [("query", wire.queries), ("reply", wire.replies), ("malformed", wire.malformed)],
+        ),
+    )?;
+    families.counter(
+        "pktvisor_dns_transport_messages",
+        "DNS messages by transport",
+        by("transport", [("udp", total.saturating_sub(wire.tcp)), ("tcp", wire.tcp)]),
+    )?;
+    families.counter(
+        "pktvisor_dns_ip_messages",
+        "DNS messages by version of IP",
+        by("version", [("4", total.saturating_sub(wire.ipv6)), ("6", wire.ipv6)]),
+    )?;
+    families.counter(
+        "pktvisor_dns_replies",
+        "DNS replies by response code, extended ones too, as IANA spells them",
+        named("rcode", &since_start.rcodes, RCODES, iana::rcode_mnemonic),
+    )?;
+    families.counter(
+        "pktvisor_dns_questions",
+        "DNS questions by type, as IANA spells them",
+        named("qtype", &since_start.qtypes, 0..0, iana::type_mnemonic),
+    )?;
+    families.counter(
+        "pktvisor_dns_flag_messages",
+        "DNS messages with a flag or option: replies with TC, AA, AD; queries with CD, DO, ECS",
+        by(
+            "flag",
+            [
+                ("tc", wire.truncated),
+                ("aa", wire.aa),
+                ("ad", wire.ad),
+                ("cd", wire.cd),
+                ("do", wire.dnssec_ok),
+                ("ecs", wire.ecs),
+            ],
+        ),
+    )?;
+    families.counter(
+        "pktvisor_dns_nodata_replies",
+        "DNS replies NOERROR without answers (RFC 2308)",
+        one(wire.nodata),
+    )?;
+    let answered: u64 =
+        since_start.latencies.iter().map(super::Classes::count).fold(0, u64::saturating_add);
+    families.counter(
+        "pktvisor_dns_transactions",
+        "DNS transactions that have ended: queries with their reply, and those without one in time",
+        by("outcome", [("answered", answered), ("timed_out", since_start.timed_out)]),
+    )?;
+    families.counter(
+        "pktvisor_dns_orphan_replies",
+        "DNS replies without a query",
+        one(since_start.orphans),
+    )
+}
+
+/// The response codes that are told even before one was seen: those of RFC 1035.
+const RCODES: std::ops::Range<u16> = 0..6;
+
+/// Counts by the names of numbers; those without a name are added up.
+fn named(
+    label: &'static str,
+    tally: &Tally,
+    always: std::ops::Range<u16>,
+    name: fn(u16) -> Option<&'static str>,
+) -> impl Iterator<Item = ([Label<'static>; 1], u64)> {
+    let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
+    for (number, count) in always.map(|number| (number, 0)).chain(tally.iter()) {
+        let sum = counts.entry(name(number).unwrap_or(OTHER)).or_default();
+        *sum = sum.saturating_add(count);
+    }
+    counts.into_iter().map(move |(name, count)| ([(label, Cow::Borrowed(name))], count))
+}
+
+/// Microseconds of a second.
+const MICROSECONDS: f64 = 1e6;
+
+fn distributions(families: &mut Families<'_>, since_start: &SinceStart) -> fmt::Result {
+    let [inbound, outbound, unknown] = &since_start.latencies;
+    // A reply that goes out answers a transaction that came in.
+    let latencies = [outbound, inbound, unknown];
+    families.histogram(
+        "pktvisor_dns_transaction_duration_seconds",
+        "Time from a DNS query to its reply, by direction of the query",
+        MICROSECONDS,
+        DIRECTIONS.into_iter().zip(latencies).map(|(d, c)| ([label("direction", d)], c)),
+    )?;
+    families.histogram(
+        "pktvisor_dns_udp_size_bytes",
+        "UDP payload sizes that DNS messages advertise (RFC 6891), of those inspected",
+        1.0,
+        [([], &since_start.udp_size)],
+    )?;
+    families.histogram(
+        "pktvisor_payload_size_bytes",
+        "Octets of payload of TCP and UDP packets, of those inspected",
+        1.0,
+        [([], &since_start.payload)],
+    )
+}

@@ -1,0 +1,75 @@
+//! The daemon itself: what it is, what it watches, what it costs.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use prometheus_client::encoding::EncodeMetric;
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+
+use super::{Families, Metrics, label};
+
+pub(super) fn write(families: &mut Families<'_>, metrics: &Metrics) -> fmt::Result {
+    let app = &metrics.app.app;
+    let capture = &app.capture;
+    families.gauge(
+        "pktvisor_build_info",
+        "The daemon: its version and where packets come from",
+        [(
+            [
+                ("version", Cow::Borrowed(app.version.as_str())),
+                ("source", Cow::Borrowed(capture.source.as_str())),
+            ],
+            1.0,
+        )],
+    )?;
+    families.gauge(
+        "pktvisor_interface_info",
+        "What is watched, and by which hooks",
+        capture.watched.iter().map(|watched| {
+            let hook = |hook: &'_ Option<String>| Cow::Owned(hook.clone().unwrap_or_default());
+            (
+                [
+                    ("interface", Cow::Borrowed(watched.name.as_str())),
+                    ("ingress", hook(&watched.ingress)),
+                    ("egress", hook(&watched.egress)),
+                ],
+                1.0,
+            )
+        }),
+    )?;
+    families.gauge(
+        "pktvisor_sampling_ratio",
+        "The share of packets chosen for deep inspection now: of those on DNS ports, of all others",
+        [("dns", capture.sampling.dns_pct), ("rest", capture.sampling.rest_pct)]
+            .map(|(class, percent)| ([label("class", class)], percent / 100.0)),
+    )?;
+    families.gauge(
+        "pktvisor_lag_seconds",
+        "How far the daemon is behind the packets",
+        [([], metrics.lag_ms as f64 / 1000.0)],
+    )?;
+    families.gauge(
+        "pktvisor_dns_open_transactions",
+        "DNS queries that wait for their reply now",
+        [([], metrics.app.dns.xact.open as f64)],
+    )?;
+    // The names that Prometheus' own client libraries give these.
+    let cpu = families.0.encode_descriptor(
+        "process_cpu_seconds",
+        "Processor time since the start, of all threads",
+        None,
+        MetricType::Counter,
+    )?;
+    ConstCounter::new(app.process.cpu_seconds).encode(cpu)?;
+    families.gauge(
+        "process_resident_memory_bytes",
+        "Octets of memory that the daemon holds",
+        [([], app.process.resident_bytes as f64)],
+    )?;
+    families.gauge(
+        "process_start_time_seconds",
+        "Start of the daemon in unix seconds",
+        [([], app.started_ts as f64)],
+    )
+}

@@ -1,0 +1,134 @@
+//! Names from the wire stay within their quotes, and there are only so many series.
+
+use pktvisor_common::api::{
+    App, AppMetrics, CaptureInfo, MetricsView, Quantiles, TopEntry, Watched,
+};
+use proptest::prelude::*;
+
+use super::*;
+use crate::sketch::tally::Tally;
+
+/// Series there can be without top lists, with one interface: as docs/METRICS.md says.
+const MOST: usize = 334;
+
+fn metrics(names: &[String]) -> Metrics {
+    let list: Vec<TopEntry> = names
+        .iter()
+        .map(|name| TopEntry { name: name.clone(), estimate: 7, error: None })
+        .collect();
+    let mut view = MetricsView::default();
+    let quantiles = Some(Quantiles::default());
+    let (packets, dns) = (&mut view.packets, &mut view.dns);
+    for entries in [
+        &mut packets.top_ipv4,
+        &mut packets.top_ipv6,
+        &mut packets.top_ips_bytes,
+        &mut packets.top_geo_loc,
+        &mut packets.top_asn,
+        &mut packets.top_ports,
+        &mut dns.top_qname2,
+        &mut dns.top_qname3,
+        &mut dns.top_nxdomain,
+        &mut dns.top_refused,
+        &mut dns.top_srvfail,
+        &mut dns.top_nodata,
+        &mut dns.top_noerror,
+        &mut dns.top_qname_by_resp_bytes,
+        &mut dns.top_qtype,
+        &mut dns.top_rcode,
+        &mut dns.top_udp_ports,
+        &mut dns.top_ecs,
+        &mut dns.top_geo_loc_ecs,
+        &mut dns.top_asn_ecs,
+        &mut dns.xact.inbound.top_slow,
+        &mut dns.xact.outbound.top_slow,
+        &mut dns.xact.unknown.top_slow,
+    ] {
+        entries.clone_from(&list);
+    }
+    let rates = &mut packets.rates;
+    let xact = &mut dns.xact;
+    for each in [
+        &mut rates.pps_in,
+        &mut rates.pps_out,
+        &mut rates.pps_total,
+        &mut rates.bps_in,
+        &mut rates.bps_out,
+        &mut rates.bps_total,
+        &mut dns.rates.total,
+        &mut xact.inbound.quantiles_us,
+        &mut xact.outbound.quantiles_us,
+        &mut xact.unknown.quantiles_us,
+        &mut xact.ratio,
+    ] {
+        *each = quantiles;
+    }
+    let name = names.first().cloned().unwrap_or_default();
+    let watched = Watched { name: name.clone(), ingress: Some(name.clone()), ..Watched::default() };
+    let capture = CaptureInfo { source: name, watched: vec![watched], ..CaptureInfo::default() };
+    Metrics {
+        app: AppMetrics { app: App { capture, ..App::default() }, ..AppMetrics::default() },
+        lag_ms: 0,
+        since_start: SinceStart::default(),
+        closed: Some(Arc::new(view)),
+        top: MAX_TOP.into(),
+    }
+}
+
+fn samples(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.starts_with('#'))
+}
+
+#[test]
+fn there_are_only_so_many_series() {
+    let names: Vec<String> = (0..50).map(|number| format!("name-{number}")).collect();
+    let mut metrics = metrics(&names);
+    let every = || Tally::try_from((0..=u16::MAX).map(|number| (number, 1)).collect::<Vec<_>>());
+    metrics.since_start.rcodes = every().unwrap();
+    metrics.since_start.qtypes = every().unwrap();
+    metrics.since_start.account.lose("a reason that is not in the list", 1);
+    let mut without = metrics.clone();
+    without.top = 0;
+    let count = |metrics: Metrics| samples(&metrics.write(Format::Text).unwrap()).count();
+    let (with, without) = (count(metrics), count(without));
+    // Ten entries of 21 lists.
+    assert_eq!(with - without, 210);
+    assert_eq!(without, MOST);
+}
+
+/// The value of a label, as the formats define it: backslash, quote and line feed are escaped.
+fn unescape(text: &str) -> Option<String> {
+    let mut value = String::new();
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        value.push(match character {
+            '"' | '\n' => return None,
+            '\\' => match characters.next()? {
+                'n' => '\n',
+                escaped @ ('\\' | '"') => escaped,
+                _ => return None,
+            },
+            other => other,
+        });
+    }
+    Some(value)
+}
+
+proptest! {
+    #[test]
+    fn names_do_not_break_out(name in "(?s).{0,40}|[\"\\\\\n{},= #]{1,12}") {
+        for format in Format::ALL {
+            let text = metrics(std::slice::from_ref(&name)).write(format).unwrap();
+            let mut found = 0;
+            for line in text.split('\n').filter(|line| line.starts_with("pktvisor_top_bytes{")) {
+                let value = line
+                    .strip_prefix("pktvisor_top_bytes{list=\"ip\",name=\"")
+                    .or_else(|| line.strip_prefix("pktvisor_top_bytes{list=\"qname_by_resp\",name=\""))
+                    .and_then(|rest| rest.strip_suffix("\"} 7.0"));
+                prop_assert_eq!(value.and_then(unescape), Some(name.clone()), "{}", line);
+                found += 1;
+            }
+            prop_assert_eq!(found, 2);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What was counted since the start, and only ever grows: minutes come and go, but whoever looks now
+//! and then wants to know what happened in between.
+
+use super::Account;
+use super::Summary;
+use super::dns::Wire;
+use super::packets::Totals;
+use crate::sketch::tally::Tally;
+
+/// Upper bounds of the classes of latencies in microseconds, inclusive: powers of two up to 8.4 s,
+/// which are bounds of [`crate::sketch::latency::Latencies`] too.
+pub const LATENCY_BOUNDS_US: [u64; 20] = {
+    let mut bounds = [16; 20];
+    let mut at = 1;
+    while at < bounds.len() {
+        bounds[at] = bounds[at - 1] * 2;
+        at += 1;
+    }
+    bounds
+};
+/// Upper bounds of the classes of payload sizes in octets, inclusive; 1232 is what DNS servers
+/// advertise (DNS flag day 2020), 1472 fills a frame of Ethernet.
+pub const PAYLOAD_BOUNDS: [u64; 12] =
+    [0, 64, 128, 256, 512, 1024, 1232, 1472, 4096, 8192, 16_384, 32_768];
+/// Upper bounds of the classes of advertised UDP payload sizes (RFC 6891) in octets, inclusive.
+pub const UDP_SIZE_BOUNDS: [u64; 8] = [512, 1220, 1232, 1400, 1452, 1680, 4096, 8192];
+
+/// Counts by class, one more than there are bounds: of what lies above the last of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Classes {
+    bounds: &'static [u64],
+    counts: Vec<u64>,
+    /// The sum of all values.
+    pub sum: u64,
+}
+
+impl Classes {
+    fn new(bounds: &'static [u64]) -> Self {
+        Self { bounds, counts: vec![0; bounds.len() + 1], sum: 0 }
+    }
+
+    fn add(&mut self, value: u64, count: u64) {
+        let class = self.bounds.partition_point(|&bound| bound < value);
+        self.counts[class] = self.counts[class].saturating_add(count);
+    }
+
+    fn add_tally(&mut self, tally: &Tally) {
+        for (value, count) in tally.iter() {
+            self.add(value.into(), count);
+            self.sum = self.sum.saturating_add(u64::from(value).saturating_mul(count));
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
+            *mine = mine.saturating_add(*theirs);
+        }
+        self.sum = self.sum.saturating_add(other.sum);
+    }
+
+    /// All that was counted.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().fold(0, |sum, &count| sum.saturating_add(count))
+    }
+
+    /// The classes: upper bounds, `None` for what lies above the last, and counts.
+    pub fn iter(&self) -> impl Iterator<Item = (Option<u64>, u64)> + '_ {
+        let bounds = self.bounds.iter().copied().map(Some).chain([None]);
+        bounds.zip(self.counts.iter().copied())
+    }
+}
+
+/// What was counted since the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinceStart {
+    /// Exact counts of all packets.
+    pub totals: Totals,
+    /// Packets chosen for deep inspection.
+    pub deep_samples: u64,
+    /// DNS messages by kind.
+    pub wire: Wire,
+    /// Replies by response code.
+    pub rcodes: Tally,
+    /// Questions by type.
+    pub qtypes: Tally,
+    /// Queries nobody answered in time.
+    pub timed_out: u64,
+    /// Replies without a query.
+    pub orphans: u64,
+    /// Latencies of transactions in microseconds, by direction of the reply: in, out, unknown. Their
+    /// sums are added to where transactions are.
+    pub latencies: [Classes; 3],
+    /// Octets of TCP and UDP payload, not scaled; 65535 stands for more.
+    pub payload: Classes,
+    /// Advertised UDP payload sizes, not scaled.
+    pub udp_size: Classes,
+    /// Outcomes and losses.
+    pub account: Account,
+}
+
+impl Default for SinceStart {
+    fn default() -> Self {
+        Self {
+            totals: Totals::default(),
+            deep_samples: 0,
+            wire: Wire::default(),
+            rcodes: Tally::default(),
+            qtypes: Tally::default(),
+            timed_out: 0,
+            orphans: 0,
+            latencies: std::array::from_fn(|_| Classes::new(&LATENCY_BOUNDS_US)),
+            payload: Classes::new(&PAYLOAD_BOUNDS),
+            udp_size: Classes::new(&UDP_SIZE_BOUNDS),
+            account: Account::default(),
+        }
+    }
+}
+
+impl SinceStart {
+    /// Counts a bucket on top.
+    pub fn add(&mut self, bucket: &Summary) {
+        self.totals.merge(&bucket.totals);
+        self.deep_samples = self.deep_samples.saturating_add(bucket.packets.deep_samples);
+        self.wire.merge(&bucket.dns.wire);
+        self.rcodes.merge(&bucket.dns.rcodes);
+        self.qtypes.merge(&bucket.dns.qtypes);
+        let xact = &bucket.dns.xact;
+        self.timed_out = self.timed_out.saturating_add(xact.timed_out);
+        self.orphans = self.orphans.saturating_add(xact.orphans);
+        for (mine, theirs) in self.latencies.iter_mut().zip(&xact.directions) {
+            theirs.classes.counts().for_each(|(bound, count)| mine.add(bound, count));
+        }
+        self.payload.add_tally(&bucket.packets.payload);
+        self.udp_size.add_tally(&bucket.dns.udp_size);
+        self.account.merge(&bucket.account);
+    }
+
+    /// Takes in what another shard has counted.
+    pub fn merge(&mut self, other: &Self) {
+        self.totals.merge(&other.totals);
+        self.deep_samples = self.deep_samples.saturating_add(other.deep_samples);
+        self.wire.merge(&other.wire);
+        self.rcodes.merge(&other.rcodes);
+        self.qtypes.merge(&other.qtypes);
+        self.timed_out = self.timed_out.saturating_add(other.timed_out);
+        self.orphans = self.orphans.saturating_add(other.orphans);
+        for (mine, theirs) in self.latencies.iter_mut().zip(&other.latencies) {
+            mine.merge(theirs);
+        }
+        self.payload.merge(&other.payload);
+        self.udp_size.merge(&other.udp_size);
+        self.account.merge(&other.account);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sketch::latency::Latencies;
+
+    #[test]
+    fn latencies_fall_into_the_classes_that_they_belong_to() {
+        let values = [0, 15, 16, 17, 32, 33, 1_000, 1_024, 1_025, 8_388_608, 8_388_609, u64::MAX];
+        let mut latencies = Latencies::default();
+        let mut expected = Classes::new(&LATENCY_BOUNDS_US);
+        for value in values {
+            latencies.record(value, 3, None, Box::default);
+            expected.add(value, 3);
+        }
+        let mut bucket = Summary::default();
+        bucket.dns.xact.directions[1].classes = latencies;
+        let mut since_start = SinceStart::default();
+        since_start.add(&bucket);
+        assert_eq!(since_start.latencies[1], expected);
+        let counts: Vec<(Option<u64>, u64)> =
+            expected.iter().filter(|&(_, count)| count > 0).collect();
+        let bounds = [(16, 9), (32, 6), (64, 3), (1_024, 6), (2_048, 3), (8_388_608, 3)]
+            .map(|(bound, count)| (Some(bound), count));
+        assert_eq!(counts, [&bounds[..], &[(None, 6)]].concat());
+    }
+}

@@ -1,0 +1,136 @@
+//! What is counted since the start only ever grows, whenever it is looked at, and in the end is what
+//! a single summary says.
+
+mod support;
+
+use std::sync::Arc;
+
+use pktvisord::capture::{Block, LinkType, PacketRecord};
+use pktvisord::geo::GeoDatabases;
+use pktvisord::pipeline::Pipeline;
+use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, Sampling, Settings};
+use pktvisord::summary::bucket::Naming;
+use pktvisord::summary::since_start::{Classes, SinceStart};
+use pktvisord::window::Window;
+use support::capture::{Capture, SECOND};
+use support::traffic::{HOSTS, minutes};
+
+/// Every number, in an order that is the same each time.
+fn numbers(since_start: &SinceStart) -> Vec<(String, u64)> {
+    let SinceStart {
+        totals,
+        deep_samples,
+        wire,
+        rcodes,
+        qtypes,
+        timed_out,
+        orphans,
+        latencies,
+        payload,
+        udp_size,
+        account,
+    } = since_start;
+    let json = serde_json::json!({ "totals": totals, "wire": wire, "account": account });
+    let mut numbers = Vec::new();
+    flatten("", &json, &mut numbers);
+    for (name, tally) in [("rcode", rcodes), ("qtype", qtypes)] {
+        numbers.extend(tally.iter().map(|(number, count)| (format!("{name} {number}"), count)));
+    }
+    let mut classes = |name: &str, classes: &Classes| {
+        numbers.push((format!("{name} sum"), classes.sum));
+        let each = classes.iter().map(|(bound, count)| (format!("{name} {bound:?}"), count));
+        numbers.extend(each);
+    };
+    for (direction, latency) in latencies.iter().enumerate() {
+        classes(&format!("latency {direction}"), latency);
+    }
+    classes("payload", payload);
+    classes("udp size", udp_size);
+    for (name, number) in
+        [("deep samples", deep_samples), ("timed out", timed_out), ("orphans", orphans)]
+    {
+        numbers.push((name.to_owned(), *number));
+    }
+    numbers
+}
+
+fn flatten(path: &str, value: &serde_json::Value, numbers: &mut Vec<(String, u64)>) {
+    match value {
+        serde_json::Value::Object(map) => {
+            map.iter().for_each(|(key, value)| flatten(&format!("{path} {key}"), value, numbers));
+        }
+        serde_json::Value::Array(list) => {
+            let each = list.iter().enumerate();
+            each.for_each(|(at, value)| flatten(&format!("{path} {at}"), value, numbers));
+        }
+        other => numbers.push((path.to_owned(), other.as_u64().expect("a count"))),
+    }
+}
+
+fn block(capture: &Capture) -> Arc<Block> {
+    let mut block = Block::default();
+    for (time, frame) in &capture.packets {
+        block.packets.push(PacketRecord {
+            time: *time,
+            offset: block.data.len() as u32,
+            captured: frame.len() as u32,
+            wire_len: frame.len() as u32,
+            link: LinkType::Ethernet,
+        });
+        block.data.extend_from_slice(frame);
+    }
+    Arc::new(block)
+}
+
+fn pipeline(workers: usize, single: bool) -> (Pipeline, Arc<Window>) {
+    let settings = Arc::new(Settings {
+        hosts: HOSTS.parse::<pktvisord::host::HostSpec>().expect("HOSTSPEC").into(),
+        ports: DnsPorts::new(&DEFAULT_DNS_PORTS),
+        // So short that queries time out while they are looked at.
+        timeout: SECOND / 50,
+        naming: Naming { seed: 0, public_suffix: false },
+        sampling: Sampling::new(100),
+    });
+    let window = Arc::new(Window::new(workers, 2, single));
+    let databases = Arc::new(GeoDatabases::default());
+    (Pipeline::threads(settings, databases, &window, workers).expect("threads"), window)
+}
+
+#[test]
+fn it_only_grows_and_is_all_there_was() {
+    let traffic = minutes();
+    let block = block(&traffic.capture);
+    for workers in [1, 3] {
+        let (mut growing, _) = pipeline(workers, false);
+        let mut before: Vec<(String, u64)> = Vec::new();
+        let steps = 200;
+        for step in 0..steps {
+            let all = block.packets.len();
+            growing.feed(&block, all * step / steps..all * (step + 1) / steps);
+            let now = numbers(&growing.present().since_start);
+            for (name, count) in &before {
+                let grown = now.iter().find(|(other, _)| other == name).expect("it stays");
+                assert!(grown.1 >= *count, "{workers} workers, step {step}: {name} was {count}");
+            }
+            before = now;
+        }
+        let (mut single, window) = pipeline(workers, true);
+        single.feed(&block, 0..block.packets.len());
+        let live = single.present().live;
+        let all = window.merged(&live, 1);
+        let since_start = growing.present().since_start;
+        assert_eq!(since_start.totals, all.totals);
+        assert_eq!(since_start.wire, all.dns.wire);
+        assert_eq!(since_start.account, all.account);
+        assert_eq!(since_start.orphans, all.dns.xact.orphans);
+        let answered: u64 = since_start.latencies.iter().map(Classes::count).sum();
+        let expected: u64 =
+            all.dns.xact.directions.iter().map(|direction| direction.classes.total()).sum();
+        assert_eq!(answered, expected);
+        assert!(
+            answered > 100 && since_start.timed_out > 10,
+            "{answered} {}",
+            since_start.timed_out
+        );
+    }
+}
