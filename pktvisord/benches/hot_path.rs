@@ -133,13 +133,14 @@ fn shard(criterion: &mut Criterion) {
     let pipeline = || {
         let settings = Settings {
             hosts: "192.0.2.1/32".parse::<HostSpec>().unwrap().into(),
-            ports: DnsPorts::new(&DEFAULT_DNS_PORTS),
+            ports: DnsPorts::new(&DEFAULT_DNS_PORTS).into(),
+            databases: GeoDatabases::default().into(),
             timeout: 5 * SECOND,
             naming: Naming { seed: 0, public_suffix: false },
             sampling: Sampling::new(100),
         };
         let window = Arc::new(Window::new(1, 5, false));
-        Pipeline::inline(Arc::new(settings), Arc::new(GeoDatabases::default()), window)
+        Pipeline::inline(Arc::new(settings), window)
     };
     let feed = |mut pipeline: Pipeline| {
         pipeline.feed(&block, 0..block.packets.len());

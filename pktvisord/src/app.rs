@@ -2,11 +2,12 @@
 
 mod follow;
 mod load;
+mod reload;
 mod serve;
 mod through_libpcap;
 mod watch;
 
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,13 +15,16 @@ use pktvisor_common::api::{MetricsView, Views};
 use tokio::runtime::Runtime;
 use tracing::{info, warn};
 
+use self::reload::Owner;
 use self::serve::Listeners;
 use crate::capture::Block;
 use crate::capture::ebpf::refusal::Refusal;
 use crate::capture::file::{CaptureReader, FileOptions, ReadError};
+use crate::capture::filter::FilterError;
 use crate::capture::libpcap::OpenError;
 use crate::capture::target::{Target, TargetError, resolve};
 use crate::cli::{Cli, Speed, exit};
+use crate::config::Config;
 use crate::geo::{GeoDatabases, GeoError};
 use crate::host::HostSpec;
 use crate::live::{Live, Source};
@@ -68,6 +72,9 @@ pub enum AppError {
     /// A database can't be read.
     #[error(transparent)]
     Geo(#[from] GeoError),
+    /// The filter does not compile.
+    #[error(transparent)]
+    Filter(FilterError),
     /// The output can't be written.
     #[error("cannot write to {name}: {source}")]
     Output {
@@ -100,6 +107,7 @@ impl AppError {
         match self {
             AppError::ReplayOfLive
             | AppError::FilterInKernel
+            | AppError::Filter(_)
             | AppError::Libpcap(OpenError::Filter { .. }) => exit::USAGE,
             AppError::Read(error) if error.is_usage() => exit::USAGE,
             AppError::Target(_)
@@ -118,9 +126,16 @@ impl AppError {
 ///
 /// # Errors
 /// [`AppError`], to be reported by the caller.
-pub fn run(cli: &Cli) -> Result<u8, AppError> {
+pub fn run(config: &Arc<Config>) -> Result<u8, AppError> {
+    let cli = &config.cli;
+    if cli.print_config {
+        return print(&config.print());
+    }
+    if cli.check_config {
+        return print(&reload::check_all(config)?);
+    }
     let target = resolve(&cli.target)?;
-    let databases = GeoDatabases::open(cli.geo_city.as_deref(), cli.geo_asn.as_deref())?;
+    let databases = reload::databases(cli)?;
     let (name, path) = match target {
         Target::File(path) => (path.display().to_string(), Some(path)),
         Target::Stdin => ("-".to_owned(), None),
@@ -128,11 +143,11 @@ pub fn run(cli: &Cli) -> Result<u8, AppError> {
             if cli.replay.is_some() {
                 return Err(AppError::ReplayOfLive);
             }
-            return watch::watch(cli, &live, databases);
+            return watch::watch(config, &live, databases);
         }
     };
-    let settings = settings(cli, cli.hosts.clone().unwrap_or_default());
-    let run = Run::new(cli, settings, databases)?;
+    let settings = settings(cli, cli.hosts.clone().unwrap_or_default(), databases);
+    let run = Run::new(config, settings)?;
     let options = FileOptions {
         filter: cli.filter.clone(),
         strict: cli.strict,
@@ -156,10 +171,11 @@ pub fn run(cli: &Cli) -> Result<u8, AppError> {
     }
 }
 
-fn settings(cli: &Cli, hosts: HostSpec) -> Arc<Settings> {
+fn settings(cli: &Cli, hosts: HostSpec, databases: GeoDatabases) -> Arc<Settings> {
     Arc::new(Settings {
         hosts: hosts.into(),
-        ports: DnsPorts::new(cli.dns_ports()),
+        ports: DnsPorts::new(cli.dns_ports()).into(),
+        databases: databases.into(),
         timeout: cli.dns_timeout(),
         naming: Naming { seed: cli.sketch_seed, public_suffix: cli.public_suffix },
         sampling: Sampling::new(cli.max_deep_sample),
@@ -168,9 +184,9 @@ fn settings(cli: &Cli, hosts: HostSpec) -> Arc<Settings> {
 
 /// What a run of the daemon has, whatever it is asked for.
 struct Run<'a> {
+    config: &'a Arc<Config>,
     cli: &'a Cli,
     settings: Arc<Settings>,
-    databases: Arc<GeoDatabases>,
     runtime: Runtime,
     shutdown: Shutdown,
 }
@@ -180,11 +196,7 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> AppError {
 }
 
 impl<'a> Run<'a> {
-    fn new(
-        cli: &'a Cli,
-        settings: Arc<Settings>,
-        databases: GeoDatabases,
-    ) -> Result<Self, AppError> {
+    fn new(config: &'a Arc<Config>, settings: Arc<Settings>) -> Result<Self, AppError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -194,7 +206,7 @@ impl<'a> Run<'a> {
             let _guard = runtime.enter();
             Shutdown::listen().map_err(system("cannot listen for signals"))?
         };
-        Ok(Self { cli, settings, databases: Arc::new(databases), runtime, shutdown })
+        Ok(Self { config, cli: &config.cli, settings, runtime, shutdown })
     }
 
     fn workers(&self) -> usize {
@@ -210,12 +222,11 @@ impl<'a> Run<'a> {
     }
 
     fn pipeline(&self, window: &Arc<Window>, threads: bool) -> Result<Pipeline, AppError> {
-        let (settings, databases) = (Arc::clone(&self.settings), Arc::clone(&self.databases));
+        let settings = Arc::clone(&self.settings);
         if !threads {
-            return Ok(Pipeline::inline(settings, databases, Arc::clone(window)));
+            return Ok(Pipeline::inline(settings, Arc::clone(window)));
         }
-        Pipeline::threads(settings, databases, window, self.workers())
-            .map_err(system("cannot start a thread"))
+        Pipeline::threads(settings, window, self.workers()).map_err(system("cannot start a thread"))
     }
 
     /// Reads all of a capture and prints its summary.
@@ -293,13 +304,13 @@ impl<'a> Run<'a> {
         let mut pipeline = self.pipeline(&window, true)?;
         let live = Arc::new(Live::new(
             Arc::clone(&self.settings),
-            Arc::clone(&self.databases),
             Arc::clone(&window),
             pipeline.clock(),
             pipeline.snapshots().unwrap_or_default(),
             source,
         ));
         let servers = listeners.serve(&live, &self.shutdown, &self.runtime)?;
+        reload::listen(self, pipeline.snapshots().unwrap_or_default(), Owner::File)?;
         let mut pace = Pace::new(speed);
         let mut feed = |pipeline: &mut Pipeline, block: &Arc<Block>, _: &CaptureReader| {
             pace.feed(pipeline, block, &self.shutdown)
@@ -318,6 +329,14 @@ impl<'a> Run<'a> {
         servers.wait(&self.runtime);
         Ok(exit::OK)
     }
+}
+
+/// Prints what was asked for instead of a run.
+fn print(text: &str) -> Result<u8, AppError> {
+    let written = io::stdout().write_all(text.as_bytes());
+    let name = || "standard output".to_owned();
+    written.map_err(|source| AppError::Output { name: name(), source })?;
+    Ok(exit::OK)
 }
 
 /// Feeds all blocks of a capture. Returns false where `feed` asked for the end.

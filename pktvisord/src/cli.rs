@@ -29,7 +29,11 @@ pub mod exit {
 const AFTER_HELP: &str = "\
 Exit codes: 0 all went well (a truncated capture too, unless --strict) · 1 failure · 2 wrong \
 arguments · 3 the capture or a database cannot be read, or an interface not be watched · 4 the output \
-cannot be written or the address not be listened on · 130 interrupted before the end of the capture";
+cannot be written or the address not be listened on · 130 interrupted before the end of the capture
+
+Every option can stand in a file too, and in the environment: --dns-timeout is `dns-timeout` there and \
+PKTVISORD_DNS_TIMEOUT here. The command line goes before the environment, and that before the file. \
+SIGHUP reads the file again.";
 
 /// What was built in, for `--version`.
 const LONG_VERSION: &str = if crate::capture::ebpf::is_built_in() {
@@ -56,21 +60,33 @@ pub struct Cli {
     #[arg(value_name = "TARGET")]
     pub target: String,
 
+    /// Read options from this file (TOML) [default: /etc/pktvisor/pktvisord.toml, where it is there]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Check all options and the files that they name, and end
+    #[arg(long)]
+    pub check_config: bool,
+
+    /// Print all options, as a file, with where each came from, and end
+    #[arg(long, conflicts_with = "check_config")]
+    pub print_config: bool,
+
     /// Count only packets that match this filter, in tcpdump's language (pcap-filter(7))
-    #[arg(short = 'b', value_name = "BPF")]
+    #[arg(short = 'b', long, value_name = "BPF")]
     pub filter: Option<String>,
 
     /// Address or name to serve HTTP on
-    #[arg(short = 'l', value_name = "HOST", default_value = "localhost")]
+    #[arg(short = 'l', long, value_name = "HOST", default_value = "localhost")]
     pub listen: String,
 
     /// Port to serve HTTP on
-    #[arg(short = 'p', value_name = "PORT", default_value_t = 10853)]
+    #[arg(short = 'p', long, value_name = "PORT", default_value_t = 10853)]
     pub port: u16,
 
     /// Addresses that are HOST, which tells inbound from outbound: CIDRs, separated by commas, such
     /// as `192.0.2.1/32,2001:db8::/32`
-    #[arg(short = 'H', value_name = "HOSTSPEC")]
+    #[arg(short = 'H', long, value_name = "HOSTSPEC")]
     pub hosts: Option<HostSpec>,
 
     /// Keep so many one-minute buckets, the live one included

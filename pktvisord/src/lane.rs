@@ -15,8 +15,7 @@ use pktvisor_common::packet::{Fragment, PacketMeta, Transport, walk_ethernet, wa
 
 use crate::capture::{Block, link};
 use crate::defrag::{Datagram, Defrag, DefragLimits};
-use crate::geo::GeoDatabases;
-use crate::settings::Settings;
+use crate::settings::{DnsPorts, Settings};
 use crate::shard::{Shard, partition};
 use crate::summary::bucket::{Bucket, Packet};
 use crate::time::{MINUTE, SECOND, minute_of};
@@ -49,6 +48,8 @@ impl Share {
 /// One shard and the way of packets to it.
 pub struct Lane {
     settings: Arc<Settings>,
+    /// The ports of DNS as the settings had them last.
+    ports: Arc<DnsPorts>,
     window: Arc<Window>,
     share: Share,
     shard: Shard,
@@ -74,14 +75,10 @@ pub struct Forwarded {
 
 impl Lane {
     /// A lane that hands its closed minutes to `window`.
-    pub fn new(
-        settings: Arc<Settings>,
-        databases: Arc<GeoDatabases>,
-        window: Arc<Window>,
-        share: Share,
-    ) -> Self {
+    pub fn new(settings: Arc<Settings>, window: Arc<Window>, share: Share) -> Self {
         Self {
-            shard: Shard::new(Arc::clone(&settings), databases),
+            shard: Shard::new(Arc::clone(&settings)),
+            ports: settings.ports.now(),
             settings,
             window,
             share,
@@ -95,13 +92,14 @@ impl Lane {
 
     /// The lane of a source that spreads packets itself: it gets only its own, but for fragments,
     /// and what they add up to is to be forwarded, see [`Self::take_forwarded`].
-    pub fn of_spread_packets(
-        settings: Arc<Settings>,
-        databases: Arc<GeoDatabases>,
-        window: Arc<Window>,
-        share: Share,
-    ) -> Self {
-        Self { outbox: Some(Vec::new()), ..Self::new(settings, databases, window, share) }
+    pub fn of_spread_packets(settings: Arc<Settings>, window: Arc<Window>, share: Share) -> Self {
+        Self { outbox: Some(Vec::new()), ..Self::new(settings, window, share) }
+    }
+
+    /// Goes by the settings as they are now.
+    pub fn reload(&mut self) {
+        self.ports = self.settings.ports.now();
+        self.shard.reload();
     }
 
     /// What belongs to other lanes.
@@ -138,7 +136,7 @@ impl Lane {
                     flow,
                     wire_len: record.wire_len,
                     n: 1,
-                    weight: weight(&self.settings, &meta, flow, octets, self.packets),
+                    weight: weight(&self.settings, &self.ports, &meta, flow, octets, self.packets),
                     direction: hosts.direction(&meta),
                 };
                 self.shard.ingest(&packet, octets);
@@ -266,11 +264,18 @@ impl Lane {
 /// The weight of a packet: by its flow and DNS id where it is DNS, else by its number. Only where the
 /// kernel samples can the rates of the two differ, and there only DNS comes by here.
 #[inline]
-fn weight(settings: &Settings, meta: &PacketMeta, flow: u64, octets: &[u8], number: u64) -> u32 {
+fn weight(
+    settings: &Settings,
+    ports: &DnsPorts,
+    meta: &PacketMeta,
+    flow: u64,
+    octets: &[u8],
+    number: u64,
+) -> u32 {
     if settings.sampling.dns().takes_all() {
         return 1;
     }
-    let dns = meta.fragment == Fragment::None && settings.ports.side(meta).is_some();
+    let dns = meta.fragment == Fragment::None && ports.side(meta).is_some();
     let hash = if dns {
         let id = octets
             .get(usize::from(meta.payload_offset)..)
@@ -302,7 +307,7 @@ fn ingest(
         flow,
         wire_len: datagram.payload.len() as u32,
         n: 1,
-        weight: weight(settings, &meta, flow, datagram.payload, 0),
+        weight: weight(settings, &settings.ports.now(), &meta, flow, datagram.payload, 0),
         direction: settings.hosts.now().direction(&meta),
     };
     if share.has(flow) {

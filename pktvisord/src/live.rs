@@ -12,7 +12,6 @@ use pktvisor_common::api;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::capture::ebpf::drain::DrainStatus;
-use crate::geo::{Geo, GeoDatabases};
 use crate::pipeline::{Clock, Present, merge_live};
 use crate::settings::Settings;
 use crate::summary::bucket::Bucket;
@@ -112,7 +111,6 @@ impl Source {
 /// What answers are made from.
 pub struct Live {
     settings: Arc<Settings>,
-    databases: Arc<GeoDatabases>,
     window: Arc<Window>,
     clock: Arc<Clock>,
     snapshots: Snapshots,
@@ -134,7 +132,6 @@ impl Live {
     /// Answers from these shards and their closed minutes.
     pub fn new(
         settings: Arc<Settings>,
-        databases: Arc<GeoDatabases>,
         window: Arc<Window>,
         clock: Arc<Clock>,
         snapshots: Snapshots,
@@ -142,7 +139,6 @@ impl Live {
     ) -> Self {
         Self {
             settings,
-            databases,
             window,
             clock,
             snapshots,
@@ -200,7 +196,6 @@ impl Live {
     }
 
     fn snapshot(&self) -> Present {
-        let mut geo = Geo::new(Arc::clone(&self.databases), self.settings.naming.seed);
         let now = self.clock.now();
         let mut buckets = self.snapshots.take(now);
         for _ in 0..RETRIES {
@@ -211,7 +206,7 @@ impl Live {
             }
             buckets = self.snapshots.take(now);
         }
-        merge_live(buckets, now, &mut geo)
+        merge_live(buckets, now, &mut self.settings.geo())
     }
 
     fn check(&self, n: u64, most: u64) -> Result<(), PeriodError> {

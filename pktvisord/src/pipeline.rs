@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::capture::Block;
-use crate::geo::{Geo, GeoDatabases};
+use crate::geo::Geo;
 use crate::lane::{Lane, Share};
 use crate::settings::Settings;
 use crate::summary::Summary;
@@ -40,7 +40,6 @@ enum Lanes {
 /// Takes blocks of packets in the order of capture.
 pub struct Pipeline {
     settings: Arc<Settings>,
-    databases: Arc<GeoDatabases>,
     clock: Arc<Clock>,
     lanes: Lanes,
     /// Packets taken in.
@@ -49,14 +48,9 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// A pipeline whose one lane runs on the caller's thread.
-    pub fn inline(
-        settings: Arc<Settings>,
-        databases: Arc<GeoDatabases>,
-        window: Arc<Window>,
-    ) -> Self {
-        let share = Share { lane: 0, of: 1 };
-        let lane = Lane::new(Arc::clone(&settings), Arc::clone(&databases), window, share);
-        Self::new(settings, databases, Lanes::Inline(Box::new(lane)))
+    pub fn inline(settings: Arc<Settings>, window: Arc<Window>) -> Self {
+        let lane = Lane::new(Arc::clone(&settings), window, Share { lane: 0, of: 1 });
+        Self::new(settings, Lanes::Inline(Box::new(lane)))
     }
 
     /// A pipeline of `workers` lanes, 1 to [`crate::shard::PARTITIONS`], on threads of their own.
@@ -65,20 +59,18 @@ impl Pipeline {
     /// Where a thread can't be started.
     pub fn threads(
         settings: Arc<Settings>,
-        databases: Arc<GeoDatabases>,
         window: &Arc<Window>,
         workers: usize,
     ) -> std::io::Result<Self> {
         let lane = |lane| {
-            let (settings, databases) = (Arc::clone(&settings), Arc::clone(&databases));
-            Lane::new(settings, databases, Arc::clone(window), Share { lane, of: workers })
+            Lane::new(Arc::clone(&settings), Arc::clone(window), Share { lane, of: workers })
         };
         let workers = Workers::start((0..workers).map(lane).collect())?;
-        Ok(Self::new(settings, databases, Lanes::Threads(workers)))
+        Ok(Self::new(settings, Lanes::Threads(workers)))
     }
 
-    fn new(settings: Arc<Settings>, databases: Arc<GeoDatabases>, lanes: Lanes) -> Self {
-        Self { settings, databases, clock: Arc::default(), lanes, packets: 0 }
+    fn new(settings: Arc<Settings>, lanes: Lanes) -> Self {
+        Self { settings, clock: Arc::default(), lanes, packets: 0 }
     }
 
     /// The present of packet time.
@@ -146,8 +138,7 @@ impl Pipeline {
             Lanes::Inline(lane) => vec![lane.snapshot(now)],
             Lanes::Threads(workers) => workers.snapshots().take(now),
         };
-        let mut geo = Geo::new(Arc::clone(&self.databases), self.settings.naming.seed);
-        merge_live(buckets, now, &mut geo)
+        merge_live(buckets, now, &mut self.settings.geo())
     }
 }
 

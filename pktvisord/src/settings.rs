@@ -1,12 +1,13 @@
 //! What the summaries depend on: the same for all shards of an agent.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use pktvisor_common::packet::PacketMeta;
 use pktvisor_common::probe::EPHEMERAL;
 use pktvisor_common::sampling::Rate;
 
+use crate::geo::{Geo, GeoDatabases};
 use crate::host::HostSpec;
 use crate::summary::bucket::Naming;
 use crate::summary::state::Terms;
@@ -17,10 +18,12 @@ pub const DEFAULT_DNS_PORTS: [u16; 4] = [53, 5353, 5355, 53000];
 /// What the summaries depend on.
 #[derive(Debug)]
 pub struct Settings {
-    /// The addresses under watch.
-    pub hosts: Hosts,
+    /// The addresses under watch, which change while interfaces are watched.
+    pub hosts: Shared<HostSpec>,
     /// The ports of DNS.
-    pub ports: DnsPorts,
+    pub ports: Shared<DnsPorts>,
+    /// Where addresses belong.
+    pub databases: Shared<GeoDatabases>,
     /// How long a query waits for its reply, in nanoseconds.
     pub timeout: i64,
     /// How names are cut and keys are hashed.
@@ -33,32 +36,37 @@ impl Settings {
     /// What summaries must share with these to be merged.
     pub fn terms(&self) -> Terms {
         Terms {
-            ports: self.ports.list.clone(),
+            ports: self.ports.now().list.clone(),
             public_suffix: self.naming.public_suffix,
             seed: self.naming.seed,
         }
     }
+
+    /// Looks up where addresses belong, in the databases as they are now.
+    pub fn geo(&self) -> Geo {
+        Geo::new(self.databases.now(), self.naming.seed)
+    }
 }
 
-/// HOST, which changes while interfaces are watched.
+/// Something that may change while the daemon runs.
 #[derive(Debug, Default)]
-pub struct Hosts(RwLock<Arc<HostSpec>>);
+pub struct Shared<T>(RwLock<Arc<T>>);
 
-impl Hosts {
-    /// HOST as it is now. Not to be asked for each packet.
-    pub fn now(&self) -> Arc<HostSpec> {
+impl<T> Shared<T> {
+    /// As it is now. Not to be asked for each packet.
+    pub fn now(&self) -> Arc<T> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// From now on this is HOST.
-    pub fn set(&self, hosts: HostSpec) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(hosts);
+    /// From now on it is this.
+    pub fn set(&self, value: T) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
     }
 }
 
-impl From<HostSpec> for Hosts {
-    fn from(hosts: HostSpec) -> Self {
-        Self(RwLock::new(Arc::new(hosts)))
+impl<T> From<T> for Shared<T> {
+    fn from(value: T) -> Self {
+        Self(RwLock::new(Arc::new(value)))
     }
 }
 
@@ -118,13 +126,26 @@ impl DnsPorts {
 /// Halvings of the sampling rate under overload, at most: to a 64th.
 pub const HALVINGS: usize = 6;
 
+/// Rates by percentage and by how often it was halved.
+static RATES: [[Rate; HALVINGS + 1]; 101] = {
+    let mut rates = [[Rate::ALL; HALVINGS + 1]; 101];
+    let mut percent = 0;
+    while percent < rates.len() {
+        let mut halvings = 0;
+        while halvings <= HALVINGS {
+            rates[percent][halvings] = Rate::of(percent as u32, 100 << halvings);
+            halvings += 1;
+        }
+        percent += 1;
+    }
+    rates
+};
+
 /// The share of packets that are inspected: what is asked for, and what is left of it while user
 /// space does not keep up.
 #[derive(Debug)]
 pub struct Sampling {
-    percent: u32,
-    /// By how often the rate was halved.
-    rates: [Rate; HALVINGS + 1],
+    percent: AtomicU8,
     dns: AtomicUsize,
     rest: AtomicUsize,
 }
@@ -132,14 +153,22 @@ pub struct Sampling {
 impl Sampling {
     /// Inspects `percent` of the packets, 0 to 100.
     pub fn new(percent: u8) -> Self {
-        let percent = u32::from(percent.min(100));
-        let rates = std::array::from_fn(|halvings| Rate::of(percent, 100 << halvings));
-        Self { percent, rates, dns: AtomicUsize::new(0), rest: AtomicUsize::new(0) }
+        let percent = AtomicU8::new(percent.min(100));
+        Self { percent, dns: AtomicUsize::new(0), rest: AtomicUsize::new(0) }
     }
 
-    /// The percentage that was asked for.
-    pub fn percent(&self) -> u32 {
-        self.percent
+    /// From now on this percentage is asked for.
+    pub fn set_percent(&self, percent: u8) {
+        self.percent.store(percent.min(100), Ordering::Relaxed);
+    }
+
+    /// The percentage that is asked for.
+    pub fn percent(&self) -> u8 {
+        self.percent.load(Ordering::Relaxed)
+    }
+
+    fn rate(&self, halvings: &AtomicUsize) -> &'static Rate {
+        &RATES[usize::from(self.percent())][halvings.load(Ordering::Relaxed)]
     }
 
     /// Halves the rates so often, those of DNS and of the rest, [`HALVINGS`] times at most.
@@ -151,20 +180,20 @@ impl Sampling {
     /// The rates now, in percent: of DNS, and of all else.
     pub fn percents(&self) -> (f64, f64) {
         let of = |halvings: &AtomicUsize| {
-            f64::from(self.percent) / f64::from(1 << halvings.load(Ordering::Relaxed))
+            f64::from(self.percent()) / f64::from(1 << halvings.load(Ordering::Relaxed))
         };
         (of(&self.dns), of(&self.rest))
     }
 
     /// The rate of DNS now.
     #[inline]
-    pub fn dns(&self) -> &Rate {
-        &self.rates[self.dns.load(Ordering::Relaxed)]
+    pub fn dns(&self) -> &'static Rate {
+        self.rate(&self.dns)
     }
 
     /// The rate of all else now.
-    pub fn rest(&self) -> &Rate {
-        &self.rates[self.rest.load(Ordering::Relaxed)]
+    pub fn rest(&self) -> &'static Rate {
+        self.rate(&self.rest)
     }
 }
 

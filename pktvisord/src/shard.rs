@@ -14,8 +14,8 @@ use pktvisor_common::packet::{Fragment, IpVersion, PacketMeta, Transport};
 use crate::dns::message::{Context, Message};
 use crate::dns::stream::{Segment, StreamKey, StreamLimits, StreamTable};
 use crate::dns::transaction::Transactions;
-use crate::geo::{Geo, GeoDatabases};
-use crate::settings::{DnsSide, Settings};
+use crate::geo::Geo;
+use crate::settings::{DnsPorts, DnsSide, Settings};
 use crate::summary::Summary;
 use crate::summary::bucket::{Bucket, Packet};
 use crate::time::SECOND;
@@ -55,6 +55,8 @@ pub fn partition(flow: u64) -> usize {
 #[derive(Debug)]
 pub struct Shard {
     settings: Arc<Settings>,
+    /// The ports of DNS as the settings had them last.
+    ports: Arc<DnsPorts>,
     bucket: Bucket,
     /// All of them, by number; those of other shards stay empty.
     partitions: [Partition; PARTITIONS],
@@ -63,16 +65,22 @@ pub struct Shard {
 
 impl Shard {
     /// A shard before its first packet.
-    pub fn new(settings: Arc<Settings>, databases: Arc<GeoDatabases>) -> Self {
+    pub fn new(settings: Arc<Settings>) -> Self {
         let partition = |_| Partition {
             transactions: Transactions::new(QUERIES, settings.timeout),
             streams: StreamTable::new(STREAMS),
             doubtful_streams: StreamTable::new(DOUBTFUL_STREAMS),
         };
         let partitions = std::array::from_fn(partition);
-        let geo = Geo::new(databases, settings.naming.seed);
+        let (geo, ports) = (settings.geo(), settings.ports.now());
         let bucket = Bucket::new(settings.naming);
-        Self { settings, bucket, partitions, geo }
+        Self { settings, ports, bucket, partitions, geo }
+    }
+
+    /// Goes by the settings as they are now.
+    pub fn reload(&mut self) {
+        self.ports = self.settings.ports.now();
+        self.geo = self.settings.geo();
     }
 
     /// The first bucket starts at `start`.
@@ -129,7 +137,7 @@ impl Shard {
         if !matches!(meta.transport, Transport::Udp | Transport::Tcp) {
             return Outcome::Headers;
         }
-        match self.settings.ports.side(meta) {
+        match self.ports.side(meta) {
             None => Outcome::Headers,
             Some(side) if meta.transport == Transport::Udp => self.udp(packet, side, octets),
             Some(side) => self.tcp(packet, side, octets),
@@ -274,5 +282,5 @@ fn stream_context(settings: &Settings, key: &StreamKey, time: i64) -> Option<Con
         weight: settings.sampling.dns().weight(dns_sample_hash(flow, Transport::Tcp, 0)),
         direction: settings.hosts.now().direction(&meta),
     };
-    Some(Context::new(&packet, settings.ports.side(&meta)?))
+    Some(Context::new(&packet, settings.ports.now().side(&meta)?))
 }

@@ -29,6 +29,8 @@ pub enum Work {
     Lost(&'static str, u64),
     /// A datagram that another lane has put together.
     Datagram(Forwarded),
+    /// The settings have changed.
+    Reload,
     /// Nothing follows.
     Stop,
 }
@@ -40,7 +42,7 @@ pub struct Workers {
     failed: bool,
 }
 
-/// The threads, as those see them who read the live bucket.
+/// The threads, as those see them who read the live bucket or change the settings.
 #[derive(Clone, Default)]
 pub struct Snapshots(Vec<SyncSender<Work>>);
 
@@ -57,6 +59,14 @@ impl Snapshots {
         let mut buckets: Vec<(usize, Bucket)> = replies.iter().collect();
         buckets.sort_unstable_by_key(|&(lane, _)| lane);
         buckets.into_iter().map(|(_, bucket)| bucket).collect()
+    }
+
+    /// Tells all lanes that the settings have changed.
+    pub fn reload(&self) {
+        for sender in &self.0 {
+            // An error means that the lane is gone.
+            let _ = sender.send(Work::Reload);
+        }
     }
 }
 
@@ -164,6 +174,7 @@ fn run(mut lane: Lane, work: &Receiver<Work>) {
             }
             Work::Lost(reason, count) => lane.lose(reason, count),
             Work::Datagram(datagram) => lane.datagram(&datagram),
+            Work::Reload => lane.reload(),
             Work::Stop => break,
         }
     }

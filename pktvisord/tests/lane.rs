@@ -17,15 +17,15 @@ const NOW: i64 = 28_000_000 * MINUTE + 20 * SECOND;
 fn lane() -> (Lane, Arc<Window>) {
     let settings = Arc::new(Settings {
         hosts: HostSpec::default().into(),
-        ports: DnsPorts::new(&DEFAULT_DNS_PORTS),
+        ports: DnsPorts::new(&DEFAULT_DNS_PORTS).into(),
+        databases: GeoDatabases::default().into(),
         timeout: 5 * SECOND,
         naming: Naming { seed: 0, public_suffix: false },
         sampling: Sampling::new(100),
     });
     let window = Arc::new(Window::new(1, 5, false));
     let share = Share { lane: 0, of: 1 };
-    let databases = Arc::new(GeoDatabases::default());
-    let mut lane = Lane::of_spread_packets(settings, databases, Arc::clone(&window), share);
+    let mut lane = Lane::of_spread_packets(settings, Arc::clone(&window), share);
     lane.advance(NOW);
     (lane, window)
 }

@@ -85,15 +85,15 @@ fn block(capture: &Capture) -> Arc<Block> {
 fn pipeline(workers: usize, single: bool) -> (Pipeline, Arc<Window>) {
     let settings = Arc::new(Settings {
         hosts: HOSTS.parse::<pktvisord::host::HostSpec>().expect("HOSTSPEC").into(),
-        ports: DnsPorts::new(&DEFAULT_DNS_PORTS),
+        ports: DnsPorts::new(&DEFAULT_DNS_PORTS).into(),
+        databases: GeoDatabases::default().into(),
         // So short that queries time out while they are looked at.
         timeout: SECOND / 50,
         naming: Naming { seed: 0, public_suffix: false },
         sampling: Sampling::new(100),
     });
     let window = Arc::new(Window::new(workers, 2, single));
-    let databases = Arc::new(GeoDatabases::default());
-    (Pipeline::threads(settings, databases, &window, workers).expect("threads"), window)
+    (Pipeline::threads(settings, &window, workers).expect("threads"), window)
 }
 
 #[test]

@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use pktvisor_common::abi::{Counters, Kind};
@@ -17,6 +19,8 @@ use crate::capture::ebpf::probe::{Probe, Terms};
 use crate::capture::ebpf::refusal::Refusal;
 use crate::capture::interface::{self, Interface};
 use crate::capture::netlink::Changes;
+use crate::cli::Cli;
+use crate::config::Config;
 use crate::live::Source;
 use crate::settings::Settings;
 use crate::workers::Losses;
@@ -93,10 +97,10 @@ impl Programs {
     /// # Errors
     /// Where a map can't be written.
     fn configure(&mut self, settings: &Settings) -> Result<(), Refusal> {
-        let hosts = settings.hosts.now();
+        let (hosts, ports) = (settings.hosts.now(), settings.ports.now());
         let sampling = &settings.sampling;
         let (dns, rest) = (*sampling.dns(), *sampling.rest());
-        let terms = Terms { hosts: &hosts, ports: &settings.ports, dns, rest };
+        let terms = Terms { hosts: &hosts, ports: &ports, dns, rest };
         self.probe
             .configure(&terms)
             .map_err(|error| Refusal::of_map("configuring the programs", error))
@@ -107,17 +111,10 @@ impl Programs {
         self.attached.iter().map(describe).collect()
     }
 
-    /// Follows changes, and the load where `adaptive`, until the end is asked for; then the programs
-    /// are taken away.
-    pub(super) fn follow(
-        mut self,
-        changes: &Changes,
-        settings: &Settings,
-        source: &Source,
-        losses: &Losses,
-        adaptive: bool,
-        stop: &AtomicBool,
-    ) {
+    /// Follows changes, and the load where it is to, until the end is asked for; then the programs are
+    /// taken away.
+    fn follow(mut self, with: &Follower) {
+        let Follower { changes, reloads, settings, source, losses, adaptive, stop } = with;
         let counters = self.probe.counters();
         let (mut load, mut before) = (Load::default(), Counters::default());
         let mut looked = Instant::now();
@@ -125,8 +122,11 @@ impl Programs {
             if changes.wait(PATIENCE) {
                 self.look(settings, source, losses);
             }
+            if let Some(config) = reloads.try_iter().last() {
+                self.reload(&config.cli, settings);
+            }
             self.probe.flush_log();
-            if !adaptive || looked.elapsed() < SECOND {
+            if !*adaptive || looked.elapsed() < SECOND {
                 continue;
             }
             looked = Instant::now();
@@ -144,6 +144,16 @@ impl Programs {
                     error!("{refusal}");
                 }
             }
+        }
+    }
+
+    /// Goes by these options from now on.
+    fn reload(&mut self, cli: &Cli, settings: &Settings) {
+        self.selection.set_hosts(cli);
+        let interfaces = self.attached.iter().map(|one| &one.interface);
+        self.selection.follow_hosts(interfaces, settings);
+        if let Err(refusal) = self.configure(settings) {
+            error!("{refusal}");
         }
     }
 
@@ -238,20 +248,32 @@ fn announce(attached: &Attached) {
     }
 }
 
-/// Starts to follow on a thread of its own.
-///
-/// # Errors
-/// Where a thread can't be started.
-pub(super) fn start(
-    programs: Programs,
-    changes: Changes,
-    settings: Arc<Settings>,
-    source: Arc<Source>,
-    losses: Losses,
-    adaptive: bool,
-    stop: Arc<AtomicBool>,
-) -> std::io::Result<std::thread::JoinHandle<()>> {
-    std::thread::Builder::new()
-        .name("interfaces".to_owned())
-        .spawn(move || programs.follow(&changes, &settings, &source, &losses, adaptive, &stop))
+/// What is followed, and who is told.
+pub(super) struct Follower {
+    /// Where changes of interfaces are told of.
+    pub(super) changes: Changes,
+    /// New options.
+    pub(super) reloads: Receiver<Arc<Config>>,
+    /// What the summaries depend on.
+    pub(super) settings: Arc<Settings>,
+    /// Gets what is watched.
+    pub(super) source: Arc<Source>,
+    /// Gets what was not watched.
+    pub(super) losses: Losses,
+    /// Whether sampling is adapted to the load.
+    pub(super) adaptive: bool,
+    /// Set when the end is asked for.
+    pub(super) stop: Arc<AtomicBool>,
+}
+
+impl Follower {
+    /// Starts to follow on a thread of its own.
+    ///
+    /// # Errors
+    /// Where a thread can't be started.
+    pub(super) fn start(self, programs: Programs) -> std::io::Result<JoinHandle<()>> {
+        std::thread::Builder::new()
+            .name("interfaces".to_owned())
+            .spawn(move || programs.follow(&self))
+    }
 }

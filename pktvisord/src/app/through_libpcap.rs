@@ -1,7 +1,7 @@
 //! Live capture through libpcap: interfaces that are opened, end, and are opened again.
 
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,6 +9,7 @@ use pktvisor_common::api;
 use tracing::{error, info, warn};
 
 use super::follow::unwatched;
+use super::reload::{self, Owner};
 use super::serve::Listeners;
 use super::watch::Selection;
 use super::{AppError, Run, system};
@@ -18,6 +19,7 @@ use crate::capture::netlink::Changes;
 use crate::cli::{Cli, exit};
 use crate::live::{Live, Source};
 use crate::pipeline::Pipeline;
+use crate::settings::{Settings, Shared};
 use crate::time::SECOND;
 
 /// How long packets can lie in the kernel before libpcap hands them over.
@@ -30,7 +32,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// Interfaces that are captured from.
 pub(super) struct Captures {
     selection: Selection,
-    filter: Option<String>,
+    filter: Arc<Shared<Option<String>>>,
     /// Opened and not started yet.
     opened: Vec<(Interface, LiveCapture)>,
     /// Those on threads of their own.
@@ -49,7 +51,8 @@ impl Captures {
         selection: Selection,
         listed: Vec<Interface>,
     ) -> Result<Self, AppError> {
-        let (filter, wanted) = (cli.filter.clone(), selection.wanted(&listed));
+        let filter = Arc::new(cli.filter.clone().into());
+        let wanted = selection.wanted(&listed);
         let (opened, started) = (Vec::new(), Vec::new());
         let mut captures = Self { selection, filter, opened, started, listed };
         for interface in wanted {
@@ -65,7 +68,7 @@ impl Captures {
     }
 
     fn add(&mut self, interface: &Interface) -> Result<(), OpenError> {
-        let capture = LiveCapture::open(&interface.name, self.filter.as_deref())?;
+        let capture = LiveCapture::open(&interface.name, Arc::clone(&self.filter))?;
         self.opened.push((interface.clone(), capture));
         Ok(())
     }
@@ -86,7 +89,6 @@ impl Captures {
         let source = Arc::new(Source::interfaces("libpcap", fallback, Vec::new()));
         let live = Arc::new(Live::new(
             Arc::clone(&run.settings),
-            Arc::clone(&run.databases),
             window,
             pipeline.clock(),
             pipeline.snapshots().unwrap_or_default(),
@@ -97,7 +99,13 @@ impl Captures {
         source.watch(self.watched());
         pipeline.advance(wall_clock());
         let servers = listeners.serve(&live, &run.shutdown, &run.runtime)?;
+        let (reloads_sender, reloads) = channel();
+        let lanes = pipeline.snapshots().unwrap_or_default();
+        reload::listen(run, lanes, Owner::Libpcap(reloads_sender))?;
         while !run.shutdown.asked() {
+            if let Some(config) = reloads.try_iter().last() {
+                self.reload(&config.cli, &run.settings);
+            }
             match captured.recv_timeout(TICK) {
                 Ok(Captured::Block(block)) => pipeline.feed(&block, 0..block.packets.len()),
                 Ok(Captured::Lost { kernel, interface }) => {
@@ -126,6 +134,14 @@ impl Captures {
         }
         servers.wait(&run.runtime);
         Ok(exit::OK)
+    }
+
+    /// Goes by these options from now on.
+    fn reload(&mut self, cli: &Cli, settings: &Settings) {
+        self.filter.set(cli.filter.clone());
+        self.selection.set_hosts(cli);
+        let interfaces = self.started.iter().map(|(interface, _)| interface);
+        self.selection.follow_hosts(interfaces, settings);
     }
 
     /// Starts what was opened.

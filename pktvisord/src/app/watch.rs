@@ -1,11 +1,13 @@
 //! Live capture: interfaces in, HTTP out, until the end is asked for.
 
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 
 use pktvisor_common::abi::RINGS;
 use tracing::{info, warn};
 
-use super::follow::{self, Programs};
+use super::follow::{Follower, Programs};
+use super::reload::{self, Owner};
 use super::serve::Listeners;
 use super::through_libpcap::Captures;
 use super::{AppError, Run, settings, system};
@@ -16,6 +18,7 @@ use crate::capture::interface::{self, Interface};
 use crate::capture::netlink::Changes;
 use crate::capture::target::Target;
 use crate::cli::{Cli, Switch, exit};
+use crate::config::Config;
 use crate::geo::GeoDatabases;
 use crate::host::HostSpec;
 use crate::lane::{Lane, Share};
@@ -41,6 +44,11 @@ impl Selection {
             _ => None,
         };
         Self { names, hosts: cli.hosts.clone().unwrap_or_default() }
+    }
+
+    /// From now on these are HOST besides the addresses of what is watched.
+    pub(super) fn set_hosts(&mut self, cli: &Cli) {
+        self.hosts = cli.hosts.clone().unwrap_or_default();
     }
 
     /// Whether all interfaces are watched.
@@ -102,7 +110,12 @@ fn rings(workers: usize) -> usize {
 }
 
 /// Watches interfaces until the end is asked for.
-pub(super) fn watch(cli: &Cli, target: &Target, databases: GeoDatabases) -> Result<u8, AppError> {
+pub(super) fn watch(
+    config: &Arc<Config>,
+    target: &Target,
+    databases: GeoDatabases,
+) -> Result<u8, AppError> {
+    let cli = &config.cli;
     let selection = Selection::of(cli, target);
     let changes = Changes::listen().map_err(system("cannot listen for changes of interfaces"))?;
     let listed = interface::list().map_err(system("cannot list the interfaces"))?;
@@ -121,7 +134,7 @@ pub(super) fn watch(cli: &Cli, target: &Target, databases: GeoDatabases) -> Resu
     if hosts.is_empty() {
         info!("no addresses and no -H HOSTSPEC: what is received is in, what is sent is out");
     }
-    let settings = settings(cli, hosts);
+    let settings = settings(cli, hosts, databases);
     let load = || {
         let probe = Probe::load(rings(cli.workers()), cli.ring_size())?;
         Programs::start(probe, selection.clone(), cli.capture, &settings, listed.clone())
@@ -152,7 +165,7 @@ pub(super) fn watch(cli: &Cli, target: &Target, databases: GeoDatabases) -> Resu
     };
     let listeners = Listeners::bind(cli)?;
     give_up(cli.user.as_ref(), keep).map_err(system("cannot give up rights"))?;
-    let run = Run::new(cli, Arc::clone(&settings), databases)?;
+    let run = Run::new(config, Arc::clone(&settings))?;
     match capture {
         Capture::Kernel(programs) => from_kernel(&run, *programs, changes, listeners),
         Capture::Libpcap(captures) => captures.run(&run, fallback, &changes, listeners),
@@ -173,7 +186,6 @@ fn from_kernel(
     let drains = rings.into_iter().zip(&statuses).enumerate().map(|(at, (ring, status))| {
         let lane = Lane::of_spread_packets(
             Arc::clone(&run.settings),
-            Arc::clone(&run.databases),
             Arc::clone(&window),
             Share { lane: at, of },
         );
@@ -187,7 +199,6 @@ fn from_kernel(
     source.watch(programs.watched());
     let live = Arc::new(Live::new(
         Arc::clone(&run.settings),
-        Arc::clone(&run.databases),
         window,
         clock,
         workers.snapshots(),
@@ -196,8 +207,10 @@ fn from_kernel(
     let servers = listeners.serve(&live, &run.shutdown, &run.runtime)?;
     let (settings, stop) = (Arc::clone(&run.settings), run.shutdown.flag());
     let (losses, adaptive) = (workers.losses(), run.cli.adaptive == Switch::On);
-    let follower = follow::start(programs, changes, settings, source, losses, adaptive, stop)
-        .map_err(system("cannot start a thread"))?;
+    let (sender, reloads) = channel();
+    reload::listen(run, workers.snapshots(), Owner::Kernel(sender))?;
+    let follower = Follower { changes, reloads, settings, source, losses, adaptive, stop };
+    let follower = follower.start(programs).map_err(system("cannot start a thread"))?;
     servers.wait(&run.runtime);
     // The programs go first, so that nothing is counted any more that nobody takes in. If the
     // thread panicked, that was reported where it happened.

@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::link::UnsupportedLink;
 use super::{Block, LinkType, PacketRecord};
+use crate::settings::Shared;
 use crate::time::MICROSECOND;
 
 /// Octets captured of a packet: a DNS message of any size that is not a jumbo segment, with room.
@@ -60,6 +61,9 @@ pub enum OpenError {
 /// An interface that is captured from.
 pub struct LiveCapture {
     name: String,
+    /// The filter as it is to be, and as it is.
+    filter: Arc<Shared<Option<String>>>,
+    filtered_by: Arc<Option<String>>,
     capture: Capture<Active>,
     link: LinkType,
     nanoseconds: bool,
@@ -91,7 +95,7 @@ impl LiveCapture {
     ///
     /// # Errors
     /// [`OpenError`], also where the filter does not compile.
-    pub fn open(name: &str, filter: Option<&str>) -> Result<Self, OpenError> {
+    pub fn open(name: &str, filter: Arc<Shared<Option<String>>>) -> Result<Self, OpenError> {
         let refused = |error: pcap::Error| {
             let message = text(error);
             let denied = message.contains("permission") || message.contains("not permitted");
@@ -120,16 +124,17 @@ impl LiveCapture {
         let Linktype(number) = capture.get_datalink();
         let link = LinkType::from_number(number as u32)
             .map_err(|link| OpenError::Link { interface: name.to_owned(), link })?;
-        if let Some(filter) = filter {
+        let filtered_by = filter.now();
+        if let Some(filter) = &*filtered_by {
             capture.filter(filter, true).map_err(|error| OpenError::Filter {
                 interface: name.to_owned(),
-                filter: filter.to_owned(),
+                filter: filter.clone(),
                 message: text(error),
             })?;
         }
         // A blocking read waits for a packet however long that takes, whatever the timeout.
         let capture = capture.setnonblock().map_err(refused)?;
-        Ok(Self { name: name.to_owned(), capture, link, nanoseconds })
+        Ok(Self { name: name.to_owned(), filter, filtered_by, capture, link, nanoseconds })
     }
 
     /// Captures on a thread of its own until `stop` is set or nobody takes it any more.
@@ -146,6 +151,7 @@ impl LiveCapture {
             let (mut kernel, mut interface) = (0, 0);
             while !stop.load(Ordering::Relaxed) {
                 let mut block = Block::default();
+                self.follow_filter();
                 self.wait();
                 let ended = self.fill(&mut block);
                 if !block.packets.is_empty() && to.send(Captured::Block(Arc::new(block))).is_err() {
@@ -171,6 +177,19 @@ impl LiveCapture {
                 }
             }
         })
+    }
+
+    /// Filters by what the filter is now, if that has changed.
+    fn follow_filter(&mut self) {
+        let filter = self.filter.now();
+        if Arc::ptr_eq(&filter, &self.filtered_by) {
+            return;
+        }
+        // An empty filter takes all.
+        if let Err(error) = self.capture.filter(filter.as_deref().unwrap_or_default(), true) {
+            tracing::error!("{}: the filter stays as it was: {}", self.name, text(error));
+        }
+        self.filtered_by = filter;
     }
 
     /// Waits for packets, for some time.

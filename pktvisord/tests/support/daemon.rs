@@ -25,15 +25,14 @@ pub const FRAME: [u8; 42] = [
 pub fn live(minutes: &[u32]) -> Arc<Live> {
     let settings = Arc::new(Settings {
         hosts: "192.0.2.1/32".parse::<HostSpec>().unwrap().into(),
-        ports: DnsPorts::new(&DEFAULT_DNS_PORTS),
+        ports: DnsPorts::new(&DEFAULT_DNS_PORTS).into(),
+        databases: GeoDatabases::default().into(),
         timeout: 5 * SECOND,
         naming: Naming { seed: 0, public_suffix: false },
         sampling: Sampling::new(100),
     });
-    let databases = Arc::new(GeoDatabases::default());
     let window = Arc::new(Window::new(1, PERIODS, false));
-    let mut pipeline =
-        Pipeline::threads(Arc::clone(&settings), Arc::clone(&databases), &window, 1).unwrap();
+    let mut pipeline = Pipeline::threads(Arc::clone(&settings), &window, 1).unwrap();
     let length = FRAME.len() as u32;
     let packets = (28_000_000i64..).zip(minutes).flat_map(|(minute, &packets)| {
         (0..packets).map(move |packet| PacketRecord {
@@ -50,7 +49,7 @@ pub fn live(minutes: &[u32]) -> Arc<Live> {
     pipeline.present();
     let source = Arc::new(Source::file("test".into()));
     let snapshots = pipeline.snapshots().unwrap();
-    let live = Live::new(settings, databases, window, pipeline.clock(), snapshots, source);
+    let live = Live::new(settings, window, pipeline.clock(), snapshots, source);
     // The shards have to outlive whoever asks.
     std::mem::forget(pipeline);
     Arc::new(live)

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,12 @@ pub struct Done {
 /// The daemon, without what the environment of the tests would change.
 pub fn pktvisord(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pktvisord"));
-    command.args(args).env_remove("RUST_LOG").env_remove("NO_COLOR").env("COLUMNS", "100");
+    command
+        .args(args)
+        .env_remove("RUST_LOG")
+        .env_remove("PKTVISORD_CONFIG")
+        .env_remove("NO_COLOR")
+        .env("COLUMNS", "100");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -86,7 +92,8 @@ pub fn wait(child: &mut Child, patience: Duration) -> Option<i32> {
 pub struct Server {
     pub child: Child,
     pub port: u16,
-    log: JoinHandle<String>,
+    log: JoinHandle<()>,
+    written: Arc<Mutex<String>>,
     agent: ureq::Agent,
 }
 
@@ -95,7 +102,7 @@ impl Server {
     pub fn start(args: &[&str]) -> Self {
         let all = [&["-l", "127.0.0.1", "-p", "0"], args].concat();
         let mut child = pktvisord(&all).stdout(Stdio::null()).spawn().expect("pktvisord starts");
-        let (lines, log) = follow(child.stderr.take().expect("a pipe"));
+        let (lines, written, log) = follow(child.stderr.take().expect("a pipe"));
         let started = Instant::now();
         let port = loop {
             let left = PATIENCE.saturating_sub(started.elapsed());
@@ -107,7 +114,7 @@ impl Server {
         };
         let config = ureq::Agent::config_builder().http_status_as_error(false);
         let agent = config.timeout_global(Some(PATIENCE)).build().into();
-        Self { child, port, log, agent }
+        Self { child, port, log, written, agent }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -155,8 +162,14 @@ impl Server {
         signal(&self.child, name);
         let code = wait(&mut self.child, patience);
         drop(self.child.kill());
-        let log = std::mem::replace(&mut self.log, std::thread::spawn(String::new));
-        (code, log.join().expect("a log"))
+        let log = std::mem::replace(&mut self.log, std::thread::spawn(|| {}));
+        log.join().expect("a log");
+        (code, self.log_so_far())
+    }
+
+    /// What was logged so far.
+    pub fn log_so_far(&self) -> String {
+        self.written.lock().expect("a log").clone()
     }
 }
 
@@ -168,18 +181,19 @@ impl Drop for Server {
     }
 }
 
-/// Reads lines as they come, and all of them at the end.
-fn follow(stderr: impl Read + Send + 'static) -> (Receiver<String>, JoinHandle<String>) {
+/// Reads lines as they come, and keeps all of them.
+fn follow(
+    stderr: impl Read + Send + 'static,
+) -> (Receiver<String>, Arc<Mutex<String>>, JoinHandle<()>) {
     let (sender, lines) = channel();
-    let log = std::thread::spawn(move || {
-        let mut log = String::new();
+    let written: Arc<Mutex<String>> = Arc::default();
+    let log = Arc::clone(&written);
+    let thread = std::thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            log += &line;
-            log.push('\n');
+            log.lock().expect("a log").extend([line.as_str(), "\n"]);
             // Nobody may listen any more.
             drop(sender.send(line));
         }
-        log
     });
-    (lines, log)
+    (lines, written, thread)
 }

@@ -161,6 +161,7 @@ impl Drain {
                     }
                     Ok(Work::Datagram(datagram)) => datagrams.push(datagram),
                     Ok(Work::Lost(reason, count)) => lane.lose(reason, count),
+                    Ok(Work::Reload) => lane.reload(),
                     // Packets come from the ring, and time from the clock.
                     Ok(Work::Packets(..) | Work::Advance(_) | Work::End) => {}
                     Ok(Work::Stop) | Err(RecvTimeoutError::Disconnected) => return,

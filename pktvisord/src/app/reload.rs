@@ -1,0 +1,167 @@
+//! SIGHUP: options are read again, and what can change while the daemon runs is taken over; all of it,
+//! or nothing where anything is wrong.
+
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
+
+use super::{AppError, Run, system};
+use crate::capture::LinkType;
+use crate::capture::filter::Filter;
+use crate::cli::Cli;
+use crate::config::{Change, Config};
+use crate::geo::GeoDatabases;
+use crate::settings::{DnsPorts, Settings};
+use crate::telemetry;
+use crate::workers::Snapshots;
+
+/// Who watches interfaces is told of the options that are up to them: HOST and the filter.
+pub(super) enum Owner {
+    /// Programs in the kernel, which take no filter.
+    Kernel(Sender<Arc<Config>>),
+    /// libpcap.
+    Libpcap(Sender<Arc<Config>>),
+    /// A capture file, whose filter stays.
+    File,
+}
+
+impl Owner {
+    fn takes(&self, key: &str) -> bool {
+        key != "filter" || matches!(self, Owner::Libpcap(_))
+    }
+}
+
+/// What takes changes over.
+struct Reloader {
+    /// What the daemon was started with.
+    started: Arc<Config>,
+    config: Mutex<Arc<Config>>,
+    settings: Arc<Settings>,
+    lanes: Snapshots,
+    owner: Owner,
+}
+
+/// Reads the options again on each SIGHUP, as long as the runtime lives.
+///
+/// # Errors
+/// Where the system refuses a handler.
+pub(super) fn listen(run: &Run<'_>, lanes: Snapshots, owner: Owner) -> Result<(), AppError> {
+    let _guard = run.runtime.enter();
+    let hangups = signal(SignalKind::hangup()).map_err(system("cannot listen for signals"))?;
+    let reloader = Arc::new(Reloader {
+        started: Arc::clone(run.config),
+        config: Mutex::new(Arc::clone(run.config)),
+        settings: Arc::clone(&run.settings),
+        lanes,
+        owner,
+    });
+    run.runtime.spawn(reload_on(hangups, reloader));
+    Ok(())
+}
+
+async fn reload_on(mut hangups: Signal, reloader: Arc<Reloader>) {
+    while hangups.recv().await.is_some() {
+        let reloader = Arc::clone(&reloader);
+        // Databases are read. A panic is reported where it happens.
+        let _ = tokio::task::spawn_blocking(move || reloader.reload()).await;
+    }
+}
+
+/// Why options are not taken over.
+#[derive(Debug, thiserror::Error)]
+enum ReloadError {
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    #[error(transparent)]
+    Geo(#[from] crate::geo::GeoError),
+    #[error(transparent)]
+    Filter(#[from] crate::capture::filter::FilterError),
+}
+
+/// New options, all of which are right.
+struct Checked {
+    config: Config,
+    databases: GeoDatabases,
+}
+
+fn check(before: &Config) -> Result<Checked, ReloadError> {
+    let config = before.again()?;
+    check_filter(&config.cli)?;
+    let databases = databases(&config.cli)?;
+    Ok(Checked { config, databases })
+}
+
+/// Compiles the filter, as for Ethernet.
+pub(super) fn check_filter(cli: &Cli) -> Result<(), crate::capture::filter::FilterError> {
+    match &cli.filter {
+        Some(filter) => Filter::new(filter).prepare(LinkType::Ethernet),
+        None => Ok(()),
+    }
+}
+
+/// Reads the databases that the options name.
+pub(super) fn databases(cli: &Cli) -> Result<GeoDatabases, crate::geo::GeoError> {
+    GeoDatabases::open(cli.geo_city.as_deref(), cli.geo_asn.as_deref())
+}
+
+impl Reloader {
+    fn reload(&self) {
+        let mut current = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        let Checked { config, databases } = match check(&current) {
+            Ok(checked) => checked,
+            Err(problem) => {
+                return error!("all options stay as they were: {}", problem.to_string().trim_end());
+            }
+        };
+        let config = Arc::new(config);
+        self.apply(&config, databases);
+        self.tell(&current, &config);
+        *current = config;
+    }
+
+    fn apply(&self, config: &Arc<Config>, databases: GeoDatabases) {
+        let cli = &config.cli;
+        telemetry::set_level(cli);
+        self.settings.sampling.set_percent(cli.max_deep_sample);
+        self.settings.ports.set(DnsPorts::new(cli.dns_ports()));
+        self.settings.databases.set(databases);
+        match &self.owner {
+            Owner::Kernel(owner) | Owner::Libpcap(owner) => {
+                // If they are gone, the daemon ends.
+                let _ = owner.send(Arc::clone(config));
+            }
+            Owner::File => self.settings.hosts.set(cli.hosts.clone().unwrap_or_default()),
+        }
+        self.lanes.reload();
+    }
+
+    fn tell(&self, before: &Config, now: &Config) {
+        let taken = |change: &Change| change.reloadable && self.owner.takes(&change.key);
+        for Change { key, before, now, .. } in now.changes_since(before).iter().filter(|c| taken(c))
+        {
+            info!("{key}: {before} -> {now}");
+        }
+        // These are still as they were at the start, whatever was read since.
+        let since_start = now.changes_since(&self.started);
+        for Change { key, before, now, .. } in since_start.iter().filter(|c| !taken(c)) {
+            warn!("{key}: {before} -> {now} needs a restart");
+        }
+        info!("options were read again, and databases with them");
+    }
+}
+
+/// Checks what options name too, and says that all is right.
+///
+/// # Errors
+/// What is wrong.
+pub(super) fn check_all(config: &Config) -> Result<String, AppError> {
+    databases(&config.cli)?;
+    check_filter(&config.cli).map_err(AppError::Filter)?;
+    let file = match &config.file {
+        Some(file) => file.display().to_string(),
+        None => "no file".to_owned(),
+    };
+    Ok(format!("the configuration is right ({file})\n"))
+}

@@ -1,0 +1,132 @@
+//! Reading the file.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::{Arg, ArgAction, Command};
+use toml::de::{DeTable, DeValue};
+
+use super::{Entry, TARGET, command, is_flag, settings, shown, without_target};
+
+/// Why a file can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It can't be read.
+    #[error("cannot read the configuration {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// It is no TOML, or says something that is not understood.
+    #[error("{path}:{line}: {message}")]
+    Wrong {
+        /// The file.
+        path: String,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// The entries of a file, each of them checked.
+pub(super) fn read(path: &Path) -> Result<Vec<Entry>, FileError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| FileError::Unreadable { path: shown(path), source })?;
+    parse(&text).map_err(|(line, message)| FileError::Wrong { path: shown(path), line, message })
+}
+
+/// The entries of a text, or what is wrong on which line.
+fn parse(text: &str) -> Result<Vec<Entry>, (usize, String)> {
+    let line_of = |octet: usize| 1 + text[..octet.min(text.len())].matches('\n').count();
+    let table = DeTable::parse(text).map_err(|error| {
+        (error.span().map_or(1, |span| line_of(span.start)), error.message().to_owned())
+    })?;
+    let command = command();
+    let mut entries = Vec::new();
+    for (key, value) in table.get_ref() {
+        let line = line_of(key.span().start);
+        let entry = entry(&command, key.get_ref(), value.get_ref(), line);
+        entries.extend(entry.map_err(|message| (line, message))?);
+    }
+    // Errors are about the first line that has one, and options are taken in the order of the file.
+    entries.sort_by_key(|entry| entry.line);
+    Ok(entries)
+}
+
+fn entry(
+    command: &Command,
+    key: &str,
+    value: &DeValue<'_>,
+    line: usize,
+) -> Result<Option<Entry>, String> {
+    let found = settings(command).find(|(name, _)| name == key);
+    let Some((_, arg)) = found else { return Err(unknown(command, key)) };
+    let arguments = arguments(key, arg, value)?;
+    let alone = [OsString::from(env!("CARGO_PKG_NAME"))].into_iter().chain(arguments.clone());
+    without_target(command.clone()).try_get_matches_from(alone).map_err(|error| {
+        // What follows is how to call the program.
+        let text = error.render().to_string();
+        let first = text.split("\n\n").next().unwrap_or_default().trim();
+        first.strip_prefix("error: ").unwrap_or(first).to_owned()
+    })?;
+    let id = arg.get_id().to_string();
+    Ok((!arguments.is_empty()).then_some(Entry { id, line, arguments }))
+}
+
+/// How far a name may be from one that there is, for that one to be meant: 1 is the same.
+const ALIKE: f64 = 0.8;
+
+fn unknown(command: &Command, key: &str) -> String {
+    let likeness = |name: &str| strsim::jaro_winkler(name, &key.replace('_', "-"));
+    let closest = settings(command)
+        .map(|(name, _)| (likeness(&name), name))
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .filter(|&(likeness, _)| likeness >= ALIKE);
+    match closest {
+        Some((_, name)) => format!("there is no option `{key}`; `{name}` is one"),
+        None => format!("there is no option `{key}`; `pktvisord --print-config` lists them all"),
+    }
+}
+
+/// An entry as it would stand on the command line: nothing for a flag that is off.
+fn arguments(key: &str, arg: &Arg, value: &DeValue<'_>) -> Result<Vec<OsString>, String> {
+    let with = |value: String| OsString::from(format!("--{key}={value}"));
+    let optional = arg.get_num_args().is_some_and(|range| range.min_values() == 0);
+    Ok(match (value, arg.get_action()) {
+        (DeValue::Boolean(on), _) if is_flag(arg) || optional => {
+            on.then(|| OsString::from(format!("--{key}"))).into_iter().collect()
+        }
+        (DeValue::Integer(times), ArgAction::Count) => {
+            let times =
+                times.to_string().parse::<u8>().map_err(|_| format!("`{key}` is 0 to 255"))?;
+            std::iter::repeat_n(OsString::from(format!("--{key}")), times.into()).collect()
+        }
+        _ if is_flag(arg) => return Err(format!("`{key}` is true or false")),
+        (DeValue::Array(values), action) => {
+            let values = values.iter().map(|value| scalar(key, value.get_ref()));
+            let values: Vec<String> = values.collect::<Result<_, _>>()?;
+            match action {
+                ArgAction::Append => values.into_iter().map(with).collect(),
+                _ if arg.get_id() == TARGET => vec![values.join(",").into()],
+                _ => vec![with(values.join(","))],
+            }
+        }
+        (value, _) if arg.get_id() == TARGET => vec![scalar(key, value)?.into()],
+        (value, _) => vec![with(scalar(key, value)?)],
+    })
+}
+
+fn scalar(key: &str, value: &DeValue<'_>) -> Result<String, String> {
+    match value {
+        DeValue::String(text) => Ok(text.to_string()),
+        DeValue::Integer(number) => Ok(number.to_string()),
+        DeValue::Float(number) => Ok(number.to_string()),
+        DeValue::Boolean(on) => Ok(on.to_string()),
+        DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
+            Err(format!("`{key}` is a text, a number or a list of them"))
+        }
+    }
+}

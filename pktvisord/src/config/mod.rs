@@ -1,0 +1,215 @@
+//! Where options come from: the command line, the environment, a file, their defaults, in this order.
+//!
+//! The definitions of the command line are the only ones there are: an entry of the file is checked
+//! and read as if it had been given on the command line.
+
+mod file;
+mod print;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::builder::BoolishValueParser;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
+
+use crate::cli::Cli;
+
+pub use file::FileError;
+pub use print::{example, table};
+
+/// The file that is read where there is one and no other is named.
+pub const DEFAULT_FILE: &str = "/etc/pktvisor/pktvisord.toml";
+/// What the names of environment variables start with.
+const PREFIX: &str = "PKTVISORD_";
+/// Options that say what to do now: they stand on the command line alone.
+const COMMANDS: [&str; 4] = ["check_config", "print_config", "help", "version"];
+/// Options whose changes are taken over while the daemon runs.
+pub const RELOADABLE: [&str; 8] =
+    ["filter", "hosts", "geo_city", "geo_asn", "max_deep_sample", "dns_port", "verbose", "quiet"];
+/// The argument that has no name on the command line.
+const TARGET: &str = "target";
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Wrong arguments or environment, or a call for help.
+    #[error(transparent)]
+    Arguments(#[from] clap::Error),
+    /// A file that can't be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// Options, and where each came from.
+#[derive(Debug)]
+pub struct Config {
+    /// The options.
+    pub cli: Cli,
+    /// The file that was read.
+    pub file: Option<PathBuf>,
+    /// What the command line and the environment say.
+    given: ArgMatches,
+    /// What the file says besides.
+    entries: Vec<Entry>,
+    /// All of it.
+    merged: ArgMatches,
+    arguments: Vec<OsString>,
+}
+
+/// An entry of the file, as it would stand on the command line.
+#[derive(Debug)]
+struct Entry {
+    /// Which option, by the name of its field.
+    id: String,
+    /// The line it stands on, from 1.
+    line: usize,
+    arguments: Vec<OsString>,
+}
+
+/// An option that is not as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its name in the file.
+    pub key: String,
+    /// How it was.
+    pub before: String,
+    /// How it is now.
+    pub now: String,
+    /// Whether that can be taken over without a restart.
+    pub reloadable: bool,
+}
+
+/// Where the value of an option comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    CommandLine,
+    Environment,
+    File(usize),
+    Default,
+    Unset,
+}
+
+/// The definitions of all options, with the names of their environment variables.
+pub fn command() -> Command {
+    Cli::command().mut_args(|arg| {
+        if COMMANDS.contains(&arg.get_id().as_str()) {
+            return arg;
+        }
+        let name = environment(&arg);
+        // In the environment a flag has a value: yes, on, 1 …
+        let arg = match arg.get_action() {
+            ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
+            _ => arg,
+        };
+        arg.env(name).hide_env(true)
+    })
+}
+
+/// The environment variable of an option.
+fn environment(arg: &Arg) -> String {
+    format!("{PREFIX}{}", arg.get_id().as_str().to_ascii_uppercase())
+}
+
+/// The options that a file can have, by their names there.
+fn settings(command: &Command) -> impl Iterator<Item = (String, &Arg)> {
+    command.get_arguments().filter_map(|arg| {
+        let id = arg.get_id().as_str();
+        let outside = COMMANDS.contains(&id) || id == "config";
+        let key = arg.get_long().map_or_else(|| id.to_owned(), str::to_owned);
+        (!outside).then_some((key, arg))
+    })
+}
+
+/// A command whose TARGET may still come from elsewhere.
+fn without_target(command: Command) -> Command {
+    command.mut_arg(TARGET, |arg| arg.required(false).default_value(""))
+}
+
+impl Config {
+    /// Reads the options from these arguments, the first of which is the program's name, from the
+    /// environment, and from the file that they name or the default one.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where anything is wrong, also in an entry that would not be used.
+    pub fn load(arguments: Vec<OsString>) -> Result<Self, ConfigError> {
+        let given = without_target(command()).try_get_matches_from(&arguments)?;
+        let file = match given.get_one::<PathBuf>("config") {
+            Some(path) => Some(path.clone()),
+            None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()),
+        };
+        let entries = file.as_deref().map(file::read).transpose()?.unwrap_or_default();
+        let used = entries.iter().filter(|entry| !is_overridden(&given, &entry.id));
+        let from_file = used.flat_map(|entry| entry.arguments.iter().cloned());
+        let (program, rest) =
+            arguments.split_first().map_or((None, &[][..]), |(p, r)| (Some(p), r));
+        let program = program.cloned().unwrap_or_else(|| env!("CARGO_PKG_NAME").into());
+        let all = [program].into_iter().chain(from_file).chain(rest.iter().cloned());
+        let only_asked = given.get_flag("check_config") || given.get_flag("print_config");
+        let command = if only_asked { without_target(command()) } else { command() };
+        let merged = command.try_get_matches_from(all)?;
+        let cli = Cli::from_arg_matches(&merged)?;
+        Ok(Self { cli, file, given, entries, merged, arguments })
+    }
+
+    /// Reads the options again.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn again(&self) -> Result<Self, ConfigError> {
+        Self::load(self.arguments.clone())
+    }
+
+    /// What is not as it was `before`.
+    pub fn changes_since(&self, before: &Self) -> Vec<Change> {
+        let command = command();
+        settings(&command)
+            .map(|(key, arg)| Change {
+                key,
+                before: print::value(arg, &before.merged).unwrap_or_else(|| "not set".to_owned()),
+                now: print::value(arg, &self.merged).unwrap_or_else(|| "not set".to_owned()),
+                reloadable: RELOADABLE.contains(&arg.get_id().as_str()),
+            })
+            .filter(|change| change.before != change.now)
+            .collect()
+    }
+
+    fn source(&self, id: &str) -> Source {
+        match self.given.value_source(id) {
+            Some(ValueSource::CommandLine) => Source::CommandLine,
+            Some(ValueSource::EnvVariable) => Source::Environment,
+            _ => match self.entries.iter().find(|entry| entry.id == id) {
+                Some(entry) if !is_overridden(&self.given, id) => Source::File(entry.line),
+                _ if id == TARGET || self.merged.value_source(id).is_none() => Source::Unset,
+                _ => Source::Default,
+            },
+        }
+    }
+}
+
+/// Whether the command line or the environment say something else than a file can about an option.
+fn is_overridden(given: &ArgMatches, id: &str) -> bool {
+    let is_given = |id: &str| {
+        matches!(given.value_source(id), Some(ValueSource::CommandLine | ValueSource::EnvVariable))
+    };
+    let command = command();
+    let arg = command.get_arguments().find(|arg| arg.get_id() == id);
+    let conflicts = arg.map(|arg| command.get_arg_conflicts_with(arg)).unwrap_or_default();
+    // A conflict is declared on one of the two.
+    let declared = |other: &&Arg| {
+        command.get_arg_conflicts_with(other).iter().any(|conflict| conflict.get_id() == id)
+    };
+    is_given(id)
+        || conflicts.iter().any(|other| is_given(other.get_id().as_str()))
+        || command.get_arguments().filter(declared).any(|other| is_given(other.get_id().as_str()))
+}
+
+/// Whether an option is given without a value.
+fn is_flag(arg: &Arg) -> bool {
+    matches!(arg.get_action(), ArgAction::SetTrue | ArgAction::Count)
+}
+
+/// A path as it is shown.
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

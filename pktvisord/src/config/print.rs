@@ -1,0 +1,167 @@
+//! Showing options: those in force with where they came from, and all there are.
+
+use std::fmt::Write;
+
+use clap::builder::ValueRange;
+use clap::{Arg, ArgAction, ArgMatches};
+
+use super::{Config, RELOADABLE, Source, TARGET, command, environment, is_flag, settings, shown};
+
+/// Columns of a comment in the example.
+const WIDTH: usize = 98;
+/// What the example shows for options that have no default.
+const EXAMPLES: [(&str, &str); 11] = [
+    (TARGET, "\"any\""),
+    ("filter", "\"not port 22\""),
+    ("hosts", "[\"192.0.2.0/24\", \"2001:db8::/32\"]"),
+    ("geo_city", "\"/usr/share/GeoIP/GeoLite2-City.mmdb\""),
+    ("geo_asn", "\"/usr/share/GeoIP/GeoLite2-ASN.mmdb\""),
+    ("user", "\"nobody\""),
+    ("replay", "10"),
+    ("workers", "2"),
+    ("dns_port", "[53, 5353]"),
+    ("verbose", "1"),
+    ("quiet", "false"),
+];
+
+impl Config {
+    /// The options in force as a file, each with where it came from.
+    pub fn print(&self) -> String {
+        let command = command();
+        let lines: Vec<(String, String)> = settings(&command)
+            .map(|(key, arg)| {
+                let source = match self.source(arg.get_id().as_str()) {
+                    Source::CommandLine => "command line".to_owned(),
+                    Source::Environment => format!("environment: {}", environment(arg)),
+                    Source::File(line) => format!("file: line {line}"),
+                    Source::Default => "default".to_owned(),
+                    Source::Unset => "not set".to_owned(),
+                };
+                match value(arg, &self.merged) {
+                    Some(value) if source != "not set" => (format!("{key} = {value}"), source),
+                    _ => (format!("# {key}"), "not set".to_owned()),
+                }
+            })
+            .collect();
+        let width = lines.iter().map(|(entry, _)| entry.chars().count()).max().unwrap_or(0);
+        let mut text = match &self.file {
+            Some(path) => format!("# file: {}\n", shown(path)),
+            None => format!("# file: none ({} is not there)\n", super::DEFAULT_FILE),
+        };
+        for (entry, source) in lines {
+            let padding = " ".repeat(width - entry.chars().count());
+            // Writing to memory can't fail.
+            let _ = writeln!(text, "{entry}{padding}  # {source}");
+        }
+        text
+    }
+}
+
+/// The value of an option as it stands in a file; `None` where it has none.
+pub(super) fn value(arg: &Arg, matches: &ArgMatches) -> Option<String> {
+    let id = arg.get_id().as_str();
+    match arg.get_action() {
+        ArgAction::SetTrue => Some(matches.get_flag(id).to_string()),
+        ArgAction::Count => Some(matches.get_count(id).to_string()),
+        action => {
+            let raw = matches.get_raw(id)?;
+            let values: Vec<String> = raw.map(|value| quoted(&value.to_string_lossy())).collect();
+            match action {
+                ArgAction::Append => Some(format!("[{}]", values.join(", "))),
+                _ => values.into_iter().next(),
+            }
+        }
+    }
+}
+
+/// A number as it is, all else in quotes.
+fn quoted(text: &str) -> String {
+    let number = text.parse::<i64>().is_ok_and(|number| number.to_string() == text)
+        || text.contains('.') && text.parse::<f64>().is_ok_and(f64::is_finite);
+    if number { text.to_owned() } else { toml::Value::String(text.to_owned()).to_string() }
+}
+
+/// The value that the example shows.
+fn example_value(arg: &Arg) -> String {
+    let id = arg.get_id().as_str();
+    if let Some((_, value)) = EXAMPLES.iter().find(|(of, _)| *of == id) {
+        return (*value).to_owned();
+    }
+    let default = arg.get_default_values().first();
+    match default {
+        Some(default) if !is_flag(arg) => quoted(&default.to_string_lossy()),
+        _ => "true".to_owned(),
+    }
+}
+
+/// A file with every option in a comment, with what it means.
+pub fn example() -> String {
+    let command = command();
+    let mut text = String::from(
+        "# Configuration of pktvisord, with every option there is. Each is what --OPTION is on the\n\
+         # command line, which goes before the environment (PKTVISORD_OPTION), which goes before\n\
+         # this file. `pktvisord --check-config` says whether it is right, --print-config what is in\n\
+         # force. SIGHUP takes over changes of options that are marked with (reload).\n",
+    );
+    for (key, arg) in settings(&command) {
+        text.push('\n');
+        let reload = if RELOADABLE.contains(&arg.get_id().as_str()) { " (reload)" } else { "" };
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        for line in wrap(&format!("{help}{reload}")) {
+            // Writing to memory can't fail.
+            let _ = writeln!(text, "# {line}");
+        }
+        let _ = writeln!(text, "#{key} = {}", example_value(arg));
+    }
+    text
+}
+
+fn wrap(text: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last().expect("one at least");
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            lines.push(String::new());
+        }
+        let line = lines.last_mut().expect("one at least");
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines
+}
+
+/// A table of all options, in Markdown: names, environment, default, whether SIGHUP takes it over.
+pub fn table() -> String {
+    let command = command();
+    let mut text = String::from(
+        "| command line | file | environment | default | SIGHUP |\n|---|---|---|---|---|\n",
+    );
+    for (key, arg) in settings(&command) {
+        let takes_value = arg.get_num_args().is_none_or(|range| range != ValueRange::EMPTY);
+        let name = arg.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
+        let value = match name {
+            Some(name) if !is_flag(arg) && takes_value => name,
+            _ => String::new(),
+        };
+        let short = arg.get_short().map(|short| format!("`-{short}`, ")).unwrap_or_default();
+        let long = match (arg.get_id() == TARGET, value.as_str()) {
+            (true, _) => "`TARGET`".to_owned(),
+            (_, "") => format!("`--{key}`"),
+            (_, value) => format!("`--{key} {value}`"),
+        };
+        let default = match arg.get_default_values().first() {
+            Some(default) if !is_flag(arg) => format!("`{}`", default.to_string_lossy()),
+            _ => String::new(),
+        };
+        let reload = if RELOADABLE.contains(&arg.get_id().as_str()) { "yes" } else { "" };
+        // Writing to memory can't fail.
+        let _ = writeln!(
+            text,
+            "| {short}{long} | `{key}` | `{}` | {default} | {reload} |",
+            environment(arg)
+        );
+    }
+    text
+}

@@ -1,0 +1,236 @@
+//! Options come from the command line, the environment, a file and defaults, in this order; the example
+//! and the documents have all of them; SIGHUP takes changes over.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use pktvisord::config::{Config, command, example, table};
+use support::capture::{Folder, SECOND, START};
+use support::program::{Done, PATIENCE, Server, pktvisord, signal};
+use support::traffic::traffic;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Runs the daemon with these arguments and this environment.
+fn run(args: &[&str], environment: &[(&str, &str)]) -> Done {
+    let output =
+        pktvisord(args).envs(environment.iter().copied()).output().expect("pktvisord starts");
+    Done {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).expect("UTF-8"),
+        stderr: String::from_utf8(output.stderr).expect("UTF-8"),
+    }
+}
+
+/// The line of `--print-config` that is about an option, with single spaces.
+fn line(done: &Done, key: &str) -> String {
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let about = |line: &&str| line.trim_start_matches("# ").split(' ').next() == Some(key);
+    let line = done.stdout.lines().find(about).unwrap_or_else(|| panic!("{key}: {}", done.stdout));
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn each_option_says_where_it_came_from() {
+    let folder = Folder::new();
+    let file = "periods = 10\nport = 1\nlisten = \"::1\"\n\nsummary = true\ndns-port = [53, 5353]\n\
+                hosts = [\"192.0.2.0/24\", \"2001:db8::/32\"]\nverbose = 2\nadaptive = \"off\"\n";
+    let file = folder.store("pktvisord.toml", file.as_bytes());
+    let environment =
+        [("PKTVISORD_PORT", "2"), ("PKTVISORD_LISTEN", "127.0.0.2"), ("PKTVISORD_STRICT", "yes")];
+    let done =
+        run(&["--config", &file, "--print-config", "--listen", "127.0.0.3", "-q"], &environment);
+    for (key, expected) in [
+        ("periods", "periods = 10 # file: line 1"),
+        ("port", "port = 2 # environment: PKTVISORD_PORT"),
+        ("listen", "listen = \"127.0.0.3\" # command line"),
+        ("summary", "summary = true # file: line 5"),
+        ("dns-port", "dns-port = [53, 5353] # file: line 6"),
+        ("hosts", "hosts = \"192.0.2.0/24,2001:db8::/32\" # file: line 7"),
+        ("adaptive", "adaptive = \"off\" # file: line 9"),
+        ("strict", "strict = true # environment: PKTVISORD_STRICT"),
+        // What the command line says of the log leaves no room for what the file says.
+        ("quiet", "quiet = true # command line"),
+        ("verbose", "verbose = 0 # default"),
+        ("target", "# target # not set"),
+        ("workers", "# workers # not set"),
+        ("ring-size", "ring-size = 8 # default"),
+    ] {
+        assert_eq!(line(&done, key), expected);
+    }
+    // What is printed is a file that says the same.
+    let again = folder.store("again.toml", done.stdout.as_bytes());
+    let again = run(&["--config", &again, "--print-config"], &[]);
+    let values = |done: &Done| -> Vec<String> {
+        let entries = done.stdout.lines().filter_map(|line| line.split("  #").next());
+        entries.map(|entry| entry.trim().to_owned()).filter(|e| !e.starts_with('#')).collect()
+    };
+    assert_eq!(values(&done), values(&again), "{}{}", again.stdout, again.stderr);
+    // The environment can name the file.
+    let done = run(&["--print-config"], &[("PKTVISORD_CONFIG", &file)]);
+    assert_eq!(line(&done, "periods"), "periods = 10 # file: line 1");
+}
+
+#[test]
+fn what_is_wrong_in_a_file_is_told_with_its_line() {
+    let folder = Folder::new();
+    for (text, expected) in [
+        ("periodz = 5", "1: there is no option `periodz`; `periods` is one"),
+        ("\n# a\ngeo_city = \"x\"", "3: there is no option `geo_city`; `geo-city` is one"),
+        ("zzz = 1", "1: there is no option `zzz`; `pktvisord --print-config` lists them all"),
+        ("config = \"x\"", "1: there is no option `config`"),
+        ("check-config = true", "1: there is no option `check-config`"),
+        ("port = 1\nperiods = 0", "2: invalid value '0' for '--periods <P>'"),
+        ("dns-port = [53, 70000]", "1: invalid value '70000' for '--dns-port <PORT>'"),
+        ("summary = 1", "1: `summary` is true or false"),
+        ("verbose = 1000", "1: `verbose` is 0 to 255"),
+        ("verbose = -1", "1: `verbose` is 0 to 255"),
+        ("periods = 1979-05-27", "1: `periods` is a text, a number or a list of them"),
+        ("port = 1\nport = 2", "2: duplicate key"),
+        ("[section]\nport = 1", "1: there is no option `section`"),
+        ("x = ", "1: "),
+    ] {
+        let file = folder.store("wrong.toml", text.as_bytes());
+        let done = run(&["--config", &file, "--check-config"], &[]);
+        assert_eq!((done.code, done.stdout.as_str()), (Some(2), ""), "{text}");
+        let expected = format!("error: {file}:{expected}");
+        assert!(done.stderr.starts_with(&expected), "{text}: {}", done.stderr);
+    }
+    let missing = run(&["--config", &folder.file("missing.toml"), "--check-config"], &[]);
+    assert_eq!(missing.code, Some(2));
+    assert!(missing.stderr.starts_with("error: cannot read the configuration "));
+    // A file that is right but names what is not there.
+    let file = folder.store("geo.toml", b"geo-asn = \"/no/such/file\"");
+    let done = run(&["--config", &file, "--check-config"], &[]);
+    assert_eq!(done.code, Some(3), "{}", done.stderr);
+    let done = run(&["--check-config", "-b", "prot 53"], &[]);
+    assert_eq!(done.code, Some(2), "{}", done.stderr);
+}
+
+#[test]
+fn nothing_in_a_file_makes_it_panic() {
+    use proptest::prelude::*;
+    let folder = Folder::new();
+    let keys: Vec<String> = command().get_arguments().map(|arg| arg.get_id().to_string()).collect();
+    let key = prop_oneof![
+        prop::sample::select(keys).prop_map(|key| key.replace('_', "-")),
+        "[a-z\"= ]{0,9}"
+    ];
+    let value = prop_oneof![
+        "-?[0-9]{1,25}",
+        "[0-9.e+-]{1,8}",
+        "\"[^\"\\\\]{0,9}\"",
+        "(?s).{0,12}",
+        Just("true".to_owned()),
+        Just("[]".to_owned()),
+        Just("[[1],{}]".to_owned())
+    ];
+    let file = prop::collection::vec((key, value), 0..4);
+    proptest!(|(entries in file)| {
+        let lines: Vec<String> = entries.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+        let text = lines.join("\n");
+        let file = folder.store("any.toml", text.as_bytes());
+        let arguments = ["pktvisord", "--config", &file, "--check-config"];
+        let _ = Config::load(arguments.map(Into::into).to_vec());
+    });
+}
+
+/// Compares a document with what it is generated from; writes it where `UPDATE_DOCS` is set.
+fn held(path: &str, before: &str, generated: &str, after: &str) {
+    let path = root().join(path);
+    let text = fs::read_to_string(&path).unwrap_or_default();
+    let (head, tail) = match (text.split_once(before), after) {
+        (Some((head, rest)), "") => (head, rest.get(rest.len()..).unwrap_or_default()),
+        (Some((head, rest)), after) => (head, rest.split_once(after).expect("the end").1),
+        (None, _) => ("", ""),
+    };
+    let expected = format!("{head}{before}{generated}{after}{tail}");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, &expected).expect("a document");
+    }
+    let kept = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        kept == expected,
+        "{} is not what the options are; look at the difference after \
+         `UPDATE_DOCS=1 cargo test -p pktvisord --test config`",
+        path.display()
+    );
+}
+
+#[test]
+fn the_example_has_all_options_and_each_is_right() {
+    held("docs/pktvisord.toml", "", &example(), "");
+    let folder = Folder::new();
+    let mut entries = 0;
+    for entry in example().lines().filter_map(|line| line.strip_prefix('#')) {
+        if entry.starts_with(' ') {
+            continue;
+        }
+        // Files and users that are not there everywhere are not looked for.
+        let file = folder.store("one.toml", entry.as_bytes());
+        let done = run(&["--config", &file, "--print-config"], &[]);
+        assert_eq!(done.code, Some(0), "{entry}: {}", done.stderr);
+        entries += 1;
+    }
+    assert!(entries > 20);
+}
+
+#[test]
+fn the_table_in_the_documents_has_all_options() {
+    let (before, after) = ("<!-- options: generated -->\n\n", "\n<!-- options: end -->");
+    held("docs/CONFIGURATION.md", before, &table(), after);
+}
+
+/// Waits until the log of a server has a line with this in it.
+fn wait_for(server: &Server, what: &str) {
+    let started = Instant::now();
+    while !server.log_so_far().contains(what) {
+        assert!(started.elapsed() < PATIENCE, "{what}: {}", server.log_so_far());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_signal_takes_changes_over_or_nothing() {
+    let folder = Folder::new();
+    let capture = folder.store("a.pcap", &traffic(1, 2_000, START, 2 * SECOND).capture.pcap());
+    let file = folder.store("pktvisord.toml", b"max-deep-sample = 100\nperiods = 5\n");
+    let server = Server::start(&["--config", &file, "--replay=max", &capture]);
+    server.wait_for_end();
+    let percent = || {
+        let app: serde_json::Value = server.json("/api/v1/metrics/app");
+        app["app"]["deep_sample_rate_pct"].as_u64().expect("a number")
+    };
+    assert_eq!(percent(), 100);
+    folder.store("pktvisord.toml", b"max-deep-sample = 25\nperiods = 9\nfilter = \"udp\"\n");
+    signal(&server.child, "HUP");
+    wait_for(&server, "options were read again");
+    let log = server.log_so_far();
+    assert!(log.contains("max-deep-sample: 100 -> 25\n"), "{log}");
+    assert!(log.contains("periods: 5 -> 9 needs a restart\n"), "{log}");
+    assert!(log.contains("filter: not set -> \"udp\" needs a restart\n"), "{log}");
+    assert_eq!(percent(), 25);
+    // What is wrong anywhere leaves all as it was.
+    for (wrong, said) in [
+        ("periodz = 1", "pktvisord.toml:2: there is no option `periodz`"),
+        ("geo-asn = \"/x\"", "cannot use the ASN database /x"),
+        ("filter = \"prot 53\"", "the filter `prot 53` is refused"),
+        ("verbose = 1\nquiet = true", "cannot be used with"),
+    ] {
+        folder.store("pktvisord.toml", format!("max-deep-sample = 50\n{wrong}\n").as_bytes());
+        signal(&server.child, "HUP");
+        wait_for(&server, said);
+    }
+    assert_eq!(percent(), 25);
+    fs::remove_file(folder.file("pktvisord.toml")).expect("the file");
+    signal(&server.child, "HUP");
+    wait_for(&server, "all options stay as they were: cannot read the configuration");
+    assert_eq!(percent(), 25);
+    let (code, _) = server.stop("TERM", PATIENCE);
+    assert_eq!(code, Some(0));
+}
