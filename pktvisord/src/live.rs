@@ -94,16 +94,16 @@ impl Source {
         self.watched().into_iter().map(|watched| watched.name).collect()
     }
 
-    /// How far user space is behind the packets, in milliseconds.
-    pub fn lag_ms(&self) -> u64 {
-        self.drains.iter().map(|drain| drain.lag_ms()).max().unwrap_or(0)
+    /// How far user space is behind the packets, in milliseconds; none where that can't be told.
+    pub fn lag_ms(&self) -> Option<u64> {
+        self.drains.iter().map(|drain| drain.lag_ms()).max()
     }
 
     /// Completes a view with what only the source knows.
     pub fn complete(&self, mut view: api::MetricsView) -> api::MetricsView {
         self.kind.clone_into(&mut view.capture.source);
         view.capture.interfaces = self.names();
-        view.capture.lag_ms = self.lag_ms();
+        view.capture.lag_ms = self.lag_ms().unwrap_or(0);
         view
     }
 }

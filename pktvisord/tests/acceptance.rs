@@ -8,29 +8,19 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use pktvisor_common::api::{MetricsView, TopEntry};
 use serde_json::Value;
-use support::capture::{Capture, Folder, SECOND, START};
-use support::dns::{A, Edns, Message};
-use support::frame::{Flow, ethernet, udp};
+use support::capture::Folder;
+use support::known::{captures, databases};
+use support::located::{RUSSIA, located};
 use support::program::{Server, run, view};
-use support::tool::skipped;
 
 /// Minutes that a replay can keep.
 const MOST_PERIODS: u64 = 1440;
 /// Entries of a top list.
 const ENTRIES: usize = 10;
-
-fn captures() -> Option<PathBuf> {
-    let folder = std::env::var_os("PKTVISOR_CAPTURES").map(PathBuf::from);
-    if folder.is_none() {
-        skipped("PKTVISOR_CAPTURES does not name a folder of captures with answers");
-    }
-    folder
-}
 
 /// Each capture with its answer.
 fn answered(folder: &Path) -> Vec<(String, Value)> {
@@ -210,51 +200,8 @@ fn list_difference(ours: &[TopEntry], theirs: &[(String, u64)]) -> Option<String
     (!same).then(|| format!("{ours:?}, but should be {theirs:?}"))
 }
 
-/// The databases, where there are any.
-fn databases() -> Option<[String; 2]> {
-    let folder = captures()?.join("../geo");
-    let files = ["GeoIP2-City-Test.mmdb", "GeoIP2-ISP-Test.mmdb"].map(|name| folder.join(name));
-    if let Some(absent) = files.iter().find(|file| !file.exists()) {
-        skipped(&format!("there is no {}", absent.display()));
-        return None;
-    }
-    Some(files.map(|file| file.to_str().expect("a path in UTF-8").to_owned()))
-}
-
-const WASHINGTON: &str = "216.160.83.56";
-const SWEDEN: &str = "89.160.20.112";
-const RUSSIA: &str = "2a02:dac0::";
-const TELSTRA: &str = "1.128.0.0";
-const NOWHERE: &str = "6.6.6.6";
-
 fn entries(list: &[TopEntry]) -> Vec<(&str, u64)> {
     list.iter().map(|entry| (entry.name.as_str(), entry.estimate)).collect()
-}
-
-/// Queries between HOST and these addresses, so many of each, with a client subnet of the address.
-fn located(subnets: bool) -> Capture {
-    let hosts: [IpAddr; 2] = ["192.0.2.1", "2001:db8::1"].map(|host| host.parse().unwrap());
-    let mut capture = Capture::default();
-    let remotes = [(WASHINGTON, 5), (SWEDEN, 4), (RUSSIA, 3), (TELSTRA, 2), (NOWHERE, 6)];
-    for (remote, count) in remotes {
-        let address: IpAddr = remote.parse().unwrap();
-        let host = hosts[usize::from(address.is_ipv6())];
-        for id in 0..count {
-            let prefix = if address.is_ipv6() { 56 } else { 32 };
-            let client_subnet = subnets.then_some((address, prefix));
-            let edns = Some(Edns { udp_size: 1232, client_subnet, ..Edns::default() });
-            let query = Message { edns, ..Message::query(id, "example.com", A) };
-            let inbound = Flow::new(address, 4000 + id, host, 53);
-            // Both directions count for the remote address, but for client subnets only queries.
-            capture.push(START, ethernet(&udp(&inbound, &query.octets())));
-            let reply = query.reply(0, 1);
-            let reply = Message { edns: query.edns, ..reply };
-            let outbound = ethernet(&udp(&inbound.reversed(), &reply.octets()));
-            capture.push(START + SECOND, outbound);
-        }
-    }
-    capture.sort();
-    capture
 }
 
 #[test]

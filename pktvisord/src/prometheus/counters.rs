@@ -129,7 +129,7 @@ fn dns(families: &mut Families<'_>, since_start: &SinceStart) -> fmt::Result {
     )?;
     families.counter(
         "pktvisor_dns_questions",
-        "DNS questions by type, as IANA spells them",
+        "Questions of DNS messages, of queries and of replies, by type, as IANA spells them",
         named("qtype", &since_start.qtypes, 0..0, iana::type_mnemonic),
     )?;
     families.counter(

@@ -56,8 +56,10 @@ impl Format {
 pub struct Metrics {
     /// The daemon's own state.
     pub app: api::AppMetrics,
-    /// How far user space is behind the packets, in milliseconds.
-    pub lag_ms: u64,
+    /// Whether packets are taken in.
+    pub ready: bool,
+    /// How far user space is behind the packets, in milliseconds, where that can be told.
+    pub lag_ms: Option<u64>,
     /// What was counted since the start.
     pub since_start: SinceStart,
     /// The last closed bucket, or all of a single summary; none in the first minute.
@@ -71,6 +73,7 @@ impl Metrics {
     pub fn of(live: &Live, top: u8) -> Self {
         Self {
             app: live.app(),
+            ready: live.ready(),
             lag_ms: live.source().lag_ms(),
             since_start: live.since_start(),
             closed: live.last_closed(),

@@ -7,7 +7,16 @@ use prometheus_client::encoding::EncodeMetric;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 
+use rustix::process::{Resource, getrlimit};
+
 use super::{Families, Metrics, label};
+
+/// Open file descriptors, and how many there may be; none where the system does not tell.
+fn descriptors() -> Option<(u64, u64)> {
+    // One of them is that of the folder while it is read.
+    let open = std::fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1) as u64;
+    Some((open, getrlimit(Resource::Nofile).current?))
+}
 
 pub(super) fn write(families: &mut Families<'_>, metrics: &Metrics) -> fmt::Result {
     let app = &metrics.app.app;
@@ -45,9 +54,19 @@ pub(super) fn write(families: &mut Families<'_>, metrics: &Metrics) -> fmt::Resu
             .map(|(class, percent)| ([label("class", class)], percent / 100.0)),
     )?;
     families.gauge(
+        "pktvisor_sampling_limit_ratio",
+        "The share of packets to choose for deep inspection at most, as configured",
+        [([], app.deep_sample_rate_pct as f64 / 100.0)],
+    )?;
+    families.gauge(
+        "pktvisor_ready",
+        "Whether packets are taken in: 1, or 0 before the first one or when no interface is left",
+        [([], f64::from(u8::from(metrics.ready)))],
+    )?;
+    families.gauge(
         "pktvisor_lag_seconds",
-        "How far the daemon is behind the packets",
-        [([], metrics.lag_ms as f64 / 1000.0)],
+        "How far the daemon is behind the packets, where programs in the kernel capture",
+        metrics.lag_ms.map(|lag| ([], lag as f64 / 1000.0)),
     )?;
     families.gauge(
         "pktvisor_dns_open_transactions",
@@ -67,6 +86,18 @@ pub(super) fn write(families: &mut Families<'_>, metrics: &Metrics) -> fmt::Resu
         "Octets of memory that the daemon holds",
         [([], app.process.resident_bytes as f64)],
     )?;
+    if let Some((open, limit)) = descriptors() {
+        families.gauge(
+            "process_open_fds",
+            "Open file descriptors of the daemon",
+            [([], open as f64)],
+        )?;
+        families.gauge(
+            "process_max_fds",
+            "File descriptors that the daemon may open",
+            [([], limit as f64)],
+        )?;
+    }
     families.gauge(
         "process_start_time_seconds",
         "Start of the daemon in unix seconds",

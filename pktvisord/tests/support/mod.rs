@@ -4,6 +4,8 @@
 pub mod capture;
 pub mod dns;
 pub mod frame;
+pub mod known;
+pub mod located;
 pub mod net;
 pub mod program;
 pub mod random;
