@@ -4,6 +4,7 @@
 mod counts;
 mod faults;
 mod interfaces;
+mod reload;
 #[path = "../support/mod.rs"]
 mod support;
 
