@@ -17,13 +17,13 @@ pub(crate) struct Address(String);
 /// Why a text is no address.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub(crate) enum AddressError {
-    #[error("only http is spoken, not {0}")]
+    #[error("only http and https are spoken, not {0}")]
     Scheme(String),
     #[error("{0:?} is not a port")]
     Port(String),
     #[error("the host is missing")]
     NoHost,
-    #[error("{0:?} is no address: HOST, HOST:PORT or http://HOST:PORT is")]
+    #[error("{0:?} is no address: HOST, HOST:PORT or https://HOST:PORT is")]
     Invalid(String),
 }
 
@@ -58,10 +58,10 @@ impl FromStr for Address {
 impl Address {
     fn read(text: &str) -> Result<Self, AddressError> {
         match text.split_once("://") {
-            Some(("http", rest)) if rest.starts_with(['/', ':']) || rest.is_empty() => {
+            Some(("http" | "https", rest)) if rest.starts_with(['/', ':']) || rest.is_empty() => {
                 Err(AddressError::NoHost)
             }
-            Some(("http", _)) => Ok(Self(text.trim_end_matches('/').to_owned())),
+            Some(("http" | "https", _)) => Ok(Self(text.trim_end_matches('/').to_owned())),
             Some((scheme, _)) => Err(AddressError::Scheme(scheme.to_owned())),
             None if text.parse::<Ipv6Addr>().is_ok() => Ok(Self::new(text, DEFAULT_PORT)),
             None => match text.rsplit_once(':') {
@@ -98,6 +98,7 @@ mod tests {
             ("[::1]", "http://[::1]:10853"),
             ("[::1]:82", "http://[::1]:82"),
             ("http://sensor/", "http://sensor"),
+            ("https://sensor:443/", "https://sensor:443"),
             ("http://proxy:83/sensors/7", "http://proxy:83/sensors/7"),
         ] {
             assert_eq!(text.parse(), Ok(Address(url.to_owned())), "{text}");
@@ -116,7 +117,8 @@ mod tests {
             ("sensor:http", AddressError::Port("http".to_owned())),
             ("sensor:65536", AddressError::Port("65536".to_owned())),
             ("sensor:", AddressError::Port(String::new())),
-            ("https://sensor", AddressError::Scheme("https".to_owned())),
+            ("https://", AddressError::NoHost),
+            ("ftp://sensor", AddressError::Scheme("ftp".to_owned())),
             ("http://[::1", AddressError::Invalid("http://[::1".to_owned())),
             ("[::1", AddressError::Invalid("[::1".to_owned())),
             ("http://a b", AddressError::Invalid("http://a b".to_owned())),

@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::{Parser, ValueEnum, value_parser};
 
 use crate::address::{Address, DEFAULT_PORT};
@@ -12,7 +14,7 @@ pub(crate) const DEFAULT_WINDOW: u64 = 5;
 #[derive(Debug, Parser)]
 #[command(name = "pktvisor", version, after_help = AFTER)]
 pub(crate) struct Options {
-    /// Where pktvisord is: HOST, HOST:PORT or an http URL; several make a fleet
+    /// Where pktvisord is: HOST, HOST:PORT or a URL of http or https; several make a fleet
     #[arg(value_name = "ADDRESS", conflicts_with_all = ["host", "port"])]
     addresses: Vec<Address>,
 
@@ -31,6 +33,22 @@ pub(crate) struct Options {
     /// Show one minute: 0 is the current one, 1 the one before it
     #[arg(long, value_name = "N", value_parser = range(0..=PERIODS - 1))]
     bucket: Option<u64>,
+
+    /// Show the token in this file (its first line) to each pktvisord
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// Over https, trust these authorities (PEM) instead of the system's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+
+    /// Over https, show this certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(crate) cert: Option<PathBuf>,
+
+    /// Its private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
 
     /// Seconds between two looks at each pktvisord
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = interval)]

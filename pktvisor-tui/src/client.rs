@@ -9,10 +9,13 @@ use pktvisor_common::report::printable;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
-use ureq::Agent;
-use ureq::http::StatusCode;
+use ureq::http::header::AUTHORIZATION;
+use ureq::http::{Response, StatusCode};
+use ureq::tls::TlsConfig;
+use ureq::{Agent, Body};
 
 use crate::address::Address;
+use crate::credentials::Credentials;
 
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -112,20 +115,33 @@ pub(crate) enum Error {
 /// Asks one pktvisord.
 pub(crate) struct Client<'a> {
     address: &'a Address,
-    agent: Agent,
+    credentials: &'a Credentials,
+}
+
+/// An agent that speaks HTTP and, as this says, TLS.
+pub(crate) fn agent(tls: TlsConfig) -> Agent {
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .proxy(None)
+        .timeout_connect(Some(CONNECT_TIMEOUT))
+        .timeout_global(Some(TIMEOUT))
+        .tls_config(tls)
+        .user_agent(concat!("pktvisor/", env!("CARGO_PKG_VERSION")));
+    config.build().into()
 }
 
 impl<'a> Client<'a> {
     /// A client of the pktvisord at `address`; no connection is made yet.
-    pub(crate) fn new(address: &'a Address) -> Self {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .proxy(None)
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_global(Some(TIMEOUT))
-            .user_agent(concat!("pktvisor/", env!("CARGO_PKG_VERSION")))
-            .build();
-        Self { address, agent: config.into() }
+    pub(crate) fn new(address: &'a Address, credentials: &'a Credentials) -> Self {
+        Self { address, credentials }
+    }
+
+    fn call(&self, path: &str) -> Result<Response<Body>, Error> {
+        let mut request = self.credentials.agent.get(self.address.route(path));
+        if let Some(authorization) = &self.credentials.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        request.call().map_err(|error| self.unreachable(error))
     }
 
     /// The view of a period.
@@ -182,8 +198,7 @@ impl<'a> Client<'a> {
 
     /// The byte form of a bucket.
     pub(crate) fn state(&self, n: u64) -> Result<Vec<u8>, Error> {
-        let url = self.address.route(&format!("/api/v1/state/bucket/{n}"));
-        let mut response = self.agent.get(url).call().map_err(|e| self.unreachable(e))?;
+        let mut response = self.call(&format!("/api/v1/state/bucket/{n}"))?;
         let octets = response.body_mut().read_to_vec().map_err(|e| self.unreachable(e))?;
         let status = response.status();
         if status.is_success() {
@@ -195,8 +210,7 @@ impl<'a> Client<'a> {
 
     /// An answer, and the JSON it came in.
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<(T, String), Error> {
-        let mut response =
-            self.agent.get(self.address.route(path)).call().map_err(|e| self.unreachable(e))?;
+        let mut response = self.call(path)?;
         let json = response.body_mut().read_to_string().map_err(|e| self.unreachable(e))?;
         let status = response.status();
         let unintelligible =

@@ -4,6 +4,7 @@ mod address;
 mod app;
 mod cli;
 mod client;
+mod credentials;
 mod event;
 mod fleet;
 mod history;
@@ -32,6 +33,7 @@ use address::Address;
 use app::App;
 use cli::{Options, ThemeName, When};
 use client::{Client, Fetched};
+use credentials::{Credentials, CredentialsError};
 use event::{Effect, Event, Millis};
 use poll::{Poll, Poller};
 use terminal::Console;
@@ -49,6 +51,8 @@ const TICK: Duration = Duration::from_secs(1);
 enum Error {
     #[error(transparent)]
     Client(#[from] client::Error),
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
     #[error("the terminal cannot be used: {0}")]
@@ -69,20 +73,21 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<(), Error> {
     let addresses = options.addresses();
+    let credentials = Credentials::read(options)?;
     if options.once {
-        return print(&frame(options, &addresses)?);
+        return print(&frame(options, &addresses, &credentials)?);
     }
     if options.report || options.json || !io::stdout().is_terminal() {
-        return texts(options, &addresses);
+        return texts(options, &addresses, &credentials);
     }
-    dashboard(options, addresses)
+    dashboard(options, addresses, &credentials)
 }
 
 /// Prints the report of each daemon, or its JSON. One that does not answer leaves the others be.
-fn texts(options: &Options, addresses: &[Address]) -> Result<(), Error> {
+fn texts(options: &Options, addresses: &[Address], credentials: &Credentials) -> Result<(), Error> {
     let mut failures = Failures::default();
     for address in addresses {
-        match text(options, address) {
+        match text(options, &Client::new(address, credentials), address) {
             Ok(text) => print(&text)?,
             Err(error) => failures.add(error),
         }
@@ -103,8 +108,7 @@ impl Failures {
 }
 
 /// The report of a daemon, or its JSON.
-fn text(options: &Options, address: &Address) -> Result<String, Error> {
-    let client = Client::new(address);
+fn text(options: &Options, client: &Client<'_>, address: &Address) -> Result<String, Error> {
     let fetched = match options.is_exact() {
         true => client.fetch(options.period())?,
         false => client.fetch_nearest(options.period(), client.app()?.app.periods, None)?,
@@ -118,11 +122,15 @@ fn text(options: &Options, address: &Address) -> Result<String, Error> {
 }
 
 /// One frame.
-fn frame(options: &Options, addresses: &[Address]) -> Result<String, Error> {
+fn frame(
+    options: &Options,
+    addresses: &[Address],
+    credentials: &Credentials,
+) -> Result<String, Error> {
     let mut app = new_app(options, addresses);
     let mut failures = Failures::default();
     for (agent, address) in addresses.iter().enumerate() {
-        let client = Client::new(address);
+        let client = Client::new(address, credentials);
         let event = match poll::ask(&client, options.period(), None) {
             Ok(mut answer) => {
                 answer.part = app.is_fleet().then(|| poll::fetch_part(&client, &answer));
@@ -157,14 +165,19 @@ fn new_app(options: &Options, addresses: &[Address]) -> App {
 }
 
 /// Shows the dashboard until the end is asked for.
-fn dashboard(options: &Options, addresses: Vec<Address>) -> Result<(), Error> {
+fn dashboard(
+    options: &Options,
+    addresses: Vec<Address>,
+    credentials: &Credentials,
+) -> Result<(), Error> {
     let mut app = new_app(options, &addresses);
     let (sender, events) = channel();
     let start = Instant::now();
     let fleet = app.is_fleet();
     let interval = Duration::from_secs_f64(options.interval);
     let pollers = addresses.into_iter().enumerate().map(|(agent, address)| {
-        let poll = Poll { agent, address, interval, fleet, start };
+        let credentials = credentials.clone();
+        let poll = Poll { agent, address, credentials, interval, fleet, start };
         Poller::start(poll, options.period(), sender.clone())
     });
     let pollers: Vec<Poller> = pollers.collect::<Result<_, _>>().map_err(Error::Terminal)?;
@@ -219,6 +232,7 @@ fn columns() -> u16 {
 fn exit_code(error: &Error) -> u8 {
     match error {
         Error::Output(_) | Error::Terminal(_) => 1,
+        Error::Credentials(_) => 2,
         Error::Client(client::Error::Refused { .. } | client::Error::Unreachable { .. }) => 3,
         Error::Client(client::Error::Answer { .. } | client::Error::Unintelligible { .. }) => 4,
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::address::Address;
 use crate::client::{Client, Error, Period};
+use crate::credentials::Credentials;
 use crate::event::{Answer, Event, Millis};
 use crate::fleet::Part;
 
@@ -21,6 +22,7 @@ pub(crate) struct Poll {
     /// Its number.
     pub(crate) agent: usize,
     pub(crate) address: Address,
+    pub(crate) credentials: Credentials,
     pub(crate) interval: Duration,
     /// Whether states are fetched too.
     pub(crate) fleet: bool,
@@ -54,7 +56,7 @@ impl Poller {
 
 impl Poll {
     fn run(self, mut period: Period, periods: &Receiver<Period>, events: &Sender<Event>) {
-        let client = Client::new(&self.address);
+        let client = Client::new(&self.address, &self.credentials);
         let (mut answers, mut failures, mut found) = (0, 0, None);
         loop {
             let asked = Instant::now();

@@ -138,7 +138,7 @@ fn wrong_usage_is_told() {
         &["--window", "1", "--bucket", "1"][..],
         &["--window", "x"],
         &["sensor", "-p", "1"],
-        &["https://sensor"],
+        &["ftp://sensor"],
         &["sensor:x"],
     ] {
         let (code, message) = failure(arguments);

@@ -8,6 +8,7 @@ mod through_libpcap;
 mod watch;
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use tracing::{info, warn};
 
 use self::reload::Owner;
 use self::serve::Listeners;
+use crate::access::AccessError;
 use crate::capture::Block;
 use crate::capture::ebpf::refusal::Refusal;
 use crate::capture::file::{CaptureReader, FileOptions, ReadError};
@@ -75,6 +77,15 @@ pub enum AppError {
     /// The filter does not compile.
     #[error(transparent)]
     Filter(FilterError),
+    /// A certificate, a key or tokens can't be used.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// Others could ask without showing who they are.
+    #[error(
+        "whoever reaches {0} could read the names and addresses that are seen here: say who may, with \
+         --token-file FILE or --client-ca FILE, or say --insecure-listen"
+    )]
+    Unguarded(SocketAddr),
     /// The output can't be written.
     #[error("cannot write to {name}: {source}")]
     Output {
@@ -108,9 +119,12 @@ impl AppError {
             AppError::ReplayOfLive
             | AppError::FilterInKernel
             | AppError::Filter(_)
+            | AppError::Unguarded(_)
+            | AppError::Access(AccessError::Incomplete(..))
             | AppError::Libpcap(OpenError::Filter { .. }) => exit::USAGE,
             AppError::Read(error) if error.is_usage() => exit::USAGE,
             AppError::Target(_)
+            | AppError::Access(_)
             | AppError::Read(_)
             | AppError::Geo(_)
             | AppError::NoInterface
@@ -309,8 +323,9 @@ impl<'a> Run<'a> {
             pipeline.snapshots().unwrap_or_default(),
             source,
         ));
+        let access = listeners.access();
         let servers = listeners.serve(&live, &self.shutdown, &self.runtime)?;
-        reload::listen(self, pipeline.snapshots().unwrap_or_default(), Owner::File)?;
+        reload::listen(self, pipeline.snapshots().unwrap_or_default(), Owner::File, access)?;
         let mut pace = Pace::new(speed);
         let mut feed = |pipeline: &mut Pipeline, block: &Arc<Block>, _: &CaptureReader| {
             pace.feed(pipeline, block, &self.shutdown)

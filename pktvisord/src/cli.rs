@@ -126,6 +126,26 @@ pub struct Cli {
     #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = mebibytes)]
     pub ring_size: u32,
 
+    /// Serve over TLS with this certificate and those that it was signed with (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The private key of the certificate (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Serve only clients that have a certificate of one of these authorities (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub client_ca: Option<PathBuf>,
+
+    /// Serve only clients that have one of the tokens in this file, one to a line
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+
+    /// Listen where others can reach it though neither tokens nor certificates of clients are needed
+    #[arg(long)]
+    pub insecure_listen: bool,
+
     /// Entries of each top list on /metrics, for Prometheus; 0 leaves them out
     #[arg(long, value_name = "N", default_value_t = MAX_TOP, value_parser = clap::value_parser!(u8).range(0..=i64::from(MAX_TOP)))]
     pub prometheus_top: u8,

@@ -1,5 +1,6 @@
 //! The daemon of pktvisor: packets in, time-windowed summaries out.
 
+pub mod access;
 pub mod app;
 pub mod capture;
 pub mod cli;

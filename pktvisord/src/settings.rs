@@ -60,7 +60,12 @@ impl<T> Shared<T> {
 
     /// From now on it is this.
     pub fn set(&self, value: T) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
+        self.set_shared(Arc::new(value));
+    }
+
+    /// From now on it is this, which others may have too.
+    pub fn set_shared(&self, value: Arc<T>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = value;
     }
 }
 

@@ -13,6 +13,7 @@ const BUILD: &[&str] = &["gcc", "libc6-dev", "libpcap-dev", "pkg-config"];
 /// For the tests: the readers that results are compared with, a Prometheus that scrapes, and hosts in
 /// network namespaces with real DNS servers and clients.
 const TEST: &[&str] = &[
+    "curl",
     "dnsperf",
     "ethtool",
     "iproute2",

@@ -24,17 +24,17 @@ pub struct Server {
 
 /// Serves at an address; port 0 is any free one.
 pub fn serve_at(address: SocketAddr) -> Server {
+    serve_with(address, pktvisord::http::Options::default())
+}
+
+/// The same, served in a way of one's own.
+pub fn serve_with(address: SocketAddr, options: pktvisord::http::Options) -> Server {
     let listener = StdListener::bind(address).unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
     let runtime = Runtime::new().unwrap();
     let listener = runtime.block_on(async { TcpListener::from_std(listener) }).unwrap();
-    runtime.spawn(pktvisord::http::serve(
-        listener,
-        live(),
-        pktvisord::http::Options::default(),
-        std::future::pending(),
-    ));
+    runtime.spawn(pktvisord::http::serve(listener, live(), options, std::future::pending()));
     Server { address, _runtime: runtime }
 }
 

@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use super::{AppError, Run, system};
+use crate::access::{Access, AccessError};
 use crate::capture::LinkType;
 use crate::capture::filter::Filter;
 use crate::cli::Cli;
@@ -41,13 +42,19 @@ struct Reloader {
     settings: Arc<Settings>,
     lanes: Snapshots,
     owner: Owner,
+    access: Access,
 }
 
 /// Reads the options again on each SIGHUP, as long as the runtime lives.
 ///
 /// # Errors
 /// Where the system refuses a handler.
-pub(super) fn listen(run: &Run<'_>, lanes: Snapshots, owner: Owner) -> Result<(), AppError> {
+pub(super) fn listen(
+    run: &Run<'_>,
+    lanes: Snapshots,
+    owner: Owner,
+    access: Access,
+) -> Result<(), AppError> {
     let _guard = run.runtime.enter();
     let hangups = signal(SignalKind::hangup()).map_err(system("cannot listen for signals"))?;
     let reloader = Arc::new(Reloader {
@@ -56,6 +63,7 @@ pub(super) fn listen(run: &Run<'_>, lanes: Snapshots, owner: Owner) -> Result<()
         settings: Arc::clone(&run.settings),
         lanes,
         owner,
+        access,
     });
     run.runtime.spawn(reload_on(hangups, reloader));
     Ok(())
@@ -75,6 +83,8 @@ enum ReloadError {
     #[error(transparent)]
     Config(#[from] crate::config::ConfigError),
     #[error(transparent)]
+    Access(#[from] AccessError),
+    #[error(transparent)]
     Geo(#[from] crate::geo::GeoError),
     #[error(transparent)]
     Filter(#[from] crate::capture::filter::FilterError),
@@ -84,13 +94,16 @@ enum ReloadError {
 struct Checked {
     config: Config,
     databases: GeoDatabases,
+    /// Of the files that were named at the start.
+    access: Access,
 }
 
-fn check(before: &Config) -> Result<Checked, ReloadError> {
-    let config = before.again()?;
+fn check(started: &Config) -> Result<Checked, ReloadError> {
+    let config = started.again()?;
     check_filter(&config.cli)?;
     let databases = databases(&config.cli)?;
-    Ok(Checked { config, databases })
+    let access = Access::open(&started.cli)?;
+    Ok(Checked { config, databases, access })
 }
 
 /// Compiles the filter, as for Ethernet.
@@ -109,7 +122,7 @@ pub(super) fn databases(cli: &Cli) -> Result<GeoDatabases, crate::geo::GeoError>
 impl Reloader {
     fn reload(&self) {
         let mut current = self.config.lock().unwrap_or_else(PoisonError::into_inner);
-        let Checked { config, databases } = match check(&current) {
+        let Checked { config, databases, access } = match check(&self.started) {
             Ok(checked) => checked,
             Err(problem) => {
                 return error!("all options stay as they were: {}", problem.to_string().trim_end());
@@ -117,6 +130,7 @@ impl Reloader {
         };
         let config = Arc::new(config);
         self.apply(&config, databases);
+        self.access.replace(&access);
         self.tell(&current, &config);
         *current = config;
     }
@@ -148,7 +162,7 @@ impl Reloader {
         for Change { key, before, now, .. } in since_start.iter().filter(|c| !taken(c)) {
             warn!("{key}: {before} -> {now} needs a restart");
         }
-        info!("options were read again, and databases with them");
+        info!("options were read again, and the files that they name");
     }
 }
 
@@ -158,6 +172,7 @@ impl Reloader {
 /// What is wrong.
 pub(super) fn check_all(config: &Config) -> Result<String, AppError> {
     databases(&config.cli)?;
+    Access::open(&config.cli)?;
     check_filter(&config.cli).map_err(AppError::Filter)?;
     let file = match &config.file {
         Some(file) => file.display().to_string(),

@@ -1,7 +1,7 @@
 //! The HTTP servers of the daemon.
 
 use std::io;
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use super::{AppError, system};
+use crate::access::Access;
 use crate::cli::Cli;
 use crate::http::{self, Options};
 use crate::live::Live;
@@ -27,10 +28,28 @@ pub(super) struct Servers(Vec<JoinHandle<io::Result<()>>>);
 impl Listeners {
     /// Listens on all addresses of the name given, so that `localhost` answers on IPv4 and IPv6.
     pub(super) fn bind(cli: &Cli) -> Result<Self, AppError> {
+        let access = Access::open(cli)?;
         let refused =
             |source| AppError::Listen { address: format!("{}:{}", cli.listen, cli.port), source };
-        let listeners = listen(cli).map_err(refused)?;
-        Ok(Self { listeners, options: Options { prometheus_top: cli.prometheus_top } })
+        let named = (cli.listen.as_str(), cli.port);
+        let addresses: Vec<SocketAddr> = named.to_socket_addrs().map_err(refused)?.collect();
+        let outside = addresses.iter().find(|address| !address.ip().to_canonical().is_loopback());
+        if let Some(address) = outside {
+            if !access.is_guarded() && !cli.insecure_listen {
+                return Err(AppError::Unguarded(*address));
+            }
+            if access.tls.is_none() {
+                warn!("{address} is reached by others, and answers and tokens are not encrypted");
+            }
+        }
+        let listeners = listen(&addresses).map_err(refused)?;
+        let options = Options { prometheus_top: cli.prometheus_top, access, ..Options::default() };
+        Ok(Self { listeners, options })
+    }
+
+    /// Who may ask.
+    pub(super) fn access(&self) -> Access {
+        self.options.access.clone()
     }
 
     /// Answers from `live` until the end is asked for.
@@ -43,7 +62,8 @@ impl Listeners {
         // Sockets belong to the runtime that they are made in.
         let _guard = runtime.enter();
         for address in self.listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
-            info!("serving on http://{address}, see http://{address}/docs");
+            let scheme = if self.options.access.tls.is_some() { "https" } else { "http" };
+            info!("serving on {scheme}://{address}, see {scheme}://{address}/docs");
         }
         let servers = self.listeners.into_iter().map(|listener| {
             let listener = TcpListener::from_std(listener)?;
@@ -69,17 +89,17 @@ impl Servers {
     }
 }
 
-fn listen(cli: &Cli) -> io::Result<Vec<std::net::TcpListener>> {
+fn listen(addresses: &[SocketAddr]) -> io::Result<Vec<std::net::TcpListener>> {
     let mut listeners = Vec::new();
     let mut refused = None;
-    let mut port = cli.port;
-    for mut address in (cli.listen.as_str(), port).to_socket_addrs()? {
+    let mut chosen = None;
+    for mut address in addresses.iter().copied() {
         // Port 0 is chosen by the first address and shared by the others.
-        address.set_port(port);
+        address.set_port(chosen.unwrap_or(address.port()));
         match std::net::TcpListener::bind(address) {
             Ok(listener) => {
                 listener.set_nonblocking(true)?;
-                port = listener.local_addr()?.port();
+                chosen = Some(listener.local_addr()?.port());
                 listeners.push(listener);
             }
             Err(error) => refused = Some(error),

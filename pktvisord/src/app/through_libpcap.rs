@@ -98,10 +98,11 @@ impl Captures {
         self.start(run, &sender).map_err(system("cannot start a thread"))?;
         source.watch(self.watched());
         pipeline.advance(wall_clock());
+        let access = listeners.access();
         let servers = listeners.serve(&live, &run.shutdown, &run.runtime)?;
         let (reloads_sender, reloads) = channel();
         let lanes = pipeline.snapshots().unwrap_or_default();
-        reload::listen(run, lanes, Owner::Libpcap(reloads_sender))?;
+        reload::listen(run, lanes, Owner::Libpcap(reloads_sender), access)?;
         while !run.shutdown.asked() {
             if let Some(config) = reloads.try_iter().last() {
                 self.reload(&config.cli, &run.settings);

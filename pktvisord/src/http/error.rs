@@ -3,7 +3,8 @@
 use std::any::Any;
 
 use axum::Json;
-use axum::http::{StatusCode, Uri};
+use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use pktvisor_common::api::ErrorBody;
 use thiserror::Error;
@@ -32,6 +33,9 @@ pub(super) enum ApiError {
     /// The route has no such method.
     #[error("the method is not allowed here: see the Allow header for those that are")]
     NoMethod,
+    /// No token, or a wrong one.
+    #[error("a token is needed: `Authorization: Bearer TOKEN`")]
+    Unauthorized,
     /// The answer was not made in time.
     #[error("the answer was not made within {} s", REQUEST_TIMEOUT.as_secs())]
     Timeout,
@@ -46,6 +50,7 @@ impl ApiError {
             ApiError::NotANumber(_) | ApiError::OutOfRange(_) => StatusCode::BAD_REQUEST,
             ApiError::NotYet(_) | ApiError::NoneYet | ApiError::NoRoute(_) => StatusCode::NOT_FOUND,
             ApiError::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
+            ApiError::Unauthorized => StatusCode::UNAUTHORIZED,
             ApiError::Timeout => StatusCode::SERVICE_UNAVAILABLE,
             ApiError::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -54,7 +59,13 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.status(), Json(ErrorBody { error: self.to_string() })).into_response()
+        let mut response =
+            (self.status(), Json(ErrorBody { error: self.to_string() })).into_response();
+        if matches!(self, ApiError::Unauthorized) {
+            let scheme = HeaderValue::from_static("Bearer realm=\"pktvisord\"");
+            response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+        }
+        response
     }
 }
 

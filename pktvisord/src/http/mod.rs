@@ -7,7 +7,8 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
+use axum::http::header::AUTHORIZATION;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
@@ -17,9 +18,12 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::access::{Access, Tokens};
 use crate::live::Live;
 use crate::prometheus::{Exposition, MAX_TOP};
+use crate::settings::Shared;
 
+mod connections;
 mod error;
 mod health;
 mod metrics;
@@ -28,6 +32,7 @@ mod period;
 mod prometheus;
 mod server;
 
+pub use connections::{Connections, MAX_CONNECTIONS, MAX_OF_CLIENT};
 pub use server::serve;
 
 /// How long an answer may take to make.
@@ -38,11 +43,15 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Options {
     /// Entries of each top list for Prometheus.
     pub prometheus_top: u8,
+    /// Who may ask.
+    pub access: Access,
+    /// The connections of all listeners.
+    pub connections: Arc<Connections>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { prometheus_top: MAX_TOP }
+        Self { prometheus_top: MAX_TOP, access: Access::default(), connections: Arc::default() }
     }
 }
 
@@ -60,18 +69,40 @@ pub fn router(live: Arc<Live>, options: &Options) -> Router {
         .routes(routes!(health::readyz))
         .split_for_parts();
     let routes = documented.merge(openapi::routes(&document)).layer(Extension(exposition));
-    envelope(routes.with_state(live))
+    envelope(routes.with_state(live), options.access.tokens.clone())
 }
 
-/// What holds for every route: one form of error, a bound on time, compression.
-fn envelope(routes: Router) -> Router {
+/// What holds for every route: who may ask, one form of error, a bound on time, compression.
+fn envelope(routes: Router, tokens: Option<Arc<Shared<Tokens>>>) -> Router {
     routes
         .fallback(error::no_route)
         .method_not_allowed_fallback(error::no_method)
+        .layer(middleware::from_fn_with_state(tokens, authorize))
         .layer(middleware::from_fn(limit_time))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| error::panicked(&*panic)))
         .layer(CompressionLayer::new())
 }
+
+/// Routes that are open to all: supervisors have no token, and learn nothing of the packets.
+const OPEN: [&str; 2] = ["/healthz", "/readyz"];
+
+/// Lets those through who have a token, where there are tokens (RFC 6750).
+async fn authorize(
+    State(tokens): State<Option<Arc<Shared<Tokens>>>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Some(tokens) = tokens else { return next.run(request).await };
+    let given = request.headers().get(AUTHORIZATION).and_then(|value| {
+        let (scheme, token) = value.as_bytes().split_at_checked(BEARER.len())?;
+        scheme.eq_ignore_ascii_case(BEARER).then_some(token)
+    });
+    let may = OPEN.contains(&request.uri().path())
+        || given.is_some_and(|given| tokens.now().contain(given));
+    if may { next.run(request).await } else { error::ApiError::Unauthorized.into_response() }
+}
+
+const BEARER: &[u8] = b"Bearer ";
 
 async fn limit_time(request: Request, next: Next) -> Response {
     match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
@@ -91,7 +122,7 @@ mod tests {
 
     async fn ask(routes: Router) -> Response<Body> {
         let request = Request::get("/").body(Body::empty()).unwrap();
-        envelope(routes).oneshot(request).await.unwrap()
+        envelope(routes, None).oneshot(request).await.unwrap()
     }
 
     async fn error_of(response: Response<Body>) -> String {

@@ -1,7 +1,7 @@
-//! Connections: how many there are, how long they last, how they end.
+//! Connections: how long they last, how they are encrypted, how they end.
 
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,17 +10,23 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutWriter;
+use tokio_rustls::TlsAcceptor;
 
 use super::{Options, router};
 use crate::live::Live;
 
-/// Connections served at once; more wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 256;
-/// How long a client may take to send the head of its next request before its connection is
-/// closed.
+/// How long a client may take to send the head of its next request, or for its part of a TLS
+/// handshake, before its connection is closed.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may take none of its answer before its connection is closed.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Octets and lines of the head of a request; bodies are not read.
+const MAX_HEAD: usize = 16 * 1024;
+const MAX_HEADERS: usize = 64;
 /// How long requests may go on after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(4);
 /// How long to wait after a failed accept, as when file descriptors have run out.
@@ -47,9 +53,18 @@ pub async fn serve(
         tokio::select! {
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
-            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(graceful.watch(connection(stream, app.clone())));
+            accepted = listener.accept() => match accepted {
+                Ok((stream, from)) => {
+                    // Past the limit it is closed at once.
+                    let Some(place) = options.connections.admit(from.ip()) else { continue };
+                    let (app, options) = (app.clone(), options.clone());
+                    let watcher = graceful.watcher();
+                    connections.spawn(async move {
+                        let _place = place;
+                        let Some(stream) = encrypted(stream, &options).await else { return };
+                        // A connection that fails ends alone.
+                        let _ = watcher.watch(connection(stream, app)).await;
+                    });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "could not accept an HTTP connection");
@@ -65,12 +80,36 @@ pub async fn serve(
     Ok(())
 }
 
+/// What answers are written to, encrypted or not.
+trait Stream: AsyncRead + AsyncWrite + Send {}
+impl<T: AsyncRead + AsyncWrite + Send> Stream for T {}
+type BoxedStream = Pin<Box<dyn Stream>>;
+
+/// The connection after its TLS handshake, where there is TLS; none where that fails.
+async fn encrypted(stream: TcpStream, options: &Options) -> Option<BoxedStream> {
+    let mut stream = TimeoutWriter::new(stream);
+    stream.set_timeout(Some(WRITE_TIMEOUT));
+    let stream = Box::pin(stream);
+    let Some(tls) = &options.access.tls else { return Some(stream) };
+    let handshake = TlsAcceptor::from(tls.now()).accept(stream);
+    match tokio::time::timeout(HEAD_TIMEOUT, handshake).await {
+        Ok(Ok(stream)) => Some(Box::pin(stream)),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a TLS handshake failed");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
 fn connection(
-    stream: TcpStream,
+    stream: BoxedStream,
     app: Router,
-) -> http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>> {
+) -> http1::Connection<TokioIo<BoxedStream>, TowerToHyperService<Router>> {
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app))
 }

@@ -5,3 +5,4 @@ mod prometheus;
 mod routes;
 mod server;
 mod support;
+mod tokens;

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use pktvisord::http::Options;
+use pktvisord::http::{MAX_OF_CLIENT, Options};
 
 use crate::support::live;
 
@@ -92,4 +92,72 @@ async fn hanging_clients_are_cut_off_within_5_s() {
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     assert_eq!(hanging.read(&mut [0; 1]).unwrap(), 0);
     assert!(TcpStream::connect(server.address).is_err());
+}
+
+/// Whether the server has closed a connection; it has nothing to say before it is asked.
+fn is_closed(stream: &mut TcpStream) -> bool {
+    stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    match stream.read(&mut [0; 1]) {
+        Ok(read) => read == 0,
+        Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_takes_all_places_leaves_others_theirs() {
+    let server = start().await;
+    let address = server.address;
+    let closed = spawn_blocking(move || {
+        let connect = || TcpStream::connect(address).unwrap();
+        let mut idle: Vec<TcpStream> = (0..MAX_OF_CLIENT).map(|_| connect()).collect();
+        let refused = (0..200).map(|_| connect()).all(|mut stream| is_closed(&mut stream));
+        // Another address of loopback is another client.
+        let other = std::process::Command::new("curl")
+            .args(["-s", "--interface", "127.0.0.9", &format!("http://{address}/healthz")])
+            .output()
+            .unwrap();
+        let open = !is_closed(&mut idle[0]);
+        drop(idle);
+        (refused, String::from_utf8(other.stdout).unwrap(), open)
+    });
+    assert_eq!(closed.await.unwrap(), (true, "ok".to_owned(), true));
+    // There is room again.
+    let url = format!("http://{address}/healthz");
+    let started = Instant::now();
+    loop {
+        let url = url.clone();
+        if spawn_blocking(move || ureq::get(url).call().is_ok()).await.unwrap() {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(10), "there is no room");
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_long_is_refused_and_bodies_are_not_read() {
+    let server = start().await;
+    for (request, status) in [
+        (format!("GET /healthz HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(20_000)), "431"),
+        (format!("GET /healthz HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(100)), "431"),
+        (format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(20_000)), "431"),
+        (
+            "GET /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n".to_owned(),
+            "200",
+        ),
+        ("nonsense\r\n\r\n".to_owned(), "400"),
+    ] {
+        let address = server.address;
+        let short: String = request.chars().take(60).collect();
+        let answer = spawn_blocking(move || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            // It may be refused before it was sent whole.
+            let _ = stream.write_all(request.as_bytes());
+            let mut answer = [0; 12];
+            let read = stream.read(&mut answer).unwrap_or(0);
+            String::from_utf8_lossy(&answer[..read]).into_owned()
+        });
+        let answer = answer.await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{short}: {answer}");
+    }
 }

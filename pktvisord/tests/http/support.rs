@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use pktvisor_common::api::ErrorBody;
@@ -45,7 +46,12 @@ impl Answer {
 
 /// Asks `live` with a request of one's own.
 pub async fn ask(live: Arc<Live>, request: Request<Body>) -> Answer {
-    let response = router(live, &Options::default()).oneshot(request).await.unwrap();
+    ask_router(router(live, &Options::default()), request).await
+}
+
+/// Asks an interface of one's own.
+pub async fn ask_router(router: Router, request: Request<Body>) -> Answer {
+    let response = router.oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec();
     Answer { status: parts.status, headers: parts.headers, body }

@@ -1,0 +1,96 @@
+//! What daemons are shown, and what they have to show: tokens, certificates, authorities.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::ring;
+use thiserror::Error;
+use ureq::Agent;
+use ureq::http::HeaderValue;
+use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
+
+use crate::cli::Options;
+use crate::client;
+
+/// Where Debian, and most other systems, keep the authorities they trust.
+const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// Why something can't be shown.
+#[derive(Debug, Error)]
+pub(crate) enum CredentialsError {
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("{}: {problem}", path.display())]
+    Unusable { path: PathBuf, problem: String },
+}
+
+/// What is shown and asked for.
+#[derive(Clone)]
+pub(crate) struct Credentials {
+    pub(crate) agent: Agent,
+    pub(crate) authorization: Option<HeaderValue>,
+}
+
+impl Credentials {
+    /// Reads the files that the options name.
+    pub(crate) fn read(options: &Options) -> Result<Self, CredentialsError> {
+        let authorization = options.token_file.as_deref().map(authorization).transpose()?;
+        let authorities = match &options.ca {
+            Some(path) => certificates(path)?,
+            // Without them only plain HTTP is spoken; why, a failed handshake says.
+            None => certificates(Path::new(SYSTEM_AUTHORITIES)).unwrap_or_default(),
+        };
+        let own = match (&options.cert, &options.key) {
+            (Some(certificate), Some(key)) => {
+                let problem = |error: ureq::Error| unusable(key, error.to_string());
+                let private = PrivateKey::from_pem(&read(key)?).map_err(problem)?;
+                Some(ClientCert::new_with_certs(&certificates(certificate)?, private))
+            }
+            _ => None,
+        };
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::new_with_certs(&authorities))
+            .client_cert(own)
+            .unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()))
+            .build();
+        Ok(Self { agent: client::agent(tls), authorization })
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, CredentialsError> {
+    fs::read(path).map_err(|source| CredentialsError::Unreadable { path: path.to_owned(), source })
+}
+
+fn unusable(path: &Path, problem: String) -> CredentialsError {
+    CredentialsError::Unusable { path: path.to_owned(), problem }
+}
+
+/// The first token of a file.
+fn authorization(path: &Path) -> Result<HeaderValue, CredentialsError> {
+    let text = read(path)?;
+    let text = String::from_utf8_lossy(&text);
+    let lines = text.lines().map(str::trim);
+    let token = lines.into_iter().find(|line| !line.is_empty() && !line.starts_with('#'));
+    let token = token.ok_or_else(|| unusable(path, "there is no token in it".to_owned()))?;
+    let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+        .map_err(|_| unusable(path, "its first line is no token".to_owned()))?;
+    // So that it is shown nowhere.
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, CredentialsError> {
+    let pem = read(path)?;
+    let certificates: Vec<_> = parse_pem(&pem)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    match certificates.is_empty() {
+        true => Err(unusable(path, "there is no certificate in PEM in it".to_owned())),
+        false => Ok(certificates),
+    }
+}

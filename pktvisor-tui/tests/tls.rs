@@ -1,0 +1,136 @@
+//! The program against a server that speaks TLS, asks for certificates and for tokens.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use clap::Parser;
+use pktvisord::access::Access;
+use pktvisord::cli::Cli;
+use pktvisord::http::Options;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+};
+use support::{Server, serve_with};
+use tempfile::TempDir;
+
+mod support;
+
+/// An authority, whose certificates lie in a folder.
+struct Authority {
+    folder: TempDir,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("ca.pem"), issuer.pem()).unwrap();
+        Self { folder, issuer }
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// Signs a certificate for `localhost` or for a client. Returns its file and that of its key.
+    fn sign(&self, name: &str, purpose: ExtendedKeyUsagePurpose) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.extended_key_usages = vec![purpose];
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let (pem, key_pem) = (format!("{name}.pem"), format!("{name}.key"));
+        std::fs::write(self.folder.path().join(&pem), certificate.pem()).unwrap();
+        std::fs::write(self.folder.path().join(&key_pem), key.serialize_pem()).unwrap();
+        (self.file(&pem), self.file(&key_pem))
+    }
+}
+
+/// A daemon with these options, and its URL.
+fn serve(options: &[&str]) -> (Server, String) {
+    let cli = Cli::parse_from([&["pktvisord", "any"], options].concat());
+    let access = Access::open(&cli).unwrap();
+    let server = serve_with(([127, 0, 0, 1], 0).into(), Options { access, ..Options::default() });
+    let url = format!("https://localhost:{}", server.address.port());
+    (server, url)
+}
+
+fn pktvisor(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_pktvisor")).arg("--json").args(arguments).output().unwrap()
+}
+
+#[track_caller]
+fn succeeds(arguments: &[&str]) {
+    let output = pktvisor(arguments);
+    assert!(output.status.success(), "{output:?}");
+    assert!(output.stdout.starts_with(b"{\"3m\":"), "{output:?}");
+}
+
+#[track_caller]
+fn fails(arguments: &[&str], code: i32, message: &str) {
+    let output = pktvisor(arguments);
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(message), "{said}");
+}
+
+#[test]
+fn a_server_is_trusted_that_an_authority_has_signed() {
+    let authority = Authority::new();
+    let (cert, key) = authority.sign("server", ExtendedKeyUsagePurpose::ServerAuth);
+    let (_server, url) = serve(&["--tls-cert", &cert, "--tls-key", &key]);
+    let ca = authority.file("ca.pem");
+    succeeds(&[&url, "--ca", &ca]);
+    fails(&[&url], 3, "UnknownIssuer");
+    fails(&[&url, "--ca", &Authority::new().file("ca.pem")], 3, "cannot reach");
+    // A name that the certificate does not have.
+    fails(&[&url.replace("localhost", "127.0.0.1"), "--ca", &ca], 3, "cannot reach");
+    // Plain HTTP is not spoken where there is TLS.
+    fails(&[&url.replace("https://", "http://")], 3, "cannot reach");
+    fails(&[&url, "--ca", "/no/such/file"], 2, "cannot read /no/such/file");
+    fails(&[&url, "--ca", &key], 2, "there is no certificate in PEM in it");
+}
+
+#[test]
+fn a_client_is_served_that_an_authority_has_signed() {
+    let authority = Authority::new();
+    let (cert, key) = authority.sign("server", ExtendedKeyUsagePurpose::ServerAuth);
+    let clients = Authority::new();
+    let (own, own_key) = clients.sign("client", ExtendedKeyUsagePurpose::ClientAuth);
+    let (ca, client_ca) = (authority.file("ca.pem"), clients.file("ca.pem"));
+    let options = ["--tls-cert", &cert, "--tls-key", &key, "--client-ca", &client_ca];
+    let (_server, url) = serve(&options);
+    succeeds(&[&url, "--ca", &ca, "--cert", &own, "--key", &own_key]);
+    fails(&[&url, "--ca", &ca], 3, "cannot reach");
+    let strangers = Authority::new();
+    let (strange, strange_key) = strangers.sign("client", ExtendedKeyUsagePurpose::ClientAuth);
+    fails(&[&url, "--ca", &ca, "--cert", &strange, "--key", &strange_key], 3, "cannot reach");
+    fails(&[&url, "--ca", &ca, "--cert", &own], 2, "--key");
+}
+
+#[test]
+fn a_token_is_shown_over_tls_and_is_in_no_message() {
+    let authority = Authority::new();
+    let (cert, key) = authority.sign("server", ExtendedKeyUsagePurpose::ServerAuth);
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| -> PathBuf {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let right = file("right", "# of this year\nright-right-right-right\n");
+    let wrong = file("wrong", "wrong-wrong-wrong-wrong\n");
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let options = ["--tls-cert", &cert, "--tls-key", &key, "--token-file", &text(&right)];
+    let (_server, url) = serve(&options);
+    let ca = authority.file("ca.pem");
+    succeeds(&[&url, "--ca", &ca, "--token-file", &text(&right)]);
+    fails(&[&url, "--ca", &ca], 4, "answered 401: a token is needed");
+    let output = pktvisor(&[&url, "--ca", &ca, "--token-file", &text(&wrong)]);
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("wrong-"), "{output:?}");
+    let empty = text(&file("empty", "# nothing\n"));
+    fails(&[&url, "--ca", &ca, "--token-file", &empty], 2, "there is no token in it");
+}

@@ -1,0 +1,66 @@
+//! Who may ask.
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use clap::Parser;
+use pktvisord::access::Access;
+use pktvisord::cli::Cli;
+use pktvisord::http::{Options, router};
+
+use crate::support::{Answer, ask_router, live};
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+async fn ask(path: &str, authorization: Option<&str>) -> Answer {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens");
+    std::fs::write(&file, format!("# the old one\nfedcba9876543210fedcba9876543210\n\n{TOKEN}\n"))
+        .unwrap();
+    let file = file.to_str().unwrap();
+    let access =
+        Access::open(&Cli::parse_from(["pktvisord", "any", "--token-file", file])).unwrap();
+    let mut request = Request::get(path);
+    if let Some(authorization) = authorization {
+        request = request.header("authorization", authorization);
+    }
+    let options = Options { access, ..Options::default() };
+    ask_router(router(live(), &options), request.body(Body::empty()).unwrap()).await
+}
+
+#[tokio::test]
+async fn all_but_health_needs_a_token() {
+    for path in [
+        "/",
+        "/docs",
+        "/metrics",
+        "/api/v1/openapi.json",
+        "/api/v1/metrics/app",
+        "/api/v1/metrics/window/1",
+        "/api/v1/state/bucket/0",
+        "/healthz/",
+        "/no/such/route",
+    ] {
+        let answer = ask(path, None).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
+        assert_eq!(answer.header("www-authenticate"), "Bearer realm=\"pktvisord\"");
+        assert_eq!(answer.error(), "a token is needed: `Authorization: Bearer TOKEN`");
+        let answer = ask(path, Some(&format!("Bearer {TOKEN}"))).await;
+        assert_ne!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    assert_eq!(ask("/healthz", None).await.status, StatusCode::OK);
+    assert_eq!(ask("/readyz", None).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_token_has_to_be_one_of_the_file() {
+    let longer = format!("Bearer {TOKEN}0");
+    let shorter = format!("Bearer {}", &TOKEN[1..]);
+    let basic = format!("Basic {TOKEN}");
+    for wrong in ["", "Bearer", "Bearer ", "Bearer #", TOKEN, &longer, &shorter, &basic] {
+        let answer = ask("/metrics", Some(wrong)).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{wrong}");
+    }
+    for right in ["Bearer fedcba9876543210fedcba9876543210", &format!("bearer {TOKEN}")] {
+        assert_eq!(ask("/metrics", Some(right)).await.status, StatusCode::OK, "{right}");
+    }
+}
