@@ -32,6 +32,7 @@ use crate::host::HostSpec;
 use crate::live::{Live, Source};
 use crate::output;
 use crate::pipeline::Pipeline;
+use crate::privileges::RightsError;
 use crate::progress::Progress;
 use crate::replay::Pace;
 use crate::settings::{DnsPorts, Sampling, Settings};
@@ -102,6 +103,9 @@ pub enum AppError {
         /// The system's answer.
         source: io::Error,
     },
+    /// Rights can't be given up.
+    #[error(transparent)]
+    Rights(#[from] RightsError),
     /// The system refuses something that should work.
     #[error("{what}: {source}")]
     System {
@@ -131,7 +135,7 @@ impl AppError {
             | AppError::Kernel(_)
             | AppError::Libpcap(_) => exit::INPUT,
             AppError::Output { .. } | AppError::Listen { .. } => exit::OUTPUT,
-            AppError::System { .. } => exit::FAILURE,
+            AppError::System { .. } | AppError::Rights(_) => exit::FAILURE,
         }
     }
 }

@@ -122,6 +122,10 @@ pub struct Cli {
     #[arg(long, value_name = "USER")]
     pub user: Option<User>,
 
+    /// Do not shut the daemon in (Landlock, seccomp) once interfaces are watched
+    #[arg(long)]
+    pub no_sandbox: bool,
+
     /// MiB of each ring between the kernel and a worker, a power of two
     #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = mebibytes)]
     pub ring_size: u32,

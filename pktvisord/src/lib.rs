@@ -18,6 +18,7 @@ pub mod privileges;
 pub mod progress;
 pub mod prometheus;
 pub mod replay;
+pub mod sandbox;
 pub mod settings;
 pub mod shard;
 pub mod shutdown;

@@ -13,6 +13,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::capture::ebpf::drain::DrainStatus;
 use crate::pipeline::{Clock, Present, merge_live};
+use crate::privileges::Rights;
 use crate::settings::Settings;
 use crate::summary::bucket::Bucket;
 use crate::summary::rates::Second;
@@ -57,6 +58,8 @@ pub struct Source {
     watched: RwLock<Vec<api::Watched>>,
     /// How far the threads that drain rings are behind.
     drains: Vec<Arc<DrainStatus>>,
+    /// What the daemon may still do; of a capture file all that its user may.
+    rights: Option<Rights>,
 }
 
 impl Source {
@@ -71,8 +74,9 @@ impl Source {
         kind: &'static str,
         fallback: Option<String>,
         drains: Vec<Arc<DrainStatus>>,
+        rights: Rights,
     ) -> Self {
-        Self { kind, fallback, drains, ..Self::default() }
+        Self { kind, fallback, drains, rights: Some(rights), ..Self::default() }
     }
 
     /// From now on these are watched.
@@ -324,6 +328,7 @@ impl Live {
                     finished: self.finished.load(Ordering::Relaxed),
                 },
                 process: process(),
+                security: self.source.rights.as_ref().map(security),
             },
             dns: api::AppDns { xact: api::AppXact { open: self.present().live.dns.xact.open } },
         }
@@ -349,6 +354,15 @@ impl Live {
             bytes: rates(counts.octets),
             dns: api::DnsRate { total: counts.dns },
         }
+    }
+}
+
+fn security(rights: &Rights) -> api::Security {
+    api::Security {
+        user: rights.user.clone(),
+        capabilities: rights.capabilities.iter().map(|&name| name.to_owned()).collect(),
+        landlock: rights.sandbox.landlock.to_owned(),
+        seccomp: rights.sandbox.seccomp.to_owned(),
     }
 }
 

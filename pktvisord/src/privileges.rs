@@ -5,12 +5,15 @@
 
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use rustix::thread::{
     CapabilitySet, CapabilitySets, Gid, Uid, capabilities, set_capabilities, set_keep_capabilities,
     set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
+
+use crate::sandbox::{self, Sandbox, SandboxError};
 
 /// A user of this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,11 +58,27 @@ pub enum Keep {
     NetRaw,
 }
 
-/// Becomes `user` and keeps these capabilities only, also across programs that it might start.
+/// What this process may still do.
+#[derive(Clone, Debug)]
+pub struct Rights {
+    /// The user that it was told to become.
+    pub user: Option<String>,
+    /// Capabilities that are left.
+    pub capabilities: Vec<&'static str>,
+    /// How far it is shut in.
+    pub sandbox: Sandbox,
+}
+
+/// Becomes `user` and keeps these capabilities only, also across programs that it might start. Shuts
+/// itself in, unless `files` is none: those are the files that are to be read again.
 ///
 /// # Errors
 /// Where the system refuses; what was given up before stays so.
-pub fn give_up(user: Option<&User>, keep: Keep) -> io::Result<()> {
+pub fn give_up(
+    user: Option<&User>,
+    keep: Keep,
+    files: Option<&[PathBuf]>,
+) -> Result<Rights, RightsError> {
     let wanted = match keep {
         Keep::Nothing => CapabilitySet::empty(),
         Keep::NetAdmin => CapabilitySet::NET_ADMIN,
@@ -68,22 +87,38 @@ pub fn give_up(user: Option<&User>, keep: Keep) -> io::Result<()> {
     if let Some(User { uid, gid, .. }) = user {
         let (uid, gid) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
         // Otherwise those that are kept would go with the user.
-        set_keep_capabilities(true)?;
-        set_thread_groups(&[gid])?;
-        set_thread_res_gid(gid, gid, gid)?;
-        set_thread_res_uid(uid, uid, uid)?;
+        set_keep_capabilities(true).map_err(io::Error::from)?;
+        set_thread_groups(&[gid]).map_err(io::Error::from)?;
+        set_thread_res_gid(gid, gid, gid).map_err(io::Error::from)?;
+        set_thread_res_uid(uid, uid, uid).map_err(io::Error::from)?;
     }
-    let kept = capabilities(None)?.permitted & wanted;
+    let kept = capabilities(None).map_err(io::Error::from)?.permitted & wanted;
     let inheritable = CapabilitySet::empty();
-    set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable })?;
-    set_no_new_privs(true)?;
+    set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable })
+        .map_err(io::Error::from)?;
+    set_no_new_privs(true).map_err(io::Error::from)?;
     let who = user.map_or("the same user", |user| user.name.as_str());
-    match keep {
-        Keep::Nothing => tracing::info!("running as {who} without capabilities"),
-        Keep::NetAdmin => tracing::info!("running as {who} with CAP_NET_ADMIN, which clsact needs"),
-        Keep::NetRaw => tracing::info!("running as {who} with CAP_NET_RAW, which libpcap needs"),
-    }
-    Ok(())
+    let (capabilities, why) = match keep {
+        _ if kept.is_empty() => (Vec::new(), "without capabilities"),
+        Keep::Nothing => (Vec::new(), "without capabilities"),
+        Keep::NetAdmin => (vec!["CAP_NET_ADMIN"], "with CAP_NET_ADMIN, which clsact needs"),
+        Keep::NetRaw => (vec!["CAP_NET_RAW"], "with CAP_NET_RAW, which libpcap needs"),
+    };
+    let sandbox = files.map(sandbox::enter).transpose()?.unwrap_or(sandbox::OFF);
+    let Sandbox { landlock, seccomp } = sandbox;
+    tracing::info!("running as {who} {why}; Landlock: {landlock}, seccomp: {seccomp}");
+    Ok(Rights { user: user.map(|user| user.name.clone()), capabilities, sandbox })
+}
+
+/// Why rights can't be given up.
+#[derive(Debug, thiserror::Error)]
+pub enum RightsError {
+    /// The system refuses.
+    #[error("cannot give up rights: {0}")]
+    System(#[from] io::Error),
+    /// There is no sandbox.
+    #[error("cannot give up rights: {0}; --no-sandbox does without")]
+    Sandbox(#[from] SandboxError),
 }
 
 #[cfg(test)]

@@ -34,6 +34,25 @@ pub struct App {
     /// What the daemon costs.
     #[serde(default)]
     pub process: Process,
+    /// What the daemon may still do; left out where it watches no interfaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub security: Option<Security>,
+}
+
+/// What a daemon that watches interfaces may still do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Security {
+    /// The user that it was told to become; left out where it was told nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub user: Option<String>,
+    /// Capabilities that it has kept (capabilities(7)).
+    pub capabilities: Vec<String>,
+    /// Whether Landlock keeps it from files and TCP: `on`, `off`, or why only partly or not.
+    pub landlock: String,
+    /// Whether calls of the system are filtered: `on` or `off`.
+    pub seccomp: String,
 }
 
 /// What the daemon costs.

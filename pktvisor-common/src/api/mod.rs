@@ -14,7 +14,7 @@ mod packets;
 
 pub use app::{
     App, AppDns, AppMetrics, AppXact, CaptureInfo, DnsRate, Process, Rates, RatesInOut,
-    SamplingRates, Watched,
+    SamplingRates, Security, Watched,
 };
 pub use dns::{
     Dns, DnsCardinality, DnsRates, Edns, Histogram, WirePackets, Xact, XactCounts, XactDirection,

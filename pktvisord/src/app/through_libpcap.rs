@@ -19,6 +19,7 @@ use crate::capture::netlink::Changes;
 use crate::cli::{Cli, exit};
 use crate::live::{Live, Source};
 use crate::pipeline::Pipeline;
+use crate::privileges::Rights;
 use crate::settings::{Settings, Shared};
 use crate::time::SECOND;
 
@@ -83,10 +84,11 @@ impl Captures {
         fallback: Option<String>,
         changes: &Changes,
         listeners: Listeners,
+        rights: Rights,
     ) -> Result<u8, AppError> {
         let window = run.window();
         let mut pipeline = run.pipeline(&window, true)?;
-        let source = Arc::new(Source::interfaces("libpcap", fallback, Vec::new()));
+        let source = Arc::new(Source::interfaces("libpcap", fallback, Vec::new(), rights));
         let live = Arc::new(Live::new(
             Arc::clone(&run.settings),
             window,

@@ -24,7 +24,7 @@ use crate::host::HostSpec;
 use crate::lane::{Lane, Share};
 use crate::live::{Live, Source};
 use crate::pipeline::Clock;
-use crate::privileges::{Keep, give_up};
+use crate::privileges::{Keep, Rights, give_up};
 use crate::settings::Settings;
 use crate::workers::Workers;
 
@@ -130,6 +130,7 @@ pub(super) fn watch(
     if interfaces.is_empty() {
         return Err(AppError::NoInterface);
     }
+    let listeners = Listeners::bind(cli)?;
     let hosts = selection.hosts(interfaces.iter());
     if hosts.is_empty() {
         info!("no addresses and no -H HOSTSPEC: what is received is in, what is sent is out");
@@ -163,12 +164,12 @@ pub(super) fn watch(
         Some(programs) => (Capture::Kernel(Box::new(programs)), Keep::Nothing),
         None => (Capture::Libpcap(Captures::open(cli, selection, listed)?), Keep::NetRaw),
     };
-    let listeners = Listeners::bind(cli)?;
-    give_up(cli.user.as_ref(), keep).map_err(system("cannot give up rights"))?;
+    let files = (!cli.no_sandbox).then(|| config.files());
+    let rights = give_up(cli.user.as_ref(), keep, files.as_deref())?;
     let run = Run::new(config, Arc::clone(&settings))?;
     match capture {
-        Capture::Kernel(programs) => from_kernel(&run, *programs, changes, listeners),
-        Capture::Libpcap(captures) => captures.run(&run, fallback, &changes, listeners),
+        Capture::Kernel(programs) => from_kernel(&run, *programs, changes, listeners, rights),
+        Capture::Libpcap(captures) => captures.run(&run, fallback, &changes, listeners, rights),
     }
 }
 
@@ -177,6 +178,7 @@ fn from_kernel(
     mut programs: Programs,
     changes: Changes,
     listeners: Listeners,
+    rights: Rights,
 ) -> Result<u8, AppError> {
     let rings = programs.probe.take_rings().map_err(AppError::Kernel)?;
     let of = rings.len();
@@ -195,7 +197,7 @@ fn from_kernel(
     let drains: Vec<Drain> = drains.collect();
     let workers = Workers::start_with(drains, |drain, work, lanes| drain.run(&work, &lanes))
         .map_err(system("cannot start a thread"))?;
-    let source = Arc::new(Source::interfaces("ebpf", None, statuses));
+    let source = Arc::new(Source::interfaces("ebpf", None, statuses, rights));
     source.watch(programs.watched());
     let live = Arc::new(Live::new(
         Arc::clone(&run.settings),

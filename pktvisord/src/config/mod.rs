@@ -160,6 +160,14 @@ impl Config {
         Self::load(self.arguments.clone())
     }
 
+    /// Files that are read again on SIGHUP; those of the configuration that are not there may come.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let cli = &self.cli;
+        let named = [&cli.geo_city, &cli.geo_asn, &cli.token_file, &cli.tls_cert, &cli.tls_key];
+        let named = named.into_iter().chain([&cli.client_ca, &self.file]).flatten().cloned();
+        named.chain([PathBuf::from(DEFAULT_FILE)]).collect()
+    }
+
     /// What is not as it was `before`.
     pub fn changes_since(&self, before: &Self) -> Vec<Change> {
         let command = command();

@@ -5,6 +5,7 @@ mod counts;
 mod faults;
 mod interfaces;
 mod reload;
+mod sandbox;
 #[path = "../support/mod.rs"]
 mod support;
 

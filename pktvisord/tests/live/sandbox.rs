@@ -1,0 +1,109 @@
+//! What the daemon can't do any more while it watches.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use pktvisor_common::api::AppMetrics;
+
+use crate::can_run;
+use crate::support::capture::Folder;
+use crate::support::net::Pair;
+use crate::support::program::{PATIENCE, Server, signal};
+use crate::support::tc;
+
+/// A field of the process' status (proc_pid_status(5)).
+fn status(server: &Server, field: &str) -> String {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(":\t"));
+    line.unwrap_or_else(|| panic!("{field} in {status}")).to_owned()
+}
+
+#[test]
+fn it_is_shut_in_and_says_so() {
+    if !can_run() {
+        return;
+    }
+    for mode in [tc(), "clsact", "libpcap"] {
+        let pair = Pair::new(false, 1500);
+        let (kept, mask) = match mode {
+            "clsact" => (vec!["CAP_NET_ADMIN"], "0000000000001000"),
+            "libpcap" => (vec!["CAP_NET_RAW"], "0000000000002000"),
+            _ => (Vec::new(), "0000000000000000"),
+        };
+        let server = Server::start(&["--capture", mode, &pair.interface]);
+        for set in ["CapInh", "CapPrm", "CapEff"] {
+            let expected = if set == "CapInh" { "0000000000000000" } else { mask };
+            assert_eq!(status(&server, set), expected, "{mode}: {set}");
+        }
+        assert_eq!(
+            (status(&server, "NoNewPrivs"), status(&server, "Seccomp")),
+            ("1".into(), "2".into())
+        );
+        let app: AppMetrics = server.json("/api/v1/metrics/app");
+        let security = app.app.security.expect("it watches an interface");
+        assert_eq!(
+            (security.capabilities, security.seccomp.as_str()),
+            (kept.iter().map(|&c| c.to_owned()).collect(), "on")
+        );
+        assert!(server.log_so_far().contains("seccomp: on"), "{}", server.log_so_far());
+        if mode == tc() {
+            let without = Server::start(&["--no-sandbox", "--capture", mode, &pair.interface]);
+            assert_eq!(status(&without, "Seccomp"), "0");
+            let app: AppMetrics = without.json("/api/v1/metrics/app");
+            let security = app.app.security.expect("it watches an interface");
+            assert_eq!((security.landlock.as_str(), security.seccomp.as_str()), ("off", "off"));
+        }
+    }
+}
+
+#[test]
+fn it_reads_only_what_lies_beside_what_it_was_started_with() {
+    if !can_run() {
+        return;
+    }
+    let pair = Pair::new(false, 1500);
+    let (folder, elsewhere) = (Folder::new(), Folder::new());
+    let token = "token-file = \"TOKENS\"\n".replace("TOKENS", &folder.file("tokens"));
+    folder.store("tokens", b"0123456789abcdef\n");
+    let file = folder.store("pktvisord.toml", token.as_bytes());
+    let arguments = ["--config", &file, "--capture", tc(), &pair.interface];
+    let server = Server::start(&arguments);
+    let app: serde_json::Value = {
+        let mut answer = ureq::get(server.url("/api/v1/metrics/app"))
+            .header("authorization", "Bearer 0123456789abcdef")
+            .call()
+            .expect("the token opens");
+        serde_json::from_reader(answer.body_mut().as_reader()).expect("JSON")
+    };
+    let status = |token: &str| {
+        let asked =
+            ureq::get(server.url("/metrics")).header("authorization", format!("Bearer {token}"));
+        match asked.call() {
+            Ok(answer) => answer.status().as_u16(),
+            Err(ureq::Error::StatusCode(code)) => code,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let wait_for = |what: &str| {
+        let started = Instant::now();
+        while !server.log_so_far().contains(what) {
+            assert!(started.elapsed() < PATIENCE, "{what}: {}", server.log_so_far());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    // A new file in the place of the old one, as those do who replace files in one step.
+    folder.store("tokens.new", b"fedcba9876543210\n");
+    fs::rename(folder.file("tokens.new"), folder.file("tokens")).unwrap();
+    signal(&server.child, "HUP");
+    wait_for("options were read again");
+    assert_eq!((status("0123456789abcdef"), status("fedcba9876543210")), (401, 200));
+    // Elsewhere.
+    let database = elsewhere.store("asn.mmdb", b"no database");
+    let config = format!("{token}geo-asn = \"{database}\"\n");
+    folder.store("pktvisord.toml", config.as_bytes());
+    signal(&server.child, "HUP");
+    wait_for("all options stay as they were");
+    let denied = server.log_so_far().contains("Permission denied");
+    let landlock = app["app"]["security"]["landlock"].as_str().expect("it says so");
+    assert_eq!(denied, landlock != "unknown to this kernel", "{}", server.log_so_far());
+}
