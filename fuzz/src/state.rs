@@ -4,7 +4,13 @@ use pktvisord::summary::state::{Terms, decode, encode};
 
 /// Reads the input as the byte form of a summary.
 pub fn run(data: &[u8]) {
-    let terms = Terms { ports: vec![53, 5353, 5355, 53_000], public_suffix: false, seed: 0 };
+    let terms = Terms {
+        ports: vec![53, 5353, 5355, 53_000],
+        public_suffix: false,
+        mask: None,
+        names: None,
+        seed: 0,
+    };
     let Ok(mut summary) = decode(data, &terms) else { return };
     let written = encode(&summary, &terms);
     let again = decode(&written, &terms).expect("what was written can be read");

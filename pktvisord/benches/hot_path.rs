@@ -22,7 +22,7 @@ use pktvisord::sketch::latency::Latencies;
 use pktvisord::sketch::quantiles::Quantiles;
 use pktvisord::sketch::tally::FlatTally;
 use pktvisord::sketch::top::Top;
-use pktvisord::summary::bucket::Naming;
+use pktvisord::summary::naming::Naming;
 use pktvisord::time::SECOND;
 use pktvisord::window::Window;
 
@@ -136,7 +136,7 @@ fn shard(criterion: &mut Criterion) {
             ports: DnsPorts::new(&DEFAULT_DNS_PORTS).into(),
             databases: GeoDatabases::default().into(),
             timeout: 5 * SECOND,
-            naming: Naming { seed: 0, public_suffix: false },
+            naming: Naming::default(),
             sampling: Sampling::new(100),
         };
         let window = Arc::new(Window::new(1, 5, false));

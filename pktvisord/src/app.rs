@@ -38,7 +38,7 @@ use crate::replay::Pace;
 use crate::settings::{DnsPorts, Sampling, Settings};
 use crate::shard::PARTITIONS;
 use crate::shutdown::Shutdown;
-use crate::summary::bucket::Naming;
+use crate::summary::naming::{KeyError, NameKey, Naming};
 use crate::time::utc;
 use crate::window::Window;
 
@@ -81,6 +81,9 @@ pub enum AppError {
     /// A certificate, a key or tokens can't be used.
     #[error(transparent)]
     Access(#[from] AccessError),
+    /// Names can't be hashed.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// Others could ask without showing who they are.
     #[error(
         "whoever reaches {0} could read the names and addresses that are seen here: say who may, with \
@@ -129,6 +132,7 @@ impl AppError {
             AppError::Read(error) if error.is_usage() => exit::USAGE,
             AppError::Target(_)
             | AppError::Access(_)
+            | AppError::Key(_)
             | AppError::Read(_)
             | AppError::Geo(_)
             | AppError::NoInterface
@@ -164,7 +168,7 @@ pub fn run(config: &Arc<Config>) -> Result<u8, AppError> {
             return watch::watch(config, &live, databases);
         }
     };
-    let settings = settings(cli, cli.hosts.clone().unwrap_or_default(), databases);
+    let settings = settings(cli, cli.hosts.clone().unwrap_or_default(), databases)?;
     let run = Run::new(config, settings)?;
     let options = FileOptions {
         filter: cli.filter.clone(),
@@ -189,14 +193,28 @@ pub fn run(config: &Arc<Config>) -> Result<u8, AppError> {
     }
 }
 
-fn settings(cli: &Cli, hosts: HostSpec, databases: GeoDatabases) -> Arc<Settings> {
-    Arc::new(Settings {
+fn settings(
+    cli: &Cli,
+    hosts: HostSpec,
+    databases: GeoDatabases,
+) -> Result<Arc<Settings>, AppError> {
+    Ok(Arc::new(Settings {
         hosts: hosts.into(),
         ports: DnsPorts::new(cli.dns_ports()).into(),
         databases: databases.into(),
         timeout: cli.dns_timeout(),
-        naming: Naming { seed: cli.sketch_seed, public_suffix: cli.public_suffix },
+        naming: naming(cli)?,
         sampling: Sampling::new(cli.max_deep_sample),
+    }))
+}
+
+/// How names and addresses are kept.
+fn naming(cli: &Cli) -> Result<Naming, KeyError> {
+    Ok(Naming {
+        seed: cli.sketch_seed,
+        public_suffix: cli.public_suffix,
+        mask: cli.mask_ip,
+        key: cli.hash_names.as_deref().map(NameKey::read).transpose()?,
     })
 }
 

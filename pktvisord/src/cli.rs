@@ -9,6 +9,7 @@ use crate::host::HostSpec;
 use crate::privileges::User;
 use crate::prometheus::MAX_TOP;
 use crate::settings::DEFAULT_DNS_PORTS;
+use crate::summary::naming::Mask;
 
 /// Exit codes, as `--help` documents them.
 pub mod exit {
@@ -174,6 +175,14 @@ pub struct Cli {
     /// Cut names in top_qname2 and top_qname3 above their public suffix (`.example.co.uk`)
     #[arg(long)]
     pub public_suffix: bool,
+
+    /// Keep only so many bits of addresses, of IPv4 and IPv6, in all that is summed up: `24/48`
+    #[arg(long, value_name = "V4/V6")]
+    pub mask_ip: Option<Mask>,
+
+    /// Show a hash of DNS names instead of them, keyed with this file
+    #[arg(long, value_name = "KEYFILE")]
+    pub hash_names: Option<PathBuf>,
 
     /// Seed of the sketches' hash; only summaries of one seed can be merged
     #[arg(long, value_name = "SEED", default_value_t = 0)]

@@ -9,7 +9,7 @@ use pktvisor_common::sampling::Rate;
 
 use crate::geo::{Geo, GeoDatabases};
 use crate::host::HostSpec;
-use crate::summary::bucket::Naming;
+use crate::summary::naming::Naming;
 use crate::summary::state::Terms;
 
 /// DNS, mDNS (RFC 6762), LLMNR (RFC 4795), and the port that pktvisor always took for DNS too.
@@ -38,6 +38,8 @@ impl Settings {
         Terms {
             ports: self.ports.now().list.clone(),
             public_suffix: self.naming.public_suffix,
+            mask: self.naming.mask,
+            names: self.naming.key.map(|key| key.fingerprint()),
             seed: self.naming.seed,
         }
     }

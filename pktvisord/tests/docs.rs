@@ -16,13 +16,14 @@ use support::program::{PATIENCE, Server, pktvisord, run};
 use support::traffic::traffic;
 
 /// Documents that are written by hand.
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "CHANGELOG.md",
     "docs/API.md",
     "docs/ARCHITECTURE.md",
     "docs/CONFIGURATION.md",
     "docs/PERFORMANCE.md",
+    "docs/SECURITY.md",
     "docs/STATE.md",
     "docs/TESTING.md",
     "docs/central.md",

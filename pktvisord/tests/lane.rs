@@ -7,7 +7,7 @@ use pktvisord::geo::GeoDatabases;
 use pktvisord::host::HostSpec;
 use pktvisord::lane::{Lane, Share};
 use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, Sampling, Settings};
-use pktvisord::summary::bucket::Naming;
+use pktvisord::summary::naming::Naming;
 use pktvisord::time::{MINUTE, SECOND};
 use pktvisord::window::Window;
 
@@ -20,7 +20,7 @@ fn lane() -> (Lane, Arc<Window>) {
         ports: DnsPorts::new(&DEFAULT_DNS_PORTS).into(),
         databases: GeoDatabases::default().into(),
         timeout: 5 * SECOND,
-        naming: Naming { seed: 0, public_suffix: false },
+        naming: Naming::default(),
         sampling: Sampling::new(100),
     });
     let window = Arc::new(Window::new(1, 5, false));

@@ -9,7 +9,7 @@ use pktvisord::capture::{Block, LinkType, PacketRecord};
 use pktvisord::geo::GeoDatabases;
 use pktvisord::pipeline::Pipeline;
 use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, Sampling, Settings};
-use pktvisord::summary::bucket::Naming;
+use pktvisord::summary::naming::Naming;
 use pktvisord::summary::since_start::{Classes, SinceStart};
 use pktvisord::window::Window;
 use support::capture::{Capture, SECOND};
@@ -89,7 +89,7 @@ fn pipeline(workers: usize, single: bool) -> (Pipeline, Arc<Window>) {
         databases: GeoDatabases::default().into(),
         // So short that queries time out while they are looked at.
         timeout: SECOND / 50,
-        naming: Naming { seed: 0, public_suffix: false },
+        naming: Naming::default(),
         sampling: Sampling::new(100),
     });
     let window = Arc::new(Window::new(workers, 2, single));

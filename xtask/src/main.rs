@@ -2,6 +2,7 @@
 
 mod bench;
 mod build_ebpf;
+mod dependencies;
 mod exec;
 mod fuzz;
 mod generate;
@@ -28,6 +29,7 @@ enum Command {
     Fuzz(fuzz::Fuzz),
     Kernels(kernels::Kernels),
     Screenshot(screenshot::Screenshot),
+    Audit(dependencies::Audit),
     /// Set up, then check formatting, lints, tests, documentation and dependencies.
     Test,
 }
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::Fuzz(command) => command.run(),
         Command::Kernels(command) => command.run(),
         Command::Screenshot(command) => command.run(),
+        Command::Audit(command) => command.run(),
         Command::Test => test::run(),
     };
     match result {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::build_ebpf;
+use crate::dependencies;
 use crate::exec::{cargo, exec, has_cargo_command, root};
 use crate::setup;
 
@@ -24,6 +25,7 @@ fn all(steps: &mut Steps) -> Result<()> {
     steps.step("formatting", formatting)?;
     // Before all that compiles the daemon, which has them inside.
     steps.step("kernel programs", || build_ebpf::build().map(drop))?;
+    steps.step("dependencies", dependencies::check)?;
     steps.step("clippy", || {
         exec(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
     })?;
@@ -40,20 +42,6 @@ fn all(steps: &mut Steps) -> Result<()> {
             "--document-private-items",
         ]))
     })?;
-    if has_cargo_command("deny")? {
-        steps.step("dependencies", || {
-            exec(cargo().args([
-                "deny",
-                "check",
-                "--hide-inclusion-graph",
-                "licenses",
-                "bans",
-                "sources",
-            ]))
-        })?;
-    } else {
-        println!("\n== dependencies: skipped, `cargo install cargo-deny --locked` to have it");
-    }
     Ok(())
 }
 

@@ -20,7 +20,10 @@ fn state(minute: i64, packets: u64, seed: u64) -> Vec<u8> {
     (summary.start, summary.end) = (minute * 60_000_000_000, (minute + 1) * 60_000_000_000);
     summary.rates = Rates::of(minute, Minute::default());
     summary.totals.packets[0] = packets;
-    encode(&summary, &Terms { ports: vec![53], public_suffix: false, seed })
+    encode(
+        &summary,
+        &Terms { ports: vec![53], public_suffix: false, mask: None, names: None, seed },
+    )
 }
 
 /// A daemon answers, and says what it adds to the fleet.

@@ -173,6 +173,7 @@ impl Reloader {
 pub(super) fn check_all(config: &Config) -> Result<String, AppError> {
     databases(&config.cli)?;
     Access::open(&config.cli)?;
+    super::naming(&config.cli)?;
     check_filter(&config.cli).map_err(AppError::Filter)?;
     let file = match &config.file {
         Some(file) => file.display().to_string(),

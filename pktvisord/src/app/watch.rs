@@ -135,7 +135,7 @@ pub(super) fn watch(
     if hosts.is_empty() {
         info!("no addresses and no -H HOSTSPEC: what is received is in, what is sent is out");
     }
-    let settings = settings(cli, hosts, databases);
+    let settings = settings(cli, hosts, databases)?;
     let load = || {
         let probe = Probe::load(rings(cli.workers()), cli.ring_size())?;
         Programs::start(probe, selection.clone(), cli.capture, &settings, listed.clone())

@@ -10,12 +10,18 @@ use super::{Config, RELOADABLE, Source, TARGET, command, environment, is_flag, s
 /// Columns of a comment in the example.
 const WIDTH: usize = 98;
 /// What the example shows for options that have no default.
-const EXAMPLES: [(&str, &str); 11] = [
+const EXAMPLES: [(&str, &str); 17] = [
     (TARGET, "\"any\""),
     ("filter", "\"not port 22\""),
     ("hosts", "[\"192.0.2.0/24\", \"2001:db8::/32\"]"),
     ("geo_city", "\"/usr/share/GeoIP/GeoLite2-City.mmdb\""),
     ("geo_asn", "\"/usr/share/GeoIP/GeoLite2-ASN.mmdb\""),
+    ("tls_cert", "\"/etc/pktvisor/cert.pem\""),
+    ("tls_key", "\"/etc/pktvisor/key.pem\""),
+    ("client_ca", "\"/etc/pktvisor/clients.pem\""),
+    ("token_file", "\"/etc/pktvisor/tokens\""),
+    ("mask_ip", "\"24/48\""),
+    ("hash_names", "\"/etc/pktvisor/names.key\""),
     ("user", "\"nobody\""),
     ("replay", "10"),
     ("workers", "2"),

@@ -1,7 +1,6 @@
 //! What one DNS message adds to the summary.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 
 use pktvisor_common::packet::{IpVersion, PacketMeta, Transport};
 
@@ -147,7 +146,7 @@ impl Message<'_> {
         } else {
             question.name
         };
-        let hash = self.bucket.name_hash(lower);
+        let hash = self.bucket.naming().hash(lower);
         let name_use = match is_reply {
             false => NameUse::Query,
             true => NameUse::Reply {
@@ -172,6 +171,7 @@ impl Message<'_> {
             return;
         }
         let (time, flow, id) = (context.time, context.flow, scan.id);
+        let naming = *self.bucket.naming();
         let xact = &mut self.bucket.dns.xact;
         self.transactions.expire(time, |query| xact.timed_out += u64::from(query.weight));
         let mut timed_out = 0;
@@ -201,18 +201,19 @@ impl Message<'_> {
         let direction = &mut xact.directions[context.direction as usize];
         direction.quantiles.record(microseconds as u64, 1);
         direction.classes.record(microseconds as u64, context.weight, hash, || {
-            name.map(|(_, lower)| name::text(lower)).unwrap_or_default().into()
+            name.map(|(_, lower)| naming.text(lower)).unwrap_or_default()
         });
         self.bucket.add_latency(context.direction, microseconds as u64, context.weight);
     }
 
     fn client_subnet(&mut self, record: &[u8], weight: u64) {
         let Some(subnet) = detail::client_subnet(record) else { return };
-        let name = format!("{}/{}", subnet.address, subnet.prefix);
-        let key = sketch::hash(name.as_bytes(), self.bucket.seed());
+        let naming = self.bucket.naming();
+        let (address, prefix) = naming.masked_network(subnet.address, subnet.prefix);
+        let name = format!("{address}/{prefix}");
+        let key = sketch::hash(name.as_bytes(), naming.seed);
         let dns = &mut self.bucket.dns;
         dns.ecs.add(key, weight, || name.into());
-        let address: IpAddr = subnet.address;
         if let Some(place) = self.geo.place(address) {
             dns.ecs_places.add(place.key, weight, || (&*place.name).into());
         }

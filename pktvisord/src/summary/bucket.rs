@@ -10,6 +10,7 @@ use pktvisor_common::packet::{
 };
 
 use super::dns::DnsSummary;
+use super::naming::Naming;
 use super::packets::{PacketSketches, Totals};
 use super::rates::{Minute, Rates, Second};
 use super::since_start::SinceStart;
@@ -97,15 +98,6 @@ pub enum NameUse {
         /// Its octets, already weighted.
         octets: u64,
     },
-}
-
-/// How names are cut and keys are hashed: the same for all that is to be merged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Naming {
-    /// Seed of the hash.
-    pub seed: u64,
-    /// Whether names are cut above their public suffix instead of to two and three labels.
-    pub public_suffix: bool,
 }
 
 /// The live bucket of a shard.
@@ -325,17 +317,18 @@ impl Bucket {
         if self.addresses.is_full() {
             self.drain_addresses(geo);
         }
-        let [a, b, c, d, ..] = *octets;
+        let octets = self.naming.masked(octets, version);
+        let [a, b, c, d, ..] = octets;
         let hash = match version {
             IpVersion::V4 => hash(&[a, b, c, d], self.naming.seed),
-            _ => hash(octets, self.naming.seed),
+            _ => hash(&octets, self.naming.seed),
         };
         let list = &mut self.address_list;
         self.addresses.entry(hash, || {
             let address = list.len() as u16;
             list.push(match version {
                 IpVersion::V4 => IpAddr::from([a, b, c, d]),
-                _ => IpAddr::from(*octets),
+                _ => IpAddr::from(octets),
             });
             AddressCounts {
                 remote_octets: 0,
@@ -384,15 +377,10 @@ impl Bucket {
         address_list.clear();
     }
 
-    /// The seed of the hash that keys the sketches.
-    pub fn seed(&self) -> u64 {
-        self.naming.seed
-    }
-
-    /// The hash of a lower-cased name in wire form: its key everywhere.
+    /// How names and addresses are keyed and shown.
     #[inline]
-    pub fn name_hash(&self, wire: &[u8]) -> u64 {
-        hash(wire, self.naming.seed)
+    pub fn naming(&self) -> &Naming {
+        &self.naming
     }
 
     /// Counts a message under its lower-cased name in wire form, whose hash is given.
@@ -437,8 +425,8 @@ impl Bucket {
             let add_cut = |top: &mut Top<Box<str>>, part: Option<(&[u8], bool)>| {
                 if let Some((part, cut)) = part {
                     // A cut name and a whole one of the same labels are two names.
-                    let key = hash(part, naming.seed).rotate_left(u32::from(cut));
-                    top.add(key, counts.messages.into(), || name::cut_text(part, cut).into());
+                    let key = naming.hash(part).rotate_left(u32::from(cut));
+                    top.add(key, counts.messages.into(), || naming.cut_text(part, cut));
                 }
             };
             let wire = wire(counts);
@@ -447,7 +435,7 @@ impl Bucket {
         }
         let by = |top: &mut Top<Box<str>>, count: fn(&NameCounts) -> u64| {
             let counts = names.iter().map(|(key, counts)| (key, count(counts)));
-            top.add_batch(counts, |place| name::text(wire(names.at(place))).into());
+            top.add_batch(counts, |place| naming.text(wire(names.at(place))));
         };
         by(&mut dns.noerror, |counts| counts.noerror.into());
         by(&mut dns.nodata, |counts| counts.nodata.into());

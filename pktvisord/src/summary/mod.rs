@@ -15,6 +15,7 @@ use crate::time::SECOND;
 
 pub mod bucket;
 pub mod dns;
+pub mod naming;
 pub mod packets;
 pub mod rates;
 pub mod since_start;

@@ -11,18 +11,18 @@
 //! | 7 | precision of cardinalities, log2 of the registers |
 //! | 8–15 | seed of the hash, big-endian |
 //!
-//! then the DNS ports and whether names are cut above their public suffix, and the summary. What
+//! then the DNS ports, how names are cut and what is kept of addresses and names, and the summary. What
 //! does not fit together is refused, since merging it would give wrong numbers without a word.
 
 use serde::{Deserialize, Serialize};
 
 use super::Summary;
-use super::bucket::Naming;
+use super::naming::Mask;
 use crate::sketch::cardinality::PRECISION;
 use crate::time::MINUTE;
 
 /// The version of the byte form that is written and read.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 const MAGIC: &[u8; 4] = b"PKTV";
 const HASH_XXH3: u8 = 1;
 /// Reasons of losses that are taken from outside.
@@ -35,16 +35,13 @@ pub struct Terms {
     pub ports: Vec<u16>,
     /// Whether names are cut above their public suffix.
     pub public_suffix: bool,
+    /// What is kept of addresses, if not all.
+    pub mask: Option<Mask>,
+    /// The fingerprint of the key that names are hashed with, if they are.
+    pub names: Option<u64>,
     /// Seed of the hash; stands in the header.
     #[serde(skip)]
     pub seed: u64,
-}
-
-impl Terms {
-    /// How names are cut and hashed under these terms.
-    pub fn naming(&self) -> Naming {
-        Naming { seed: self.seed, public_suffix: self.public_suffix }
-    }
 }
 
 /// Why octets are no summary that can be merged here.

@@ -8,7 +8,7 @@ use pktvisord::host::HostSpec;
 use pktvisord::live::{Live, Source};
 use pktvisord::pipeline::Pipeline;
 use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, Sampling, Settings};
-use pktvisord::summary::bucket::Naming;
+use pktvisord::summary::naming::Naming;
 use pktvisord::time::{MINUTE, SECOND};
 use pktvisord::window::Window;
 
@@ -28,7 +28,7 @@ pub fn live(minutes: &[u32]) -> Arc<Live> {
         ports: DnsPorts::new(&DEFAULT_DNS_PORTS).into(),
         databases: GeoDatabases::default().into(),
         timeout: 5 * SECOND,
-        naming: Naming { seed: 0, public_suffix: false },
+        naming: Naming::default(),
         sampling: Sampling::new(100),
     });
     let window = Arc::new(Window::new(1, PERIODS, false));

@@ -1,0 +1,241 @@
+//! How names are cut, and what addresses and names are keyed and shown by: the same for all that is to
+//! be merged.
+//!
+//! For privacy addresses can be masked and names replaced by a keyed hash, before they reach anything
+//! that is summed up, logged or served. The hash is keyed because nearly all names can be guessed:
+//! without the key nobody can try them.
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use pktvisor_common::packet::IpVersion;
+use serde::{Deserialize, Serialize};
+
+use crate::dns::name;
+use crate::sketch::hash;
+
+/// Octets that a key file has at least: 128 bits.
+const SHORTEST_KEY: usize = 16;
+/// What the key is derived for (BLAKE3's context of use).
+const CONTEXT: &str = "pktvisor 2026-11 names in summaries";
+/// What the fingerprint of a key is made of: no name has a label of 255 octets.
+const FINGERPRINT: &[u8] = &[255];
+
+/// How names are cut and hashed, and what is kept of addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Naming {
+    /// Seed of the hash.
+    pub seed: u64,
+    /// Whether names are cut above their public suffix instead of to two and three labels.
+    pub public_suffix: bool,
+    /// What is kept of addresses, if not all.
+    pub mask: Option<Mask>,
+    /// The key that names are hashed with, if they are.
+    pub key: Option<NameKey>,
+}
+
+impl Naming {
+    /// The key of a lower-cased name in wire form, or of the end of one.
+    #[inline]
+    pub fn hash(&self, wire: &[u8]) -> u64 {
+        match &self.key {
+            None => hash(wire, self.seed),
+            Some(key) => key.hash(wire),
+        }
+    }
+
+    /// What is shown for a name.
+    pub fn text(&self, wire: &[u8]) -> Box<str> {
+        match &self.key {
+            None => name::text(wire).into(),
+            Some(key) => key.text(wire, false),
+        }
+    }
+
+    /// What is shown for a name of which labels were cut off, where `cut` says so.
+    pub fn cut_text(&self, wire: &[u8], cut: bool) -> Box<str> {
+        match &self.key {
+            None => name::cut_text(wire, cut).into(),
+            Some(key) => key.text(wire, cut),
+        }
+    }
+
+    /// What is kept of an address, in network order.
+    #[inline]
+    pub fn masked(&self, octets: &[u8; 16], version: IpVersion) -> [u8; 16] {
+        match self.mask {
+            None => *octets,
+            Some(mask) => mask.apply(octets, version),
+        }
+    }
+
+    /// What is kept of a network: its address and the length of its prefix.
+    pub fn masked_network(&self, address: IpAddr, prefix: u8) -> (IpAddr, u8) {
+        let Some(mask) = self.mask else { return (address, prefix) };
+        match address {
+            IpAddr::V4(v4) => {
+                let kept =
+                    v4.to_bits() & u32::MAX.checked_shl(32 - u32::from(mask.v4)).unwrap_or(0);
+                (IpAddr::V4(kept.into()), prefix.min(mask.v4))
+            }
+            IpAddr::V6(v6) => {
+                let kept = v6.to_bits() & mask.v6_bits();
+                (IpAddr::V6(kept.into()), prefix.min(mask.v6))
+            }
+        }
+    }
+}
+
+/// The lengths of prefixes that are kept of addresses: `24/48`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mask {
+    v4: u8,
+    v6: u8,
+}
+
+impl Mask {
+    fn v6_bits(self) -> u128 {
+        u128::MAX.checked_shl(128 - u32::from(self.v6)).unwrap_or(0)
+    }
+
+    #[inline]
+    fn apply(self, octets: &[u8; 16], version: IpVersion) -> [u8; 16] {
+        // An IPv4 address stands in front, and nothing behind it.
+        let length = if version == IpVersion::V4 { self.v4 } else { self.v6 };
+        let bits = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
+        (u128::from_be_bytes(*octets) & bits).to_be_bytes()
+    }
+}
+
+impl FromStr for Mask {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let length = |text: &str, most: u8| {
+            let digits = !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit());
+            text.parse().ok().filter(|&length: &u8| digits && length <= most)
+        };
+        text.split_once('/')
+            .and_then(|(v4, v6)| Some(Self { v4: length(v4, 32)?, v6: length(v6, 128)? }))
+            .ok_or_else(|| {
+                "two lengths of prefixes are needed, of IPv4 and IPv6, such as 24/48".to_owned()
+            })
+    }
+}
+
+/// Why there is no key.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The file can't be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// It can be guessed.
+    #[error(
+        "{}: a key of {SHORTEST_KEY} octets at least is needed, and there are {found}; \
+         `head -c 32 /dev/urandom` makes a good one", path.display()
+    )]
+    TooShort {
+        /// The file.
+        path: PathBuf,
+        /// Its octets.
+        found: usize,
+    },
+}
+
+/// The key that names are hashed with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct NameKey([u8; 32]);
+
+impl fmt::Debug for NameKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "key of fingerprint {:016x}", self.fingerprint())
+    }
+}
+
+impl NameKey {
+    /// The key that is derived from all octets of a file.
+    ///
+    /// # Errors
+    /// [`KeyError`] where it can't be read or is too short.
+    pub fn read(path: &Path) -> Result<Self, KeyError> {
+        let octets = std::fs::read(path)
+            .map_err(|source| KeyError::Unreadable { path: path.to_owned(), source })?;
+        if octets.len() < SHORTEST_KEY {
+            return Err(KeyError::TooShort { path: path.to_owned(), found: octets.len() });
+        }
+        Ok(Self(blake3::derive_key(CONTEXT, &octets)))
+    }
+
+    fn hash(&self, wire: &[u8]) -> u64 {
+        let hash = blake3::keyed_hash(&self.0, wire);
+        let first = hash.as_bytes().first_chunk().expect("it has 32 octets");
+        u64::from_be_bytes(*first)
+    }
+
+    fn text(&self, wire: &[u8], cut: bool) -> Box<str> {
+        let dot = if cut { "." } else { "" };
+        format!("{dot}{:016x}", self.hash(wire)).into()
+    }
+
+    /// By which two that have the same key know each other, and nothing of the key can be told.
+    pub fn fingerprint(&self) -> u64 {
+        self.hash(FINGERPRINT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_masked_to_their_prefixes() {
+        let mask: Mask = "24/48".parse().unwrap();
+        let naming = Naming { mask: Some(mask), ..Naming::default() };
+        let mut v4 = [0; 16];
+        v4[..4].copy_from_slice(&[192, 0, 2, 77]);
+        assert_eq!(naming.masked(&v4, IpVersion::V4)[..4], [192, 0, 2, 0]);
+        let v6 = |text: &str| text.parse::<std::net::Ipv6Addr>().unwrap().octets();
+        assert_eq!(naming.masked(&v6("2001:db8:1:2::3"), IpVersion::V6), v6("2001:db8:1::"));
+        let network = |text: &str, prefix| naming.masked_network(text.parse().unwrap(), prefix);
+        assert_eq!(network("198.51.100.77", 32), ("198.51.100.0".parse().unwrap(), 24));
+        assert_eq!(network("198.51.0.0", 16), ("198.51.0.0".parse().unwrap(), 16));
+        assert_eq!(network("2001:db8:1:2::", 56), ("2001:db8:1::".parse().unwrap(), 48));
+        let all = Naming { mask: Some("0/0".parse().unwrap()), ..Naming::default() };
+        assert_eq!(all.masked(&v6("2001:db8::1"), IpVersion::V6), [0; 16]);
+        assert_eq!(all.masked_network("192.0.2.1".parse().unwrap(), 24).0.to_string(), "0.0.0.0");
+        for wrong in ["", "24", "24/", "/48", "33/48", "24/129", "-1/0", "+1/0", "24/48/1"] {
+            assert!(wrong.parse::<Mask>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn names_are_told_apart_by_the_key_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = |octets: &[u8]| {
+            let path = folder.path().join("key");
+            std::fs::write(&path, octets).unwrap();
+            NameKey::read(&path)
+        };
+        let (one, other) = (key(&[1; 16]).unwrap(), key(&[2; 32]).unwrap());
+        let naming = |key| Naming { key: Some(key), ..Naming::default() };
+        let wire = b"\x03www\x07example\x03com";
+        let text = naming(one).text(wire);
+        assert_eq!(text.len(), 16);
+        assert!(text.bytes().all(|octet| octet.is_ascii_hexdigit()));
+        assert_eq!(naming(one).cut_text(wire, true), format!(".{text}").into());
+        assert_eq!(text, format!("{:016x}", naming(one).hash(wire)).into());
+        assert_ne!(text, naming(other).text(wire));
+        assert_ne!(one.fingerprint(), other.fingerprint());
+        assert!(!format!("{one:?}").contains("1, 1"));
+        assert!(key(&[1; 15]).is_err());
+        assert!(NameKey::read(Path::new("/no/such/key")).is_err());
+    }
+}

@@ -1,0 +1,186 @@
+//! `cargo xtask audit`, and the part of it that every test run has: what the project is made of.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde::Deserialize;
+
+use crate::exec::{cargo, exec, find_program, root, target_dir};
+
+/// Where packages come from.
+const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
+
+/// Check dependencies against deny.toml, and for known vulnerabilities where their list can be had.
+#[derive(Args)]
+pub struct Audit {
+    /// Fail where the list of known vulnerabilities can't be had, instead of saying so.
+    #[arg(long)]
+    advisories: bool,
+}
+
+impl Audit {
+    /// Carries the command out.
+    pub fn run(self) -> Result<()> {
+        check()?;
+        let deny = cargo_deny()?;
+        exec(deny.command().args(["licenses", "bans", "sources"]))?;
+        match exec(deny.command().arg("advisories")) {
+            Err(error) if self.advisories => Err(error),
+            Err(_) => {
+                eprintln!(
+                    "== advisories: not checked, or some were found: see above; --advisories makes \
+                     that an error"
+                );
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+/// cargo-deny, installed or compiled into the target folder.
+struct CargoDeny(std::path::PathBuf);
+
+impl CargoDeny {
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.0);
+        command.current_dir(root()).args(["deny", "check", "--hide-inclusion-graph"]);
+        command
+    }
+}
+
+fn cargo_deny() -> Result<CargoDeny> {
+    if let Some(found) = find_program("cargo-deny")? {
+        return Ok(CargoDeny(found));
+    }
+    let tools = target_dir()?.join("tools");
+    let program = tools.join("bin/cargo-deny");
+    if !program.exists() {
+        eprintln!("compiling cargo-deny, once, which takes some minutes");
+        exec(cargo().args(["install", "cargo-deny", "--locked", "--root"]).arg(&tools))?;
+    }
+    Ok(CargoDeny(program))
+}
+
+/// The parts of deny.toml that are looked at here.
+#[derive(Deserialize)]
+struct Policy {
+    licenses: Licenses,
+    bans: Bans,
+}
+
+#[derive(Deserialize)]
+struct Licenses {
+    allow: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Bans {
+    #[serde(default)]
+    deny: Vec<Ban>,
+}
+
+#[derive(Deserialize)]
+struct Ban {
+    name: String,
+    reason: String,
+}
+
+/// What cargo says of a package.
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    version: String,
+    license: Option<String>,
+    source: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+/// Checks licences, sources and bans of everything that the project is made of.
+pub fn check() -> Result<()> {
+    let policy = fs::read_to_string(root().join("deny.toml")).context("cannot read deny.toml")?;
+    let policy: Policy = toml::from_str(&policy).context("deny.toml")?;
+    let mut by_license: BTreeMap<String, usize> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for manifest in ["Cargo.toml", "pktvisor-ebpf/Cargo.toml", "fuzz/Cargo.toml"] {
+        let output = cargo()
+            .args(["metadata", "--format-version", "1", "--locked", "--manifest-path", manifest])
+            .output()
+            .context("cannot start cargo")?;
+        if !output.status.success() {
+            bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        let metadata: Metadata = serde_json::from_slice(&output.stdout)?;
+        for package in &metadata.packages {
+            *by_license.entry(package.license.clone().unwrap_or_default()).or_default() += 1;
+            problems.extend(problem(&policy, package));
+        }
+    }
+    problems.sort();
+    problems.dedup();
+    if !problems.is_empty() {
+        bail!("against deny.toml:\n{}", problems.join("\n"));
+    }
+    let packages: usize = by_license.values().sum();
+    println!("{packages} packages of {} licences, all of them allowed", by_license.len());
+    Ok(())
+}
+
+/// What deny.toml has against a package.
+fn problem(policy: &Policy, package: &Package) -> Option<String> {
+    let Package { name, version, license, source } = package;
+    let of = |what: String| Some(format!("{name} {version}: {what}"));
+    if let Some(Ban { reason, .. }) = policy.bans.deny.iter().find(|ban| ban.name == *name) {
+        return of(format!("banned, {reason}"));
+    }
+    match source {
+        // The project's own.
+        None => return None,
+        Some(source) if source != REGISTRY => return of(format!("from {source}")),
+        Some(_) => {}
+    }
+    let Some(license) = license else { return of("no licence".to_owned()) };
+    let expression = match spdx::Expression::parse_mode(license, spdx::ParseMode::LAX) {
+        Ok(expression) => expression,
+        Err(error) => return of(format!("licence {license}: {}", error.reason)),
+    };
+    let allowed = |request: &spdx::LicenseReq| {
+        request.addition.is_none() && policy.licenses.allow.contains(&request.license.to_string())
+    };
+    (!expression.evaluate(allowed)).then(|| format!("{name} {version}: licence {license}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_allowed_is_found() {
+        let policy: Policy = toml::from_str(
+            "licenses.allow = [\"MIT\", \"ISC\"]\nbans.deny = [{ name = \"bad\", reason = \"why\" }]",
+        )
+        .unwrap();
+        let check = |name: &str, license: Option<&str>, source: Option<&str>| {
+            let (license, source) = (license.map(str::to_owned), source.map(str::to_owned));
+            problem(&policy, &Package { name: name.into(), version: "1".into(), license, source })
+        };
+        let from = Some(REGISTRY);
+        for license in ["MIT", "GPL-3.0-only OR MIT", "Apache-2.0/MIT", "MIT AND ISC", "(MIT)"] {
+            assert_eq!(check("good", Some(license), from), None, "{license}");
+        }
+        for license in ["GPL-3.0-only", "MIT AND GPL-3.0-only", "MIT WITH LLVM-exception", "none"] {
+            assert!(check("good", Some(license), from).is_some(), "{license}");
+        }
+        assert!(check("good", None, from).is_some());
+        assert!(check("good", Some("MIT"), Some("git+https://example.com/x")).is_some());
+        assert_eq!(check("bad", Some("MIT"), from), Some("bad 1: banned, why".to_owned()));
+        assert_eq!(check("own", None, None), None);
+    }
+}
