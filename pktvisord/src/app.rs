@@ -4,6 +4,7 @@ mod follow;
 mod load;
 mod reload;
 mod serve;
+mod service;
 mod through_libpcap;
 mod watch;
 

@@ -47,6 +47,18 @@ impl FromStr for User {
     }
 }
 
+/// Makes use of the capabilities that a file gave it to have (`setcap …=p`), which take effect only
+/// where a program asks for them: so it starts too where it may not have all of them.
+pub fn raise() {
+    let raised = capabilities(None).and_then(|sets| {
+        let effective = sets.permitted;
+        set_capabilities(None, CapabilitySets { effective, ..sets })
+    });
+    if let Err(error) = raised {
+        tracing::debug!("capabilities cannot be raised: {error}");
+    }
+}
+
 /// What capabilities are still needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {

@@ -28,7 +28,7 @@ impl Audit {
         let deny = cargo_deny()?;
         exec(deny.check().args(["licenses", "bans", "sources"]))?;
         match exec(deny.command().args(["fetch", "db"])) {
-            Ok(()) => exec(deny.check().args(["--disable-fetch", "advisories"])),
+            Ok(()) => exec(deny.check().arg("advisories")),
             Err(error) if self.advisories => Err(error),
             Err(_) => {
                 println!("== known vulnerabilities: skipped, their list cannot be had from here");

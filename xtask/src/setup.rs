@@ -19,6 +19,7 @@ const TEST: &[&str] = &[
     "iproute2",
     "iputils-ping",
     "knot-dnsutils",
+    "libcap2-bin",
     "nsd",
     "prometheus",
     "tcpdump",

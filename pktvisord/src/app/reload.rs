@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
-use super::{AppError, Run, system};
+use super::{AppError, Run, service, system};
 use crate::access::{Access, AccessError};
 use crate::capture::LinkType;
 use crate::capture::filter::Filter;
@@ -73,7 +73,9 @@ async fn reload_on(mut hangups: Signal, reloader: Arc<Reloader>) {
     while hangups.recv().await.is_some() {
         let reloader = Arc::clone(&reloader);
         // Databases are read. A panic is reported where it happens.
+        service::reloading();
         let _ = tokio::task::spawn_blocking(move || reloader.reload()).await;
+        service::reloaded();
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use super::{AppError, system};
+use super::{AppError, service, system};
 use crate::access::Access;
 use crate::cli::Cli;
 use crate::http::{self, Options};
@@ -70,7 +70,9 @@ impl Listeners {
             let (live, shutdown) = (Arc::clone(live), shutdown.clone().wait());
             Ok(runtime.spawn(http::serve(listener, live, self.options.clone(), shutdown)))
         });
-        servers.collect::<io::Result<_>>().map(Servers).map_err(system("cannot serve"))
+        let servers = servers.collect::<io::Result<_>>().map_err(system("cannot serve"))?;
+        service::ready(live, shutdown, runtime);
+        Ok(Servers(servers))
     }
 }
 

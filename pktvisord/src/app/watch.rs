@@ -24,7 +24,7 @@ use crate::host::HostSpec;
 use crate::lane::{Lane, Share};
 use crate::live::{Live, Source};
 use crate::pipeline::Clock;
-use crate::privileges::{Keep, Rights, give_up};
+use crate::privileges::{Keep, Rights, give_up, raise};
 use crate::settings::Settings;
 use crate::workers::Workers;
 
@@ -116,6 +116,7 @@ pub(super) fn watch(
     databases: GeoDatabases,
 ) -> Result<u8, AppError> {
     let cli = &config.cli;
+    raise();
     let selection = Selection::of(cli, target);
     let changes = Changes::listen().map_err(system("cannot listen for changes of interfaces"))?;
     let listed = interface::list().map_err(system("cannot list the interfaces"))?;

@@ -101,8 +101,8 @@ impl LiveCapture {
             let denied = message.contains("permission") || message.contains("not permitted");
             let hint = match denied {
                 true => {
-                    "; the capability CAP_NET_RAW is needed, so run it as root or `setcap \
-                         cap_net_raw+ep` it"
+                    "; the capability CAP_NET_RAW is needed, so run it as root, `setcap cap_net_raw=p` \
+                     it, or give its container `--cap-add NET_RAW`"
                 }
                 false => "",
             };

@@ -169,3 +169,37 @@ fn without_rights_the_capabilities_are_named() {
         assert!(text.contains(capability), "{mode}: {text}");
     }
 }
+
+#[test]
+fn capabilities_of_the_file_are_used_though_they_are_permitted_only() {
+    if !can_run() {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let program = folder.path().join("pktvisord");
+    std::fs::copy(env!("CARGO_BIN_EXE_pktvisord"), &program).unwrap();
+    sh(&format!("chmod 755 {} {}", folder.path().display(), program.display()));
+    let capabilities = "cap_bpf,cap_net_admin,cap_net_raw,cap_perfmon=p";
+    sh(&format!("setcap {capabilities} {}", program.display()));
+    let pair = Pair::new(false, 1500);
+    // With all of them, and where the container allows only one of them.
+    for (bounding, source) in [("+all", "ebpf"), ("-all,+net_raw", "libpcap"), ("-all", "")] {
+        let mut command = Command::new("setpriv");
+        let user = ["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"];
+        command.args(user).arg(format!("--bounding-set={bounding}")).arg(&program);
+        command.args(Server::arguments(&[&pair.interface]));
+        if source.is_empty() {
+            let output = command.output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(3), "{said}");
+            assert!(said.contains("--cap-add NET_RAW"), "{said}");
+            continue;
+        }
+        let server = Server::start_as(command);
+        let app: AppMetrics = server.json("/api/v1/metrics/app");
+        assert_eq!(app.app.capture.source, source, "{}", server.log_so_far());
+        if let Some(why) = app.app.capture.fallback {
+            assert!(why.contains("--cap-add BPF --cap-add NET_ADMIN"), "{why}");
+        }
+    }
+}

@@ -100,8 +100,18 @@ pub struct Server {
 impl Server {
     /// Starts the daemon with these arguments on a free port.
     pub fn start(args: &[&str]) -> Self {
-        let all = [&["-l", "127.0.0.1", "-p", "0"], args].concat();
-        let mut child = pktvisord(&all).stdout(Stdio::null()).spawn().expect("pktvisord starts");
+        Self::start_as(pktvisord(&Self::arguments(args)))
+    }
+
+    /// Arguments for a free port.
+    pub fn arguments<'a>(args: &[&'a str]) -> Vec<&'a str> {
+        [&["-l", "127.0.0.1", "-p", "0"], args].concat()
+    }
+
+    /// Starts the daemon by this command, which serves on a free port.
+    pub fn start_as(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("pktvisord starts");
         let (lines, written, log) = follow(child.stderr.take().expect("a pipe"));
         let started = Instant::now();
         let port = loop {

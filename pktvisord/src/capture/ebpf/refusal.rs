@@ -22,7 +22,8 @@ pub enum Refusal {
     /// No rights.
     #[error(
         "{what}: not permitted; the capabilities CAP_BPF and CAP_NET_ADMIN are needed (before \
-         Linux 5.8 CAP_SYS_ADMIN), so run it as root or `setcap cap_bpf,cap_net_admin+ep` it"
+         Linux 5.8 CAP_SYS_ADMIN), so run it as root, `setcap cap_bpf,cap_net_admin=p` it, or give its \
+         container `--cap-add BPF --cap-add NET_ADMIN`"
     )]
     Rights {
         /// What was tried.

@@ -1,0 +1,64 @@
+//! What a service manager is told (sd_notify(3)): that the daemon serves, that it reads its options
+//! again, that it ends, and, where it wants to know, that packets are still taken in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::runtime::Runtime;
+use tracing::debug;
+
+use crate::live::Live;
+use crate::shutdown::Shutdown;
+
+/// What is told nobody may want to hear: then there is no socket to tell it to.
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        debug!("the service manager cannot be told: {error}");
+    }
+}
+
+/// The daemon serves. From now on its life is shown, until the end is asked for.
+pub(super) fn ready(live: &Arc<Live>, shutdown: &Shutdown, runtime: &Runtime) {
+    let watched = live.source().watched().into_iter().map(|watched| watched.name);
+    let watched = watched.collect::<Vec<_>>().join(", ");
+    tell(&[
+        NotifyState::Ready,
+        NotifyState::Status(&format!("{watched} through {}", live.source().kind)),
+    ]);
+    runtime.spawn(until_end(shutdown.clone()));
+    if let Some(within) = sd_notify::watchdog_enabled() {
+        runtime.spawn(show_life(Arc::clone(live), within / 3));
+    }
+}
+
+async fn until_end(shutdown: Shutdown) {
+    shutdown.wait().await;
+    tell(&[NotifyState::Stopping]);
+}
+
+/// Says that all is well as often as all lanes answer. If one does not, nothing is said, and the
+/// service manager does what it was told to do.
+async fn show_life(live: Arc<Live>, every: Duration) {
+    let mut ticks = tokio::time::interval(every);
+    loop {
+        ticks.tick().await;
+        let live = Arc::clone(&live);
+        if tokio::task::spawn_blocking(move || live.since_start()).await.is_ok() {
+            tell(&[NotifyState::Watchdog]);
+        }
+    }
+}
+
+/// The options are read again, until [`reloaded`].
+pub(super) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => debug!("there is no clock: {error}"),
+    }
+}
+
+/// The options have been read again, or stay as they were.
+pub(super) fn reloaded() {
+    tell(&[NotifyState::Ready]);
+}

@@ -1,0 +1,56 @@
+//! What a service manager is told.
+
+mod support;
+
+use std::os::unix::net::UnixDatagram;
+use std::time::{Duration, Instant};
+
+use support::capture::Folder;
+use support::program::{PATIENCE, Server, pktvisord, signal};
+use support::traffic::stored;
+
+/// A service manager's end of the socket.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    /// Waits for a message that has this line in it. Returns all of it.
+    fn wait_for(&self, line: &str) -> String {
+        let started = Instant::now();
+        loop {
+            let mut octets = [0; 4_096];
+            if let Ok(length) = self.0.recv(&mut octets) {
+                let message = String::from_utf8(octets[..length].to_vec()).expect("UTF-8");
+                if message.lines().any(|one| one == line) {
+                    return message;
+                }
+            }
+            assert!(started.elapsed() < PATIENCE, "{line} is never said");
+        }
+    }
+}
+
+#[test]
+fn start_life_reload_and_end_are_told() {
+    let (folder, capture) = stored();
+    let sockets = Folder::new();
+    let manager = Manager(UnixDatagram::bind(sockets.file("notify")).expect("a socket"));
+    manager.0.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
+    let mut command = pktvisord(&Server::arguments(&["--replay=max", &capture]));
+    command.env("NOTIFY_SOCKET", sockets.file("notify")).env("WATCHDOG_USEC", "600000");
+    let server = Server::start_as(command);
+    let ready = manager.wait_for("READY=1");
+    assert!(ready.contains("STATUS=") && ready.contains("traffic.pcap through file"), "{ready}");
+    // It shows life more often than it has to.
+    let started = Instant::now();
+    for _ in 0..5 {
+        manager.wait_for("WATCHDOG=1");
+    }
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    signal(&server.child, "HUP");
+    let reloading = manager.wait_for("RELOADING=1");
+    assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
+    manager.wait_for("READY=1");
+    signal(&server.child, "TERM");
+    manager.wait_for("STOPPING=1");
+    drop(folder);
+}
