@@ -8,6 +8,7 @@
 //! * [`abi`]: the layout of what the kernel programs and the daemon hand each other.
 //! * [`probe`]: what the kernel programs decide of a packet.
 //! * `api` (feature `api`): the JSON of the REST interface.
+//! * `generate` (feature `generate`): manual pages and completions of the programs.
 //! * `report` (feature `api`): a view of that JSON as a report for a terminal.
 #![cfg_attr(not(any(feature = "api", test)), no_std)]
 #![forbid(unsafe_code)]
@@ -17,6 +18,8 @@ pub mod abi;
 pub mod api;
 pub mod direction;
 pub mod flow;
+#[cfg(feature = "generate")]
+pub mod generate;
 pub mod outcome;
 pub mod packet;
 pub mod probe;

@@ -25,7 +25,8 @@ use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use pktvisor_common::generate::generate;
 use pktvisor_common::report::{self, Style};
 use thiserror::Error;
 
@@ -60,6 +61,14 @@ enum Error {
 }
 
 fn main() -> ExitCode {
+    match generate(Options::command(), "1", &std::env::args_os().collect::<Vec<_>>()) {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pktvisor: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
     match run(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read this has read enough.

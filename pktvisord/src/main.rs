@@ -1,14 +1,25 @@
 //! Entry point of the daemon.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use pktvisor_common::generate::generate;
 use pktvisord::cli::exit;
-use pktvisord::config::{Config, ConfigError};
+use pktvisord::config::{Config, ConfigError, command};
 use pktvisord::{app, telemetry};
 
 fn main() -> ExitCode {
-    let config = match Config::load(std::env::args_os().collect()) {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    match generate(command(), "8", &arguments) {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(exit::OUTPUT);
+        }
+    }
+    let config = match Config::load(arguments) {
         Ok(config) => Arc::new(config),
         // Help and version are such errors too, with an exit code of their own.
         Err(ConfigError::Arguments(error)) => error.exit(),

@@ -16,12 +16,14 @@ use support::program::{PATIENCE, Server, pktvisord, run};
 use support::traffic::traffic;
 
 /// Documents that are written by hand.
-const DOCUMENTS: [&str; 10] = [
+const DOCUMENTS: [&str; 12] = [
     "README.md",
     "CHANGELOG.md",
     "docs/API.md",
     "docs/ARCHITECTURE.md",
     "docs/CONFIGURATION.md",
+    "docs/METRICS.md",
+    "docs/OPERATIONS.md",
     "docs/PERFORMANCE.md",
     "docs/SECURITY.md",
     "docs/STATE.md",

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 use support::capture::Folder;
-use support::program::{PATIENCE, Server, pktvisord, signal};
+use support::program::{PATIENCE, Server, pktvisord, signal, wait};
 use support::traffic::stored;
 
 /// A service manager's end of the socket.
@@ -53,4 +53,33 @@ fn start_life_reload_and_end_are_told() {
     signal(&server.child, "TERM");
     manager.wait_for("STOPPING=1");
     drop(folder);
+}
+
+#[test]
+fn a_log_that_can_not_be_written_stops_nothing() {
+    let (_folder, capture) = stored();
+    for log in ["/dev/full", "a pipe that nobody reads any more"] {
+        let port = {
+            let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+            free.local_addr().expect("an address").port().to_string()
+        };
+        let mut command =
+            pktvisord(&["-vv", "-l", "127.0.0.1", "-p", &port, "--replay=max", &capture]);
+        if let Ok(full) = std::fs::OpenOptions::new().write(true).open(log) {
+            command.stderr(full);
+        }
+        let mut child = command.spawn().expect("pktvisord starts");
+        drop(child.stderr.take());
+        let url = format!("http://127.0.0.1:{port}/readyz");
+        let started = Instant::now();
+        while ureq::get(&url).call().is_err() {
+            assert!(started.elapsed() < PATIENCE, "{log}: it does not serve");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        signal(&child, "HUP");
+        std::thread::sleep(Duration::from_millis(200));
+        assert!(ureq::get(&url).call().is_ok(), "{log}: it does not serve any more");
+        signal(&child, "TERM");
+        assert_eq!(wait(&mut child, PATIENCE), Some(0), "{log}");
+    }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::Deserialize;
 
-use crate::exec::{cargo, exec, find_program, root, target_dir};
+use crate::exec::{cargo, cargo_tool, exec, root};
 
 /// Where packages come from.
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
@@ -25,7 +26,7 @@ impl Audit {
     /// Carries the command out.
     pub fn run(self) -> Result<()> {
         check()?;
-        let deny = cargo_deny()?;
+        let deny = CargoDeny(cargo_tool("cargo-deny")?);
         exec(deny.check().args(["licenses", "bans", "sources"]))?;
         match exec(deny.command().args(["fetch", "db"])) {
             Ok(()) => exec(deny.check().arg("advisories")),
@@ -38,8 +39,8 @@ impl Audit {
     }
 }
 
-/// cargo-deny, installed or compiled into the target folder.
-struct CargoDeny(std::path::PathBuf);
+/// cargo-deny.
+struct CargoDeny(PathBuf);
 
 impl CargoDeny {
     fn command(&self) -> Command {
@@ -53,19 +54,6 @@ impl CargoDeny {
         command.args(["check", "--hide-inclusion-graph"]);
         command
     }
-}
-
-fn cargo_deny() -> Result<CargoDeny> {
-    if let Some(found) = find_program("cargo-deny")? {
-        return Ok(CargoDeny(found));
-    }
-    let tools = target_dir()?.join("tools");
-    let program = tools.join("bin/cargo-deny");
-    if !program.exists() {
-        eprintln!("compiling cargo-deny, once, which takes some minutes");
-        exec(cargo().args(["install", "cargo-deny", "--locked", "--root"]).arg(&tools))?;
-    }
-    Ok(CargoDeny(program))
 }
 
 /// The parts of deny.toml that are looked at here.

@@ -35,6 +35,20 @@ pub fn has_cargo_command(name: &str) -> Result<bool> {
     Ok(find_program(&format!("cargo-{name}"))?.is_some())
 }
 
+/// A tool of cargo's: where it is installed, or compiled into the target folder, once.
+pub fn cargo_tool(name: &str) -> Result<PathBuf> {
+    if let Some(found) = find_program(name)? {
+        return Ok(found);
+    }
+    let tools = target_dir()?.join("tools");
+    let program = tools.join("bin").join(name);
+    if !program.exists() {
+        eprintln!("compiling {name}, once, which takes some minutes");
+        exec(cargo().args(["install", name, "--locked", "--root"]).arg(&tools))?;
+    }
+    Ok(program)
+}
+
 /// Where `name` is, in `PATH` or where cargo installs to.
 pub fn find_program(name: &str) -> Result<Option<PathBuf>> {
     let path = std::env::var_os("PATH").context("PATH is not set")?;

@@ -3,6 +3,7 @@
 mod bench;
 mod build_ebpf;
 mod dependencies;
+mod dist;
 mod exec;
 mod fuzz;
 mod generate;
@@ -10,6 +11,7 @@ mod kernels;
 mod run;
 mod screenshot;
 mod setup;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -29,7 +31,9 @@ enum Command {
     Fuzz(fuzz::Fuzz),
     Kernels(kernels::Kernels),
     Screenshot(screenshot::Screenshot),
+    Soak(soak::Soak),
     Audit(dependencies::Audit),
+    Dist(dist::Dist),
     /// Set up, then check formatting, lints, tests, documentation and dependencies.
     Test,
 }
@@ -44,7 +48,9 @@ fn main() -> ExitCode {
         Command::Fuzz(command) => command.run(),
         Command::Kernels(command) => command.run(),
         Command::Screenshot(command) => command.run(),
+        Command::Soak(command) => command.run(),
         Command::Audit(command) => command.run(),
+        Command::Dist(command) => command.run(),
         Command::Test => test::run(),
     };
     match result {

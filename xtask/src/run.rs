@@ -47,7 +47,10 @@ impl Run {
 /// Whether packets are to be captured, and not only read: what is neither a file nor standard input
 /// is a live target, unless only help or the version is asked for.
 fn is_live(args: &[OsString]) -> bool {
-    let asks = |arg: &OsString| matches!(arg.to_str(), Some("-h" | "--help" | "-V" | "--version"));
+    let asks = |arg: &OsString| {
+        let asked = ["-h", "--help", "-V", "--version", "--check-config", "--print-config"];
+        arg.to_str().is_some_and(|arg| asked.contains(&arg))
+    };
     args.last().is_some_and(|target| target != "-" && !Path::new(target).exists())
         && !args.iter().any(asks)
 }

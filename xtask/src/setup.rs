@@ -79,6 +79,16 @@ pub fn for_kernels() -> Result<()> {
     install(&[BUILD, TEST, &machine].concat())
 }
 
+/// Installs what packages are made with.
+pub fn for_dist() -> Result<()> {
+    install(&[BUILD, &["binutils", "dpkg-dev", "gzip", "tar"]].concat())
+}
+
+/// Installs what a Debian of one's own is made with.
+pub fn for_dist_test() -> Result<()> {
+    install(&["debootstrap"])
+}
+
 /// Installs the BPF compiler.
 pub fn for_ebpf() -> Result<()> {
     install(EBPF)

@@ -1,7 +1,7 @@
 //! The HTTP servers of the daemon.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -31,8 +31,7 @@ impl Listeners {
         let access = Access::open(cli)?;
         let refused =
             |source| AppError::Listen { address: format!("{}:{}", cli.listen, cli.port), source };
-        let named = (cli.listen.as_str(), cli.port);
-        let addresses: Vec<SocketAddr> = named.to_socket_addrs().map_err(refused)?.collect();
+        let addresses = resolve(&cli.listen, cli.port).map_err(refused)?;
         let outside = addresses.iter().find(|address| !address.ip().to_canonical().is_loopback());
         if let Some(address) = outside {
             if !access.is_guarded() && !cli.insecure_listen {
@@ -89,6 +88,16 @@ impl Servers {
             }
         });
     }
+}
+
+/// The addresses of a name. `localhost` is loopback, whatever is known of it (RFC 6761, section 6.3): a
+/// container may know nothing.
+fn resolve(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if name.eq_ignore_ascii_case("localhost") {
+        let loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()];
+        return Ok(loopback.map(|address| (address, port).into()).to_vec());
+    }
+    Ok((name, port).to_socket_addrs()?.collect())
 }
 
 fn listen(addresses: &[SocketAddr]) -> io::Result<Vec<std::net::TcpListener>> {

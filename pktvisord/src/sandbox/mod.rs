@@ -52,7 +52,11 @@ pub const OFF: Sandbox = Sandbox { landlock: "off", seccomp: "off" };
 /// # Errors
 /// [`SandboxError`] where the kernel knows how to, and refuses.
 pub fn enter(files: &[PathBuf]) -> Result<Sandbox, SandboxError> {
-    let landlock = restrict(files)?;
+    let landlock = match restrict(files) {
+        // Some containers refuse what they do not know; the filter follows all the same.
+        Err(RulesetError::CreateRuleset(_)) => "refused by what this runs in",
+        restricted => restricted?,
+    };
     // The last, for it leaves no room for the others.
     apply_filter(&filter()?)?;
     Ok(Sandbox { landlock, seccomp: "on" })

@@ -1,6 +1,7 @@
 //! The HTTP interface as its clients see it.
 
 mod document;
+mod metrics;
 mod prometheus;
 mod routes;
 mod server;

@@ -110,7 +110,7 @@ async fn a_client_that_takes_all_places_leaves_others_theirs() {
     let closed = spawn_blocking(move || {
         let connect = || TcpStream::connect(address).unwrap();
         let mut idle: Vec<TcpStream> = (0..MAX_OF_CLIENT).map(|_| connect()).collect();
-        let refused = (0..200).map(|_| connect()).all(|mut stream| is_closed(&mut stream));
+        let refused = (0..10_000).map(|_| connect()).all(|mut stream| is_closed(&mut stream));
         // Another address of loopback is another client.
         let other = std::process::Command::new("curl")
             .args(["-s", "--interface", "127.0.0.9", &format!("http://{address}/healthz")])

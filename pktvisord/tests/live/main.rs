@@ -4,6 +4,7 @@
 mod counts;
 mod faults;
 mod interfaces;
+mod load;
 mod reload;
 mod sandbox;
 #[path = "../support/mod.rs"]

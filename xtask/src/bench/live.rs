@@ -17,13 +17,13 @@ use crate::exec::{cargo, exec, find_program, is_root, target_dir};
 use crate::{build_ebpf, run, setup};
 
 /// Namespaces, and the interface of the same name in each.
-const SERVER: &str = "pvbench-s";
+pub const SERVER: &str = "pvbench-s";
 const CLIENT: &str = "pvbench-c";
 /// Addresses of the two (RFC 2544 sets them aside for benchmarks).
 const SERVER_ADDRESS: &str = "198.18.0.1";
 const CLIENT_ADDRESS: &str = "198.18.0.2";
 /// Port of the daemon's API in the server's namespace.
-const PORT: u16 = 10853;
+pub const PORT: u16 = 10853;
 /// Queries a second that dnsperf is asked for; 0 is as many as it can.
 const RATES: [u32; 5] = [20_000, 50_000, 100_000, 300_000, 0];
 /// Names that are asked for.
@@ -66,12 +66,13 @@ impl Observer {
 }
 
 /// The network, torn down when dropped.
-struct Network {
+pub struct Network {
     folder: PathBuf,
     server: Option<Child>,
 }
 
-fn inside(namespace: &str, program: &str) -> Command {
+/// A program in a namespace.
+pub fn inside(namespace: &str, program: &str) -> Command {
     let mut command = Command::new("ip");
     command.args(["netns", "exec", namespace, program]);
     command
@@ -83,7 +84,8 @@ fn sh(text: &str) -> Result<()> {
 }
 
 impl Network {
-    fn new() -> Result<Self> {
+    /// Makes it, and starts the server.
+    pub fn new() -> Result<Self> {
         let folder = target_dir()?.join("bench/live");
         fs::create_dir_all(&folder)?;
         let mut network = Self { folder, server: None };
@@ -139,7 +141,7 @@ impl Network {
     }
 
     /// Asks for so many queries a second. Returns how many were completed, and a second.
-    fn dns(&self, rate: u32, seconds: u32) -> Result<(u64, f64)> {
+    pub fn dns(&self, rate: u32, seconds: u32) -> Result<(u64, f64)> {
         let mut dnsperf = inside(CLIENT, "dnsperf");
         dnsperf.args(["-s", SERVER_ADDRESS, "-c", "8", "-l", &seconds.to_string(), "-d"]);
         dnsperf.arg(self.folder.join("queries"));
@@ -205,11 +207,7 @@ impl Running {
     fn cpu(&self) -> Result<f64> {
         let Some(child) = &self.0 else { return Ok(0.0) };
         let stat = fs::read_to_string(format!("/proc/{}/stat", child.id()))?;
-        let fields: Vec<&str> =
-            stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
-        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok());
-        // User and system time, fields 14 and 15 of proc(5), in hundredths of a second.
-        Ok((ticks(11).unwrap_or(0.0) + ticks(12).unwrap_or(0.0)) / 100.0)
+        Ok(cpu_seconds(&stat))
     }
 }
 
@@ -220,6 +218,15 @@ impl Drop for Running {
             let _ = child.wait();
         }
     }
+}
+
+/// Processor time in seconds, of the file `stat` of a process.
+pub fn cpu_seconds(stat: &str) -> f64 {
+    let fields: Vec<&str> =
+        stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok());
+    // User and system time, fields 14 and 15 of proc(5), in hundredths of a second.
+    (ticks(11).unwrap_or(0.0) + ticks(12).unwrap_or(0.0)) / 100.0
 }
 
 /// DNS messages that our daemon has counted, and records that its rings had no room for.

@@ -1,0 +1,163 @@
+//! `cargo xtask soak`: the daemon under queries and requests for as long as it is let.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+
+use crate::bench::live::{Network, PORT, SERVER, inside};
+use crate::exec::is_root;
+use crate::{build_ebpf, run, setup};
+
+/// Requests of HTTP a second, half of them for `/metrics` and half for the last five minutes.
+const REQUESTS: u32 = 1_000;
+/// Minutes until memory is what it will be: buckets are there, tables have their size.
+const WARM: u32 = 6;
+/// By how much memory may have grown from then on, in percent.
+const GROWTH: f64 = 10.0;
+
+/// Watch a DNS server under queries, while a thousand requests a second are answered; say each minute
+/// what that costs and what was missed. As root.
+#[derive(Args)]
+pub struct Soak {
+    /// For so long.
+    #[arg(long, default_value_t = 60)]
+    minutes: u32,
+    /// Queries a second.
+    #[arg(long, default_value_t = 10_000)]
+    rate: u32,
+}
+
+impl Soak {
+    /// Carries the command out. Fails where memory grows or a message is missed.
+    pub fn run(self) -> Result<()> {
+        ensure!(is_root(), "only root makes interfaces and watches them");
+        setup::for_live_bench()?;
+        build_ebpf::build()?;
+        let pktvisord = run::build_release()?;
+        let network = Network::new()?;
+        let port = PORT.to_string();
+        let mut daemon = inside(SERVER, &pktvisord.display().to_string());
+        let arguments = ["--config", "/dev/null", "-l", "127.0.0.1", "-p", &port, SERVER];
+        daemon.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+        let daemon = Stopped(daemon.spawn().context("pktvisord")?);
+        sleep(Duration::from_secs(2));
+        self.watch(&network, &daemon)
+    }
+
+    fn watch(&self, network: &Network, daemon: &Stopped) -> Result<()> {
+        println!(
+            "| minute | MiB | % of a core | queries | messages missed | losses | requests |\n\
+             |---:|---:|---:|---:|---:|---:|---:|"
+        );
+        let end = AtomicBool::new(false);
+        let requests = AtomicU64::new(0);
+        let (mut queries, mut warm) = (0, None);
+        let result = std::thread::scope(|scope| -> Result<()> {
+            let (end, requests) = (&end, &requests);
+            scope.spawn(|| ask(|_| "/metrics", end, requests));
+            // The last five minutes are there once they have passed.
+            let window = |minutes| match minutes {
+                0..WARM => "/api/v1/metrics/window/1",
+                _ => "/api/v1/metrics/window/5",
+            };
+            scope.spawn(move || ask(window, end, requests));
+            for minute in 1..=self.minutes {
+                let (cpu, started) = (daemon.cpu()?, Instant::now());
+                queries += network.dns(self.rate, 58)?.0;
+                // Answers can be a second old.
+                sleep(Duration::from_millis(2_100));
+                let share = (daemon.cpu()? - cpu) / started.elapsed().as_secs_f64() * 100.0;
+                let (messages, losses) = counted()?;
+                let missed = (2 * queries).saturating_sub(messages);
+                let memory = daemon.memory()?;
+                println!(
+                    "| {minute} | {memory:.1} | {share:.1} | {queries} | {missed} | {losses} | {} |",
+                    requests.load(Ordering::Relaxed)
+                );
+                let before =
+                    *if minute <= WARM { warm.insert(memory) } else { warm.get_or_insert(memory) };
+                let grown = (memory / before - 1.0) * 100.0;
+                ensure!(grown <= GROWTH, "memory has grown by {grown:.1} % since minute {WARM}");
+                ensure!(
+                    missed == losses.min(missed),
+                    "{missed} messages were missed without a word"
+                );
+            }
+            Ok(())
+        });
+        end.store(true, Ordering::Relaxed);
+        result
+    }
+}
+
+/// Asks over and over for a path, which may depend on the minutes that have passed: half of the
+/// requests that there are to be.
+fn ask(path: impl Fn(u32) -> &'static str, end: &AtomicBool, requests: &AtomicU64) {
+    const BATCH: u32 = 2_000;
+    let started = Instant::now();
+    while !end.load(Ordering::Relaxed) {
+        let path = path((started.elapsed().as_secs() / 60) as u32);
+        let url = format!("http://127.0.0.1:{PORT}{path}?[1-{BATCH}]");
+        let rate = format!("{}/s", REQUESTS / 2);
+        let mut curl = inside(SERVER, "curl");
+        curl.args(["-s", "--fail", "--rate", &rate, "-o", "/dev/null", &url]);
+        match curl.status() {
+            Ok(status) if status.success() => {
+                requests.fetch_add(BATCH.into(), Ordering::Relaxed);
+            }
+            Ok(status) => eprintln!("curl: {status}"),
+            Err(error) => return eprintln!("curl: {error}"),
+        }
+    }
+}
+
+/// DNS messages that the daemon has counted, and what it says it has lost of anything.
+fn counted() -> Result<(u64, u64)> {
+    let url = format!("http://127.0.0.1:{PORT}/metrics");
+    let output = inside(SERVER, "curl").args(["-s", &url]).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let sum = |family: &str| -> u64 {
+        let samples = text.lines().filter(|line| line.starts_with(family));
+        samples.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
+    };
+    if !text.contains("pktvisor_dns_messages_total{") {
+        bail!("the daemon does not answer: {text}");
+    }
+    Ok((sum("pktvisor_dns_messages_total{"), sum("pktvisor_losses_total{")))
+}
+
+/// The daemon, stopped when dropped.
+struct Stopped(Child);
+
+impl Stopped {
+    fn status(&self, file: &str) -> Result<String> {
+        let path = format!("/proc/{}/{file}", self.0.id());
+        std::fs::read_to_string(&path).with_context(|| format!("{path}: the daemon has ended"))
+    }
+
+    /// Memory that it holds, in MiB.
+    fn memory(&self) -> Result<f64> {
+        let status = self.status("status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib: f64 =
+            line.and_then(|l| l.split_whitespace().next()?.parse().ok()).context("VmRSS")?;
+        Ok(kib / 1024.0)
+    }
+
+    /// Processor time so far in seconds.
+    fn cpu(&self) -> Result<f64> {
+        Ok(crate::bench::live::cpu_seconds(&self.status("stat")?))
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let _ = self.0.wait();
+    }
+}
