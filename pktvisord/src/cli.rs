@@ -74,146 +74,164 @@ pub struct Cli {
     pub print_config: bool,
 
     /// Count only packets that match this filter, in tcpdump's language (pcap-filter(7))
-    #[arg(short = 'b', long, value_name = "BPF")]
+    #[arg(short = 'b', long, value_name = "BPF", help_heading = "What is counted")]
     pub filter: Option<String>,
-
-    /// Address or name to serve HTTP on
-    #[arg(short = 'l', long, value_name = "HOST", default_value = "localhost")]
-    pub listen: String,
-
-    /// Port to serve HTTP on
-    #[arg(short = 'p', long, value_name = "PORT", default_value_t = 10853)]
-    pub port: u16,
 
     /// Addresses that are HOST, which tells inbound from outbound: CIDRs, separated by commas, such
     /// as `192.0.2.1/32,2001:db8::/32`
-    #[arg(short = 'H', long, value_name = "HOSTSPEC")]
+    #[arg(short = 'H', long, value_name = "HOSTSPEC", help_heading = "What is counted")]
     pub hosts: Option<HostSpec>,
 
-    /// Keep so many one-minute buckets, the live one included
-    #[arg(long, value_name = "P", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1440))]
-    pub periods: u32,
-
-    /// Sum everything up in a single summary instead of buckets
-    #[arg(long)]
-    pub summary: bool,
-
-    /// City database for places (MaxMind: GeoLite2-City, GeoIP2-City …)
-    #[arg(long, value_name = "FILE")]
-    pub geo_city: Option<PathBuf>,
-
-    /// AS database for autonomous systems (MaxMind: GeoLite2-ASN, GeoIP2-ISP …)
-    #[arg(long, value_name = "FILE")]
-    pub geo_asn: Option<PathBuf>,
-
     /// Inspect at most so many percent of the packets; all are counted at any rate
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u8).range(0..=100))]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u8).range(0..=100), help_heading = "What is counted")]
     pub max_deep_sample: u8,
 
-    /// How to capture from interfaces
-    #[arg(long, value_enum, default_value_t = CaptureMode::Auto, hide_possible_values = false)]
-    pub capture: CaptureMode,
-
-    /// Inspect fewer packets while records of them are lost, and more again when they are not
-    #[arg(long, value_enum, default_value_t = Switch::On)]
-    pub adaptive: Switch,
-
-    /// Become this user once interfaces are watched: a name, or numbers `UID` or `UID:GID`;
-    /// capabilities are given up in any case
-    #[arg(long, value_name = "USER")]
-    pub user: Option<User>,
-
-    /// Do not shut the daemon in (Landlock, seccomp) once interfaces are watched
-    #[arg(long)]
-    pub no_sandbox: bool,
-
-    /// MiB of each ring between the kernel and a worker, a power of two
-    #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = mebibytes)]
-    pub ring_size: u32,
-
-    /// Serve over TLS with this certificate and those that it was signed with (PEM)
-    #[arg(long, value_name = "FILE")]
-    pub tls_cert: Option<PathBuf>,
-
-    /// The private key of the certificate (PEM)
-    #[arg(long, value_name = "FILE")]
-    pub tls_key: Option<PathBuf>,
-
-    /// Serve only clients that have a certificate of one of these authorities (PEM)
-    #[arg(long, value_name = "FILE")]
-    pub client_ca: Option<PathBuf>,
-
-    /// Serve only clients that have one of the tokens in this file, one to a line
-    #[arg(long, value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
-
-    /// Listen where others can reach it though neither tokens nor certificates of clients are needed
-    #[arg(long)]
-    pub insecure_listen: bool,
-
-    /// Entries of each top list on /metrics, for Prometheus; 0 leaves them out
-    #[arg(long, value_name = "N", default_value_t = MAX_TOP, value_parser = clap::value_parser!(u8).range(0..=i64::from(MAX_TOP)))]
-    pub prometheus_top: u8,
-
-    /// Serve the capture over HTTP, fed at SPEED times its own pace: 1, 10, 0.5 … or `max`; goes on
-    /// serving at its end until Ctrl-C
-    #[arg(long, value_name = "SPEED", num_args = 0..=1, require_equals = true, default_missing_value = "1")]
-    pub replay: Option<Speed>,
-
-    /// Threads that sum packets up, at most 16 [default: the cores, at most 4]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
-    pub workers: Option<u16>,
-
     /// Port of DNS, instead of 53, 5353, 5355 and 53000; can be given several times
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), help_heading = "What is counted")]
     pub dns_port: Vec<u16>,
 
     /// Seconds a DNS query waits for its reply
-    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds, help_heading = "What is counted")]
     pub dns_timeout: f64,
 
     /// Cut names in top_qname2 and top_qname3 above their public suffix (`.example.co.uk`)
-    #[arg(long)]
+    #[arg(long, help_heading = "What is counted")]
     pub public_suffix: bool,
 
+    /// City database for places (MaxMind: GeoLite2-City, GeoIP2-City …)
+    #[arg(long, value_name = "FILE", help_heading = "What is counted")]
+    pub geo_city: Option<PathBuf>,
+
+    /// AS database for autonomous systems (MaxMind: GeoLite2-ASN, GeoIP2-ISP …)
+    #[arg(long, value_name = "FILE", help_heading = "What is counted")]
+    pub geo_asn: Option<PathBuf>,
+
+    /// Keep so many one-minute buckets, the live one included
+    #[arg(long, value_name = "P", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1440), help_heading = "What is kept")]
+    pub periods: u32,
+
+    /// Sum everything up in a single summary instead of buckets
+    #[arg(long, help_heading = "What is kept")]
+    pub summary: bool,
+
     /// Keep only so many bits of addresses, of IPv4 and IPv6, in all that is summed up: `24/48`
-    #[arg(long, value_name = "V4/V6")]
+    #[arg(long, value_name = "V4/V6", help_heading = "What is kept")]
     pub mask_ip: Option<Mask>,
 
     /// Show a hash of DNS names instead of them, keyed with this file
-    #[arg(long, value_name = "KEYFILE")]
+    #[arg(long, value_name = "KEYFILE", help_heading = "What is kept")]
     pub hash_names: Option<PathBuf>,
 
     /// Seed of the sketches' hash; only summaries of one seed can be merged
-    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    #[arg(long, value_name = "SEED", default_value_t = 0, help_heading = "What is kept")]
     pub sketch_seed: u64,
 
+    /// How to capture from interfaces
+    #[arg(long, value_enum, default_value_t = CaptureMode::Auto, hide_possible_values = false, help_heading = "How packets are captured")]
+    pub capture: CaptureMode,
+
+    /// Inspect fewer packets while records of them are lost, and more again when they are not
+    #[arg(long, value_enum, default_value_t = Switch::On, help_heading = "How packets are captured")]
+    pub adaptive: Switch,
+
+    /// MiB of each ring between the kernel and a worker, a power of two
+    #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = mebibytes, help_heading = "How packets are captured")]
+    pub ring_size: u32,
+
+    /// Threads that sum packets up, at most 16 [default: the cores, at most 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16), help_heading = "How packets are captured")]
+    pub workers: Option<u16>,
+
+    /// Become this user once interfaces are watched: a name, or numbers `UID` or `UID:GID`;
+    /// capabilities are given up in any case
+    #[arg(long, value_name = "USER", help_heading = "How packets are captured")]
+    pub user: Option<User>,
+
+    /// Do not shut the daemon in (Landlock, seccomp) once interfaces are watched
+    #[arg(long, help_heading = "How packets are captured")]
+    pub no_sandbox: bool,
+
     /// Fail on a capture that is cut short instead of summarizing it up to the cut
-    #[arg(long)]
+    #[arg(long, help_heading = "How packets are captured")]
     pub strict: bool,
 
+    /// Address or name to serve HTTP on
+    #[arg(
+        short = 'l',
+        long,
+        value_name = "HOST",
+        default_value = "localhost",
+        help_heading = "Serving"
+    )]
+    pub listen: String,
+
+    /// Port to serve HTTP on
+    #[arg(
+        short = 'p',
+        long,
+        value_name = "PORT",
+        default_value_t = 10853,
+        help_heading = "Serving"
+    )]
+    pub port: u16,
+
+    /// Serve the capture over HTTP, fed at SPEED times its own pace: 1, 10, 0.5 … or `max`; goes on
+    /// serving at its end until Ctrl-C
+    #[arg(long, value_name = "SPEED", num_args = 0..=1, require_equals = true, default_missing_value = "1", help_heading = "Serving")]
+    pub replay: Option<Speed>,
+
+    /// Serve over TLS with this certificate and those that it was signed with (PEM)
+    #[arg(long, value_name = "FILE", help_heading = "Serving")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The private key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", help_heading = "Serving")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Serve only clients that have a certificate of one of these authorities (PEM)
+    #[arg(long, value_name = "FILE", help_heading = "Serving")]
+    pub client_ca: Option<PathBuf>,
+
+    /// Serve only clients that have one of the tokens in this file, one to a line
+    #[arg(long, value_name = "FILE", help_heading = "Serving")]
+    pub token_file: Option<PathBuf>,
+
+    /// Listen where others can reach it though neither tokens nor certificates of clients are needed
+    #[arg(long, help_heading = "Serving")]
+    pub insecure_listen: bool,
+
+    /// Entries of each top list on /metrics, for Prometheus; 0 leaves them out
+    #[arg(long, value_name = "N", default_value_t = MAX_TOP, value_parser = clap::value_parser!(u8).range(0..=i64::from(MAX_TOP)), help_heading = "Serving")]
+    pub prometheus_top: u8,
+
     /// What to print at the end of a capture
-    #[arg(long, value_enum, default_value_t = Format::Json)]
+    #[arg(long, value_enum, default_value_t = Format::Json, help_heading = "Output and log")]
     pub format: Format,
 
     /// Where to print it: a file, or `-` for standard output
-    #[arg(short = 'o', long, value_name = "FILE", default_value = "-")]
+    #[arg(
+        short = 'o',
+        long,
+        value_name = "FILE",
+        default_value = "-",
+        help_heading = "Output and log"
+    )]
     pub output: PathBuf,
 
     /// Indent the JSON [default: on a terminal]
-    #[arg(long)]
+    #[arg(long, help_heading = "Output and log")]
     pub pretty: bool,
 
     /// Log more; -vv logs all but what is logged for each packet
-    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet", help_heading = "Output and log")]
     pub verbose: u8,
 
     /// Log errors only, and show no progress
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = "Output and log")]
     pub quiet: bool,
 
     /// How to write the log, on standard error
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, help_heading = "Output and log")]
     pub log_format: LogFormat,
 }
 

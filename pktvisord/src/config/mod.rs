@@ -123,7 +123,7 @@ fn settings(command: &Command) -> impl Iterator<Item = (String, &Arg)> {
 
 /// A command whose TARGET may still come from elsewhere.
 fn without_target(command: Command) -> Command {
-    command.mut_arg(TARGET, |arg| arg.required(false).default_value(""))
+    command.mut_arg(TARGET, |arg| arg.required(false).default_value("").hide_default_value(true))
 }
 
 impl Config {
@@ -165,7 +165,10 @@ impl Config {
         let cli = &self.cli;
         let named = [&cli.geo_city, &cli.geo_asn, &cli.token_file, &cli.tls_cert, &cli.tls_key];
         let named = named.into_iter().chain([&cli.client_ca, &self.file]).flatten().cloned();
-        named.chain([PathBuf::from(DEFAULT_FILE)]).collect()
+        let all: Vec<PathBuf> = named.chain([PathBuf::from(DEFAULT_FILE)]).collect();
+        // What a link leads to lies elsewhere, as with those who renew certificates.
+        let behind = all.iter().filter_map(|file| file.canonicalize().ok());
+        all.iter().cloned().chain(behind).collect()
     }
 
     /// What is not as it was `before`.

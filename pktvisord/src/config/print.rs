@@ -109,8 +109,14 @@ pub fn example() -> String {
          # this file. `pktvisord --check-config` says whether it is right, --print-config what is in\n\
          # force. SIGHUP takes over changes of options that are marked with (reload).\n",
     );
+    let mut heading = None;
     for (key, arg) in settings(&command) {
         text.push('\n');
+        if arg.get_help_heading() != heading {
+            heading = arg.get_help_heading();
+            // Writing to memory can't fail.
+            let _ = writeln!(text, "## {}\n", heading.unwrap_or_default());
+        }
         let reload = if RELOADABLE.contains(&arg.get_id().as_str()) { " (reload)" } else { "" };
         let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
         for line in wrap(&format!("{help}{reload}")) {
