@@ -212,10 +212,11 @@ impl Root {
         Ok(root)
     }
 
-    /// Runs a script in it. Returns what it printed.
+    /// Runs a script in it. Returns what it printed. What is mounted by it goes with it.
     fn run(&self, script: &str) -> Result<String> {
         println!("# {script}");
-        let output = Command::new("chroot")
+        let output = Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "chroot"])
             .arg(&self.0)
             .args(["sh", "-ec", script])
             .env("DEBIAN_FRONTEND", "noninteractive")
@@ -285,21 +286,19 @@ fn test_image(dist: &Path) -> Result<()> {
         }
     }
     let user = last.lines().find_map(|line| line.strip_prefix("USER ")).context("no user")?;
-    root.run("mount -t proc proc /proc && mount -t sysfs sysfs /sys")?;
     // Docker's default set, and with what is to be added.
     let all = "-all,+net_raw,+bpf,+net_admin,+perfmon";
     for (bounding, said) in
         [("-all,+net_raw", "--cap-add BPF --cap-add NET_ADMIN"), (all, "watching lo: tc")]
     {
         let mut start = format!(
-            "timeout -s INT 3 setpriv --reuid={user} --regid={user} --clear-groups --inh-caps=-all \
+            "mount -t proc proc /proc; mount -t sysfs sysfs /sys; timeout -s INT 3 setpriv --reuid={user} --regid={user} --clear-groups --inh-caps=-all \
              --bounding-set={bounding} pktvisord -p 0 lo 2>&1"
         );
         start += " || test $? = 124";
         let log = root.run(&start)?;
         ensure!(log.contains(said) && log.contains("serving on"), "{bounding}: {log}");
     }
-    root.run("umount /proc /sys")?;
     println!("the image's steps lead to a daemon that starts, with and without capabilities");
     root.remove()
 }
