@@ -79,6 +79,15 @@ fn daemon(agent: &Agent, metrics: &AppMetrics) -> Panel {
         facts.push(Fact::new("processor", cpu));
         facts.push(Fact::new("memory", octets(process.resident_bytes)));
     }
+    if let Some(security) = &daemon.security {
+        let capabilities = match &security.capabilities[..] {
+            [] => "no capabilities".to_owned(),
+            some => printable(&some.join(", ")),
+        };
+        facts.push(Fact::new("rights", capabilities));
+        let sandbox = format!("Landlock {}, seccomp {}", security.landlock, security.seccomp);
+        facts.push(Fact::new("sandbox", printable(&sandbox)));
+    }
     Panel::facts("Daemon", facts).wide()
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use pktvisor_common::api::{
     App as Daemon, AppMetrics, CaptureInfo, DnsRate, MetricsView, Process, Rates, RatesInOut,
-    Watched,
+    Security, Watched,
 };
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -56,6 +56,12 @@ fn answer(view: &MetricsView, second: u64) -> Answer {
         up_time_min: 125.5,
         capture,
         process: Process { cpu_seconds: second as f64 * 0.05, resident_bytes: 31_000_000 },
+        security: Some(Security {
+            user: None,
+            capabilities: Vec::new(),
+            landlock: "on".to_owned(),
+            seccomp: "on".to_owned(),
+        }),
         ..Daemon::default()
     };
     let mut live = view.clone();
