@@ -85,6 +85,14 @@ pub enum AppError {
     /// Names can't be hashed.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// There is no such user.
+    #[error("--user {user}: {problem}")]
+    User {
+        /// As it was given.
+        user: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// Others could ask without showing who they are.
     #[error(
         "whoever reaches {0} could read the names and addresses that are seen here: say who may, with \
@@ -128,6 +136,7 @@ impl AppError {
             | AppError::FilterInKernel
             | AppError::Filter(_)
             | AppError::Unguarded(_)
+            | AppError::User { .. }
             | AppError::Access(AccessError::Incomplete(..))
             | AppError::Libpcap(OpenError::Filter { .. }) => exit::USAGE,
             AppError::Read(error) if error.is_usage() => exit::USAGE,
@@ -156,6 +165,9 @@ pub fn run(config: &Arc<Config>) -> Result<u8, AppError> {
     }
     if cli.check_config {
         return print(&reload::check_all(config)?);
+    }
+    if cli.replay.is_some() {
+        reload::ignore_for_now();
     }
     let target = resolve(&cli.target)?;
     let databases = reload::databases(cli)?;

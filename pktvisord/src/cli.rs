@@ -6,7 +6,6 @@ use clap::{Parser, ValueEnum};
 
 use crate::capture::ebpf::attach::CaptureMode;
 use crate::host::HostSpec;
-use crate::privileges::User;
 use crate::prometheus::MAX_TOP;
 use crate::settings::DEFAULT_DNS_PORTS;
 use crate::summary::naming::Mask;
@@ -29,7 +28,7 @@ pub mod exit {
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 all went well (a truncated capture too, unless --strict) · 1 failure · 2 wrong \
-arguments · 3 the capture or a database cannot be read, or an interface not be watched · 4 the output \
+arguments · 3 the capture, a database, tokens, a certificate or a key cannot be read, or an interface not be watched · 4 the output \
 cannot be written or the address not be listened on · 130 interrupted before the end of the capture
 
 Every option can stand in a file too, and in the environment: --dns-timeout is `dns-timeout` there and \
@@ -87,7 +86,7 @@ pub struct Cli {
     pub max_deep_sample: u8,
 
     /// Port of DNS, instead of 53, 5353, 5355 and 53000; can be given several times
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), help_heading = "What is counted")]
+    #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..), help_heading = "What is counted")]
     pub dns_port: Vec<u16>,
 
     /// Seconds a DNS query waits for its reply
@@ -127,11 +126,11 @@ pub struct Cli {
     pub sketch_seed: u64,
 
     /// How to capture from interfaces
-    #[arg(long, value_enum, default_value_t = CaptureMode::Auto, hide_possible_values = false, help_heading = "How packets are captured")]
+    #[arg(long, value_enum, value_name = "MODE", default_value_t = CaptureMode::Auto, help_heading = "How packets are captured")]
     pub capture: CaptureMode,
 
     /// Inspect fewer packets while records of them are lost, and more again when they are not
-    #[arg(long, value_enum, default_value_t = Switch::On, help_heading = "How packets are captured")]
+    #[arg(long, value_enum, value_name = "WHETHER", default_value_t = Switch::On, help_heading = "How packets are captured")]
     pub adaptive: Switch,
 
     /// MiB of each ring between the kernel and a worker, a power of two
@@ -145,7 +144,7 @@ pub struct Cli {
     /// Become this user once interfaces are watched: a name, or numbers `UID` or `UID:GID`;
     /// capabilities are given up in any case
     #[arg(long, value_name = "USER", help_heading = "How packets are captured")]
-    pub user: Option<User>,
+    pub user: Option<String>,
 
     /// Do not shut the daemon in (Landlock, seccomp) once interfaces are watched
     #[arg(long, help_heading = "How packets are captured")]
@@ -205,7 +204,7 @@ pub struct Cli {
     pub prometheus_top: u8,
 
     /// What to print at the end of a capture
-    #[arg(long, value_enum, default_value_t = Format::Json, help_heading = "Output and log")]
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Json, help_heading = "Output and log")]
     pub format: Format,
 
     /// Where to print it: a file, or `-` for standard output
@@ -231,7 +230,7 @@ pub struct Cli {
     pub quiet: bool,
 
     /// How to write the log, on standard error
-    #[arg(long, value_enum, default_value_t = LogFormat::Text, help_heading = "Output and log")]
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text, help_heading = "Output and log")]
     pub log_format: LogFormat,
 }
 
@@ -247,9 +246,9 @@ pub enum Format {
 /// Whether something is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Switch {
-    /// It is
+    /// Yes
     On,
-    /// It is not
+    /// No
     Off,
 }
 

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::capture::Block;
 use crate::lane::{Forwarded, Lane};
@@ -14,6 +15,8 @@ use crate::summary::bucket::Bucket;
 
 /// Blocks that wait for a lane.
 const QUEUE: usize = 4;
+/// How long a lane that lives takes to answer, at most.
+const LIFE: Duration = Duration::from_secs(5);
 
 /// What a lane is told.
 pub enum Work {
@@ -29,6 +32,8 @@ pub enum Work {
     Lost(&'static str, u64),
     /// A datagram that another lane has put together.
     Datagram(Forwarded),
+    /// Answer, to show that it lives.
+    Answer(Sender<()>),
     /// The settings have changed.
     Reload,
     /// Nothing follows.
@@ -59,6 +64,13 @@ impl Snapshots {
         let mut buckets: Vec<(usize, Bucket)> = replies.iter().collect();
         buckets.sort_unstable_by_key(|&(lane, _)| lane);
         buckets.into_iter().map(|(_, bucket)| bucket).collect()
+    }
+
+    /// Whether all lanes answer, in time.
+    pub fn answer(&self) -> bool {
+        let (reply, replies) = channel();
+        let asked = self.0.iter().all(|sender| sender.send(Work::Answer(reply.clone())).is_ok());
+        asked && self.0.iter().all(|_| replies.recv_timeout(LIFE).is_ok())
     }
 
     /// Tells all lanes that the settings have changed.
@@ -174,6 +186,8 @@ fn run(mut lane: Lane, work: &Receiver<Work>) {
             }
             Work::Lost(reason, count) => lane.lose(reason, count),
             Work::Datagram(datagram) => lane.datagram(&datagram),
+            // Whoever asked may have given up.
+            Work::Answer(reply) => drop(reply.send(())),
             Work::Reload => lane.reload(),
             Work::Stop => break,
         }

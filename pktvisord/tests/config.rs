@@ -71,6 +71,24 @@ fn each_option_says_where_it_came_from() {
         entries.map(|entry| entry.trim().to_owned()).filter(|e| !e.starts_with('#')).collect()
     };
     assert_eq!(values(&done), values(&again), "{}{}", again.stdout, again.stderr);
+    // Of the environment a flag that is off overrides a file, an empty value is none, and lists have
+    // commas.
+    let environment = [
+        ("PKTVISORD_SUMMARY", "off"),
+        ("PKTVISORD_QUIET", "false"),
+        ("PKTVISORD_PORT", ""),
+        ("PKTVISORD_DNS_PORT", "53,5300"),
+    ];
+    let done = run(&["--config", &file, "--print-config"], &environment);
+    for (key, expected) in [
+        ("summary", "summary = false # environment: PKTVISORD_SUMMARY"),
+        ("quiet", "quiet = false # environment: PKTVISORD_QUIET"),
+        ("verbose", "verbose = 2 # file: line 8"),
+        ("port", "port = 1 # file: line 2"),
+        ("dns-port", "dns-port = [53, 5300] # environment: PKTVISORD_DNS_PORT"),
+    ] {
+        assert_eq!(line(&done, key), expected);
+    }
     // The environment can name the file.
     let done = run(&["--print-config"], &[("PKTVISORD_CONFIG", &file)]);
     assert_eq!(line(&done, "periods"), "periods = 10 # file: line 1");
@@ -94,6 +112,8 @@ fn what_is_wrong_in_a_file_is_told_with_its_line() {
         ("port = 1\nport = 2", "2: duplicate key"),
         ("[section]\nport = 1", "1: there is no option `section`"),
         ("x = ", "1: "),
+        ("target = \"\"", "1: `target` is empty"),
+        ("target = \"-q\"", "1: `-q` is no target"),
     ] {
         let file = folder.store("wrong.toml", text.as_bytes());
         let done = run(&["--config", &file, "--check-config"], &[]);
@@ -108,8 +128,16 @@ fn what_is_wrong_in_a_file_is_told_with_its_line() {
     let file = folder.store("geo.toml", b"geo-asn = \"/no/such/file\"");
     let done = run(&["--config", &file, "--check-config"], &[]);
     assert_eq!(done.code, Some(3), "{}", done.stderr);
-    let done = run(&["--check-config", "-b", "prot 53"], &[]);
-    assert_eq!(done.code, Some(2), "{}", done.stderr);
+    for wrong in [
+        &["-b", "prot 53"][..],
+        &["-l", "0.0.0.0"],
+        &["--capture", "tc", "-b", "udp"],
+        &["--user", "no-such-user"],
+        &["--tls-cert", "/no/such/file"],
+    ] {
+        let done = run(&[&["--check-config"], wrong].concat(), &[]);
+        assert_eq!(done.code, Some(2), "{}", done.stderr);
+    }
 }
 
 #[test]

@@ -107,7 +107,7 @@ fn stage_all(stage: &Path) -> Result<()> {
     let package = root().join("pktvisord/package");
     copy(&package.join("pktvisord.service"), &stage.join("lib/systemd/system/pktvisord.service"))?;
     copy(&package.join("pktvisor.sysusers"), &stage.join("lib/sysusers.d/pktvisor.conf"))?;
-    for document in ["README.md", "CHANGELOG.md", "LICENSE"] {
+    for document in ["README.md", "CHANGELOG.md", "LICENSE", "Dockerfile"] {
         copy(&root().join(document), &stage.join("share/doc/pktvisor").join(document))?;
     }
     for entry in fs::read_dir(root().join("docs"))? {
@@ -115,6 +115,10 @@ fn stage_all(stage: &Path) -> Result<()> {
         if path.is_file() {
             copy(&path, &stage.join("share/doc/pktvisor/docs").join(file_name(&path)))?;
         }
+    }
+    for entry in fs::read_dir(root().join("docs/deploy"))? {
+        let path = entry?.path();
+        copy(&path, &stage.join("share/doc/pktvisor/docs/deploy").join(file_name(&path)))?;
     }
     let grafana = stage.join("share/doc/pktvisor/docs/grafana");
     for file in ["dashboard.json", "alerts.yml", "alerts_test.yml"] {

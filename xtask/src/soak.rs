@@ -14,6 +14,11 @@ use crate::{build_ebpf, run, setup};
 
 /// Requests of HTTP a second, half of them for `/metrics` and half for the last five minutes.
 const REQUESTS: u32 = 1_000;
+/// Clients that share them: one alone waits for each answer before it asks again.
+const ASKERS: u32 = 4;
+/// Requests a minute that must have been answered at the least: whole batches end in one, and the
+/// watching of its figures takes some of it.
+const ANSWERED: u64 = 60 * REQUESTS as u64 / 2;
 /// Minutes until memory is what it will be: buckets are there, tables have their size.
 const WARM: u32 = 6;
 /// By how much memory may have grown from then on, in percent.
@@ -50,7 +55,7 @@ impl Soak {
 
     fn watch(&self, network: &Network, daemon: &Stopped) -> Result<()> {
         println!(
-            "| minute | MiB | % of a core | queries | messages missed | losses | requests |\n\
+            "| minute | MiB | % of a core | queries | messages missed | for a full ring | requests |\n\
              |---:|---:|---:|---:|---:|---:|---:|"
         );
         let end = AtomicBool::new(false);
@@ -58,15 +63,20 @@ impl Soak {
         let (mut queries, mut warm) = (0, None);
         let result = std::thread::scope(|scope| -> Result<()> {
             let (end, requests) = (&end, &requests);
-            scope.spawn(|| ask(|_| "/metrics", end, requests));
+            for _ in 0..ASKERS / 2 {
+                scope.spawn(|| ask(|_| "/metrics", end, requests));
+            }
             // The last five minutes are there once they have passed.
             let window = |minutes| match minutes {
                 0..WARM => "/api/v1/metrics/window/1",
                 _ => "/api/v1/metrics/window/5",
             };
-            scope.spawn(move || ask(window, end, requests));
+            for _ in 0..ASKERS / 2 {
+                scope.spawn(move || ask(window, end, requests));
+            }
             for minute in 1..=self.minutes {
                 let (cpu, started) = (daemon.cpu()?, Instant::now());
+                let asked = requests.load(Ordering::Relaxed);
                 queries += network.dns(self.rate, 58)?.0;
                 // Answers can be a second old.
                 sleep(Duration::from_millis(2_100));
@@ -74,10 +84,11 @@ impl Soak {
                 let (messages, losses) = counted()?;
                 let missed = (2 * queries).saturating_sub(messages);
                 let memory = daemon.memory()?;
+                let answered = requests.load(Ordering::Relaxed) - asked;
                 println!(
-                    "| {minute} | {memory:.1} | {share:.1} | {queries} | {missed} | {losses} | {} |",
-                    requests.load(Ordering::Relaxed)
+                    "| {minute} | {memory:.1} | {share:.1} | {queries} | {missed} | {losses} | {answered} |"
                 );
+                ensure!(answered >= ANSWERED, "only {answered} requests were answered in a minute");
                 let before =
                     *if minute <= WARM { warm.insert(memory) } else { warm.get_or_insert(memory) };
                 let grown = (memory / before - 1.0) * 100.0;
@@ -94,28 +105,28 @@ impl Soak {
     }
 }
 
-/// Asks over and over for a path, which may depend on the minutes that have passed: half of the
-/// requests that there are to be.
+/// Asks over and over for a path, which may depend on the minutes that have passed: its share of
+/// the requests that there are to be.
 fn ask(path: impl Fn(u32) -> &'static str, end: &AtomicBool, requests: &AtomicU64) {
     const BATCH: u32 = 2_000;
     let started = Instant::now();
     while !end.load(Ordering::Relaxed) {
         let path = path((started.elapsed().as_secs() / 60) as u32);
         let url = format!("http://127.0.0.1:{PORT}{path}?[1-{BATCH}]");
-        let rate = format!("{}/s", REQUESTS / 2);
+        let rate = format!("{}/s", REQUESTS / ASKERS);
         let mut curl = inside(SERVER, "curl");
         curl.args(["-s", "--fail", "--rate", &rate, "-o", "/dev/null", &url]);
         match curl.status() {
             Ok(status) if status.success() => {
                 requests.fetch_add(BATCH.into(), Ordering::Relaxed);
             }
-            Ok(status) => eprintln!("curl: {status}"),
+            Ok(status) => return eprintln!("curl: {status}"),
             Err(error) => return eprintln!("curl: {error}"),
         }
     }
 }
 
-/// DNS messages that the daemon has counted, and what it says it has lost of anything.
+/// DNS messages that the daemon has counted, and those that a ring had no room for.
 fn counted() -> Result<(u64, u64)> {
     let url = format!("http://127.0.0.1:{PORT}/metrics");
     let output = inside(SERVER, "curl").args(["-s", &url]).output()?;
@@ -127,7 +138,7 @@ fn counted() -> Result<(u64, u64)> {
     if !text.contains("pktvisor_dns_messages_total{") {
         bail!("the daemon does not answer: {text}");
     }
-    Ok((sum("pktvisor_dns_messages_total{"), sum("pktvisor_losses_total{")))
+    Ok((sum("pktvisor_dns_messages_total{"), sum("pktvisor_losses_total{reason=\"ring_full_dns\"")))
 }
 
 /// The daemon, stopped when dropped.

@@ -45,6 +45,12 @@ struct Reloader {
     access: Access,
 }
 
+/// Lets SIGHUP pass until [`listen`] takes care of it: by itself it would end the daemon.
+pub(super) fn ignore_for_now() {
+    // SAFETY: ignoring a signal installs no handler.
+    unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
+}
+
 /// Reads the options again on each SIGHUP, as long as the runtime lives.
 ///
 /// # Errors
@@ -127,7 +133,7 @@ impl Reloader {
         let Checked { config, databases, access } = match check(&self.started) {
             Ok(checked) => checked,
             Err(problem) => {
-                return error!("all options stay as they were: {}", problem.to_string().trim_end());
+                return error!("all options stay as they were: {problem}");
             }
         };
         let config = Arc::new(config);
@@ -174,9 +180,12 @@ impl Reloader {
 /// What is wrong.
 pub(super) fn check_all(config: &Config) -> Result<String, AppError> {
     databases(&config.cli)?;
-    Access::open(&config.cli)?;
+    let access = Access::open(&config.cli)?;
     super::naming(&config.cli)?;
     check_filter(&config.cli).map_err(AppError::Filter)?;
+    super::watch::user(&config.cli)?;
+    super::serve::addresses(&config.cli, &access)?;
+    super::watch::check_mode(&config.cli)?;
     let file = match &config.file {
         Some(file) => file.display().to_string(),
         None => "no file".to_owned(),

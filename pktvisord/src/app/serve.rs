@@ -29,18 +29,8 @@ impl Listeners {
     /// Listens on all addresses of the name given, so that `localhost` answers on IPv4 and IPv6.
     pub(super) fn bind(cli: &Cli) -> Result<Self, AppError> {
         let access = Access::open(cli)?;
-        let refused =
-            |source| AppError::Listen { address: format!("{}:{}", cli.listen, cli.port), source };
-        let addresses = resolve(&cli.listen, cli.port).map_err(refused)?;
-        let outside = addresses.iter().find(|address| !address.ip().to_canonical().is_loopback());
-        if let Some(address) = outside {
-            if !access.is_guarded() && !cli.insecure_listen {
-                return Err(AppError::Unguarded(*address));
-            }
-            if access.tls.is_none() {
-                warn!("{address} is reached by others, and answers and tokens are not encrypted");
-            }
-        }
+        let addresses = addresses(cli, &access)?;
+        let refused = |source| refused(cli, source);
         let listeners = listen(&addresses).map_err(refused)?;
         let options = Options { prometheus_top: cli.prometheus_top, access, ..Options::default() };
         Ok(Self { listeners, options })
@@ -88,6 +78,25 @@ impl Servers {
             }
         });
     }
+}
+
+fn refused(cli: &Cli, source: io::Error) -> AppError {
+    AppError::Listen { address: format!("{}:{}", cli.listen, cli.port), source }
+}
+
+/// The addresses to listen on, where those who ask have to show who they are, as far as they have to.
+pub(super) fn addresses(cli: &Cli, access: &Access) -> Result<Vec<SocketAddr>, AppError> {
+    let addresses = resolve(&cli.listen, cli.port).map_err(|source| refused(cli, source))?;
+    let outside = addresses.iter().find(|address| !address.ip().to_canonical().is_loopback());
+    if let Some(address) = outside {
+        if !access.is_guarded() && !cli.insecure_listen {
+            return Err(AppError::Unguarded(*address));
+        }
+        if access.tls.is_none() {
+            warn!("{address} is reached by others, and answers and tokens are not encrypted");
+        }
+    }
+    Ok(addresses)
 }
 
 /// The addresses of a name. `localhost` is loopback, whatever is known of it (RFC 6761, section 6.3): a

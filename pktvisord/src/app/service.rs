@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
-use tracing::debug;
+use tracing::{debug, error};
 
 use crate::live::Live;
 use crate::shutdown::Shutdown;
@@ -44,8 +44,11 @@ async fn show_life(live: Arc<Live>, every: Duration) {
     loop {
         ticks.tick().await;
         let live = Arc::clone(&live);
-        if tokio::task::spawn_blocking(move || live.since_start()).await.is_ok() {
+        let alive = tokio::task::spawn_blocking(move || live.is_alive()).await;
+        if alive.is_ok_and(|alive| alive) {
             tell(&[NotifyState::Watchdog]);
+        } else {
+            error!("a thread that sums packets up does not answer");
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::host::HostSpec;
 use crate::lane::{Lane, Share};
 use crate::live::{Live, Source};
 use crate::pipeline::Clock;
-use crate::privileges::{Keep, Rights, give_up, raise};
+use crate::privileges::{Keep, Rights, User, give_up, raise};
 use crate::settings::Settings;
 use crate::workers::Workers;
 
@@ -109,6 +109,20 @@ fn rings(workers: usize) -> usize {
     1 << workers.min(RINGS).ilog2()
 }
 
+/// Whether a filter goes with the mode of capture.
+pub(super) fn check_mode(cli: &Cli) -> Result<(), AppError> {
+    match (cli.capture, &cli.filter) {
+        (CaptureMode::Auto | CaptureMode::Libpcap, _) | (_, None) => Ok(()),
+        (_, Some(_)) => Err(AppError::FilterInKernel),
+    }
+}
+
+/// The user to become, who is looked up once: later /etc/passwd is out of reach.
+pub(super) fn user(cli: &Cli) -> Result<Option<User>, AppError> {
+    let user = cli.user.as_deref().map(str::parse).transpose();
+    user.map_err(|problem| AppError::User { user: cli.user.clone().unwrap_or_default(), problem })
+}
+
 /// Watches interfaces until the end is asked for.
 pub(super) fn watch(
     config: &Arc<Config>,
@@ -116,7 +130,10 @@ pub(super) fn watch(
     databases: GeoDatabases,
 ) -> Result<u8, AppError> {
     let cli = &config.cli;
+    reload::ignore_for_now();
     raise();
+    let user = user(cli)?;
+    check_mode(cli)?;
     let selection = Selection::of(cli, target);
     let changes = Changes::listen().map_err(system("cannot listen for changes of interfaces"))?;
     let listed = interface::list().map_err(system("cannot list the interfaces"))?;
@@ -146,8 +163,7 @@ pub(super) fn watch(
         (CaptureMode::Auto, Some(_)) => {
             (None, Some("a filter (-b) is run by libpcap's capture".to_owned()))
         }
-        (_, Some(_)) => return Err(AppError::FilterInKernel),
-        (mode, None) => match load() {
+        (mode, _) => match load() {
             Ok(programs) => (Some(programs), None),
             Err(refusal) if mode == CaptureMode::Auto => (None, Some(refusal.to_string())),
             Err(refusal) => return Err(AppError::Kernel(refusal)),
@@ -166,7 +182,7 @@ pub(super) fn watch(
         None => (Capture::Libpcap(Captures::open(cli, selection, listed)?), Keep::NetRaw),
     };
     let files = (!cli.no_sandbox).then(|| config.files());
-    let rights = give_up(cli.user.as_ref(), keep, files.as_deref())?;
+    let rights = give_up(user.as_ref(), keep, files.as_deref())?;
     let run = Run::new(config, Arc::clone(&settings))?;
     match capture {
         Capture::Kernel(programs) => from_kernel(&run, *programs, changes, listeners, rights),

@@ -3,10 +3,11 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use clap::{Arg, ArgAction, Command};
+use clap::{Arg, ArgAction, Command, CommandFactory};
 use toml::de::{DeTable, DeValue};
 
-use super::{Entry, TARGET, command, is_flag, settings, shown, without_target};
+use super::{Entry, TARGET, brief, command, is_flag, settings, shown, without_target};
+use crate::cli::Cli;
 
 /// Why a file can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -66,12 +67,9 @@ fn entry(
     let Some((_, arg)) = found else { return Err(unknown(command, key)) };
     let arguments = arguments(key, arg, value)?;
     let alone = [OsString::from(env!("CARGO_PKG_NAME"))].into_iter().chain(arguments.clone());
-    without_target(command.clone()).try_get_matches_from(alone).map_err(|error| {
-        // What follows is how to call the program.
-        let text = error.render().to_string();
-        let first = text.split("\n\n").next().unwrap_or_default().trim();
-        first.strip_prefix("error: ").unwrap_or(first).to_owned()
-    })?;
+    // The environment has nothing to do with what stands in the file.
+    let definitions = without_target(Cli::command());
+    definitions.try_get_matches_from(alone).map_err(|error| brief(&error))?;
     let id = arg.get_id().to_string();
     Ok((!arguments.is_empty()).then_some(Entry { id, line, arguments }))
 }
@@ -110,13 +108,23 @@ fn arguments(key: &str, arg: &Arg, value: &DeValue<'_>) -> Result<Vec<OsString>,
             let values: Vec<String> = values.collect::<Result<_, _>>()?;
             match action {
                 ArgAction::Append => values.into_iter().map(with).collect(),
-                _ if arg.get_id() == TARGET => vec![values.join(",").into()],
+                _ if arg.get_id() == TARGET => vec![target(values.join(","))?],
                 _ => vec![with(values.join(","))],
             }
         }
-        (value, _) if arg.get_id() == TARGET => vec![scalar(key, value)?.into()],
+        (value, _) if arg.get_id() == TARGET => vec![target(scalar(key, value)?)?],
         (value, _) => vec![with(scalar(key, value)?)],
     })
+}
+
+/// What is watched, which stands on the command line without a name and so must not look like one.
+fn target(text: String) -> Result<OsString, String> {
+    match text.as_str() {
+        "" => Err("`target` is empty".to_owned()),
+        "-" => Ok(text.into()),
+        option if option.starts_with('-') => Err(format!("`{option}` is no target")),
+        _ => Ok(text.into()),
+    }
 }
 
 fn scalar(key: &str, value: &DeValue<'_>) -> Result<String, String> {

@@ -34,7 +34,7 @@ const TARGET: &str = "target";
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Wrong arguments or environment, or a call for help.
-    #[error(transparent)]
+    #[error("{}", brief(.0))]
     Arguments(#[from] clap::Error),
     /// A file that can't be used.
     #[error(transparent)]
@@ -97,13 +97,30 @@ pub fn command() -> Command {
             return arg;
         }
         let name = environment(&arg);
+        let value = std::env::var(&name).unwrap_or_default();
+        let is_flag = matches!(arg.get_action(), ArgAction::SetTrue);
         // In the environment a flag has a value: yes, on, 1 …
-        let arg = match arg.get_action() {
-            ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
-            _ => arg,
-        };
-        arg.env(name).hide_env(true)
+        let arg = if is_flag { arg.value_parser(BoolishValueParser::new()) } else { arg };
+        // One that is off, or a variable that is empty, is not there; see `is_off`.
+        match value.is_empty() || is_flag && is_false(&value) {
+            true => arg,
+            false => arg.env(name).hide_env(true),
+        }
     })
+}
+
+/// Whether a value stands for a flag that is off, as clap reads it.
+fn is_false(value: &str) -> bool {
+    ["0", "f", "false", "n", "no", "off"].iter().any(|off| value.eq_ignore_ascii_case(off))
+}
+
+/// Whether the environment says that a flag is off, whatever a file says.
+fn is_off(id: &str) -> bool {
+    let name = format!("{PREFIX}{}", id.to_ascii_uppercase());
+    let command = Cli::command();
+    let arg = command.get_arguments().find(|arg| arg.get_id() == id);
+    arg.is_some_and(|arg| matches!(arg.get_action(), ArgAction::SetTrue))
+        && std::env::var(name).is_ok_and(|value| is_false(&value))
 }
 
 /// The environment variable of an option.
@@ -189,6 +206,7 @@ impl Config {
         match self.given.value_source(id) {
             Some(ValueSource::CommandLine) => Source::CommandLine,
             Some(ValueSource::EnvVariable) => Source::Environment,
+            _ if is_off(id) => Source::Environment,
             _ => match self.entries.iter().find(|entry| entry.id == id) {
                 Some(entry) if !is_overridden(&self.given, id) => Source::File(entry.line),
                 _ if id == TARGET || self.merged.value_source(id).is_none() => Source::Unset,
@@ -211,8 +229,16 @@ fn is_overridden(given: &ArgMatches, id: &str) -> bool {
         command.get_arg_conflicts_with(other).iter().any(|conflict| conflict.get_id() == id)
     };
     is_given(id)
+        || is_off(id)
         || conflicts.iter().any(|other| is_given(other.get_id().as_str()))
         || command.get_arguments().filter(declared).any(|other| is_given(other.get_id().as_str()))
+}
+
+/// What an error of the command line says, without how to call the program.
+fn brief(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let first = text.split("\n\n").next().unwrap_or_default().trim();
+    first.strip_prefix("error: ").unwrap_or(first).to_owned()
 }
 
 /// Whether an option is given without a value.

@@ -33,6 +33,12 @@ pub(super) enum ApiError {
     /// The route has no such method.
     #[error("the method is not allowed here: see the Allow header for those that are")]
     NoMethod,
+    /// The request is for a name that is not this host's own.
+    #[error(
+        "the Host header names neither localhost nor an address: whoever asks by another name \
+             needs a token, see --token-file, or --insecure-listen"
+    )]
+    OtherHost,
     /// No token, or a wrong one.
     #[error("a token is needed: `Authorization: Bearer TOKEN`")]
     Unauthorized,
@@ -50,6 +56,7 @@ impl ApiError {
             ApiError::NotANumber(_) | ApiError::OutOfRange(_) => StatusCode::BAD_REQUEST,
             ApiError::NotYet(_) | ApiError::NoneYet | ApiError::NoRoute(_) => StatusCode::NOT_FOUND,
             ApiError::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
+            ApiError::OtherHost => StatusCode::FORBIDDEN,
             ApiError::Unauthorized => StatusCode::UNAUTHORIZED,
             ApiError::Timeout => StatusCode::SERVICE_UNAVAILABLE,
             ApiError::Internal => StatusCode::INTERNAL_SERVER_ERROR,

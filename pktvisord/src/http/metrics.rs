@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use pktvisor_common::api::{AppMetrics, ErrorBody, MetricsView, Rates};
+use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use super::error::ApiError;
@@ -143,8 +144,14 @@ async fn period<T: Send + 'static>(
 pub(super) async fn unhurried<T: Send + 'static>(
     make: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {
-    tokio::task::spawn_blocking(make).await.map_err(internal)
+    // Whoever has to wait too long is told so, and leaves no work behind.
+    let place = AT_ONCE.acquire().await.map_err(internal)?;
+    let made = tokio::task::spawn_blocking(move || (make(), place)).await.map_err(internal)?;
+    Ok(made.0)
 }
+
+/// Answers that are made at once: more would only wait for one another, and pile up.
+static AT_ONCE: Semaphore = Semaphore::const_new(2);
 
 /// A fault of the daemon: the log tells which.
 pub(super) fn internal(error: impl Display) -> ApiError {

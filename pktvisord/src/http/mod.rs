@@ -4,11 +4,12 @@
 //! same table. Answers come from merged snapshots: nothing here holds the packet path up.
 
 use std::any::Any;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, HOST};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
@@ -45,13 +46,21 @@ pub struct Options {
     pub prometheus_top: u8,
     /// Who may ask.
     pub access: Access,
+    /// Whether requests may name any host as the one they are for. Where nobody has to show who they
+    /// are, a page of another site must not ask in the name of a browser here (DNS rebinding).
+    pub any_host: bool,
     /// The connections of all listeners.
     pub connections: Arc<Connections>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { prometheus_top: MAX_TOP, access: Access::default(), connections: Arc::default() }
+        Self {
+            prometheus_top: MAX_TOP,
+            access: Access::default(),
+            any_host: true,
+            connections: Arc::default(),
+        }
     }
 }
 
@@ -69,15 +78,16 @@ pub fn router(live: Arc<Live>, options: &Options) -> Router {
         .routes(routes!(health::readyz))
         .split_for_parts();
     let routes = documented.merge(openapi::routes(&document)).layer(Extension(exposition));
-    envelope(routes.with_state(live), options.access.tokens.clone())
+    let door = Door { tokens: options.access.tokens.clone(), any_host: options.any_host };
+    envelope(routes.with_state(live), door)
 }
 
 /// What holds for every route: who may ask, one form of error, a bound on time, compression.
-fn envelope(routes: Router, tokens: Option<Arc<Shared<Tokens>>>) -> Router {
+fn envelope(routes: Router, door: Door) -> Router {
     routes
         .fallback(error::no_route)
         .method_not_allowed_fallback(error::no_method)
-        .layer(middleware::from_fn_with_state(tokens, authorize))
+        .layer(middleware::from_fn_with_state(door, authorize))
         .layer(middleware::from_fn(limit_time))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| error::panicked(&*panic)))
         .layer(CompressionLayer::new())
@@ -86,13 +96,29 @@ fn envelope(routes: Router, tokens: Option<Arc<Shared<Tokens>>>) -> Router {
 /// Routes that are open to all: supervisors have no token, and learn nothing of the packets.
 const OPEN: [&str; 2] = ["/healthz", "/readyz"];
 
-/// Lets those through who have a token, where there are tokens (RFC 6750).
-async fn authorize(
-    State(tokens): State<Option<Arc<Shared<Tokens>>>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let Some(tokens) = tokens else { return next.run(request).await };
+/// What is asked of requests.
+#[derive(Clone, Default)]
+struct Door {
+    tokens: Option<Arc<Shared<Tokens>>>,
+    any_host: bool,
+}
+
+/// Whether a Host header names this host, whatever others call it: loopback, or an address.
+fn is_own_host(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+}
+
+/// Lets those through who have a token, where there are tokens (RFC 6750), and who mean this host.
+async fn authorize(State(door): State<Door>, request: Request, next: Next) -> Response {
+    let host = request.headers().get(HOST).map(|host| host.to_str().unwrap_or_default());
+    if !door.any_host && !host.is_none_or(is_own_host) {
+        return error::ApiError::OtherHost.into_response();
+    }
+    let Some(tokens) = door.tokens else { return next.run(request).await };
     let given = request.headers().get(AUTHORIZATION).and_then(|value| {
         let (scheme, token) = value.as_bytes().split_at_checked(BEARER.len())?;
         scheme.eq_ignore_ascii_case(BEARER).then_some(token)
@@ -122,7 +148,7 @@ mod tests {
 
     async fn ask(routes: Router) -> Response<Body> {
         let request = Request::get("/").body(Body::empty()).unwrap();
-        envelope(routes, None).oneshot(request).await.unwrap()
+        envelope(routes, Door::default()).oneshot(request).await.unwrap()
     }
 
     async fn error_of(response: Response<Body>) -> String {

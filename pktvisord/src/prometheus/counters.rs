@@ -7,7 +7,7 @@ use std::fmt;
 use pktvisor_common::outcome::Outcome;
 use pktvisor_common::report::REASONS;
 
-use super::{DIRECTIONS, Families, Label, label};
+use super::{DIRECTIONS, Families, Label, Rest, label};
 use crate::dns::iana;
 use crate::sketch::tally::Tally;
 use crate::summary::since_start::SinceStart;
@@ -15,8 +15,12 @@ use crate::summary::since_start::SinceStart;
 /// The value of a label where a number has no name at IANA: there may be thousands of them.
 const OTHER: &str = "other";
 
-pub(super) fn write(families: &mut Families<'_>, since_start: &SinceStart) -> fmt::Result {
-    packets(families, since_start)?;
+pub(super) fn write(
+    families: &mut Families<'_>,
+    since_start: &SinceStart,
+    rest: Rest,
+) -> fmt::Result {
+    packets(families, since_start, rest)?;
     account(families, since_start)?;
     dns(families, since_start)?;
     distributions(families, since_start)
@@ -34,9 +38,8 @@ fn one(count: u64) -> [([Label<'static>; 0], u64); 1] {
     [([], count)]
 }
 
-fn packets(families: &mut Families<'_>, since_start: &SinceStart) -> fmt::Result {
+fn packets(families: &mut Families<'_>, since_start: &SinceStart, rest: Rest) -> fmt::Result {
     let totals = &since_start.totals;
-    let total = totals.total();
     let directions = |counts: [u64; 3]| {
         DIRECTIONS.into_iter().zip(counts).map(|(d, n)| ([label("direction", d)], n))
     };
@@ -51,8 +54,7 @@ fn packets(families: &mut Families<'_>, since_start: &SinceStart) -> fmt::Result
         directions(totals.octets),
     )?;
     let transports = [("tcp", totals.tcp), ("udp", totals.udp), ("icmp", totals.icmp)];
-    let rest = |parts: &[u64]| parts.iter().fold(total, |rest, &part| rest.saturating_sub(part));
-    let other = (OTHER, rest(&transports.map(|(_, count)| count)));
+    let other = (OTHER, rest.transport);
     let [tcp, udp, icmp] = transports;
     families.counter(
         "pktvisor_transport_packets",
@@ -62,10 +64,7 @@ fn packets(families: &mut Families<'_>, since_start: &SinceStart) -> fmt::Result
     families.counter(
         "pktvisor_ip_packets",
         "Packets by version of IP",
-        by(
-            "version",
-            [("4", totals.ipv4), ("6", totals.ipv6), ("none", rest(&[totals.ipv4, totals.ipv6]))],
-        ),
+        by("version", [("4", totals.ipv4), ("6", totals.ipv6), ("none", rest.ip)]),
     )?;
     families.counter(
         "pktvisor_tcp_flag_packets",

@@ -20,6 +20,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::live::{FRESH, Live};
+use crate::summary::packets::Totals;
 use crate::summary::since_start::{Classes, SinceStart};
 
 mod counters;
@@ -62,6 +63,8 @@ pub struct Metrics {
     pub lag_ms: Option<u64>,
     /// What was counted since the start.
     pub since_start: SinceStart,
+    /// Packets of no kind that is counted by itself.
+    pub rest: Rest,
     /// The last closed bucket, or all of a single summary; none in the first minute.
     pub closed: Option<Arc<api::MetricsView>>,
     /// Entries of each top list.
@@ -71,11 +74,13 @@ pub struct Metrics {
 impl Metrics {
     /// The metrics as of now, with so many entries of each top list.
     pub fn of(live: &Live, top: u8) -> Self {
+        let since_start = live.since_start();
         Self {
             app: live.app(),
             ready: live.ready(),
             lag_ms: live.source().lag_ms(),
-            since_start: live.since_start(),
+            rest: Rest::of(&since_start.totals),
+            since_start,
             closed: live.last_closed(),
             top: top.into(),
         }
@@ -101,7 +106,40 @@ impl Metrics {
 pub struct Exposition {
     live: Arc<Live>,
     top: u8,
-    written: Mutex<HashMap<Format, (Instant, Bytes)>>,
+    written: Mutex<Written>,
+}
+
+/// What was written last.
+#[derive(Default)]
+struct Written {
+    texts: HashMap<Format, (Instant, Bytes)>,
+    rest: Rest,
+}
+
+/// Packets that are none of those counted by themselves. The kernel's counters are not read at one
+/// moment, so that a difference of theirs can be one packet less the next time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rest {
+    /// Neither TCP nor UDP nor ICMP.
+    transport: u64,
+    /// Neither version of IP.
+    ip: u64,
+}
+
+impl Rest {
+    fn of(totals: &Totals) -> Self {
+        let total = totals.total();
+        let rest = |parts: &[u64]| parts.iter().fold(total, |rest, &n| rest.saturating_sub(n));
+        Self {
+            transport: rest(&[totals.tcp, totals.udp, totals.icmp]),
+            ip: rest(&[totals.ipv4, totals.ipv6]),
+        }
+    }
+
+    /// No less than before.
+    fn since(self, before: Self) -> Self {
+        Self { transport: self.transport.max(before.transport), ip: self.ip.max(before.ip) }
+    }
 }
 
 impl Exposition {
@@ -116,13 +154,16 @@ impl Exposition {
     /// None that is known of: memory is written to.
     pub fn text(&self, format: Format) -> Result<Bytes, fmt::Error> {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, text)) = written.get(&format)
+        if let Some((at, text)) = written.texts.get(&format)
             && at.elapsed() < FRESH
         {
             return Ok(text.clone());
         }
-        let text = Bytes::from(Metrics::of(&self.live, self.top).write(format)?);
-        written.insert(format, (Instant::now(), text.clone()));
+        let mut metrics = Metrics::of(&self.live, self.top);
+        metrics.rest = metrics.rest.since(written.rest);
+        written.rest = metrics.rest;
+        let text = Bytes::from(metrics.write(format)?);
+        written.texts.insert(format, (Instant::now(), text.clone()));
         Ok(text)
     }
 }
@@ -130,7 +171,7 @@ impl Exposition {
 impl Collector for Metrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut families = Families(encoder);
-        counters::write(&mut families, &self.since_start)?;
+        counters::write(&mut families, &self.since_start, self.rest)?;
         if let Some(closed) = &self.closed {
             gauges::write(&mut families, closed, self.top)?;
         }

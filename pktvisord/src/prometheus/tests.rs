@@ -74,6 +74,7 @@ fn metrics(names: &[String]) -> Metrics {
         ready: true,
         lag_ms: Some(0),
         since_start: SinceStart::default(),
+        rest: Rest::default(),
         closed: Some(Arc::new(view)),
         top: MAX_TOP.into(),
     }

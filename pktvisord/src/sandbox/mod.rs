@@ -79,11 +79,14 @@ fn restrict(files: &[PathBuf]) -> Result<&'static str, RulesetError> {
     })
 }
 
-/// The folder of a file, so that another one can take its place; a file at the root stays alone.
+/// Folders that have too much in them to be let in with a file.
+const LARGE: [&str; 4] = ["/", "/dev", "/etc", "/proc"];
+
+/// The folder of a file, so that another one can take its place; in some folders a file stays alone.
 fn folder(file: &Path) -> PathBuf {
     match file.parent() {
         Some(folder) if folder == Path::new("") => PathBuf::from("."),
-        Some(folder) if folder != Path::new("/") => folder.to_owned(),
+        Some(folder) if !LARGE.iter().any(|large| folder == Path::new(large)) => folder.to_owned(),
         _ => file.to_owned(),
     }
 }
@@ -154,9 +157,13 @@ mod tests {
 
     #[test]
     fn folders_are_those_of_the_files() {
-        for (file, expected) in
-            [("/etc/pktvisor/a.toml", "/etc/pktvisor"), ("a.toml", "."), ("x/a", "x"), ("/a", "/a")]
-        {
+        for (file, expected) in [
+            ("/etc/pktvisor/a.toml", "/etc/pktvisor"),
+            ("a.toml", "."),
+            ("x/a", "x"),
+            ("/a", "/a"),
+            ("/dev/null", "/dev/null"),
+        ] {
             assert_eq!(folder(Path::new(file)), PathBuf::from(expected), "{file}");
         }
     }

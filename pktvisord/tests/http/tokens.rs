@@ -64,3 +64,34 @@ async fn a_token_has_to_be_one_of_the_file() {
         assert_eq!(ask("/metrics", Some(right)).await.status, StatusCode::OK, "{right}");
     }
 }
+
+#[tokio::test]
+async fn without_tokens_pages_of_other_sites_are_kept_out() {
+    let ask = async |host: Option<&str>, any_host| {
+        let mut request = Request::get("/api/v1/metrics/app");
+        if let Some(host) = host {
+            request = request.header("host", host);
+        }
+        let options = Options { any_host, ..Options::default() };
+        let request = request.body(Body::empty()).unwrap();
+        ask_router(router(live(), &options), request).await.status
+    };
+    for own in
+        ["localhost", "LOCALHOST:10853", "127.0.0.1:10853", "[::1]:10853", "192.0.2.1", "[::1]"]
+    {
+        assert_eq!(ask(Some(own), false).await, StatusCode::OK, "{own}");
+    }
+    assert_eq!(ask(None, false).await, StatusCode::OK);
+    for other in [
+        "evil.example",
+        "evil.example:10853",
+        "localhost.evil.example",
+        "",
+        "[::1",
+        "127.0.0.1.evil.example",
+    ] {
+        let expected = if other == "[::1" { StatusCode::OK } else { StatusCode::FORBIDDEN };
+        assert_eq!(ask(Some(other), false).await, expected, "{other}");
+        assert_eq!(ask(Some(other), true).await, StatusCode::OK, "{other}");
+    }
+}

@@ -66,7 +66,9 @@ fn it_reads_only_what_lies_beside_what_it_was_started_with() {
     let token = "token-file = \"TOKENS\"\n".replace("TOKENS", &folder.file("tokens"));
     folder.store("tokens", b"0123456789abcdef\n");
     let file = folder.store("pktvisord.toml", token.as_bytes());
-    let arguments = ["--config", &file, "--capture", tc(), &pair.interface];
+    // Who is nobody reads the files as far as others may, and /etc/passwd no more.
+    crate::support::net::sh(&format!("chmod -R a+rX {}", folder.path().display()));
+    let arguments = ["--config", &file, "--user", "nobody", "--capture", tc(), &pair.interface];
     let server = Server::start(&arguments);
     let app: serde_json::Value = {
         let mut answer = ureq::get(server.url("/api/v1/metrics/app"))
@@ -93,6 +95,7 @@ fn it_reads_only_what_lies_beside_what_it_was_started_with() {
     };
     // A new file in the place of the old one, as those do who replace files in one step.
     folder.store("tokens.new", b"fedcba9876543210\n");
+    crate::support::net::sh(&format!("chmod -R a+rX {}", folder.path().display()));
     fs::rename(folder.file("tokens.new"), folder.file("tokens")).unwrap();
     signal(&server.child, "HUP");
     wait_for("options were read again");

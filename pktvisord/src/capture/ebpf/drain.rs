@@ -165,6 +165,8 @@ impl Drain {
                     }
                     Ok(Work::Datagram(datagram)) => datagrams.push(datagram),
                     Ok(Work::Lost(reason, count)) => lane.lose(reason, count),
+                    // Whoever asked may have given up.
+                    Ok(Work::Answer(reply)) => drop(reply.send(())),
                     Ok(Work::Reload) => lane.reload(),
                     // Packets come from the ring, and time from the clock.
                     Ok(Work::Packets(..) | Work::Advance(_) | Work::End) => {}
