@@ -15,7 +15,7 @@ use pktvisord::dns::scan::scan;
 use pktvisord::geo::GeoDatabases;
 use pktvisord::host::HostSpec;
 use pktvisord::pipeline::Pipeline;
-use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, Sampling, Settings};
+use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings};
 use pktvisord::sketch::cardinality::Cardinality;
 use pktvisord::sketch::front::Front;
 use pktvisord::sketch::latency::Latencies;
@@ -134,6 +134,7 @@ fn shard(criterion: &mut Criterion) {
         let settings = Settings {
             hosts: "192.0.2.1/32".parse::<HostSpec>().unwrap().into(),
             ports: DnsPorts::new(&DEFAULT_DNS_PORTS).into(),
+            other_ports: OtherPorts::default(),
             databases: GeoDatabases::default().into(),
             timeout: 5 * SECOND,
             naming: Naming::default(),

@@ -36,7 +36,7 @@ use crate::pipeline::Pipeline;
 use crate::privileges::RightsError;
 use crate::progress::Progress;
 use crate::replay::Pace;
-use crate::settings::{DnsPorts, Sampling, Settings};
+use crate::settings::{DnsPorts, OtherPorts, Sampling, Settings};
 use crate::shard::PARTITIONS;
 use crate::shutdown::Shutdown;
 use crate::summary::naming::{KeyError, NameKey, Naming};
@@ -214,6 +214,7 @@ fn settings(
     Ok(Arc::new(Settings {
         hosts: hosts.into(),
         ports: DnsPorts::new(cli.dns_ports()).into(),
+        other_ports: OtherPorts::default(),
         databases: databases.into(),
         timeout: cli.dns_timeout(),
         naming: naming(cli)?,

@@ -98,7 +98,11 @@ impl Lane {
 
     /// Goes by the settings as they are now.
     pub fn reload(&mut self) {
-        self.ports = self.settings.ports.now();
+        let ports = self.settings.ports.now();
+        if *ports != *self.ports {
+            self.settings.other_ports.set_until(self.latest);
+            self.ports = ports;
+        }
         self.shard.reload();
     }
 

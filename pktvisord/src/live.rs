@@ -45,6 +45,9 @@ pub enum PeriodError {
         /// Buckets kept.
         periods: u64,
     },
+    /// Its byte form would not merge: the terms that stand in it are those of now.
+    #[error("DNS went by other ports then, so it can be merged with nothing")]
+    OtherPorts,
 }
 
 /// Where packets come from.
@@ -121,6 +124,8 @@ pub struct Live {
     source: Arc<Source>,
     started: SystemTime,
     finished: AtomicBool,
+    /// Whether all who sum up answered when that was last looked at.
+    alive: AtomicBool,
     cache: Mutex<Cache>,
     /// The last closed bucket that was asked for, and its view.
     closed: Mutex<Option<(Arc<Summary>, Arc<api::MetricsView>)>>,
@@ -149,6 +154,7 @@ impl Live {
             source,
             started: SystemTime::now(),
             finished: AtomicBool::new(false),
+            alive: AtomicBool::new(true),
             cache: Mutex::default(),
             closed: Mutex::default(),
         }
@@ -281,9 +287,19 @@ impl Live {
         Ok(view)
     }
 
-    /// Whether all who sum up answer.
-    pub fn is_alive(&self) -> bool {
+    /// Whether all who sum up answer now. Waits for one who does not, for as long as that takes.
+    pub fn answers(&self) -> bool {
         self.snapshots.answer()
+    }
+
+    /// Notes whether all who sum up answered. Returns whether that is news.
+    pub fn set_alive(&self, alive: bool) -> bool {
+        self.alive.swap(alive, Ordering::Relaxed) != alive
+    }
+
+    /// Whether all who sum up answered when that was last looked at.
+    pub fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Relaxed)
     }
 
     /// What was counted since the start.
@@ -314,6 +330,9 @@ impl Live {
     /// [`PeriodError`] where there is none.
     pub fn state(&self, n: u64) -> Result<Vec<u8>, PeriodError> {
         let summary = self.with_cache(|_, present| self.summary(n, present))?;
+        if self.settings.other_ports.cover(summary.minute) {
+            return Err(PeriodError::OtherPorts);
+        }
         Ok(state::encode(&summary, &self.settings.terms()))
     }
 

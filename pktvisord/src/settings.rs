@@ -1,6 +1,6 @@
 //! What the summaries depend on: the same for all shards of an agent.
 
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use pktvisor_common::packet::PacketMeta;
@@ -11,6 +11,7 @@ use crate::geo::{Geo, GeoDatabases};
 use crate::host::HostSpec;
 use crate::summary::naming::Naming;
 use crate::summary::state::Terms;
+use crate::time::minute_of;
 
 /// DNS, mDNS (RFC 6762), LLMNR (RFC 4795), and the port that pktvisor always took for DNS too.
 pub const DEFAULT_DNS_PORTS: [u16; 4] = [53, 5353, 5355, 53000];
@@ -22,6 +23,8 @@ pub struct Settings {
     pub hosts: Shared<HostSpec>,
     /// The ports of DNS.
     pub ports: Shared<DnsPorts>,
+    /// Until when packets were counted by other ports.
+    pub other_ports: OtherPorts,
     /// Where addresses belong.
     pub databases: Shared<GeoDatabases>,
     /// How long a query waits for its reply, in nanoseconds.
@@ -77,8 +80,30 @@ impl<T> From<T> for Shared<T> {
     }
 }
 
-/// A set of ports.
+/// Until when packets were counted by other DNS ports than those of now.
 #[derive(Debug)]
+pub struct OtherPorts(AtomicI64);
+
+impl Default for OtherPorts {
+    fn default() -> Self {
+        Self(AtomicI64::new(i64::MIN))
+    }
+}
+
+impl OtherPorts {
+    /// Up to this time other ports were gone by.
+    pub fn set_until(&self, time: i64) {
+        self.0.fetch_max(time, Ordering::Relaxed);
+    }
+
+    /// Whether a unix minute, or a part of it, was counted by other ports.
+    pub fn cover(&self, minute: i64) -> bool {
+        minute <= minute_of(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// A set of ports.
+#[derive(Debug, PartialEq, Eq)]
 pub struct DnsPorts {
     bits: Box<[u64; 1024]>,
     list: Vec<u16>,

@@ -193,3 +193,24 @@ fn run(mut lane: Lane, work: &Receiver<Work>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_that_is_gone_does_not_answer() {
+        let workers = Workers::start_with(vec![true, false], |lives, receiver, _| {
+            while lives {
+                match receiver.recv() {
+                    Ok(Work::Answer(reply)) => drop(reply.send(())),
+                    _ => break,
+                }
+            }
+        });
+        let workers = workers.unwrap();
+        let (first, both) = (Snapshots(workers.senders[..1].to_vec()), workers.snapshots());
+        assert!(first.answer());
+        assert!(!both.answer());
+    }
+}

@@ -243,6 +243,13 @@ fn a_signal_takes_changes_over_or_nothing() {
     assert!(log.contains("periods: 5 -> 9 needs a restart\n"), "{log}");
     assert!(log.contains("filter: not set -> \"udp\" needs a restart\n"), "{log}");
     assert_eq!(percent(), 25);
+    // A minute that was counted by other ports than those of now merges with none.
+    let state = || ureq::get(server.url("/api/v1/state/bucket/0")).call();
+    assert!(state().is_ok(), "{:?}", state());
+    folder.store("pktvisord.toml", b"max-deep-sample = 25\ndns-port = 5300\n");
+    signal(&server.child, "HUP");
+    wait_for(&server, "dns-port: not set -> [5300]\n");
+    assert!(matches!(state(), Err(ureq::Error::StatusCode(404))), "{:?}", state());
     // What is wrong anywhere leaves all as it was.
     for (wrong, said) in [
         ("periodz = 1", "pktvisord.toml:2: there is no option `periodz`"),

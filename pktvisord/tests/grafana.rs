@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -37,6 +38,35 @@ fn the_rules_are_right_and_pass_their_tests() {
         let said =
             String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {said}");
+    }
+}
+
+/// Whatever the documents tell to put into Prometheus' configuration.
+#[test]
+fn the_configurations_in_the_documents_are_right() {
+    if !has_prometheus() {
+        return;
+    }
+    let folder = Folder::new();
+    let deployed = fs::read_to_string(grafana("../deploy/prometheus.yml")).expect("prometheus.yml");
+    let central = fs::read_to_string(grafana("../central.md")).expect("central.md");
+    let blocks = central.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let of_prometheus =
+        |block: &&str| ["scrape_configs:", "remote_write:"].iter().any(|key| block.contains(key));
+    let configurations: Vec<&str> =
+        blocks.filter(of_prometheus).chain([deployed.as_str()]).collect();
+    assert_eq!(configurations.len(), 6);
+    for configuration in configurations {
+        // Debian's Prometheus is built without Kubernetes.
+        let kubernetes =
+            "kubernetes_sd_configs:\n      - role: pod\n        namespaces: { names: [pktvisor] }";
+        let configuration = configuration.replace(kubernetes, "static_configs: []");
+        let file = folder.store("prometheus.yml", configuration.as_bytes());
+        // The files that they name are not here.
+        let arguments = ["check", "config", "--syntax-only", &file];
+        let output = Command::new("promtool").args(arguments).output().expect("promtool starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{configuration}: {said}");
     }
 }
 

@@ -6,7 +6,7 @@ use pktvisor_common::abi::{Counters, Kind, SampleHeader};
 use pktvisord::geo::GeoDatabases;
 use pktvisord::host::HostSpec;
 use pktvisord::lane::{Lane, Share};
-use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, Sampling, Settings};
+use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings};
 use pktvisord::summary::naming::Naming;
 use pktvisord::time::{MINUTE, SECOND};
 use pktvisord::window::Window;
@@ -15,14 +15,22 @@ use pktvisord::window::Window;
 const NOW: i64 = 28_000_000 * MINUTE + 20 * SECOND;
 
 fn lane() -> (Lane, Arc<Window>) {
-    let settings = Arc::new(Settings {
+    lane_of(settings())
+}
+
+fn settings() -> Arc<Settings> {
+    Arc::new(Settings {
         hosts: HostSpec::default().into(),
         ports: DnsPorts::new(&DEFAULT_DNS_PORTS).into(),
+        other_ports: OtherPorts::default(),
         databases: GeoDatabases::default().into(),
         timeout: 5 * SECOND,
         naming: Naming::default(),
         sampling: Sampling::new(100),
-    });
+    })
+}
+
+fn lane_of(settings: Arc<Settings>) -> (Lane, Arc<Window>) {
     let window = Arc::new(Window::new(1, 5, false));
     let share = Share { lane: 0, of: 1 };
     let mut lane = Lane::of_spread_packets(settings, Arc::clone(&window), share);
@@ -112,4 +120,17 @@ fn losses_and_outcomes_are_those_of_the_kernel() {
     assert_eq!(view.capture.evictions["ring_full_headers"], 1);
     assert_eq!(view.packets.top_ports[0].name, "9/udp");
     assert_eq!(view.packets.top_ports[0].estimate, 8, "two segments that stand for four each");
+}
+
+#[test]
+fn minutes_that_were_counted_by_other_ports_are_known() {
+    let settings = settings();
+    let (mut lane, _) = lane_of(Arc::clone(&settings));
+    let now = NOW.div_euclid(MINUTE);
+    lane.reload();
+    assert!(!settings.other_ports.cover(now), "nothing has changed");
+    settings.ports.set(DnsPorts::new(&[53, 5300]));
+    lane.reload();
+    assert!(settings.other_ports.cover(now - 1) && settings.other_ports.cover(now));
+    assert!(!settings.other_ports.cover(now + 1));
 }

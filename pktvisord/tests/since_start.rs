@@ -8,7 +8,7 @@ use std::sync::Arc;
 use pktvisord::capture::{Block, LinkType, PacketRecord};
 use pktvisord::geo::GeoDatabases;
 use pktvisord::pipeline::Pipeline;
-use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, Sampling, Settings};
+use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings};
 use pktvisord::summary::naming::Naming;
 use pktvisord::summary::since_start::{Classes, SinceStart};
 use pktvisord::window::Window;
@@ -86,6 +86,7 @@ fn pipeline(workers: usize, single: bool) -> (Pipeline, Arc<Window>) {
     let settings = Arc::new(Settings {
         hosts: HOSTS.parse::<pktvisord::host::HostSpec>().expect("HOSTSPEC").into(),
         ports: DnsPorts::new(&DEFAULT_DNS_PORTS).into(),
+        other_ports: OtherPorts::default(),
         databases: GeoDatabases::default().into(),
         // So short that queries time out while they are looked at.
         timeout: SECOND / 50,

@@ -108,12 +108,14 @@ impl Soak {
 /// Asks over and over for a path, which may depend on the minutes that have passed: its share of
 /// the requests that there are to be.
 fn ask(path: impl Fn(u32) -> &'static str, end: &AtomicBool, requests: &AtomicU64) {
-    const BATCH: u32 = 2_000;
+    const BATCH: u32 = 1_000;
+    // curl waits whole milliseconds, and starts again after each batch.
+    const ASKED: u32 = REQUESTS * 5 / 4 / ASKERS;
     let started = Instant::now();
     while !end.load(Ordering::Relaxed) {
         let path = path((started.elapsed().as_secs() / 60) as u32);
         let url = format!("http://127.0.0.1:{PORT}{path}?[1-{BATCH}]");
-        let rate = format!("{}/s", REQUESTS / ASKERS);
+        let rate = format!("{ASKED}/s");
         let mut curl = inside(SERVER, "curl");
         curl.args(["-s", "--fail", "--rate", &rate, "-o", "/dev/null", &url]);
         match curl.status() {

@@ -1,6 +1,7 @@
 //! SIGHUP: options are read again, and what can change while the daemon runs is taken over; all of it,
 //! or nothing where anything is wrong.
 
+use std::io;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,14 +24,19 @@ pub(super) enum Owner {
     /// Programs in the kernel, which take no filter.
     Kernel(Sender<Arc<Config>>),
     /// libpcap.
-    Libpcap(Sender<Arc<Config>>),
+    Libpcap {
+        /// The way to them.
+        owner: Sender<Arc<Config>>,
+        /// Of the interfaces at the start.
+        links: Vec<LinkType>,
+    },
     /// A capture file, whose filter stays.
     File,
 }
 
 impl Owner {
     fn takes(&self, key: &str) -> bool {
-        key != "filter" || matches!(self, Owner::Libpcap(_))
+        key != "filter" || matches!(self, Owner::Libpcap { .. })
     }
 }
 
@@ -98,6 +104,18 @@ enum ReloadError {
     Filter(#[from] crate::capture::filter::FilterError),
 }
 
+/// What helps where a file is not let read that was there at the start, or is new.
+const OTHER_FOLDER: &str = "; files that lie in other folders than those of the start take a restart, and \
+                            --user USER has to be let read them";
+
+/// Whether a file may not be read.
+fn is_denied(problem: &ReloadError) -> bool {
+    let causes = std::iter::successors(Some(problem as &dyn std::error::Error), |e| e.source());
+    causes
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::PermissionDenied)
+}
+
 /// New options, all of which are right.
 struct Checked {
     config: Config,
@@ -106,20 +124,22 @@ struct Checked {
     access: Access,
 }
 
-fn check(started: &Config) -> Result<Checked, ReloadError> {
+fn check(started: &Config, owner: &Owner) -> Result<Checked, ReloadError> {
     let config = started.again()?;
-    check_filter(&config.cli)?;
+    match owner {
+        Owner::Libpcap { links, .. } => check_filter(&config.cli, links)?,
+        Owner::Kernel(_) | Owner::File => check_filter(&config.cli, &[LinkType::Ethernet])?,
+    }
     let databases = databases(&config.cli)?;
     let access = Access::open(&started.cli)?;
     Ok(Checked { config, databases, access })
 }
 
-/// Compiles the filter, as for Ethernet.
-pub(super) fn check_filter(cli: &Cli) -> Result<(), crate::capture::filter::FilterError> {
-    match &cli.filter {
-        Some(filter) => Filter::new(filter).prepare(LinkType::Ethernet),
-        None => Ok(()),
-    }
+/// Compiles the filter for these.
+fn check_filter(cli: &Cli, links: &[LinkType]) -> Result<(), crate::capture::filter::FilterError> {
+    let Some(filter) = &cli.filter else { return Ok(()) };
+    let mut filter = Filter::new(filter);
+    links.iter().try_for_each(|&link| filter.prepare(link))
 }
 
 /// Reads the databases that the options name.
@@ -130,10 +150,11 @@ pub(super) fn databases(cli: &Cli) -> Result<GeoDatabases, crate::geo::GeoError>
 impl Reloader {
     fn reload(&self) {
         let mut current = self.config.lock().unwrap_or_else(PoisonError::into_inner);
-        let Checked { config, databases, access } = match check(&self.started) {
+        let Checked { config, databases, access } = match check(&self.started, &self.owner) {
             Ok(checked) => checked,
             Err(problem) => {
-                return error!("all options stay as they were: {problem}");
+                let hint = if is_denied(&problem) { OTHER_FOLDER } else { "" };
+                return error!("all options stay as they were: {problem}{hint}");
             }
         };
         let config = Arc::new(config);
@@ -150,7 +171,7 @@ impl Reloader {
         self.settings.ports.set(DnsPorts::new(cli.dns_ports()));
         self.settings.databases.set(databases);
         match &self.owner {
-            Owner::Kernel(owner) | Owner::Libpcap(owner) => {
+            Owner::Kernel(owner) | Owner::Libpcap { owner, .. } => {
                 // If they are gone, the daemon ends.
                 let _ = owner.send(Arc::clone(config));
             }
@@ -182,7 +203,7 @@ pub(super) fn check_all(config: &Config) -> Result<String, AppError> {
     databases(&config.cli)?;
     let access = Access::open(&config.cli)?;
     super::naming(&config.cli)?;
-    check_filter(&config.cli).map_err(AppError::Filter)?;
+    check_filter(&config.cli, &[LinkType::Ethernet]).map_err(AppError::Filter)?;
     super::watch::user(&config.cli)?;
     super::serve::addresses(&config.cli, &access)?;
     super::watch::check_mode(&config.cli)?;

@@ -1,5 +1,6 @@
 //! What a service manager is told (sd_notify(3)): that the daemon serves, that it reads its options
-//! again, that it ends, and, where it wants to know, that packets are still taken in.
+//! again, that it ends, and, where it wants to know, that packets are still taken in. `/healthz` tells
+//! the last to others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,11 @@ use tracing::{debug, error};
 
 use crate::live::Live;
 use crate::shutdown::Shutdown;
+
+/// How often it is looked whether all lanes answer, where no service manager says how often.
+const LOOK: Duration = Duration::from_secs(10);
+/// How long they may take for that.
+const LIFE: Duration = Duration::from_secs(10);
 
 /// What is told nobody may want to hear: then there is no socket to tell it to.
 fn tell(states: &[NotifyState<'_>]) {
@@ -27,9 +33,8 @@ pub(super) fn ready(live: &Arc<Live>, shutdown: &Shutdown, runtime: &Runtime) {
         NotifyState::Status(&format!("{watched} through {}", live.source().kind)),
     ]);
     runtime.spawn(until_end(shutdown.clone()));
-    if let Some(within) = sd_notify::watchdog_enabled() {
-        runtime.spawn(show_life(Arc::clone(live), within / 3));
-    }
+    let every = sd_notify::watchdog_enabled().map_or(LOOK, |within| within / 3);
+    runtime.spawn(show_life(Arc::clone(live), every));
 }
 
 async fn until_end(shutdown: Shutdown) {
@@ -38,17 +43,25 @@ async fn until_end(shutdown: Shutdown) {
 }
 
 /// Says that all is well as often as all lanes answer. If one does not, nothing is said, and the
-/// service manager does what it was told to do.
+/// service manager does what it was told to do; so does whoever asks for `/healthz`.
 async fn show_life(live: Arc<Live>, every: Duration) {
     let mut ticks = tokio::time::interval(every);
     loop {
         ticks.tick().await;
-        let live = Arc::clone(&live);
-        let alive = tokio::task::spawn_blocking(move || live.is_alive()).await;
-        if alive.is_ok_and(|alive| alive) {
-            tell(&[NotifyState::Watchdog]);
-        } else {
-            error!("a thread that sums packets up does not answer");
+        let asked = Arc::clone(&live);
+        let mut answer = tokio::task::spawn_blocking(move || asked.answers());
+        let alive = match tokio::time::timeout(LIFE, &mut answer).await {
+            Ok(answer) => answer.unwrap_or(false),
+            Err(_) => false,
+        };
+        match (live.set_alive(alive), alive) {
+            (_, true) => tell(&[NotifyState::Watchdog]),
+            (true, false) => error!("a thread that sums packets up does not answer"),
+            (false, false) => {}
+        }
+        // Who still waits is not followed by others.
+        if !answer.is_finished() {
+            let _ = answer.await;
         }
     }
 }

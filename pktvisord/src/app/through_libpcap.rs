@@ -97,6 +97,7 @@ impl Captures {
             Arc::clone(&source),
         ));
         let (sender, captured) = sync_channel(BLOCKS);
+        let links = self.opened.iter().map(|(_, capture)| capture.link()).collect();
         self.start(run, &sender).map_err(system("cannot start a thread"))?;
         source.watch(self.watched());
         pipeline.advance(wall_clock());
@@ -104,7 +105,7 @@ impl Captures {
         let servers = listeners.serve(&live, &run.shutdown, &run.runtime)?;
         let (reloads_sender, reloads) = channel();
         let lanes = pipeline.snapshots().unwrap_or_default();
-        reload::listen(run, lanes, Owner::Libpcap(reloads_sender), access)?;
+        reload::listen(run, lanes, Owner::Libpcap { owner: reloads_sender, links }, access)?;
         while !run.shutdown.asked() {
             if let Some(config) = reloads.try_iter().last() {
                 self.reload(&config.cli, &run.settings);

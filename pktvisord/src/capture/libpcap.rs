@@ -137,6 +137,11 @@ impl LiveCapture {
         Ok(Self { name: name.to_owned(), filter, filtered_by, capture, link, nanoseconds })
     }
 
+    /// What its packets start with.
+    pub fn link(&self) -> LinkType {
+        self.link
+    }
+
     /// Captures on a thread of its own until `stop` is set or nobody takes it any more.
     ///
     /// # Errors

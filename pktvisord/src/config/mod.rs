@@ -182,10 +182,7 @@ impl Config {
         let cli = &self.cli;
         let named = [&cli.geo_city, &cli.geo_asn, &cli.token_file, &cli.tls_cert, &cli.tls_key];
         let named = named.into_iter().chain([&cli.client_ca, &self.file]).flatten().cloned();
-        let all: Vec<PathBuf> = named.chain([PathBuf::from(DEFAULT_FILE)]).collect();
-        // What a link leads to lies elsewhere, as with those who renew certificates.
-        let behind = all.iter().filter_map(|file| file.canonicalize().ok());
-        all.iter().cloned().chain(behind).collect()
+        named.chain([PathBuf::from(DEFAULT_FILE)]).collect()
     }
 
     /// What is not as it was `before`.

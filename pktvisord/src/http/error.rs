@@ -24,6 +24,12 @@ pub(super) enum ApiError {
     /// The daemon has not run long enough.
     #[error("the period is not there yet: so far there is {0}")]
     NotYet(PeriodRange),
+    /// Its byte form can be merged with nothing.
+    #[error(
+        "the DNS ports changed in that minute or after it, so its state can be merged with nothing; \
+         ask for a newer one"
+    )]
+    OtherPorts,
     /// No period has begun.
     #[error("there is no period yet: no packet was taken in")]
     NoneYet,
@@ -45,6 +51,9 @@ pub(super) enum ApiError {
     /// The answer was not made in time.
     #[error("the answer was not made within {} s", REQUEST_TIMEOUT.as_secs())]
     Timeout,
+    /// Some packets are no longer summed up.
+    #[error("a thread that sums packets up does not answer: see the log of pktvisord")]
+    NoLife,
     /// A fault of the daemon, which is in its log.
     #[error("internal error: see the log of pktvisord")]
     Internal,
@@ -54,11 +63,14 @@ impl ApiError {
     fn status(&self) -> StatusCode {
         match self {
             ApiError::NotANumber(_) | ApiError::OutOfRange(_) => StatusCode::BAD_REQUEST,
-            ApiError::NotYet(_) | ApiError::NoneYet | ApiError::NoRoute(_) => StatusCode::NOT_FOUND,
+            ApiError::NotYet(_)
+            | ApiError::NoneYet
+            | ApiError::OtherPorts
+            | ApiError::NoRoute(_) => StatusCode::NOT_FOUND,
             ApiError::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::OtherHost => StatusCode::FORBIDDEN,
             ApiError::Unauthorized => StatusCode::UNAUTHORIZED,
-            ApiError::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+            ApiError::Timeout | ApiError::NoLife => StatusCode::SERVICE_UNAVAILABLE,
             ApiError::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

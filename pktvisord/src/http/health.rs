@@ -5,9 +5,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use pktvisor_common::api::ErrorBody;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::error::ApiError;
 use crate::live::Live;
 
 /// Whether packets are taken in.
@@ -23,14 +25,19 @@ pub(super) struct Readiness {
 }
 
 /// Whether the daemon lives
+///
+/// That is whether all threads that sum packets up answer; it is looked at every 10 s.
 #[utoipa::path(
     get,
     path = "/healthz",
     tag = "health",
-    responses((status = 200, description = "It does: `ok`", body = String, content_type = "text/plain")),
+    responses(
+        (status = 200, description = "It does: `ok`", body = String, content_type = "text/plain"),
+        (status = 503, description = "It has to be started again", body = ErrorBody),
+    ),
 )]
-pub(super) async fn healthz() -> &'static str {
-    "ok"
+pub(super) async fn healthz(State(live): State<Arc<Live>>) -> Result<&'static str, ApiError> {
+    if live.is_alive() { Ok("ok") } else { Err(ApiError::NoLife) }
 }
 
 /// Whether packets are taken in

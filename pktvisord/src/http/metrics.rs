@@ -111,7 +111,7 @@ impl IntoResponse for BucketState {
     responses(
         (status = 200, description = "The byte form", body = BucketState, content_type = "application/octet-stream"),
         (status = 400, description = "No number, or out of range", body = ErrorBody),
-        (status = 404, description = "Not there yet", body = ErrorBody),
+        (status = 404, description = "Not there yet, or counted by other DNS ports than those of now", body = ErrorBody),
     ),
 )]
 pub(super) async fn state(

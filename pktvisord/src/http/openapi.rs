@@ -5,8 +5,9 @@ use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{Html, Redirect};
 use axum::routing::get;
-use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
 
 /// What the document says beside routes and schemas.
 #[derive(OpenApi)]
@@ -23,8 +24,24 @@ use utoipa::openapi::OpenApi as Document;
         (name = "state", description = "Summaries in a form that merges"),
         (name = "health", description = "For supervisors and load balancers"),
     ),
+    modifiers(&Guard),
+    security((), ("token" = [])),
 )]
 pub(super) struct Base;
+
+/// How those show who they are who have to: where `pktvisord` has tokens.
+struct Guard;
+
+impl Modify for Guard {
+    fn modify(&self, document: &mut Document) {
+        let token = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("A token of --token-file, where pktvisord was started with that"))
+            .build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(token));
+    }
+}
 
 /// The page, whole: it loads nothing but the document.
 const PAGE: &str = concat!(

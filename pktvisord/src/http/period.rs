@@ -102,6 +102,7 @@ async fn parse(kind: PeriodKind, parts: &mut Parts, live: &Arc<Live>) -> Result<
 /// The answer to a period that there is no view of.
 pub(super) fn unavailable(kind: PeriodKind, error: PeriodError) -> ApiError {
     let (count, to_error): (u64, fn(PeriodRange) -> ApiError) = match error {
+        PeriodError::OtherPorts => return ApiError::OtherPorts,
         PeriodError::NotYet { available } => (available, ApiError::NotYet),
         PeriodError::OutOfRange { periods } => (periods, ApiError::OutOfRange),
     };

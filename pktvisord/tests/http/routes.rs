@@ -150,4 +150,11 @@ async fn health_and_readiness_are_two_things() {
     let bucket = ask(live_without_packets(), request("/api/v1/metrics/bucket/0")).await;
     assert_eq!(bucket.status, StatusCode::NOT_FOUND);
     assert_eq!(bucket.error(), "there is no period yet: no packet was taken in");
+
+    let live = live_without_packets();
+    assert!(live.answers() && !live.set_alive(true));
+    assert!(live.set_alive(false), "that is news");
+    let health = ask(live, request("/healthz")).await;
+    assert_eq!(health.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(health.error().starts_with("a thread that sums packets up does not answer"));
 }

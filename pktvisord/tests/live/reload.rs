@@ -54,7 +54,8 @@ fn ports_sampling_and_filter_change_while_it_runs() {
         dnsperf(&pair, &pair.v4, "-n 1");
         assert_eq!(wire().queries, queries, "{mode}: none are inspected");
 
-        let filtered = format!("dns-port = {DNS_PORT}\nfilter = \"tcp\"\n");
+        let filtered = format!("dns-port = {DNS_PORT}\nfilter = \"tcp port domain\"\n");
+        // The name of a port is looked up in /etc/services.
         folder.store("pktvisord.toml", filtered.as_bytes());
         signal(&server.child, "HUP");
         wait_for_reload(&server, 3);
@@ -65,7 +66,7 @@ fn ports_sampling_and_filter_change_while_it_runs() {
         if mode == "libpcap" {
             assert_eq!((udp, after.queries), (before, queries), "none comes through the filter");
         } else {
-            let refused = "filter: not set -> \"tcp\" needs a restart";
+            let refused = "filter: not set -> \"tcp port domain\" needs a restart";
             assert!(server.log_so_far().contains(refused), "{}", server.log_so_far());
             assert_eq!(after.queries, 2 * queries, "{mode}");
         }

@@ -1,13 +1,14 @@
 //! What the daemon can't do any more while it watches.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
 use pktvisor_common::api::AppMetrics;
 
 use crate::can_run;
 use crate::support::capture::Folder;
-use crate::support::net::Pair;
+use crate::support::net::{Pair, sh};
 use crate::support::program::{PATIENCE, Server, signal};
 use crate::support::tc;
 
@@ -63,11 +64,18 @@ fn it_reads_only_what_lies_beside_what_it_was_started_with() {
     }
     let pair = Pair::new(false, 1500);
     let (folder, elsewhere) = (Folder::new(), Folder::new());
-    let token = "token-file = \"TOKENS\"\n".replace("TOKENS", &folder.file("tokens"));
-    folder.store("tokens", b"0123456789abcdef\n");
+    let token = format!("token-file = \"{}\"\n", folder.file("current/tokens"));
+    let lay = |version: &str, token: &[u8]| {
+        fs::create_dir(folder.file(version)).unwrap();
+        folder.store(&format!("{version}/tokens"), token);
+        symlink(version, folder.file("link")).unwrap();
+        fs::rename(folder.file("link"), folder.file("current")).unwrap();
+        // Who is nobody reads the files as far as others may.
+        sh(&format!("chmod -R a+rX {}", folder.path().display()));
+    };
+    lay("1", b"0123456789abcdef\n");
     let file = folder.store("pktvisord.toml", token.as_bytes());
-    // Who is nobody reads the files as far as others may, and /etc/passwd no more.
-    crate::support::net::sh(&format!("chmod -R a+rX {}", folder.path().display()));
+    sh(&format!("chmod a+r {file}"));
     let arguments = ["--config", &file, "--user", "nobody", "--capture", tc(), &pair.interface];
     let server = Server::start(&arguments);
     let app: serde_json::Value = {
@@ -93,20 +101,19 @@ fn it_reads_only_what_lies_beside_what_it_was_started_with() {
             std::thread::sleep(Duration::from_millis(20));
         }
     };
-    // A new file in the place of the old one, as those do who replace files in one step.
-    folder.store("tokens.new", b"fedcba9876543210\n");
-    crate::support::net::sh(&format!("chmod -R a+rX {}", folder.path().display()));
-    fs::rename(folder.file("tokens.new"), folder.file("tokens")).unwrap();
+    // A new folder in the place of the old one, as those do who replace files in one step.
+    lay("2", b"fedcba9876543210\n");
     signal(&server.child, "HUP");
     wait_for("options were read again");
     assert_eq!((status("0123456789abcdef"), status("fedcba9876543210")), (401, 200));
     // Elsewhere.
     let database = elsewhere.store("asn.mmdb", b"no database");
+    sh(&format!("chmod -R a+rX {}", elsewhere.path().display()));
     let config = format!("{token}geo-asn = \"{database}\"\n");
     folder.store("pktvisord.toml", config.as_bytes());
     signal(&server.child, "HUP");
     wait_for("all options stay as they were");
-    let denied = server.log_so_far().contains("Permission denied");
+    let denied = server.log_so_far().contains("files that lie in other folders");
     let landlock = app["app"]["security"]["landlock"].as_str().expect("it says so");
     assert_eq!(denied, landlock != "unknown to this kernel", "{}", server.log_so_far());
 }

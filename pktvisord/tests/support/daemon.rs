@@ -7,7 +7,7 @@ use pktvisord::geo::GeoDatabases;
 use pktvisord::host::HostSpec;
 use pktvisord::live::{Live, Source};
 use pktvisord::pipeline::Pipeline;
-use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, Sampling, Settings};
+use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings};
 use pktvisord::summary::naming::Naming;
 use pktvisord::time::{MINUTE, SECOND};
 use pktvisord::window::Window;
@@ -26,6 +26,7 @@ pub fn live(minutes: &[u32]) -> Arc<Live> {
     let settings = Arc::new(Settings {
         hosts: "192.0.2.1/32".parse::<HostSpec>().unwrap().into(),
         ports: DnsPorts::new(&DEFAULT_DNS_PORTS).into(),
+        other_ports: OtherPorts::default(),
         databases: GeoDatabases::default().into(),
         timeout: 5 * SECOND,
         naming: Naming::default(),

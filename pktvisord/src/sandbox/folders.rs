@@ -1,0 +1,98 @@
+//! The folders that a file lies in, so that another one can take its place later.
+
+use std::path::{Path, PathBuf};
+
+/// Folders that have too much in them to be let in with a file.
+const LARGE: [&str; 4] = ["/", "/dev", "/etc", "/proc"];
+/// Links that are followed on the way to a file, as many as Linux follows (path_resolution(7)).
+const MOST_LINKS: usize = 40;
+
+/// The folder of a file, that of what it is a link to, as with those who renew certificates, and those
+/// of the folders that links on the way to it lead to: later they may lead to others beside these.
+pub(super) fn of(file: &Path) -> Vec<PathBuf> {
+    let mut all = vec![folder(file)];
+    all.extend(file.canonicalize().ok().map(|file| folder(&file)));
+    let mut path = file.to_owned();
+    for _ in 0..MOST_LINKS {
+        let link = path.ancestors().find_map(|part| Some((part, part.read_link().ok()?)));
+        let Some((link, target)) = link else { break };
+        let target = link.parent().unwrap_or(Path::new("")).join(target);
+        path = match path.strip_prefix(link) {
+            Ok(rest) if rest != Path::new("") => {
+                all.extend(target.canonicalize().ok().and_then(|target| beside(&target)));
+                target.join(rest)
+            }
+            _ => target,
+        };
+    }
+    all
+}
+
+/// The folder that a file lies in; the file alone, where there is too much beside it.
+fn folder(file: &Path) -> PathBuf {
+    let folder = match file.parent() {
+        Some(folder) if folder == Path::new("") => Path::new("."),
+        Some(folder) => folder,
+        None => return file.to_owned(),
+    };
+    let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    if is_large(&real) { file.to_owned() } else { folder.to_owned() }
+}
+
+/// What lies beside a folder, unless that is too much.
+fn beside(folder: &Path) -> Option<PathBuf> {
+    folder.parent().filter(|parent| !is_large(parent)).map(Path::to_owned)
+}
+
+fn is_large(folder: &Path) -> bool {
+    LARGE.iter().any(|large| folder == Path::new(large))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn folders_are_those_of_the_files() {
+        for (file, expected) in [
+            ("/etc/pktvisor/a.toml", "/etc/pktvisor"),
+            ("a.toml", "."),
+            ("x/a", "x"),
+            ("/a", "/a"),
+            ("/dev/null", "/dev/null"),
+            ("/etc/../etc/a", "/etc/../etc/a"),
+        ] {
+            assert_eq!(folder(Path::new(file)), PathBuf::from(expected), "{file}");
+        }
+    }
+
+    #[test]
+    fn links_are_followed() {
+        let place = tempfile::tempdir().unwrap();
+        let place = place.path().canonicalize().unwrap();
+        let at = |name: &str| place.join(name);
+        for folder in ["live", "archive/1", "data/2026-11", "far/2026-11"] {
+            fs::create_dir_all(at(folder)).unwrap();
+            fs::write(at(folder).join("file"), "").unwrap();
+        }
+        symlink("../archive/1/file", at("live/link")).unwrap();
+        assert_eq!(of(&at("live/link")), [at("live"), at("archive/1")]);
+        // As Kubernetes and databases are renewed: the next lies beside.
+        symlink("2026-11", at("data/current")).unwrap();
+        let expected = [at("data/current"), at("data/2026-11"), at("data")];
+        assert_eq!(of(&at("data/current/file")), expected);
+        symlink(at("far/2026-11"), at("data/far")).unwrap();
+        let expected = [at("data/far"), at("far/2026-11"), at("far")];
+        assert_eq!(of(&at("data/far/file")), expected);
+        // What is beside the root is all there is.
+        symlink("/dev", at("data/dev")).unwrap();
+        assert_eq!(of(&at("data/dev/null")), [at("data/dev/null"), PathBuf::from("/dev/null")]);
+        // A link to itself, and nothing at all.
+        symlink("loop", at("data/loop")).unwrap();
+        assert_eq!(of(&at("data/loop")), [at("data")]);
+        assert_eq!(of(&at("none/file")), [at("none")]);
+    }
+}
