@@ -201,9 +201,9 @@ mod tests {
     #[test]
     fn a_lane_that_is_gone_does_not_answer() {
         let workers = Workers::start_with(vec![true, false], |lives, receiver, _| {
-            while lives {
-                match receiver.recv() {
-                    Ok(Work::Answer(reply)) => drop(reply.send(())),
+            for work in Some(receiver).filter(|_| lives).iter().flatten() {
+                match work {
+                    Work::Answer(reply) => drop(reply.send(())),
                     _ => break,
                 }
             }
