@@ -1,7 +1,7 @@
 //! Where a pktvisord is.
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use thiserror::Error;
@@ -34,6 +34,19 @@ impl Address {
             Ok(_) => Self(format!("http://[{host}]:{port}")),
             Err(_) => Self(format!("http://{host}:{port}")),
         }
+    }
+
+    /// Whether what is sent there is encrypted.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.0.starts_with("https://")
+    }
+
+    /// Whether it is this host, as far as the address itself says so.
+    pub(crate) fn is_loopback(&self) -> bool {
+        let url = self.0.parse::<Uri>().unwrap_or_default();
+        let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+        host.eq_ignore_ascii_case("localhost")
+            || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
     }
 
     /// The URL of a route.

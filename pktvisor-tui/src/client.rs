@@ -100,9 +100,9 @@ fn left_out(told: &Value, all: &Value, path: &str, missing: &mut Vec<String>) {
 pub(crate) enum Error {
     #[error("{address} refused the connection: is pktvisord running there?")]
     Refused { address: Address },
-    #[error("cannot reach {address}: {}", printable(&.source.to_string()))]
+    #[error("cannot reach {address}: {}", printable(&unreached(.source)))]
     Unreachable { address: Address, source: ureq::Error },
-    #[error("{address} answered {}: {}", .status.as_u16(), printable(.error))]
+    #[error("{address} answered {}: {}{}", .status.as_u16(), printable(.error), hint(*.status))]
     Answer { address: Address, status: StatusCode, error: String },
     #[error(
         "{address} answered {}, but not as pktvisord does: {}",
@@ -110,6 +110,25 @@ pub(crate) enum Error {
         printable(&.source.to_string())
     )]
     Unintelligible { address: Address, status: StatusCode, source: serde_json::Error },
+}
+
+/// Why a daemon can't be reached, and what helps.
+fn unreached(source: &ureq::Error) -> String {
+    match source {
+        ureq::Error::Io(error) if error.to_string().contains("UnknownIssuer") => {
+            format!("{error}; --ca FILE names the authority that has signed it")
+        }
+        ureq::Error::Io(error) => error.to_string(),
+        ureq::Error::Protocol(_) => {
+            "it does not speak HTTP; where it has TLS, say https://".to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+/// What helps where the daemon says no.
+fn hint(status: StatusCode) -> &'static str {
+    if status == StatusCode::UNAUTHORIZED { "; --token-file FILE shows one" } else { "" }
 }
 
 /// Asks one pktvisord.

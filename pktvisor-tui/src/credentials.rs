@@ -5,12 +5,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pktvisord::access::mismatch;
 use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use ureq::Agent;
 use ureq::http::HeaderValue;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
+use crate::address::Address;
 use crate::cli::Options;
 use crate::client;
 
@@ -24,6 +29,29 @@ pub(crate) enum CredentialsError {
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{}: {problem}", path.display())]
     Unusable { path: PathBuf, problem: String },
+    #[error("{option} is for TLS, but {address} is spoken to without: say https://")]
+    Plain { option: &'static str, address: Address },
+}
+
+/// Whether what the options name is fit for these addresses. A token that can be read on its way is
+/// warned of.
+pub(crate) fn check(options: &Options, addresses: &[Address]) -> Result<(), CredentialsError> {
+    let option = match options {
+        Options { ca: Some(_), .. } => Some("--ca"),
+        Options { cert: Some(_), .. } => Some("--cert"),
+        _ => None,
+    };
+    for address in addresses.iter().filter(|address| !address.is_encrypted()) {
+        if let Some(option) = option {
+            return Err(CredentialsError::Plain { option, address: address.clone() });
+        }
+        if options.token_file.is_some() && !address.is_loopback() {
+            eprintln!(
+                "pktvisor: the token goes to {address} as it is: without https others can read it"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// What is shown and asked for.
@@ -46,6 +74,7 @@ impl Credentials {
             (Some(certificate), Some(key)) => {
                 let problem = |error: ureq::Error| unusable(key, error.to_string());
                 let private = PrivateKey::from_pem(&read(key)?).map_err(problem)?;
+                check_pair(certificate, key)?;
                 Some(ClientCert::new_with_certs(&certificates(certificate)?, private))
             }
             _ => None,
@@ -65,6 +94,19 @@ fn read(path: &Path) -> Result<Vec<u8>, CredentialsError> {
 
 fn unusable(path: &Path, problem: String) -> CredentialsError {
     CredentialsError::Unusable { path: path.to_owned(), problem }
+}
+
+/// Whether a certificate and a key can be shown together, which ureq takes for granted.
+fn check_pair(certificate: &Path, key: &Path) -> Result<(), CredentialsError> {
+    let chain = CertificateDer::pem_slice_iter(&read(certificate)?).flatten().collect();
+    let private = PrivateKeyDer::from_pem_slice(&read(key)?)
+        .map_err(|error| unusable(key, error.to_string()))?;
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map(|builder| builder.with_root_certificates(RootCertStore::empty()))
+        .and_then(|builder| builder.with_client_auth_cert(chain, private))
+        .map(drop)
+        .map_err(|error| unusable(certificate, mismatch(&error, key)))
 }
 
 /// The first token of a file.

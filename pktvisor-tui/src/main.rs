@@ -83,6 +83,7 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<(), Error> {
     let addresses = options.addresses();
     let credentials = Credentials::read(options)?;
+    credentials::check(options, &addresses)?;
     if options.once {
         return print(&frame(options, &addresses, &credentials)?);
     }

@@ -83,12 +83,13 @@ fn a_server_is_trusted_that_an_authority_has_signed() {
     let (_server, url) = serve(&["--tls-cert", &cert, "--tls-key", &key]);
     let ca = authority.file("ca.pem");
     succeeds(&[&url, "--ca", &ca]);
-    fails(&[&url], 3, "UnknownIssuer");
+    fails(&[&url], 3, "UnknownIssuer; --ca FILE names");
     fails(&[&url, "--ca", &Authority::new().file("ca.pem")], 3, "cannot reach");
     // A name that the certificate does not have.
     fails(&[&url.replace("localhost", "127.0.0.1"), "--ca", &ca], 3, "cannot reach");
     // Plain HTTP is not spoken where there is TLS.
-    fails(&[&url.replace("https://", "http://")], 3, "cannot reach");
+    fails(&[&url.replace("https://", "http://")], 3, "where it has TLS, say https://");
+    fails(&[&url.replace("https://", "http://"), "--ca", &ca], 2, "--ca is for TLS");
     fails(&[&url, "--ca", "/no/such/file"], 2, "cannot read /no/such/file");
     fails(&[&url, "--ca", &key], 2, "there is no certificate in PEM in it");
 }
@@ -108,6 +109,8 @@ fn a_client_is_served_that_an_authority_has_signed() {
     let (strange, strange_key) = strangers.sign("client", ExtendedKeyUsagePurpose::ClientAuth);
     fails(&[&url, "--ca", &ca, "--cert", &strange, "--key", &strange_key], 3, "cannot reach");
     fails(&[&url, "--ca", &ca, "--cert", &own], 2, "--key");
+    let other = format!("{strange_key} is not its private key");
+    fails(&[&url, "--ca", &ca, "--cert", &own, "--key", &strange_key], 2, &other);
 }
 
 #[test]
@@ -130,7 +133,8 @@ fn a_token_is_shown_over_tls_and_is_in_no_message() {
     fails(&[&url, "--ca", &ca], 4, "answered 401: a token is needed");
     let output = pktvisor(&[&url, "--ca", &ca, "--token-file", &text(&wrong)]);
     assert_eq!(output.status.code(), Some(4), "{output:?}");
-    assert!(!String::from_utf8_lossy(&output.stderr).contains("wrong-"), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!said.contains("wrong-") && said.contains("not among those"), "{said}");
     let empty = text(&file("empty", "# nothing\n"));
     fails(&[&url, "--ca", &ca, "--token-file", &empty], 2, "there is no token in it");
 }

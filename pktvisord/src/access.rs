@@ -161,16 +161,33 @@ fn server_config(
     let builder = match client_ca {
         None => builder.with_no_client_auth(),
         Some(path) => {
-            let verifier =
-                verifier(path, provider).map_err(|error| unusable(path, error.to_string()))?;
+            let verifier = verifier(path, provider).map_err(|error| match error {
+                VerifierError::Files(error) => error,
+                error => unusable(path, error.to_string()),
+            })?;
             builder.with_client_cert_verifier(verifier)
         }
     };
-    let mut config = builder.with_single_cert(chain, private).map_err(|error| {
-        unusable(certificates, format!("not to be used with {}: {error}", key.display()))
-    })?;
+    let mut config = builder
+        .with_single_cert(chain, private)
+        .map_err(|error| unusable(certificates, mismatch(&error, key)))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// Why a certificate can't be used with this key, in words.
+pub fn mismatch(error: &rustls::Error, key: &Path) -> String {
+    let key = key.display();
+    match error {
+        rustls::Error::InconsistentKeys(_) => format!("{key} is not its private key"),
+        // Of these rustls only shows the name.
+        other if other.to_string().contains("UnsupportedCertVersion") => {
+            "a certificate of version 1, but version 3 is needed: `openssl x509 -req` makes one with \
+             -extfile FILE, where FILE says basicConstraints=CA:FALSE"
+                .to_owned()
+        }
+        other => format!("it cannot be used with {key}: {other}"),
+    }
 }
 
 /// Why certificates of clients can't be checked.

@@ -65,7 +65,7 @@ pub enum AppError {
     )]
     FilterInKernel,
     /// The kernel does not take the programs.
-    #[error("{0}; `--capture auto` would go on with libpcap")]
+    #[error("{0}; `--capture auto` would take what comes next: XDP, TC, libpcap")]
     Kernel(Refusal),
     /// libpcap can't capture.
     #[error(transparent)]

@@ -60,15 +60,15 @@ pub struct Cli {
     #[arg(value_name = "TARGET")]
     pub target: String,
 
-    /// Read options from this file (TOML) [default: /etc/pktvisor/pktvisord.toml, where it is there]
+    /// Read options from this file (TOML) [default: /etc/pktvisor/pktvisord.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Check all options and the files that they name, and end
+    /// Check all options and the files that they name, and exit
     #[arg(long)]
     pub check_config: bool,
 
-    /// Print all options, as a file, with where each came from, and end
+    /// Print all options, as a file, with where each came from, and exit
     #[arg(long, conflicts_with = "check_config")]
     pub print_config: bool,
 
@@ -81,7 +81,7 @@ pub struct Cli {
     #[arg(short = 'H', long, value_name = "HOSTSPEC", help_heading = "What is counted")]
     pub hosts: Option<HostSpec>,
 
-    /// Inspect at most so many percent of the packets; all are counted at any rate
+    /// Inspect at most so many percent of the packets; all are still counted
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u8).range(0..=100), help_heading = "What is counted")]
     pub max_deep_sample: u8,
 
@@ -130,7 +130,7 @@ pub struct Cli {
     pub capture: CaptureMode,
 
     /// Inspect fewer packets while records of them are lost, and more again when they are not
-    #[arg(long, value_enum, value_name = "WHETHER", default_value_t = Switch::On, help_heading = "How packets are captured")]
+    #[arg(long, value_enum, value_name = "SWITCH", default_value_t = Switch::On, help_heading = "How packets are captured")]
     pub adaptive: Switch,
 
     /// MiB of each ring between the kernel and a worker, a power of two
@@ -146,7 +146,7 @@ pub struct Cli {
     #[arg(long, value_name = "USER", help_heading = "How packets are captured")]
     pub user: Option<String>,
 
-    /// Do not shut the daemon in (Landlock, seccomp) once interfaces are watched
+    /// Do not sandbox the daemon (Landlock, seccomp) once interfaces are watched
     #[arg(long, help_heading = "How packets are captured")]
     pub no_sandbox: bool,
 

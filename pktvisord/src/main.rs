@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use pktvisor_common::generate::generate;
 use pktvisord::cli::exit;
-use pktvisord::config::{Config, ConfigError, command};
+use pktvisord::config::{Config, ConfigError, command, unknown_variables};
 use pktvisord::{app, telemetry};
 
 fn main() -> ExitCode {
@@ -23,12 +23,15 @@ fn main() -> ExitCode {
         Ok(config) => Arc::new(config),
         // Help and version are such errors too, with an exit code of their own.
         Err(ConfigError::Arguments(error)) => error.exit(),
-        Err(ConfigError::File(error)) => {
+        Err(error) => {
             eprintln!("error: {error}");
             return ExitCode::from(exit::USAGE);
         }
     };
     telemetry::start(&config.cli);
+    for ignored in unknown_variables() {
+        tracing::warn!("{ignored}");
+    }
     match app::run(&config) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

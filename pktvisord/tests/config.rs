@@ -95,6 +95,31 @@ fn each_option_says_where_it_came_from() {
 }
 
 #[test]
+fn what_is_wrong_in_the_environment_is_told_with_its_name() {
+    for (variable, value, expected) in [
+        ("PKTVISORD_PORT", "tcp://10.0.0.1:10853", "PKTVISORD_PORT: invalid value 'tcp://10.0.0.1"),
+        ("PKTVISORD_SUMMARY", "maybe", "PKTVISORD_SUMMARY: invalid value 'maybe' for '--summary'"),
+        ("PKTVISORD_MASK_IP", "33/48", "PKTVISORD_MASK_IP: invalid value '33/48'"),
+    ] {
+        let done = run(&["--check-config"], &[(variable, value)]);
+        assert_eq!((done.code, done.stdout.as_str()), (Some(2), ""), "{variable}");
+        let expected = format!("error: {expected}");
+        assert!(done.stderr.starts_with(&expected), "{}", done.stderr);
+    }
+    // Arguments are told as ever.
+    let done = run(&["--check-config", "--port", "x"], &[("PKTVISORD_PERIODS", "7")]);
+    assert!(done.stderr.starts_with("error: invalid value 'x' for '--port"), "{}", done.stderr);
+    // What looks like an option is one, or it is said.
+    let kubernetes = [("PKTVISORD_SERVICE_HOST", "10.0.0.1"), ("PKTVISORD_PORT_80_TCP", "x")];
+    let done = run(&["--check-config"], &kubernetes);
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""));
+    let done = run(&["--check-config"], &[("PKTVISORD_PERIDOS", "7")]);
+    assert_eq!(done.code, Some(0));
+    let expected = "PKTVISORD_PERIDOS is ignored: there is no option `peridos`; `periods` is one";
+    assert!(done.stderr.contains(expected), "{}", done.stderr);
+}
+
+#[test]
 fn what_is_wrong_in_a_file_is_told_with_its_line() {
     let folder = Folder::new();
     for (text, expected) in [
@@ -124,6 +149,12 @@ fn what_is_wrong_in_a_file_is_told_with_its_line() {
     let missing = run(&["--config", &folder.file("missing.toml"), "--check-config"], &[]);
     assert_eq!(missing.code, Some(2));
     assert!(missing.stderr.starts_with("error: cannot read the configuration "));
+    // Entries that do not go together.
+    let file = folder.store("wrong.toml", b"verbose = 1\nperiods = 3\nquiet = true\n");
+    let done = run(&["--config", &file, "--check-config"], &[]);
+    assert_eq!(done.code, Some(2));
+    let expected = format!("error: {file}:3: the argument '--");
+    assert!(done.stderr.starts_with(&expected), "{}", done.stderr);
     // A file that is right but names what is not there.
     let file = folder.store("geo.toml", b"geo-asn = \"/no/such/file\"");
     let done = run(&["--config", &file, "--check-config"], &[]);
@@ -240,8 +271,8 @@ fn a_signal_takes_changes_over_or_nothing() {
     wait_for(&server, "options were read again");
     let log = server.log_so_far();
     assert!(log.contains("max-deep-sample: 100 -> 25\n"), "{log}");
-    assert!(log.contains("periods: 5 -> 9 needs a restart\n"), "{log}");
-    assert!(log.contains("filter: not set -> \"udp\" needs a restart\n"), "{log}");
+    assert!(log.contains("periods: 5 -> 9 needs a restart; "), "{log}");
+    assert!(log.contains("filter: not set -> \"udp\" needs a restart; "), "{log}");
     assert_eq!(percent(), 25);
     // A minute that was counted by other ports than those of now merges with none.
     let state = || ureq::get(server.url("/api/v1/state/bucket/0")).call();

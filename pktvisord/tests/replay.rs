@@ -51,6 +51,32 @@ fn exact(mut view: MetricsView) -> MetricsView {
     view
 }
 
+/// The status of an answer to a request that is for this host.
+fn asked_as(server: &Server, host: &str, token: &str) -> u16 {
+    let mut request = ureq::get(server.url("/metrics")).header("host", host);
+    if !token.is_empty() {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    match request.call() {
+        Ok(answer) => answer.status().as_u16(),
+        Err(ureq::Error::StatusCode(code)) => code,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// DNS rebinding: a page of another site has its name lead to loopback.
+#[test]
+fn who_asks_by_another_name_needs_a_token() {
+    let (folder, file) = stored();
+    let server = Server::start(&["--replay=max", &file]);
+    assert_eq!(asked_as(&server, "localhost:10853", ""), 200);
+    assert_eq!(asked_as(&server, "evil.example", ""), 403);
+    let tokens = folder.store("tokens", b"0123456789abcdef\n");
+    let server = Server::start(&["--token-file", &tokens, "--replay=max", &file]);
+    assert_eq!(asked_as(&server, "ns1.example", "0123456789abcdef"), 200);
+    assert_eq!(asked_as(&server, "ns1.example", ""), 401);
+}
+
 #[test]
 fn at_its_end_a_replay_shows_what_the_file_gives() {
     let (_folder, file) = stored();

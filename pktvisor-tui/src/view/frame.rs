@@ -66,6 +66,14 @@ fn state(app: &App) -> (String, Tone) {
         }
         Some(age) => (format!("stale for {} ", duration(age / 1_000)), Tone::Loss),
         _ if agents.iter().all(has_ended) => ("■ ended ".to_owned(), Tone::Warning),
+        _ if agents.iter().any(watches_nothing) => {
+            let idle = agents.iter().filter(|agent| watches_nothing(agent)).count();
+            let text = match agents.len() {
+                1 => "no interface ".to_owned(),
+                all => format!("{idle} of {all} without interface "),
+            };
+            (text, Tone::Loss)
+        }
         None => ("● live ".to_owned(), Tone::Good),
     }
 }
@@ -73,6 +81,11 @@ fn state(app: &App) -> (String, Tone) {
 /// Whether a capture that is replayed has ended.
 fn has_ended(agent: &Agent) -> bool {
     agent.answer.as_ref().is_some_and(|answer| answer.app.app.capture.finished)
+}
+
+/// Whether all interfaces are gone.
+fn watches_nothing(agent: &Agent) -> bool {
+    agent.answer.as_ref().is_some_and(|answer| answer.app.app.capture.interfaces.is_empty())
 }
 
 pub(super) fn tabs(app: &App, frame: &mut Frame<'_>) {

@@ -105,8 +105,8 @@ enum ReloadError {
 }
 
 /// What helps where a file is not let read that was there at the start, or is new.
-const OTHER_FOLDER: &str = "; files that lie in other folders than those of the start take a restart, and \
-                            --user USER has to be let read them";
+const OTHER_FOLDER: &str = "; files in other folders than those of the start need a restart, and file modes \
+                            hold for root too, once it has given up its capabilities";
 
 /// Whether a file may not be read.
 fn is_denied(problem: &ReloadError) -> bool {
@@ -189,7 +189,7 @@ impl Reloader {
         // These are still as they were at the start, whatever was read since.
         let since_start = now.changes_since(&self.started);
         for Change { key, before, now, .. } in since_start.iter().filter(|c| !taken(c)) {
-            warn!("{key}: {before} -> {now} needs a restart");
+            warn!("{key}: {before} -> {now} needs a restart; `pktvisord --check-config` checks it");
         }
         info!("options were read again, and the files that they name");
     }

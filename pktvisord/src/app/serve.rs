@@ -32,7 +32,12 @@ impl Listeners {
         let addresses = addresses(cli, &access)?;
         let refused = |source| refused(cli, source);
         let listeners = listen(&addresses).map_err(refused)?;
-        let options = Options { prometheus_top: cli.prometheus_top, access, ..Options::default() };
+        let options = Options {
+            prometheus_top: cli.prometheus_top,
+            any_host: access.is_guarded() || cli.insecure_listen,
+            access,
+            ..Options::default()
+        };
         Ok(Self { listeners, options })
     }
 
@@ -81,22 +86,33 @@ impl Servers {
 }
 
 fn refused(cli: &Cli, source: io::Error) -> AppError {
-    AppError::Listen { address: format!("{}:{}", cli.listen, cli.port), source }
+    let host = bare(&cli.listen);
+    // As it stands in a URL (RFC 3986, section 3.2.2).
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    AppError::Listen { address: format!("{host}:{}", cli.port), source }
 }
 
 /// The addresses to listen on, where those who ask have to show who they are, as far as they have to.
 pub(super) fn addresses(cli: &Cli, access: &Access) -> Result<Vec<SocketAddr>, AppError> {
-    let addresses = resolve(&cli.listen, cli.port).map_err(|source| refused(cli, source))?;
+    let addresses = resolve(bare(&cli.listen), cli.port).map_err(|source| refused(cli, source))?;
     let outside = addresses.iter().find(|address| !address.ip().to_canonical().is_loopback());
     if let Some(address) = outside {
         if !access.is_guarded() && !cli.insecure_listen {
             return Err(AppError::Unguarded(*address));
         }
         if access.tls.is_none() {
-            warn!("{address} is reached by others, and answers and tokens are not encrypted");
+            warn!(
+                "{address} can be reached from other hosts, and what is sent is not encrypted: see \
+                 --tls-cert and --tls-key"
+            );
         }
     }
     Ok(addresses)
+}
+
+/// An address without the brackets that IPv6 has in URLs.
+fn bare(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
 }
 
 /// The addresses of a name. `localhost` is loopback, whatever is known of it (RFC 6761, section 6.3): a

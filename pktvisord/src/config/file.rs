@@ -6,7 +6,8 @@ use std::path::Path;
 use clap::{Arg, ArgAction, Command, CommandFactory};
 use toml::de::{DeTable, DeValue};
 
-use super::{Entry, TARGET, brief, command, is_flag, settings, shown, without_target};
+use super::blame::brief;
+use super::{Entry, TARGET, command, is_flag, settings, shown, without_target};
 use crate::cli::Cli;
 
 /// Why a file can't be used.
@@ -77,7 +78,8 @@ fn entry(
 /// How far a name may be from one that there is, for that one to be meant: 1 is the same.
 const ALIKE: f64 = 0.8;
 
-fn unknown(command: &Command, key: &str) -> String {
+/// What is said of an option that there is not.
+pub(super) fn unknown(command: &Command, key: &str) -> String {
     let likeness = |name: &str| strsim::jaro_winkler(name, &key.replace('_', "-"));
     let closest = settings(command)
         .map(|(name, _)| (likeness(&name), name))

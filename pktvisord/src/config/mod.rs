@@ -3,6 +3,7 @@
 //! The definitions of the command line are the only ones there are: an entry of the file is checked
 //! and read as if it had been given on the command line.
 
+mod blame;
 mod file;
 mod print;
 
@@ -15,6 +16,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use crate::cli::Cli;
 
+pub use blame::unknown_variables;
 pub use file::FileError;
 pub use print::{example, table};
 
@@ -34,8 +36,16 @@ const TARGET: &str = "target";
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Wrong arguments or environment, or a call for help.
-    #[error("{}", brief(.0))]
+    #[error("{}", blame::brief(.0))]
     Arguments(#[from] clap::Error),
+    /// A variable of the environment that is wrong.
+    #[error("{variable}: {message}")]
+    Environment {
+        /// Its name.
+        variable: String,
+        /// What is wrong.
+        message: String,
+    },
     /// A file that can't be used.
     #[error(transparent)]
     File(#[from] FileError),
@@ -150,7 +160,9 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] where anything is wrong, also in an entry that would not be used.
     pub fn load(arguments: Vec<OsString>) -> Result<Self, ConfigError> {
-        let given = without_target(command()).try_get_matches_from(&arguments)?;
+        let given = without_target(command())
+            .try_get_matches_from(&arguments)
+            .map_err(|error| blame::variable(error, &arguments))?;
         let file = match given.get_one::<PathBuf>("config") {
             Some(path) => Some(path.clone()),
             None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()),
@@ -164,7 +176,9 @@ impl Config {
         let all = [program].into_iter().chain(from_file).chain(rest.iter().cloned());
         let only_asked = given.get_flag("check_config") || given.get_flag("print_config");
         let command = if only_asked { without_target(command()) } else { command() };
-        let merged = command.try_get_matches_from(all)?;
+        let merged = command
+            .try_get_matches_from(all)
+            .map_err(|error| blame::line(error, file.as_deref(), &entries))?;
         let cli = Cli::from_arg_matches(&merged)?;
         Ok(Self { cli, file, given, entries, merged, arguments })
     }
@@ -229,13 +243,6 @@ fn is_overridden(given: &ArgMatches, id: &str) -> bool {
         || is_off(id)
         || conflicts.iter().any(|other| is_given(other.get_id().as_str()))
         || command.get_arguments().filter(declared).any(|other| is_given(other.get_id().as_str()))
-}
-
-/// What an error of the command line says, without how to call the program.
-fn brief(error: &clap::Error) -> String {
-    let text = error.render().to_string();
-    let first = text.split("\n\n").next().unwrap_or_default().trim();
-    first.strip_prefix("error: ").unwrap_or(first).to_owned()
 }
 
 /// Whether an option is given without a value.

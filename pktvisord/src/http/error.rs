@@ -45,9 +45,12 @@ pub(super) enum ApiError {
              needs a token, see --token-file, or --insecure-listen"
     )]
     OtherHost,
-    /// No token, or a wrong one.
+    /// No token.
     #[error("a token is needed: `Authorization: Bearer TOKEN`")]
-    Unauthorized,
+    NoToken,
+    /// A wrong one.
+    #[error("the token is not among those that are accepted here")]
+    WrongToken,
     /// The answer was not made in time.
     #[error("the answer was not made within {} s", REQUEST_TIMEOUT.as_secs())]
     Timeout,
@@ -69,7 +72,7 @@ impl ApiError {
             | ApiError::NoRoute(_) => StatusCode::NOT_FOUND,
             ApiError::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::OtherHost => StatusCode::FORBIDDEN,
-            ApiError::Unauthorized => StatusCode::UNAUTHORIZED,
+            ApiError::NoToken | ApiError::WrongToken => StatusCode::UNAUTHORIZED,
             ApiError::Timeout | ApiError::NoLife => StatusCode::SERVICE_UNAVAILABLE,
             ApiError::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -80,7 +83,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response =
             (self.status(), Json(ErrorBody { error: self.to_string() })).into_response();
-        if matches!(self, ApiError::Unauthorized) {
+        if matches!(self, ApiError::NoToken | ApiError::WrongToken) {
             let scheme = HeaderValue::from_static("Bearer realm=\"pktvisord\"");
             response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
         }

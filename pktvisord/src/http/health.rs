@@ -32,8 +32,8 @@ pub(super) struct Readiness {
     path = "/healthz",
     tag = "health",
     responses(
-        (status = 200, description = "It does: `ok`", body = String, content_type = "text/plain"),
-        (status = 503, description = "It has to be started again", body = ErrorBody),
+        (status = 200, description = "All threads that sum packets up respond: `ok`", body = String, content_type = "text/plain"),
+        (status = 503, description = "One does not: the daemon has to be restarted", body = ErrorBody),
     ),
 )]
 pub(super) async fn healthz(State(live): State<Arc<Live>>) -> Result<&'static str, ApiError> {
@@ -46,8 +46,8 @@ pub(super) async fn healthz(State(live): State<Arc<Live>>) -> Result<&'static st
     path = "/readyz",
     tag = "health",
     responses(
-        (status = 200, description = "They are", body = Readiness),
-        (status = 503, description = "Not yet", body = Readiness),
+        (status = 200, description = "Packets are taken in", body = Readiness),
+        (status = 503, description = "Not yet, or no longer", body = Readiness),
     ),
 )]
 pub(super) async fn readyz(State(live): State<Arc<Live>>) -> (StatusCode, Json<Readiness>) {

@@ -19,6 +19,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::error::ApiError;
 use crate::access::{Access, Tokens};
 use crate::live::Live;
 use crate::prometheus::{Exposition, MAX_TOP};
@@ -58,7 +59,7 @@ impl Default for Options {
         Self {
             prometheus_top: MAX_TOP,
             access: Access::default(),
-            any_host: true,
+            any_host: false,
             connections: Arc::default(),
         }
     }
@@ -103,6 +104,28 @@ struct Door {
     any_host: bool,
 }
 
+impl Door {
+    fn opens(&self, request: &Request) -> Result<(), ApiError> {
+        if OPEN.contains(&request.uri().path()) {
+            return Ok(());
+        }
+        let host = request.headers().get(HOST).map(|host| host.to_str().unwrap_or_default());
+        if !self.any_host && !host.is_none_or(is_own_host) {
+            return Err(ApiError::OtherHost);
+        }
+        let Some(tokens) = &self.tokens else { return Ok(()) };
+        let given = request.headers().get(AUTHORIZATION).ok_or(ApiError::NoToken)?;
+        match given.as_bytes().split_at_checked(BEARER.len()) {
+            Some((scheme, token))
+                if scheme.eq_ignore_ascii_case(BEARER) && tokens.now().contain(token) =>
+            {
+                Ok(())
+            }
+            _ => Err(ApiError::WrongToken),
+        }
+    }
+}
+
 /// Whether a Host header names this host, whatever others call it: loopback, or an address.
 fn is_own_host(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
@@ -114,18 +137,10 @@ fn is_own_host(host: &str) -> bool {
 
 /// Lets those through who have a token, where there are tokens (RFC 6750), and who mean this host.
 async fn authorize(State(door): State<Door>, request: Request, next: Next) -> Response {
-    let host = request.headers().get(HOST).map(|host| host.to_str().unwrap_or_default());
-    if !door.any_host && !host.is_none_or(is_own_host) {
-        return error::ApiError::OtherHost.into_response();
+    match door.opens(&request) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
     }
-    let Some(tokens) = door.tokens else { return next.run(request).await };
-    let given = request.headers().get(AUTHORIZATION).and_then(|value| {
-        let (scheme, token) = value.as_bytes().split_at_checked(BEARER.len())?;
-        scheme.eq_ignore_ascii_case(BEARER).then_some(token)
-    });
-    let may = OPEN.contains(&request.uri().path())
-        || given.is_some_and(|given| tokens.now().contain(given));
-    if may { next.run(request).await } else { error::ApiError::Unauthorized.into_response() }
 }
 
 const BEARER: &[u8] = b"Bearer ";
@@ -133,7 +148,7 @@ const BEARER: &[u8] = b"Bearer ";
 async fn limit_time(request: Request, next: Next) -> Response {
     match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => error::ApiError::Timeout.into_response(),
+        Err(_) => ApiError::Timeout.into_response(),
     }
 }
 

@@ -60,7 +60,7 @@ pub(super) fn write(families: &mut Families<'_>, metrics: &Metrics) -> fmt::Resu
     )?;
     families.gauge(
         "pktvisor_ready",
-        "Whether packets are taken in: 1, or 0 before the first one or when no interface is left",
+        "Whether interfaces are watched or a file has begun: 1, or 0 before that and when no interface is left",
         [([], f64::from(u8::from(metrics.ready)))],
     )?;
     families.gauge(

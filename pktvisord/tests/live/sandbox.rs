@@ -113,7 +113,7 @@ fn it_reads_only_what_lies_beside_what_it_was_started_with() {
     folder.store("pktvisord.toml", config.as_bytes());
     signal(&server.child, "HUP");
     wait_for("all options stay as they were");
-    let denied = server.log_so_far().contains("files that lie in other folders");
+    let denied = server.log_so_far().contains("files in other folders");
     let landlock = app["app"]["security"]["landlock"].as_str().expect("it says so");
     assert_eq!(denied, landlock != "unknown to this kernel", "{}", server.log_so_far());
 }
