@@ -4,7 +4,7 @@ use crossterm::event::KeyCode;
 use pktvisor_common::api::MetricsView;
 
 use super::views::{evil, lossy, rich};
-use super::{app, fail, frame, minute, press, watching};
+use super::{answer, app, fail, frame, minute, press, watching};
 use crate::app::App;
 use crate::event::Event;
 use crate::screen::Screen;
@@ -86,6 +86,24 @@ fn a_fleet() {
     insta::assert_snapshot!("fleet", frame(&app));
     press(&mut app, KeyCode::Char('n'));
     insta::assert_snapshot!("fleet_first", frame(&app));
+}
+
+#[test]
+fn interfaces_that_are_gone_are_not_live() {
+    let gone = |app: &mut App, agent| {
+        let mut last = answer(&rich(), 60);
+        last.app.app.capture.interfaces.clear();
+        update(app, Event::Answered { agent, at: 61_000, answer: Box::new(last) });
+    };
+    let header = |app: &App| frame(app).lines().next().unwrap_or_default().to_owned();
+    let mut one = watching(&rich(), SIZES[1]);
+    assert!(header(&one).ends_with("● live"), "{}", header(&one));
+    gone(&mut one, 0);
+    assert!(header(&one).ends_with("no interface"), "{}", header(&one));
+    let mut two = app(2, SIZES[1]);
+    minute(&mut two, 0, &rich());
+    gone(&mut two, 1);
+    assert!(header(&two).ends_with("1 of 2 without interface"), "{}", header(&two));
 }
 
 #[test]
