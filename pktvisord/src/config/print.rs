@@ -161,6 +161,7 @@ pub fn table() -> String {
         let long = match (arg.get_id() == TARGET, value.as_str()) {
             (true, _) => "`TARGET`".to_owned(),
             (_, "") => format!("`--{key}`"),
+            (_, value) if arg.is_require_equals_set() => format!("`--{key}[={value}]`"),
             (_, value) => format!("`--{key} {value}`"),
         };
         let default = match arg.get_default_values().first() {
