@@ -232,6 +232,10 @@ fn naming(cli: &Cli) -> Result<Naming, KeyError> {
     })
 }
 
+/// Threads for what takes a while: two answers, a look whether all lanes live, a reload. Each has
+/// memory of its own from the allocator, which a summary fills to some MiB.
+const BLOCKING: usize = 4;
+
 /// What a run of the daemon has, whatever it is asked for.
 struct Run<'a> {
     config: &'a Arc<Config>,
@@ -249,6 +253,7 @@ impl<'a> Run<'a> {
     fn new(config: &'a Arc<Config>, settings: Arc<Settings>) -> Result<Self, AppError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
+            .max_blocking_threads(BLOCKING)
             .enable_all()
             .build()
             .map_err(system("cannot start the async runtime"))?;
