@@ -73,9 +73,11 @@ impl Credentials {
         let own = match (&options.cert, &options.key) {
             (Some(certificate), Some(key)) => {
                 let problem = |error: ureq::Error| unusable(key, error.to_string());
-                let private = PrivateKey::from_pem(&read(key)?).map_err(problem)?;
-                check_pair(certificate, key)?;
-                Some(ClientCert::new_with_certs(&certificates(certificate)?, private))
+                let pem = read(key)?;
+                let private = PrivateKey::from_pem(&pem).map_err(problem)?;
+                let chain = certificates(certificate)?;
+                check_pair(&chain, &pem, key).map_err(|problem| unusable(certificate, problem))?;
+                Some(ClientCert::new_with_certs(&chain, private))
             }
             _ => None,
         };
@@ -96,17 +98,16 @@ fn unusable(path: &Path, problem: String) -> CredentialsError {
     CredentialsError::Unusable { path: path.to_owned(), problem }
 }
 
-/// Whether a certificate and a key can be shown together, which ureq takes for granted.
-fn check_pair(certificate: &Path, key: &Path) -> Result<(), CredentialsError> {
-    let chain = CertificateDer::pem_slice_iter(&read(certificate)?).flatten().collect();
-    let private = PrivateKeyDer::from_pem_slice(&read(key)?)
-        .map_err(|error| unusable(key, error.to_string()))?;
+/// Whether certificates and a key, in PEM, can be shown together, which ureq takes for granted.
+fn check_pair(chain: &[Certificate<'_>], pem: &[u8], key: &Path) -> Result<(), String> {
+    let private = PrivateKeyDer::from_pem_slice(pem).map_err(|error| error.to_string())?;
+    let chain = chain.iter().map(|one| CertificateDer::from(one.der().to_vec())).collect();
     ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map(|builder| builder.with_root_certificates(RootCertStore::empty()))
         .and_then(|builder| builder.with_client_auth_cert(chain, private))
         .map(drop)
-        .map_err(|error| unusable(certificate, mismatch(&error, key)))
+        .map_err(|error| mismatch(&error, key))
 }
 
 /// The first token of a file.

@@ -100,7 +100,8 @@ impl Lane {
     pub fn reload(&mut self) {
         let ports = self.settings.ports.now();
         if *ports != *self.ports {
-            self.settings.other_ports.set_until(self.latest);
+            // All of the live minute.
+            self.settings.other_ports.set_until(self.minute_end.map_or(i64::MIN, |end| end - 1));
             self.ports = ports;
         }
         self.shard.reload();

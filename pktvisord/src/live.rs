@@ -19,7 +19,7 @@ use crate::summary::bucket::Bucket;
 use crate::summary::rates::Second;
 use crate::summary::since_start::SinceStart;
 use crate::summary::{Summary, state};
-use crate::time::SECOND;
+use crate::time::{SECOND, minute_of};
 use crate::window::Window;
 use crate::workers::Snapshots;
 
@@ -279,11 +279,10 @@ impl Live {
         }
         // Many minutes take a while: nobody else waits for them.
         let view = self.view(&self.window.merged(&present.live, n));
-        self.with_cache(|cache, now| {
-            if Arc::ptr_eq(now, &present) {
-                cache.views.insert(n, Arc::clone(&view));
-            }
-        });
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.present.as_ref().is_some_and(|(_, now)| Arc::ptr_eq(now, &present)) {
+            cache.views.insert(n, Arc::clone(&view));
+        }
         Ok(view)
     }
 
@@ -329,11 +328,13 @@ impl Live {
     /// # Errors
     /// [`PeriodError`] where there is none.
     pub fn state(&self, n: u64) -> Result<Vec<u8>, PeriodError> {
+        let terms = self.settings.terms();
         let summary = self.with_cache(|_, present| self.summary(n, present))?;
-        if self.settings.other_ports.cover(summary.minute) {
+        // The last to be looked at: what changes from here on has not been counted.
+        if self.settings.other_ports.cover(minute_of(summary.start)) {
             return Err(PeriodError::OtherPorts);
         }
-        Ok(state::encode(&summary, &self.settings.terms()))
+        Ok(state::encode(&summary, &terms))
     }
 
     /// The daemon's own state.

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::capture::Block;
 use crate::lane::{Forwarded, Lane};
@@ -15,7 +15,7 @@ use crate::summary::bucket::Bucket;
 
 /// Blocks that wait for a lane.
 const QUEUE: usize = 4;
-/// How long a lane that lives takes to answer, at most.
+/// How long lanes that live take to answer, at most.
 const LIFE: Duration = Duration::from_secs(5);
 
 /// What a lane is told.
@@ -70,7 +70,10 @@ impl Snapshots {
     pub fn answer(&self) -> bool {
         let (reply, replies) = channel();
         let asked = self.0.iter().all(|sender| sender.send(Work::Answer(reply.clone())).is_ok());
-        asked && self.0.iter().all(|_| replies.recv_timeout(LIFE).is_ok())
+        drop(reply);
+        let end = Instant::now() + LIFE;
+        let left = || end.saturating_duration_since(Instant::now());
+        asked && self.0.iter().all(|_| replies.recv_timeout(left()).is_ok())
     }
 
     /// Tells all lanes that the settings have changed.

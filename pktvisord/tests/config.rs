@@ -3,7 +3,9 @@
 
 mod support;
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -106,6 +108,17 @@ fn what_is_wrong_in_the_environment_is_told_with_its_name() {
         let expected = format!("error: {expected}");
         assert!(done.stderr.starts_with(&expected), "{}", done.stderr);
     }
+    // Of two that do not go together it is the one that the environment has.
+    for (variable, argument) in [("PKTVISORD_QUIET", "-v"), ("PKTVISORD_VERBOSE", "-q")] {
+        let done = run(&["--check-config", argument], &[(variable, "1")]);
+        let expected = format!("error: {variable}: the argument '--");
+        assert!(done.stderr.starts_with(&expected), "{}", done.stderr);
+    }
+    // A path need not be text.
+    let not_text = OsStr::from_bytes(b"/no/such/\xff");
+    let mut command = pktvisord(&["--check-config"]);
+    let output = command.env("PKTVISORD_TOKEN_FILE", not_text).output().expect("pktvisord starts");
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
     // Arguments are told as ever.
     let done = run(&["--check-config", "--port", "x"], &[("PKTVISORD_PERIODS", "7")]);
     assert!(done.stderr.starts_with("error: invalid value 'x' for '--port"), "{}", done.stderr);
@@ -159,15 +172,19 @@ fn what_is_wrong_in_a_file_is_told_with_its_line() {
     let file = folder.store("geo.toml", b"geo-asn = \"/no/such/file\"");
     let done = run(&["--config", &file, "--check-config"], &[]);
     assert_eq!(done.code, Some(3), "{}", done.stderr);
-    for wrong in [
-        &["-b", "prot 53"][..],
-        &["-l", "0.0.0.0"],
-        &["--capture", "tc", "-b", "udp"],
-        &["--user", "no-such-user"],
-        &["--tls-cert", "/no/such/file"],
+    for (wrong, said) in [
+        (&["-b", "prot 53"][..], "the filter `prot 53` is refused"),
+        (&["-l", "0.0.0.0"], "whoever reaches 0.0.0.0:10853 could read"),
+        (
+            &["--capture", "tc", "-b", "udp"],
+            "a filter (-b) cannot be run by programs in the kernel",
+        ),
+        (&["--user", "no-such-user"], "--user no-such-user: "),
+        (&["--tls-cert", "/no/such/file"], "--tls-cert needs --tls-key too"),
     ] {
         let done = run(&[&["--check-config"], wrong].concat(), &[]);
         assert_eq!(done.code, Some(2), "{}", done.stderr);
+        assert!(done.stderr.contains(said), "{}", done.stderr);
     }
 }
 
@@ -255,6 +272,22 @@ fn wait_for(server: &Server, what: &str) {
 }
 
 #[test]
+fn a_summary_of_everything_remembers_other_ports() {
+    let folder = Folder::new();
+    // Two minutes, so that the newest is not the one it starts in.
+    let capture = folder.store("a.pcap", &traffic(1, 2_000, START, 100 * SECOND).capture.pcap());
+    let file = folder.store("pktvisord.toml", b"");
+    let server = Server::start(&["--config", &file, "--summary", "--replay=max", &capture]);
+    server.wait_for_end();
+    assert_eq!(server.get("/api/v1/state/bucket/0").0, 200);
+    folder.store("pktvisord.toml", b"dns-port = 5300\n");
+    signal(&server.child, "HUP");
+    wait_for(&server, "options were read again");
+    std::thread::sleep(Duration::from_millis(1_100));
+    assert_eq!(server.get("/api/v1/state/bucket/0").0, 404);
+}
+
+#[test]
 fn a_signal_takes_changes_over_or_nothing() {
     let folder = Folder::new();
     let capture = folder.store("a.pcap", &traffic(1, 2_000, START, 2 * SECOND).capture.pcap());
@@ -280,6 +313,8 @@ fn a_signal_takes_changes_over_or_nothing() {
     folder.store("pktvisord.toml", b"max-deep-sample = 25\ndns-port = 5300\n");
     signal(&server.child, "HUP");
     wait_for(&server, "dns-port: not set -> [5300]\n");
+    // The answer before can be a second old.
+    std::thread::sleep(Duration::from_millis(1_100));
     assert!(matches!(state(), Err(ureq::Error::StatusCode(404))), "{:?}", state());
     // What is wrong anywhere leaves all as it was.
     for (wrong, said) in [

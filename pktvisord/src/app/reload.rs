@@ -17,6 +17,7 @@ use crate::config::{Change, Config};
 use crate::geo::GeoDatabases;
 use crate::settings::{DnsPorts, Settings};
 use crate::telemetry;
+use crate::time::{SECOND, wall_clock};
 use crate::workers::Snapshots;
 
 /// Who watches interfaces is told of the options that are up to them: HOST and the filter.
@@ -168,7 +169,12 @@ impl Reloader {
         let cli = &config.cli;
         telemetry::set_level(cli);
         self.settings.sampling.set_percent(cli.max_deep_sample);
-        self.settings.ports.set(DnsPorts::new(cli.dns_ports()));
+        let ports = DnsPorts::new(cli.dns_ports());
+        if ports != *self.settings.ports.now() && !matches!(self.owner, Owner::File) {
+            // Until programs in the kernel go by them, and lanes have heard of it.
+            self.settings.other_ports.set_until(wall_clock().saturating_add(SECOND));
+        }
+        self.settings.ports.set(ports);
         self.settings.databases.set(databases);
         match &self.owner {
             Owner::Kernel(owner) | Owner::Libpcap { owner, .. } => {

@@ -14,7 +14,7 @@ use crate::shutdown::Shutdown;
 
 /// How often it is looked whether all lanes answer, where no service manager says how often.
 const LOOK: Duration = Duration::from_secs(10);
-/// How long they may take for that.
+/// How long that may take, with the questions that wait before it.
 const LIFE: Duration = Duration::from_secs(10);
 
 /// What is told nobody may want to hear: then there is no socket to tell it to.
@@ -34,7 +34,13 @@ pub(super) fn ready(live: &Arc<Live>, shutdown: &Shutdown, runtime: &Runtime) {
     ]);
     runtime.spawn(until_end(shutdown.clone()));
     let every = sd_notify::watchdog_enabled().map_or(LOOK, |within| within / 3);
-    runtime.spawn(show_life(Arc::clone(live), every));
+    let (live, end) = (Arc::clone(live), shutdown.clone());
+    runtime.spawn(async move {
+        tokio::select! {
+            () = end.wait() => {}
+            () = show_life(live, every) => {}
+        }
+    });
 }
 
 async fn until_end(shutdown: Shutdown) {

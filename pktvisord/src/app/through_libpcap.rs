@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use pktvisor_common::api;
 use tracing::{error, info, warn};
@@ -21,7 +21,7 @@ use crate::live::{Live, Source};
 use crate::pipeline::Pipeline;
 use crate::privileges::Rights;
 use crate::settings::{Settings, Shared};
-use crate::time::SECOND;
+use crate::time::{SECOND, wall_clock};
 
 /// How long packets can lie in the kernel before libpcap hands them over.
 const LAG: i64 = SECOND * 3 / 10;
@@ -192,9 +192,4 @@ impl Captures {
         };
         self.started.iter().map(watched).collect()
     }
-}
-
-/// Nanoseconds of unix time.
-fn wall_clock() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64)
 }

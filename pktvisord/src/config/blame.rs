@@ -20,7 +20,8 @@ pub(super) fn variable(error: Error, arguments: &[OsString]) -> ConfigError {
     }
     let message = brief(&error);
     let command = built();
-    let arg = command.get_arguments().find(|arg| names(&error, arg));
+    let is_set = |arg: &&Arg| std::env::var_os(environment(arg)).is_some_and(|v| !v.is_empty());
+    let arg = command.get_arguments().filter(is_set).find(|arg| names(&error, arg));
     let variable = arg.map_or_else(|| "the environment".to_owned(), environment);
     ConfigError::Environment { variable, message }
 }

@@ -107,12 +107,12 @@ pub fn command() -> Command {
             return arg;
         }
         let name = environment(&arg);
-        let value = std::env::var(&name).unwrap_or_default();
+        let value = std::env::var_os(&name).unwrap_or_default();
         let is_flag = matches!(arg.get_action(), ArgAction::SetTrue);
         // In the environment a flag has a value: yes, on, 1 …
         let arg = if is_flag { arg.value_parser(BoolishValueParser::new()) } else { arg };
         // One that is off, or a variable that is empty, is not there; see `is_off`.
-        match value.is_empty() || is_flag && is_false(&value) {
+        match value.is_empty() || is_flag && value.to_str().is_some_and(is_false) {
             true => arg,
             false => arg.env(name).hide_env(true),
         }

@@ -16,7 +16,8 @@ use utoipa::{Modify, OpenApi};
         title = "pktvisord",
         description = "Summaries of the packets that pktvisord sees, one for each minute of packet time. \
             Every error has a body of the form `{\"error\": \"…\"}`; besides those listed, each route may \
-            answer 401 (no token, or a wrong one), 403 (a request for another host), 405, 500 and 503. \
+            answer 405, 500 and 503, and each but the health ones 401 (no token, or a wrong one) and \
+            403 (a request for another host). \
             Answers are compressed with gzip where the client accepts it.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),

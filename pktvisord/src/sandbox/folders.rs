@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-/// Folders that have too much in them to be let in with a file.
-const LARGE: [&str; 4] = ["/", "/dev", "/etc", "/proc"];
+/// Folders that many have something in, besides those directly below `/` and homes.
+const SHARED: [&str; 4] = ["/usr/lib", "/usr/share", "/var/cache", "/var/lib"];
 /// Links that are followed on the way to a file, as many as Linux follows (path_resolution(7)).
 const MOST_LINKS: usize = 40;
 
-/// The folder of a file, that of what it is a link to, as with those who renew certificates, and those
-/// of the folders that links on the way to it lead to: later they may lead to others beside these.
+/// The folder of a file, that of what it is a link to, as with those who renew certificates, and the
+/// folders that links on the way to it lead to. Where such a link lies beside what it leads to, as
+/// `current -> 2026-11` does, what lies beside them is let in, because it will lead there next.
 pub(super) fn of(file: &Path) -> Vec<PathBuf> {
     let mut all = vec![folder(file)];
     all.extend(file.canonicalize().ok().map(|file| folder(&file)));
@@ -16,10 +17,14 @@ pub(super) fn of(file: &Path) -> Vec<PathBuf> {
     for _ in 0..MOST_LINKS {
         let link = path.ancestors().find_map(|part| Some((part, part.read_link().ok()?)));
         let Some((link, target)) = link else { break };
-        let target = link.parent().unwrap_or(Path::new("")).join(target);
+        let place = match link.parent() {
+            Some(place) if place != Path::new("") => place,
+            _ => Path::new("."),
+        };
+        let target = place.join(target);
         path = match path.strip_prefix(link) {
             Ok(rest) if rest != Path::new("") => {
-                all.extend(target.canonicalize().ok().and_then(|target| beside(&target)));
+                all.extend(beside(place, &target));
                 target.join(rest)
             }
             _ => target,
@@ -35,17 +40,20 @@ fn folder(file: &Path) -> PathBuf {
         Some(folder) => folder,
         None => return file.to_owned(),
     };
-    let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    if is_large(&real) { file.to_owned() } else { folder.to_owned() }
+    let real = folder.canonicalize().or_else(|_| std::path::absolute(folder));
+    if real.is_ok_and(|real| is_large(&real)) { file.to_owned() } else { folder.to_owned() }
 }
 
-/// What lies beside a folder, unless that is too much.
-fn beside(folder: &Path) -> Option<PathBuf> {
-    folder.parent().filter(|parent| !is_large(parent)).map(Path::to_owned)
+/// The folder where a link lies, if what it leads to lies there too and not too much besides.
+fn beside(place: &Path, target: &Path) -> Option<PathBuf> {
+    let (place, target) = (place.canonicalize().ok()?, target.canonicalize().ok()?);
+    (target.parent() == Some(&place) && !is_large(&place)).then_some(place)
 }
 
 fn is_large(folder: &Path) -> bool {
-    LARGE.iter().any(|large| folder == Path::new(large))
+    folder.components().count() <= 2
+        || folder.parent() == Some(Path::new("/home"))
+        || SHARED.iter().any(|shared| folder == Path::new(shared))
 }
 
 #[cfg(test)]
@@ -64,6 +72,10 @@ mod tests {
             ("/a", "/a"),
             ("/dev/null", "/dev/null"),
             ("/etc/../etc/a", "/etc/../etc/a"),
+            ("/root/a", "/root/a"),
+            ("/home/user/a", "/home/user/a"),
+            ("/var/lib/a", "/var/lib/a"),
+            ("/var/lib/pktvisor/a", "/var/lib/pktvisor"),
         ] {
             assert_eq!(folder(Path::new(file)), PathBuf::from(expected), "{file}");
         }
@@ -85,9 +97,8 @@ mod tests {
         let expected = [at("data/current"), at("data/2026-11"), at("data")];
         assert_eq!(of(&at("data/current/file")), expected);
         symlink(at("far/2026-11"), at("data/far")).unwrap();
-        let expected = [at("data/far"), at("far/2026-11"), at("far")];
+        let expected = [at("data/far"), at("far/2026-11")];
         assert_eq!(of(&at("data/far/file")), expected);
-        // What is beside the root is all there is.
         symlink("/dev", at("data/dev")).unwrap();
         assert_eq!(of(&at("data/dev/null")), [at("data/dev/null"), PathBuf::from("/dev/null")]);
         // A link to itself, and nothing at all.
