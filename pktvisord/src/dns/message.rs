@@ -12,7 +12,8 @@ use crate::geo::Geo;
 use crate::host::Direction;
 use crate::settings::DnsSide;
 use crate::sketch;
-use crate::summary::bucket::{Bucket, NameUse, Packet};
+use crate::summary::bucket::{Bucket, Packet};
+use crate::summary::counts::NameUse;
 use crate::time::MICROSECOND;
 
 const PORT_MDNS: u16 = 5353;

@@ -9,6 +9,7 @@ use pktvisor_common::packet::{
     Fragment, IpVersion, PacketMeta, TCP_FIN, TCP_RST, TCP_SYN, Transport,
 };
 
+use super::counts::{AddressCounts, NameCounts, NameUse};
 use super::dns::DnsSummary;
 use super::naming::Naming;
 use super::packets::{PacketSketches, Totals};
@@ -55,49 +56,6 @@ impl Packet {
     pub fn weighted(&self) -> u64 {
         u64::from(self.n) * u64::from(self.weight)
     }
-}
-
-/// What is counted of an address until it reaches the sketches, within one minute: 32 bits are
-/// enough for 70 million packets a second. Small, for this is what misses the processor's caches.
-#[derive(Clone, Copy, Debug)]
-struct AddressCounts {
-    remote_octets: u64,
-    remote_packets: u32,
-    /// Its place in the list of addresses.
-    address: u16,
-    source_in: bool,
-    destination_out: bool,
-}
-
-/// What is counted of a query name until it reaches the sketches, within one minute: 32 bits are
-/// enough for 70 million messages a second.
-#[derive(Clone, Copy, Debug, Default)]
-struct NameCounts {
-    text: u32,
-    text_len: u8,
-    messages: u32,
-    noerror: u32,
-    nodata: u32,
-    nxdomain: u32,
-    servfail: u32,
-    refused: u32,
-    reply_octets: u64,
-}
-
-/// What a message adds to the counts of its name.
-#[derive(Clone, Copy, Debug)]
-pub enum NameUse {
-    /// A query.
-    Query,
-    /// A reply.
-    Reply {
-        /// Its response code.
-        rcode: u16,
-        /// NOERROR without answers.
-        nodata: bool,
-        /// Its octets, already weighted.
-        octets: u64,
-    },
 }
 
 /// The live bucket of a shard.

@@ -14,6 +14,7 @@ use crate::host::Direction;
 use crate::time::SECOND;
 
 pub mod bucket;
+pub mod counts;
 pub mod dns;
 pub mod naming;
 pub mod packets;
