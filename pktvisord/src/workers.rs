@@ -68,10 +68,14 @@ impl Snapshots {
 
     /// Whether all lanes answer, in time.
     pub fn answer(&self) -> bool {
+        self.answer_within(LIFE)
+    }
+
+    fn answer_within(&self, time: Duration) -> bool {
         let (reply, replies) = channel();
         let asked = self.0.iter().all(|sender| sender.send(Work::Answer(reply.clone())).is_ok());
         drop(reply);
-        let end = Instant::now() + LIFE;
+        let end = Instant::now() + time;
         let left = || end.saturating_duration_since(Instant::now());
         asked && self.0.iter().all(|_| replies.recv_timeout(left()).is_ok())
     }
@@ -201,19 +205,25 @@ fn run(mut lane: Lane, work: &Receiver<Work>) {
 mod tests {
     use super::*;
 
+    /// Lanes of which only the first answers: the second keeps the question, the third is gone.
     #[test]
-    fn a_lane_that_is_gone_does_not_answer() {
-        let workers = Workers::start_with(vec![true, false], |lives, receiver, _| {
-            for work in Some(receiver).filter(|_| lives).iter().flatten() {
+    fn a_lane_that_hangs_or_is_gone_does_not_answer() {
+        let workers = Workers::start_with(vec![0, 1, 2], |lane, receiver, _| {
+            let mut kept = Vec::new();
+            for work in Some(receiver).filter(|_| lane < 2).iter().flatten() {
                 match work {
-                    Work::Answer(reply) => drop(reply.send(())),
-                    _ => break,
+                    Work::Answer(reply) if lane == 0 => drop(reply.send(())),
+                    Work::Stop => break,
+                    work => kept.push(work),
                 }
             }
         });
         let workers = workers.unwrap();
-        let (first, both) = (Snapshots(workers.senders[..1].to_vec()), workers.snapshots());
-        assert!(first.answer());
-        assert!(!both.answer());
+        let only = |lane: usize| Snapshots(vec![workers.senders[lane].clone()]);
+        let soon = Duration::from_millis(100);
+        assert!(only(0).answer());
+        assert!(!only(1).answer_within(soon));
+        assert!(!only(2).answer());
+        assert!(!workers.snapshots().answer_within(soon));
     }
 }
