@@ -87,9 +87,11 @@ fn build_with(log: bool) -> Result<PathBuf> {
 
     let object = target_dir()?.join("bpf/pktvisor.o");
     fs::create_dir_all(object.parent().expect("the object lies in a folder"))?;
-    fs::copy(build_dir.join(TARGET).join("release/pktvisor"), &object)
-        .with_context(|| format!("cannot write {}", object.display()))?;
-    let bytes = fs::read(&object)?;
+    let bytes = fs::read(build_dir.join(TARGET).join("release/pktvisor"))?;
+    // The daemon is built again whenever it is written.
+    if fs::read(&object).ok().as_ref() != Some(&bytes) {
+        fs::write(&object, &bytes).with_context(|| format!("cannot write {}", object.display()))?;
+    }
     println!("{}: {} bytes", object.display(), bytes.len());
     for program in programs(&bytes)? {
         println!("  {program}");
