@@ -60,48 +60,53 @@ impl Soak {
         );
         let end = AtomicBool::new(false);
         let requests = AtomicU64::new(0);
-        let (mut queries, mut warm) = (0, None);
-        let result = std::thread::scope(|scope| -> Result<()> {
+        // The last five minutes are there once they have passed.
+        let window = |minutes| match minutes {
+            0..WARM => "/api/v1/metrics/window/1",
+            _ => "/api/v1/metrics/window/5",
+        };
+        std::thread::scope(|scope| {
             let (end, requests) = (&end, &requests);
             for _ in 0..ASKERS / 2 {
                 scope.spawn(|| ask(|_| "/metrics", end, requests));
-            }
-            // The last five minutes are there once they have passed.
-            let window = |minutes| match minutes {
-                0..WARM => "/api/v1/metrics/window/1",
-                _ => "/api/v1/metrics/window/5",
-            };
-            for _ in 0..ASKERS / 2 {
                 scope.spawn(move || ask(window, end, requests));
             }
-            for minute in 1..=self.minutes {
-                let (cpu, started) = (daemon.cpu()?, Instant::now());
-                let asked = requests.load(Ordering::Relaxed);
-                queries += network.dns(self.rate, 58)?.0;
-                // Answers can be a second old.
-                sleep(Duration::from_millis(2_100));
-                let share = (daemon.cpu()? - cpu) / started.elapsed().as_secs_f64() * 100.0;
-                let (messages, losses) = counted()?;
-                let missed = (2 * queries).saturating_sub(messages);
-                let memory = daemon.memory()?;
-                let answered = requests.load(Ordering::Relaxed) - asked;
-                println!(
-                    "| {minute} | {memory:.1} | {share:.1} | {queries} | {missed} | {losses} | {answered} |"
-                );
-                ensure!(answered >= ANSWERED, "only {answered} requests were answered in a minute");
-                let before =
-                    *if minute <= WARM { warm.insert(memory) } else { warm.get_or_insert(memory) };
-                let grown = (memory / before - 1.0) * 100.0;
-                ensure!(grown <= GROWTH, "memory has grown by {grown:.1} % since minute {WARM}");
-                ensure!(
-                    missed == losses.min(missed),
-                    "{missed} messages were missed without a word"
-                );
-            }
-            Ok(())
-        });
-        end.store(true, Ordering::Relaxed);
-        result
+            let result = self.minute_by_minute(network, daemon, requests);
+            // Those who ask go on until then.
+            end.store(true, Ordering::Relaxed);
+            result
+        })
+    }
+
+    fn minute_by_minute(
+        &self,
+        network: &Network,
+        daemon: &Stopped,
+        requests: &AtomicU64,
+    ) -> Result<()> {
+        let (mut queries, mut warm) = (0, None);
+        for minute in 1..=self.minutes {
+            let (cpu, started) = (daemon.cpu()?, Instant::now());
+            let asked = requests.load(Ordering::Relaxed);
+            queries += network.dns(self.rate, 58)?.0;
+            // Answers can be a second old.
+            sleep(Duration::from_millis(2_100));
+            let share = (daemon.cpu()? - cpu) / started.elapsed().as_secs_f64() * 100.0;
+            let (messages, losses) = counted()?;
+            let missed = (2 * queries).saturating_sub(messages);
+            let memory = daemon.memory()?;
+            let answered = requests.load(Ordering::Relaxed) - asked;
+            println!(
+                "| {minute} | {memory:.1} | {share:.1} | {queries} | {missed} | {losses} | {answered} |"
+            );
+            ensure!(answered >= ANSWERED, "only {answered} requests were answered in a minute");
+            let before =
+                *if minute <= WARM { warm.insert(memory) } else { warm.get_or_insert(memory) };
+            let grown = (memory / before - 1.0) * 100.0;
+            ensure!(grown <= GROWTH, "memory has grown by {grown:.1} % since minute {WARM}");
+            ensure!(missed == losses.min(missed), "{missed} messages were missed without a word");
+        }
+        Ok(())
     }
 }
 
