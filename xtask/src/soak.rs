@@ -104,7 +104,7 @@ impl Soak {
                 *if minute <= WARM { warm.insert(memory) } else { warm.get_or_insert(memory) };
             let grown = (memory / before - 1.0) * 100.0;
             ensure!(grown <= GROWTH, "memory has grown by {grown:.1} % since minute {WARM}");
-            ensure!(missed == losses.min(missed), "{missed} messages were missed without a word");
+            ensure!(missed <= losses, "{missed} messages were missed without a word");
         }
         Ok(())
     }

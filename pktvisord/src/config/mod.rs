@@ -126,11 +126,12 @@ fn is_false(value: &str) -> bool {
 
 /// Whether the environment says that a flag is off, whatever a file says.
 fn is_off(id: &str) -> bool {
-    let name = format!("{PREFIX}{}", id.to_ascii_uppercase());
     let command = Cli::command();
     let arg = command.get_arguments().find(|arg| arg.get_id() == id);
-    arg.is_some_and(|arg| matches!(arg.get_action(), ArgAction::SetTrue))
-        && std::env::var(name).is_ok_and(|value| is_false(&value))
+    arg.is_some_and(|arg| {
+        matches!(arg.get_action(), ArgAction::SetTrue)
+            && std::env::var(environment(arg)).is_ok_and(|value| is_false(&value))
+    })
 }
 
 /// The environment variable of an option.
