@@ -361,7 +361,9 @@ impl Live {
                 process: process(),
                 security: self.source.rights.as_ref().map(security),
             },
-            dns: api::AppDns { xact: api::AppXact { open: self.present().live.dns.xact.open } },
+            dns: api::AppDns {
+                xact: api::AppXact { open: self.present().live.dns.xact.unpaired.open },
+            },
         }
     }
 

@@ -199,7 +199,8 @@ impl Shard {
                     Message { bucket, transactions, geo }.ingest(&context, message, message.len());
                 });
             }
-            transactions.expire(now, |query| bucket.dns.xact.timed_out += u64::from(query.weight));
+            transactions
+                .expire(now, |query| bucket.dns.xact.unpaired.timed_out += u64::from(query.weight));
         }
     }
 

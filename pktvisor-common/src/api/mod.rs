@@ -112,6 +112,12 @@ pub struct Capture {
     /// Packets whose time lies before the bucket they were counted in.
     #[serde(default)]
     pub late_packets: u64,
+    /// Packets of a capture whose time no neighbour agrees with; they count where they stand.
+    #[serde(default)]
+    pub time_outliers: u64,
+    /// Packets of a capture whose link type is not read; they are not in `packets.total`.
+    #[serde(default)]
+    pub unread_link_types: u64,
     /// How far user space is behind the packets, in milliseconds.
     #[serde(default)]
     pub lag_ms: u64,

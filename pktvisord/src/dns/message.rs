@@ -174,7 +174,7 @@ impl Message<'_> {
         let (time, flow, id) = (context.time, context.flow, scan.id);
         let naming = *self.bucket.naming();
         let xact = &mut self.bucket.dns.xact;
-        self.transactions.expire(time, |query| xact.timed_out += u64::from(query.weight));
+        self.transactions.expire(time, |query| xact.unpaired.timed_out += u64::from(query.weight));
         let mut timed_out = 0;
         let hash = name.map(|(hash, _)| hash);
         if !scan.is_reply() {
@@ -187,13 +187,13 @@ impl Message<'_> {
                 weight: context.weight as u32,
             };
             self.transactions.query(query, |query| timed_out = query.weight);
-            xact.timed_out += u64::from(timed_out);
+            xact.unpaired.timed_out += u64::from(timed_out);
             return;
         }
         let query = self.transactions.reply(flow, id, hash, time, |query| timed_out = query.weight);
-        xact.timed_out += u64::from(timed_out);
+        xact.unpaired.timed_out += u64::from(timed_out);
         let Some(query) = query else {
-            xact.orphans += context.weight;
+            xact.unpaired.orphans += context.weight;
             return;
         };
         let microseconds = (time.saturating_sub(query.time).max(0) + MICROSECOND / 2) / MICROSECOND;

@@ -156,12 +156,12 @@ fn dns(families: &mut Families<'_>, since_start: &SinceStart) -> fmt::Result {
     families.counter(
         "pktvisor_dns_transactions",
         "DNS transactions that have ended: queries with their reply, and those without one in time",
-        by("outcome", [("answered", answered), ("timed_out", since_start.timed_out)]),
+        by("outcome", [("answered", answered), ("timed_out", since_start.unpaired.timed_out)]),
     )?;
     families.counter(
         "pktvisor_dns_orphan_replies",
         "DNS replies without a query",
-        one(since_start.orphans),
+        one(since_start.unpaired.orphans),
     )
 }
 

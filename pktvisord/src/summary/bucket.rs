@@ -414,8 +414,8 @@ impl Bucket {
 
     /// Counts queries that are open at a moment, of which `due` were not answered in time.
     pub fn count_open(&mut self, open: u64, due: u64) {
-        self.dns.xact.open += open;
-        self.dns.xact.timed_out += due;
+        self.dns.xact.unpaired.open += open;
+        self.dns.xact.unpaired.timed_out += due;
         self.due += due;
     }
 
@@ -423,7 +423,7 @@ impl Bucket {
     /// start.
     pub fn finish(mut self, end: i64, geo: &mut Geo) -> (Summary, SinceStart) {
         let summary = self.take_summary(end, geo);
-        self.since_start.timed_out -= self.due;
+        self.since_start.unpaired.timed_out -= self.due;
         (summary, self.since_start)
     }
 
