@@ -88,6 +88,8 @@ pub struct PacketMeta {
     pub dst: [u8; 16],
     /// TCP sequence number.
     pub tcp_seq: u32,
+    /// TCP acknowledgement number; it means something only where [`TCP_ACK`] is set.
+    pub tcp_ack: u32,
     /// Octets of transport payload by the packet's own length fields, at most what was on the
     /// wire. It can be more than was captured.
     pub payload_len: u32,
@@ -120,6 +122,8 @@ pub const TCP_FIN: u8 = 1;
 pub const TCP_SYN: u8 = 2;
 /// TCP flag RST.
 pub const TCP_RST: u8 = 4;
+/// TCP flag ACK.
+pub const TCP_ACK: u8 = 16;
 
 impl PacketMeta {
     #[inline(always)]
@@ -395,6 +399,7 @@ fn walk_tcp<B: PacketBytes + ?Sized>(bytes: &B, offset: usize, end: usize, meta:
     meta.src_port = u16::from_be_bytes([header[0], header[1]]);
     meta.dst_port = u16::from_be_bytes([header[2], header[3]]);
     meta.tcp_seq = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+    meta.tcp_ack = u32::from_be_bytes([header[8], header[9], header[10], header[11]]);
     meta.tcp_flags = header[13];
     meta.payload_offset = (offset + header_len) as u16;
     meta.payload_len = (end - offset - header_len) as u32;

@@ -15,6 +15,7 @@ use pktvisor_common::packet::{Fragment, PacketMeta, Transport, walk_ethernet, wa
 
 use crate::capture::{Block, link};
 use crate::defrag::{Datagram, Defrag, DefragLimits};
+use crate::dns::unreachable;
 use crate::settings::{DnsPorts, Settings};
 use crate::shard::{Shard, partition};
 use crate::summary::bucket::{Bucket, Packet};
@@ -22,7 +23,8 @@ use crate::time::{MINUTE, SECOND, minute_of};
 use crate::window::Window;
 
 /// Fragmented datagrams under way: 4 MiB of them at most.
-const FRAGMENTS: DefragLimits = DefragLimits { entries: 4_096, bytes: 4 << 20, age: 30 * SECOND };
+const FRAGMENTS: DefragLimits =
+    DefragLimits { entries: 4_096, bytes: 4 << 20, age: 30 * SECOND, first: SECOND };
 
 /// Which of how many lanes.
 #[derive(Clone, Copy, Debug)]
@@ -64,13 +66,38 @@ pub struct Lane {
     outbox: Option<Vec<Forwarded>>,
 }
 
-/// A reassembled datagram on its way to the lane of its flow.
+/// What is on its way to the lane of its flow.
 #[derive(Debug)]
-pub struct Forwarded {
+pub enum Forwarded {
+    /// A reassembled datagram.
+    Datagram {
+        /// The lane that it belongs to.
+        lane: usize,
+        /// Its headers.
+        packet: Packet,
+        /// Its bytes, from its transport header on.
+        payload: Box<[u8]>,
+    },
+    /// A query that could not be delivered, as an ICMP error quotes it.
+    Unreachable {
+        /// The lane that it belongs to.
+        lane: usize,
+        /// The walk over the quoted packet.
+        quoted: PacketMeta,
+        /// What is quoted of its payload.
+        payload: Box<[u8]>,
+        /// When the ICMP error was captured.
+        time: i64,
+    },
+}
+
+impl Forwarded {
     /// The lane that it belongs to.
-    pub lane: usize,
-    packet: Packet,
-    payload: Box<[u8]>,
+    pub fn lane(&self) -> usize {
+        match self {
+            Self::Datagram { lane, .. } | Self::Unreachable { lane, .. } => *lane,
+        }
+    }
 }
 
 impl Lane {
@@ -79,14 +106,18 @@ impl Lane {
         Self {
             shard: Shard::new(Arc::clone(&settings)),
             ports: settings.ports.now(),
-            settings,
             window,
             share,
-            defrag: Defrag::new(FRAGMENTS),
+            // In time for the query that a first fragment answers.
+            defrag: Defrag::new(DefragLimits {
+                first: FRAGMENTS.first.min(settings.timeout / 2),
+                ..FRAGMENTS
+            }),
             minute_end: None,
             latest: i64::MIN,
             packets: 0,
             outbox: None,
+            settings,
         }
     }
 
@@ -112,9 +143,30 @@ impl Lane {
         self.outbox.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// Takes in a datagram that another lane has put together.
-    pub fn datagram(&mut self, forwarded: &Forwarded) {
-        self.shard.datagram(&forwarded.packet, &forwarded.payload);
+    /// Takes in what another lane has forwarded.
+    pub fn take(&mut self, forwarded: &Forwarded) {
+        match forwarded {
+            Forwarded::Datagram { packet, payload, .. } => self.shard.datagram(packet, payload),
+            Forwarded::Unreachable { quoted, payload, time, .. } => {
+                self.shard.unreachable(quoted, payload, *time);
+            }
+        }
+    }
+
+    /// Takes in an ICMP packet that says a DNS query could not be delivered: it belongs to the
+    /// lane of the query's flow.
+    fn icmp(&mut self, meta: &PacketMeta, octets: &[u8], time: i64) {
+        let Some((quoted, payload)) = unreachable::quoted(meta, octets) else { return };
+        if self.ports.side(&quoted).is_none() {
+            return;
+        }
+        let flow = flow_hash(&quoted);
+        if self.share.has(flow) {
+            self.shard.unreachable(&quoted, payload, time);
+        } else if let Some(outbox) = &mut self.outbox {
+            let (lane, payload) = (self.share.of_flow(flow), payload.into());
+            outbox.push(Forwarded::Unreachable { lane, quoted, payload, time });
+        }
     }
 
     /// Which lane it is, from 0.
@@ -125,9 +177,13 @@ impl Lane {
     /// Takes in some packets of a block.
     pub fn feed(&mut self, block: &Block, packets: Range<usize>) {
         let hosts = self.settings.hosts.now();
+        self.shard.set_hosts(&hosts);
         for record in &block.packets[packets] {
             if self.minute_end.is_none_or(|end| record.time >= end) {
                 self.advance(record.time);
+            }
+            if self.defrag.is_due(record.time) {
+                self.give_up_fragments(record.time);
             }
             self.latest = self.latest.max(record.time);
             self.packets += 1;
@@ -146,8 +202,11 @@ impl Lane {
                 };
                 self.shard.ingest(&packet, octets);
             }
+            if meta.transport == Transport::Icmp {
+                self.icmp(&meta, octets, record.time);
+            }
             if meta.fragment != Fragment::None && !meta.malformed {
-                self.fragment(&meta, octets, record.wire_len, record.time);
+                self.fragment(&meta, octets, record.time);
             }
         }
     }
@@ -156,6 +215,9 @@ impl Lane {
     /// one lane, but not what fragments add up to.
     #[inline]
     pub fn sample(&mut self, header: &SampleHeader, octets: &[u8], time: i64) {
+        if self.defrag.is_due(time) {
+            self.give_up_fragments(time);
+        }
         self.latest = self.latest.max(time);
         let wire_len = header.wire_len.saturating_sub(header.tag.into()) as usize;
         let meta = match header.start {
@@ -172,8 +234,11 @@ impl Lane {
             direction: Direction::from_number(header.direction),
         };
         self.shard.sample(&packet, octets);
+        if meta.transport == Transport::Icmp {
+            self.icmp(&meta, octets, time);
+        }
         if meta.fragment != Fragment::None && !meta.malformed {
-            self.fragment(&meta, octets, header.wire_len, time);
+            self.fragment(&meta, octets, time);
         }
     }
 
@@ -183,13 +248,22 @@ impl Lane {
     }
 
     /// Takes in a fragment, and the datagram that it completes.
-    fn fragment(&mut self, meta: &PacketMeta, octets: &[u8], wire_len: u32, time: i64) {
+    fn fragment(&mut self, meta: &PacketMeta, octets: &[u8], time: i64) {
         let Self { defrag, settings, shard, share, outbox, .. } = self;
         let mut emit = |datagram: Datagram<'_>| {
             ingest(settings, shard, *share, outbox.as_mut(), &datagram);
         };
         defrag.advance(time, &mut emit);
-        defrag.fragment(meta, octets, wire_len, time, &mut emit);
+        defrag.fragment(meta, octets, time, &mut emit);
+        self.take_losses();
+    }
+
+    /// Lets time pass for fragments up to `now`.
+    fn give_up_fragments(&mut self, now: i64) {
+        let Self { defrag, settings, shard, share, outbox, .. } = self;
+        defrag.advance(now, &mut |datagram| {
+            ingest(settings, shard, *share, outbox.as_mut(), &datagram);
+        });
         self.take_losses();
     }
 
@@ -211,6 +285,7 @@ impl Lane {
     /// Lets packet time pass up to `time`: minutes that ended before it are closed, the missed
     /// ones too, at most as many as are kept. The first call starts the first bucket.
     pub fn advance(&mut self, time: i64) {
+        self.shard.set_hosts(&self.settings.hosts.now());
         let Some(mut end) = self.minute_end else {
             self.minute_end = Some(minute_of(time).saturating_add(1).saturating_mul(MINUTE));
             self.latest = time;
@@ -220,6 +295,7 @@ impl Lane {
         if time < end {
             return;
         }
+        self.give_up_fragments(end);
         let minute = minute_of(time);
         let first_kept = minute.saturating_sub(self.window.periods() as i64);
         loop {
@@ -319,6 +395,7 @@ fn ingest(
         shard.datagram(&packet, datagram.payload);
     } else if let Some(outbox) = outbox {
         let lane = share.of_flow(flow);
-        outbox.push(Forwarded { lane, packet, payload: datagram.payload.into() });
+        let payload = datagram.payload.into();
+        outbox.push(Forwarded::Datagram { lane, packet, payload });
     }
 }

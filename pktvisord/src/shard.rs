@@ -7,14 +7,15 @@
 use std::sync::Arc;
 
 use pktvisor_common::abi::Counters;
-use pktvisor_common::flow::{dns_sample_hash, flow_hash};
+use pktvisor_common::flow::flow_hash;
 use pktvisor_common::outcome::Outcome;
 use pktvisor_common::packet::{Fragment, IpVersion, PacketMeta, Transport};
 
-use crate::dns::message::{Context, Message};
-use crate::dns::stream::{Segment, StreamKey, StreamLimits, StreamTable};
+use crate::dns::message::{Context, Message, count, quoted_key};
+use crate::dns::stream::{Message as StreamMessage, Segment, StreamLimits, StreamTable};
 use crate::dns::transaction::Transactions;
 use crate::geo::Geo;
+use crate::host::HostSpec;
 use crate::settings::{DnsPorts, DnsSide, Settings};
 use crate::summary::Summary;
 use crate::summary::bucket::{Bucket, Packet};
@@ -25,24 +26,57 @@ pub const PARTITIONS: usize = 16;
 
 /// Open queries of a partition: 262,144 in all.
 const QUERIES: usize = 16_384;
-/// TCP streams of a partition, one for each direction: 16,384 in all. Held octets: 16 MiB in all.
+/// TCP connections of a partition: 16,384 in all. Held bytes: 16 MiB in all.
 const STREAMS: StreamLimits = StreamLimits {
-    streams: 1_024,
+    connections: 1_024,
     bytes: 1 << 20,
     idle: 120 * SECOND,
     gap: 5 * SECOND,
+    reorder: SECOND / 20,
     ahead: 256 * 1024,
 };
 
-/// Doubtful TCP streams of a partition: 1,024 in all. Held octets: 1 MiB in all.
-const DOUBTFUL_STREAMS: StreamLimits = StreamLimits { streams: 64, bytes: 64 * 1024, ..STREAMS };
+/// Doubtful TCP connections of a partition: 1,024 in all. Held bytes: 1 MiB in all.
+const DOUBTFUL_STREAMS: StreamLimits =
+    StreamLimits { connections: 64, bytes: 64 * 1024, ..STREAMS };
 
 #[derive(Debug)]
 struct Partition {
     transactions: Transactions,
-    streams: StreamTable,
+    streams: StreamTable<Context>,
     /// Streams on a port that may be a client's own: what is lost of them need not be DNS.
-    doubtful_streams: StreamTable,
+    doubtful_streams: StreamTable<Context>,
+}
+
+impl Partition {
+    /// Lets time pass up to `now`: gaps are given up, queries time out.
+    ///
+    /// No query times out while a message of its time may still come out of a stream.
+    #[inline]
+    fn pass(&mut self, now: i64, bucket: &mut Bucket, geo: &mut Geo) {
+        let Self { transactions, streams, doubtful_streams } = self;
+        let mut until = now;
+        for streams in [streams, doubtful_streams] {
+            streams.expire(now, &mut |context: &Context, message| {
+                take_in(bucket, transactions, geo, context, message);
+            });
+            until = until.min(streams.waits_since().unwrap_or(now));
+        }
+        let unpaired = &mut bucket.dns.xact.unpaired;
+        transactions.expire(until, &mut |gone| count(unpaired, gone));
+    }
+}
+
+/// Takes in a message that came out of a stream. Returns whether it counts as DNS.
+fn take_in(
+    bucket: &mut Bucket,
+    transactions: &mut Transactions,
+    geo: &mut Geo,
+    context: &Context,
+    message: StreamMessage<'_>,
+) -> bool {
+    let context = context.at(message.time);
+    Message { bucket, transactions, geo }.ingest(&context, message.bytes, message.length)
 }
 
 /// The partition of a flow.
@@ -57,6 +91,8 @@ pub struct Shard {
     settings: Arc<Settings>,
     /// The ports of DNS as the settings had them last.
     ports: Arc<DnsPorts>,
+    /// HOST, as the settings had it last.
+    hosts: Arc<HostSpec>,
     bucket: Bucket,
     /// All of them, by number; those of other shards stay empty.
     partitions: [Partition; PARTITIONS],
@@ -72,15 +108,22 @@ impl Shard {
             doubtful_streams: StreamTable::new(DOUBTFUL_STREAMS),
         };
         let partitions = std::array::from_fn(partition);
-        let (geo, ports) = (settings.geo(), settings.ports.now());
+        let (geo, ports, hosts) = (settings.geo(), settings.ports.now(), settings.hosts.now());
         let bucket = Bucket::new(settings.naming);
-        Self { settings, ports, bucket, partitions, geo }
+        Self { settings, ports, hosts, bucket, partitions, geo }
     }
 
     /// Goes by the settings as they are now.
     pub fn reload(&mut self) {
         self.ports = self.settings.ports.now();
         self.geo = self.settings.geo();
+    }
+
+    /// From now on this is HOST.
+    pub fn set_hosts(&mut self, hosts: &Arc<HostSpec>) {
+        if !Arc::ptr_eq(hosts, &self.hosts) {
+            self.hosts = Arc::clone(hosts);
+        }
     }
 
     /// The first bucket starts at `start`.
@@ -119,6 +162,17 @@ impl Shard {
         self.payload(packet, octets);
     }
 
+    /// Takes in a packet to a DNS port that could not be delivered, as an ICMP error of this time
+    /// quotes it: a query that it carried is closed.
+    pub fn unreachable(&mut self, quoted: &PacketMeta, payload: &[u8], time: i64) {
+        let partition = &mut self.partitions[partition(flow_hash(quoted))];
+        partition.pass(time, &mut self.bucket, &mut self.geo);
+        let Some(query) = quoted_key(quoted, payload, self.bucket.naming()) else { return };
+        if let Some(query) = partition.transactions.unreachable(&query) {
+            self.bucket.dns.xact.unpaired.unreachable += u64::from(query.weight);
+        }
+    }
+
     #[inline]
     fn payload(&mut self, packet: &Packet, octets: &[u8]) -> Outcome {
         let meta = &packet.meta;
@@ -149,8 +203,9 @@ impl Shard {
         let payload = octets.get(usize::from(meta.payload_offset)..).unwrap_or_default();
         let length = meta.payload_len as usize;
         let truncated = payload.len() < length;
-        let context = Context::new(packet, side);
+        let context = Context::new(packet, side, &self.hosts);
         let partition = &mut self.partitions[partition(packet.flow)];
+        partition.pass(packet.time, &mut self.bucket, &mut self.geo);
         let is_dns = Message {
             bucket: &mut self.bucket,
             transactions: &mut partition.transactions,
@@ -165,17 +220,17 @@ impl Shard {
     }
 
     fn tcp(&mut self, packet: &Packet, side: DnsSide, octets: &[u8]) -> Outcome {
-        let segment = Segment::of(&packet.meta, octets, packet.time);
+        let context = Context::new(packet, side, &self.hosts);
+        let segment = Segment::of(&packet.meta, octets, packet.time, context);
         let truncated = segment.missing > 0;
-        let context = Context::new(packet, side);
-        let Partition { transactions, streams, doubtful_streams } =
-            &mut self.partitions[partition(packet.flow)];
-        let streams = if side.doubtful { doubtful_streams } else { streams };
         let (bucket, geo) = (&mut self.bucket, &mut self.geo);
+        let partition = &mut self.partitions[partition(packet.flow)];
+        partition.pass(packet.time, bucket, geo);
+        let Partition { transactions, streams, doubtful_streams } = partition;
+        let streams = if side.doubtful { doubtful_streams } else { streams };
         let mut is_dns = !side.doubtful;
-        streams.segment(&segment, |message| {
-            is_dns |=
-                Message { bucket, transactions, geo }.ingest(&context, message, message.len());
+        streams.segment(&segment, |context, message| {
+            is_dns |= take_in(bucket, transactions, geo, context, message);
         });
         match (is_dns, truncated) {
             (false, _) => Outcome::Headers,
@@ -191,16 +246,15 @@ impl Shard {
 
     /// Lets time pass: queries time out, streams are given up.
     pub fn advance(&mut self, now: i64) {
-        let Self { settings, bucket, partitions, geo, .. } = self;
-        for Partition { transactions, streams, doubtful_streams } in partitions {
+        let Self { bucket, partitions, geo, .. } = self;
+        for partition in partitions {
+            let Partition { transactions, streams, doubtful_streams } = partition;
             for streams in [streams, doubtful_streams] {
-                streams.advance(now, |key, time, message| {
-                    let Some(context) = stream_context(settings, key, time) else { return };
-                    Message { bucket, transactions, geo }.ingest(&context, message, message.len());
+                streams.advance(now, |context, message| {
+                    take_in(bucket, transactions, geo, context, message);
                 });
             }
-            transactions
-                .expire(now, |query| bucket.dns.xact.unpaired.timed_out += u64::from(query.weight));
+            partition.pass(now, bucket, geo);
         }
     }
 
@@ -214,16 +268,19 @@ impl Shard {
     /// The input ends at `end`, the time of its last packet: streams are read as far as they go.
     /// What is unanswered stays open.
     pub fn end_input(&mut self, end: i64) {
-        let Self { settings, bucket, partitions, geo, .. } = self;
-        for Partition { transactions, streams, doubtful_streams } in partitions {
+        let Self { bucket, partitions, geo, .. } = self;
+        for Partition { transactions, streams, doubtful_streams } in &mut *partitions {
             for streams in [streams, doubtful_streams] {
-                streams.finish(|key, time, message| {
-                    let Some(context) = stream_context(settings, key, time) else { return };
-                    Message { bucket, transactions, geo }.ingest(&context, message, message.len());
+                streams.finish(|context, message| {
+                    take_in(bucket, transactions, geo, context, message);
                 });
             }
         }
         self.advance(end);
+        let unpaired = &mut self.bucket.dns.xact.unpaired;
+        for partition in &mut self.partitions {
+            partition.transactions.end_input(&mut |gone| count(unpaired, gone));
+        }
     }
 
     /// A copy of the live bucket as of `now`, to be summed up elsewhere. Packets go on as if it had
@@ -255,33 +312,10 @@ impl Shard {
                 ("tcp_cut", losses.cut),
                 ("tcp_broken_messages", losses.broken),
                 ("tcp_desync", losses.desync),
+                ("tcp_before_start", losses.before_start),
             ] {
                 account.lose(reason, count);
             }
         }
     }
-}
-
-/// The context of a message that a stream gave up after its last segment.
-fn stream_context(settings: &Settings, key: &StreamKey, time: i64) -> Option<Context> {
-    let meta = PacketMeta {
-        src: key.src,
-        dst: key.dst,
-        src_port: key.src_port,
-        dst_port: key.dst_port,
-        transport: Transport::Tcp,
-        version: if key.ipv6 { IpVersion::V6 } else { IpVersion::V4 },
-        ..PacketMeta::default()
-    };
-    let flow = flow_hash(&meta);
-    let packet = Packet {
-        meta,
-        time,
-        flow,
-        wire_len: 0,
-        n: 1,
-        weight: settings.sampling.dns().weight(dns_sample_hash(flow, Transport::Tcp, 0)),
-        direction: settings.hosts.now().direction(&meta),
-    };
-    Some(Context::new(&packet, settings.ports.now().side(&meta)?))
 }

@@ -192,7 +192,7 @@ fn run(mut lane: Lane, work: &Receiver<Work>) {
                 let _ = reply.send((lane.number(), lane.snapshot(now)));
             }
             Work::Lost(reason, count) => lane.lose(reason, count),
-            Work::Datagram(datagram) => lane.datagram(&datagram),
+            Work::Datagram(forwarded) => lane.take(&forwarded),
             // Whoever asked may have given up.
             Work::Answer(reply) => drop(reply.send(())),
             Work::Reload => lane.reload(),
