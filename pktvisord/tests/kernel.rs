@@ -5,20 +5,22 @@ mod support;
 
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use pktvisor_common::abi::{
-    CONFIG_WORDS, Counters, HostMode, Kind, ProbeConfig, RangeV4, RangeV6, SAMPLE_HEADER,
-    SampleHeader, Start,
+    CONFIG_WORDS, Counters, HostMode, Kind, MORE, ProbeConfig, RECORD_PAYLOAD, RangeV4, RangeV6,
+    SAMPLE_HEADER, SampleHeader, Start, UNDECIDED,
 };
+use pktvisor_common::classify::{Dns, classify, enter_tunnels};
 use pktvisor_common::direction::Direction;
 use pktvisor_common::flow::{address_hash, flow_hash};
 use pktvisor_common::outcome::Outcome;
+use pktvisor_common::packet::tunnel::MAX_TUNNELS;
 use pktvisor_common::packet::{
     Fragment, IpVersion, PacketMeta, TCP_FIN, TCP_RST, TCP_SYN, Transport, walk_ethernet, walk_ip,
 };
-use pktvisor_common::probe::{decide, direction, ring, segments};
+use pktvisor_common::probe::{available, captured, direction, ring, segments};
 use pktvisor_common::sampling::Rate;
 use pktvisord::capture::ebpf::probe::{Probe, Ring, Terms};
 use pktvisord::host::HostSpec;
-use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts};
+use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, Tunnels};
 use support::dns::{A, Message, NOERROR};
 use support::frame::{self, ACK, Flow};
 use support::has_rights;
@@ -67,6 +69,7 @@ struct Bench {
     ports: DnsPorts,
     dns: Rate,
     rest: Rate,
+    tunnels: Tunnels,
 }
 
 /// What one packet led to.
@@ -95,14 +98,15 @@ impl Bench {
         let rings = probe.take_rings().expect("rings map");
         let hosts = if hosts.is_empty() { HostSpec::default() } else { hosts.parse().unwrap() };
         let ports = DnsPorts::new(&DEFAULT_DNS_PORTS);
-        let mut bench = Self { probe, rings, hosts, ports, dns: Rate::ALL, rest: Rate::ALL };
+        let (dns, rest, tunnels) = (Rate::ALL, Rate::ALL, Tunnels::Outer);
+        let mut bench = Self { probe, rings, hosts, ports, dns, rest, tunnels };
         bench.configure();
         Some(bench)
     }
 
     fn configure(&mut self) {
-        let Self { hosts, ports, dns, rest, .. } = self;
-        self.probe.configure(&Terms { hosts, ports, dns: *dns, rest: *rest }).unwrap();
+        let Self { ref hosts, ref ports, dns, rest, tunnels, .. } = *self;
+        self.probe.configure(&Terms { hosts, ports, dns, rest, tunnels }).unwrap();
     }
 
     /// Runs a program on a packet. Returns its verdict and what it led to.
@@ -144,6 +148,10 @@ impl Bench {
             Start::Ethernet => walk_ethernet(packet, length),
             Start::Ip => walk_ip(packet, length),
         };
+        let meta = match self.tunnels {
+            Tunnels::Outer => meta,
+            Tunnels::Inner => enter_tunnels(self.ports.bits(), packet, length, meta),
+        };
         let (n, wire_len) = segments(&meta, length as u32, gso.size, gso.segments);
         let direction = match self.hosts.is_empty() {
             false => direction(&config, &meta),
@@ -160,33 +168,48 @@ impl Bench {
             let at = usize::from(meta.payload_offset);
             packet.get(at..at + 2).map_or(0, |id| u16::from_be_bytes([id[0], id[1]]))
         };
-        let decision = decide(
-            &config,
-            &meta,
-            || flow,
-            length as u32,
-            id,
-            || panic!("chance is left out of this test"),
-        );
+        let (rules, chance) = (config.rules(), || panic!("chance is left out of this test"));
+        let held = available(&meta, length as u32);
+        let decision = classify(&rules, &meta, held, || flow, id, chance);
         let ring = ring(flow, config.ring_mask) as usize;
         let mut led = Led { counted: counted(&meta, direction, n, wire_len), ..Led::default() };
         led.counted.deep_samples = if decision.weight > 0 { u64::from(n) } else { 0 };
-        led.counted.outcomes[decision.outcome as usize] = u64::from(n);
-        if let Some(sample) = decision.sample {
-            led.counted.sent[ring][sample.kind as usize] = 1;
-            let header = SampleHeader {
-                time: 0,
-                wire_len,
-                weight: decision.weight,
-                n: n as u16,
-                captured: sample.captured as u16,
-                kind: sample.kind as u8,
-                direction: direction as u8,
-                start: program.start as u8,
-                tag: 0,
-            };
-            let octets = packet[..sample.captured as usize].to_vec();
-            led.records.push((ring, Some(header), octets));
+        let undecided = decision.dns == Dns::Doubtful;
+        match undecided {
+            true => led.counted.undecided = u64::from(n),
+            false => led.counted.outcomes[decision.outcome as usize] = u64::from(n),
+        }
+        if let Some(kind) = decision.record {
+            let captured = captured(kind, &meta, length as u32) as usize;
+            let (headers, payload) =
+                packet[..captured].split_at(captured.min(meta.payload_offset.into()));
+            let part = if kind == Kind::Dns { RECORD_PAYLOAD as usize } else { usize::MAX };
+            let mut offset = 0;
+            loop {
+                let rest = &payload[offset..];
+                let (now, more) = (&rest[..rest.len().min(part)], rest.len() > part);
+                let octets = [headers, now].concat();
+                let flag = |is: bool, flag: u32| if is { flag } else { 0 };
+                let header = SampleHeader {
+                    time: 0,
+                    wire_len,
+                    weight: decision.weight,
+                    offset: offset as u32,
+                    n: n as u16,
+                    captured: octets.len() as u16,
+                    kind: kind as u8,
+                    direction: direction as u8,
+                    start: program.start as u8,
+                    tag: 0,
+                    flags: flag(more, MORE) | flag(undecided && offset == 0, UNDECIDED),
+                };
+                led.counted.sent[ring][kind as usize] += 1;
+                led.records.push((ring, Some(header), octets));
+                offset += now.len();
+                if !more {
+                    break;
+                }
+            }
         }
         led
     }
@@ -203,6 +226,8 @@ impl Bench {
             hosts_v6: std::array::from_fn(|at| v6.get(at).copied().unwrap_or_default()),
             ranges_v4: v4.len() as u32,
             ranges_v6: v6.len() as u32,
+            tunnels: if self.tunnels == Tunnels::Inner { MAX_TUNNELS as u32 } else { 0 },
+            padding: 0,
             dns_ports: *self.ports.bits(),
         };
         assert_eq!(config.words().len(), CONFIG_WORDS);
@@ -443,5 +468,5 @@ fn a_full_ring_is_counted() {
     assert_eq!(counted.outcomes[Outcome::Dns as usize], sent);
     assert_eq!(counted.outcomes[Outcome::RingFull as usize], lost);
     assert_eq!(counted.total(), u64::from(rounds));
-    assert_eq!(SAMPLE_HEADER, 24);
+    assert_eq!(SAMPLE_HEADER, 32);
 }

@@ -6,7 +6,7 @@ use pktvisor_common::abi::{Counters, Kind, SampleHeader};
 use pktvisord::geo::GeoDatabases;
 use pktvisord::host::HostSpec;
 use pktvisord::lane::{Lane, Share};
-use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings};
+use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
 use pktvisord::summary::naming::Naming;
 use pktvisord::time::{MINUTE, SECOND};
 use pktvisord::window::Window;
@@ -27,6 +27,7 @@ fn settings() -> Arc<Settings> {
         timeout: 5 * SECOND,
         naming: Naming::default(),
         sampling: Sampling::new(100),
+        tunnels: Tunnels::Outer,
     })
 }
 

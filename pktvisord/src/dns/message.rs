@@ -44,7 +44,7 @@ impl Context {
         Self {
             time: packet.time,
             flow: packet.flow,
-            weight: packet.weighted(),
+            weight: packet.weight.into(),
             direction: packet.direction,
             tcp: meta.transport == Transport::Tcp,
             ipv6: meta.version == IpVersion::V6,
