@@ -25,7 +25,7 @@ pub const RECORDS: u32 = 3;
 pub const DNS_UDP_SNAP: u32 = RECORD_PAYLOAD;
 /// Octets of a TCP segment on a DNS port that are copied.
 pub const DNS_TCP_SNAP: u32 = RECORDS * RECORD_PAYLOAD;
-/// Octets of a UDP fragment that are copied with its headers.
+/// Octets of a fragment that are copied with its headers.
 pub const FRAGMENT_SNAP: u32 = RECORD_PAYLOAD;
 /// Octets of an ICMP message that are copied: an error quotes the packet that it is about.
 pub const ICMP_SNAP: u32 = 128;
@@ -42,7 +42,7 @@ pub const SAMPLE_MAX: usize = HEADERS_MAX + RECORD_PAYLOAD as usize;
 pub enum Kind {
     /// A packet on a DNS port, with its payload.
     Dns = 0,
-    /// A UDP fragment, with its payload.
+    /// A fragment of UDP or TCP, with its payload.
     Fragment = 1,
     /// The headers of anything else.
     Headers = 2,

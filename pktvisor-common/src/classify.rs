@@ -9,7 +9,7 @@ use crate::flow::{dns_sample_hash, mix};
 use crate::outcome::Outcome;
 use crate::packet::tunnel::{self, MAX_TUNNELS};
 use crate::packet::{
-    Fragment, IpVersion, PROTOCOL_UDP, PacketBytes, PacketMeta, Transport, walk_l3,
+    Fragment, IpVersion, PROTOCOL_TCP, PROTOCOL_UDP, PacketBytes, PacketMeta, Transport, walk_l3,
 };
 use crate::sampling::Rate;
 
@@ -121,6 +121,13 @@ pub fn enter_tunnels<B: PacketBytes + ?Sized>(
     meta
 }
 
+/// Whether fragments of a protocol are put together: UDP and TCP, also behind the extension headers
+/// of IPv6 that are a part of what is fragmented.
+#[inline(always)]
+const fn has_parts(protocol: u8) -> bool {
+    matches!(protocol, PROTOCOL_UDP | PROTOCOL_TCP | 0 | 43 | 51 | 60 | 135 | 139 | 140)
+}
+
 /// Decides what becomes of a packet.
 ///
 /// `flow` is its flow hash, `dns_id` reads the first two octets of its payload and `random` makes a
@@ -162,10 +169,7 @@ pub fn classify(
     }
     if !matches!(meta.fragment, Fragment::None) {
         // What is left out by the sampling rate may still be a part of a message that is not.
-        let record = match meta.protocol {
-            PROTOCOL_UDP => Some(Kind::Fragment),
-            _ => headers,
-        };
+        let record = if has_parts(meta.protocol) { Some(Kind::Fragment) } else { headers };
         return without_dns(Outcome::Fragment, record);
     }
     if weight == 0 {
