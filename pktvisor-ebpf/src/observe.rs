@@ -223,7 +223,11 @@ fn copy_headers<H: Hook>(
     }
     // SAFETY: the array lies in a map, and nothing else writes to it while the program runs.
     let octets = unsafe { &*core::ptr::from_ref(headers) };
-    Some(Copied { octets, length: captured as usize, place: core::ptr::from_mut(offset) })
+    let mut copied = Copied { octets, length: 0, place: core::ptr::from_mut(offset) };
+    // A length that the compiler knows the bound of makes it drop the comparison with a constant,
+    // which a verifier before Linux 6.8 needs.
+    copied.length = copied.merge_paths(captured as usize);
+    Some(copied)
 }
 
 const fn least(a: u32, b: u32) -> u32 {
