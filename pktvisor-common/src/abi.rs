@@ -15,19 +15,26 @@ pub const KINDS: usize = 3;
 /// Ranges of HOST of each IP version that are compared one by one; more go into a trie.
 pub const HOST_RANGES: usize = 8;
 
+/// Octets of payload in one record, at most. A value of a per-processor map, which a record is
+/// built in, has at most 32 KiB.
+pub const RECORD_PAYLOAD: u32 = 30 * 1024;
+/// Records that a TCP segment on a DNS port is copied into, at most: as many as 64 KiB take, the
+/// length of a segment that was joined or is yet to be cut by the network card.
+pub const RECORDS: u32 = 3;
 /// Octets of a DNS message over UDP that are copied.
-pub const DNS_UDP_SNAP: u32 = 4_096;
-/// Octets of a TCP segment on a DNS port that are copied, also of one that was joined or is yet to
-/// be cut by the network card.
-pub const DNS_TCP_SNAP: u32 = 16_384;
-/// Octets of a UDP fragment that are copied with its headers.
-pub const FRAGMENT_SNAP: u32 = 16_384;
-/// Octets of a packet with contradictory headers that are copied.
+pub const DNS_UDP_SNAP: u32 = RECORD_PAYLOAD;
+/// Octets of a TCP segment on a DNS port that are copied.
+pub const DNS_TCP_SNAP: u32 = RECORDS * RECORD_PAYLOAD;
+/// Octets of a fragment that are copied with its headers.
+pub const FRAGMENT_SNAP: u32 = RECORD_PAYLOAD;
+/// Octets of an ICMP message that are copied: an error quotes the packet that it is about.
+pub const ICMP_SNAP: u32 = 128;
+/// Octets of a packet with contradictory headers that are copied, from its last IP header on.
 pub const MALFORMED_SNAP: u32 = 128;
 /// Headers that end behind this many octets are not read in the kernel.
 pub const HEADERS_MAX: usize = 512;
 /// Octets of a packet in a record, at most.
-pub const SAMPLE_MAX: usize = HEADERS_MAX + DNS_TCP_SNAP as usize;
+pub const SAMPLE_MAX: usize = HEADERS_MAX + RECORD_PAYLOAD as usize;
 
 /// What kind of packet a sample is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +42,7 @@ pub const SAMPLE_MAX: usize = HEADERS_MAX + DNS_TCP_SNAP as usize;
 pub enum Kind {
     /// A packet on a DNS port, with its payload.
     Dns = 0,
-    /// A UDP fragment, with its payload.
+    /// A fragment of UDP or TCP, with its payload.
     Fragment = 1,
     /// The headers of anything else.
     Headers = 2,
@@ -75,6 +82,9 @@ pub struct SampleHeader {
     pub wire_len: u32,
     /// Packets a sample of its sampling rate stands for; 0 where only its payload is wanted.
     pub weight: u32,
+    /// Octets of the packet's payload that earlier records hold. Above 0 the record continues the
+    /// packet: its headers stand before its part of the payload and do not count again.
+    pub offset: u32,
     /// Segments it stands for: more than 1 where segmentation is left to the network card.
     pub n: u16,
     /// Octets of the packet that follow.
@@ -88,7 +98,14 @@ pub struct SampleHeader {
     /// Octets of a VLAN tag that was on the wire, or will be, but is kept apart from the packet's
     /// octets.
     pub tag: u8,
+    /// Bits, see [`MORE`] and [`UNDECIDED`].
+    pub flags: u32,
 }
+
+/// A flag of a record: more of the packet's payload follows in another one.
+pub const MORE: u32 = 1;
+/// A flag of a record: user space tells the packet's outcome, which the kernel has not counted.
+pub const UNDECIDED: u32 = 2;
 
 /// Octets of a [`SampleHeader`].
 pub const SAMPLE_HEADER: usize = size_of::<SampleHeader>();
@@ -98,18 +115,21 @@ impl SampleHeader {
     pub fn read(record: &[u8]) -> Option<(Self, &[u8])> {
         let (header, octets) = record.split_first_chunk::<SAMPLE_HEADER>()?;
         let [t0, t1, t2, t3, t4, t5, t6, t7, l0, l1, l2, l3, rest @ ..] = *header;
-        let [w0, w1, w2, w3, n0, n1, c0, c1, kind, direction, start, tag] = rest;
+        let [w0, w1, w2, w3, o0, o1, o2, o3, n0, n1, c0, c1, rest @ ..] = rest;
+        let [kind, direction, start, tag, f0, f1, f2, f3] = rest;
         let captured = u16::from_ne_bytes([c0, c1]);
         let header = Self {
             time: u64::from_ne_bytes([t0, t1, t2, t3, t4, t5, t6, t7]),
             wire_len: u32::from_ne_bytes([l0, l1, l2, l3]),
             weight: u32::from_ne_bytes([w0, w1, w2, w3]),
+            offset: u32::from_ne_bytes([o0, o1, o2, o3]),
             n: u16::from_ne_bytes([n0, n1]),
             captured,
             kind,
             direction,
             start,
             tag,
+            flags: u32::from_ne_bytes([f0, f1, f2, f3]),
         };
         Some((header, octets.get(..usize::from(captured))?))
     }
@@ -145,6 +165,8 @@ pub struct Counters {
     pub malformed: u64,
     /// Packets chosen for inspection.
     pub deep_samples: u64,
+    /// Packets whose outcome user space tells, see [`UNDECIDED`].
+    pub undecided: u64,
     /// Packets by outcome.
     pub outcomes: [u64; OUTCOMES],
     /// Records in a ring, by ring and kind.
@@ -176,6 +198,7 @@ impl Counters {
             fragments: next(),
             malformed: next(),
             deep_samples: next(),
+            undecided: next(),
             outcomes: core::array::from_fn(|_| next()),
             sent: core::array::from_fn(|_| core::array::from_fn(|_| next())),
             lost: core::array::from_fn(|_| core::array::from_fn(|_| next())),
@@ -203,6 +226,7 @@ impl Counters {
             self.fragments,
             self.malformed,
             self.deep_samples,
+            self.undecided,
         ];
         let mut words = [0; COUNTER_WORDS];
         let parts: [&[u64]; 6] = [
@@ -276,6 +300,10 @@ pub struct ProbeConfig {
     pub ranges_v4: u32,
     /// How many of [`Self::hosts_v6`] are used.
     pub ranges_v6: u32,
+    /// Tunnels in tunnels to look into: 0 where the outer packet counts.
+    pub tunnels: u32,
+    /// Nothing: the configuration is a whole number of words.
+    pub padding: u32,
     /// One bit for each DNS port.
     pub dns_ports: [u64; 1024],
 }
@@ -311,16 +339,18 @@ impl ProbeConfig {
             }
         }
         push(two(self.ranges_v4, self.ranges_v6));
+        push(two(self.tunnels, self.padding));
         self.dns_ports.iter().for_each(|word| push(*word));
         words
     }
 }
 
 // The kernel programs are compiled by another compiler than the daemon.
-const _: () = assert!(size_of::<SampleHeader>() == 24);
-const _: () = assert!(size_of::<Counters>() == 8 * (3 + 3 + 11 + 8 + 12 + 12));
-const _: () = assert!(size_of::<ProbeConfig>() == 32 + 8 + 64 + 256 + 8 + 8192);
+const _: () = assert!(size_of::<SampleHeader>() == 32);
+const _: () = assert!(size_of::<Counters>() == 8 * (3 + 3 + 12 + 9 + 12 + 12));
+const _: () = assert!(size_of::<ProbeConfig>() == 32 + 8 + 64 + 256 + 8 + 8 + 8192);
 const _: () = assert!(SAMPLE_MAX <= u16::MAX as usize);
+const _: () = assert!(DNS_TCP_SNAP >= u16::MAX as u32);
 
 #[cfg(test)]
 mod tests {
@@ -332,9 +362,11 @@ mod tests {
         record.extend(0x0102_0304_0506_0708u64.to_ne_bytes());
         record.extend(1500u32.to_ne_bytes());
         record.extend(3u32.to_ne_bytes());
+        record.extend(30_720u32.to_ne_bytes());
         record.extend(2u16.to_ne_bytes());
         record.extend(4u16.to_ne_bytes());
         record.extend([1, 2, 1, 4]);
+        record.extend(3u32.to_ne_bytes());
         assert_eq!(SampleHeader::read(&record), None, "the packet's octets are missing");
         record.extend([9, 8, 7, 6, 5]);
         let (header, octets) = SampleHeader::read(&record).unwrap();
@@ -343,15 +375,17 @@ mod tests {
             time: 0x0102_0304_0506_0708,
             wire_len: 1500,
             weight: 3,
+            offset: 30_720,
             n: 2,
             captured: 4,
             kind: 1,
             direction: 2,
             start: 1,
             tag: 4,
+            flags: MORE | UNDECIDED,
         };
         assert_eq!(header, expected);
-        assert_eq!(SampleHeader::read(&record[..23]), None);
+        assert_eq!(SampleHeader::read(&record[..31]), None);
     }
 
     #[test]
@@ -361,8 +395,9 @@ mod tests {
         assert_eq!(counters.packets, [0, 1, 2]);
         assert_eq!(counters.octets, [3, 4, 5]);
         assert_eq!((counters.ipv4, counters.rst, counters.deep_samples), (6, 13, 16));
-        assert_eq!(counters.outcomes, [17, 18, 19, 20, 21, 22, 23, 24]);
-        assert_eq!(counters.sent[1], [28, 29, 30]);
+        assert_eq!(counters.undecided, 17);
+        assert_eq!(counters.outcomes, [18, 19, 20, 21, 22, 23, 24, 25, 26]);
+        assert_eq!(counters.sent[1], [30, 31, 32]);
         assert_eq!(counters.lost[RINGS - 1][KINDS - 1], COUNTER_WORDS as u64 - 1);
         assert_eq!(counters.words(), words);
         let later = Counters { rst: 20, ..counters };
@@ -380,6 +415,8 @@ mod tests {
             hosts_v6: [RangeV6::default(); HOST_RANGES],
             ranges_v4: 1,
             ranges_v6: 2,
+            tunnels: 3,
+            padding: 0,
             dns_ports: [0; 1024],
         };
         config.hosts_v4[7] = RangeV4 { address: [192, 0, 2, 1], mask: [255; 4] };
@@ -393,6 +430,7 @@ mod tests {
         assert_eq!(octets[96..104], [192, 0, 2, 1, 255, 255, 255, 255]);
         assert_eq!(octets[359], 0xfe);
         assert_eq!(octets[360..368], [1u32.to_ne_bytes(), 2u32.to_ne_bytes()].concat());
+        assert_eq!(octets[368..376], [3u32.to_ne_bytes(), 0u32.to_ne_bytes()].concat());
         assert_eq!(octets[octets.len() - 8..], 77u64.to_ne_bytes());
     }
 }

@@ -15,7 +15,7 @@ use pktvisord::dns::scan::scan;
 use pktvisord::geo::GeoDatabases;
 use pktvisord::host::HostSpec;
 use pktvisord::pipeline::Pipeline;
-use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings};
+use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
 use pktvisord::sketch::cardinality::Cardinality;
 use pktvisord::sketch::front::Front;
 use pktvisord::sketch::latency::Latencies;
@@ -139,6 +139,7 @@ fn shard(criterion: &mut Criterion) {
             timeout: 5 * SECOND,
             naming: Naming::default(),
             sampling: Sampling::new(100),
+            tunnels: Tunnels::Outer,
         };
         let window = Arc::new(Window::new(1, 5, false));
         Pipeline::inline(Arc::new(settings), window)

@@ -219,6 +219,7 @@ fn settings(
         timeout: cli.dns_timeout(),
         naming: naming(cli)?,
         sampling: Sampling::new(cli.max_deep_sample),
+        tunnels: cli.tunnels,
     }))
 }
 

@@ -9,14 +9,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use pktvisor_common::abi::{Counters, SampleHeader, Start};
+use pktvisor_common::classify::{Decision, classify, enter_tunnels};
 use pktvisor_common::direction::Direction;
-use pktvisor_common::flow::{dns_sample_hash, flow_hash, mix};
+use pktvisor_common::flow::{flow_hash, mix};
 use pktvisor_common::packet::{Fragment, PacketMeta, Transport, walk_ethernet, walk_ip};
 
 use crate::capture::{Block, link};
 use crate::defrag::{Datagram, Defrag, DefragLimits};
 use crate::dns::unreachable;
-use crate::settings::{DnsPorts, Settings};
+use crate::settings::{DnsPorts, Settings, Tunnels};
 use crate::shard::{Shard, partition};
 use crate::summary::bucket::{Bucket, Packet};
 use crate::time::{MINUTE, SECOND, minute_of};
@@ -75,6 +76,8 @@ pub enum Forwarded {
         lane: usize,
         /// Its headers.
         packet: Packet,
+        /// What becomes of it.
+        decision: Decision,
         /// Its bytes, from its transport header on.
         payload: Box<[u8]>,
     },
@@ -146,7 +149,9 @@ impl Lane {
     /// Takes in what another lane has forwarded.
     pub fn take(&mut self, forwarded: &Forwarded) {
         match forwarded {
-            Forwarded::Datagram { packet, payload, .. } => self.shard.datagram(packet, payload),
+            Forwarded::Datagram { packet, decision, payload, .. } => {
+                self.shard.datagram(packet, payload, decision);
+            }
             Forwarded::Unreachable { quoted, payload, time, .. } => {
                 self.shard.unreachable(quoted, payload, *time);
             }
@@ -189,18 +194,21 @@ impl Lane {
             self.packets += 1;
             let octets = block.packet(record);
             let meta = link::walk(record, octets);
+            let meta = inside(&self.settings, &self.ports, meta, octets, record.wire_len as usize);
             let flow = flow_hash(&meta);
             if self.share.has(flow) {
+                let decision =
+                    decide(&self.settings, &self.ports, &meta, flow, octets, self.packets);
                 let packet = Packet {
                     meta,
                     time: record.time,
                     flow,
                     wire_len: record.wire_len,
                     n: 1,
-                    weight: weight(&self.settings, &self.ports, &meta, flow, octets, self.packets),
+                    weight: decision.weight,
                     direction: hosts.direction(&meta),
                 };
-                self.shard.ingest(&packet, octets);
+                self.shard.ingest(&packet, octets, &decision);
             }
             if meta.transport == Transport::Icmp {
                 self.icmp(&meta, octets, record.time);
@@ -224,6 +232,7 @@ impl Lane {
             start if start == Start::Ip as u8 => walk_ip(octets, wire_len),
             _ => walk_ethernet(octets, wire_len),
         };
+        let meta = inside(&self.settings, &self.ports, meta, octets, wire_len);
         let packet = Packet {
             meta,
             time,
@@ -233,7 +242,7 @@ impl Lane {
             weight: header.weight,
             direction: Direction::from_number(header.direction),
         };
-        self.shard.sample(&packet, octets);
+        self.shard.sample(&packet, octets, header);
         if meta.transport == Transport::Icmp {
             self.icmp(&meta, octets, time);
         }
@@ -342,31 +351,42 @@ impl Lane {
     }
 }
 
-/// The weight of a packet: by its flow and DNS id where it is DNS, else by its number. Only where the
-/// kernel samples can the rates of the two differ, and there only DNS comes by here.
+/// The headers by which a packet counts: those inside a tunnel, where that is asked for.
 #[inline]
-fn weight(
+fn inside(
+    settings: &Settings,
+    ports: &DnsPorts,
+    meta: PacketMeta,
+    octets: &[u8],
+    wire_len: usize,
+) -> PacketMeta {
+    if meta.tunnel && settings.tunnels == Tunnels::Inner {
+        enter_tunnels(ports.bits(), octets, wire_len, meta)
+    } else {
+        meta
+    }
+}
+
+/// Decides what becomes of a packet. Where not all are inspected, DNS is chosen by flow and DNS id,
+/// and other packets by their number.
+#[inline]
+fn decide(
     settings: &Settings,
     ports: &DnsPorts,
     meta: &PacketMeta,
     flow: u64,
     octets: &[u8],
     number: u64,
-) -> u32 {
-    if settings.sampling.dns().takes_all() {
-        return 1;
-    }
-    let dns = meta.fragment == Fragment::None && ports.side(meta).is_some();
-    let hash = if dns {
-        let id = octets
+) -> Decision {
+    let dns_id = || {
+        octets
             .get(usize::from(meta.payload_offset)..)
             .and_then(|payload| payload.first_chunk())
-            .map_or(0, |id| u16::from_be_bytes(*id));
-        dns_sample_hash(flow, meta.transport, id)
-    } else {
-        mix(number ^ 0x9e37_79b9_7f4a_7c15)
+            .map_or(0, |id| u16::from_be_bytes(*id))
     };
-    settings.sampling.dns().weight(hash)
+    let random = || mix(number) as u32;
+    let available = octets.len() as u32;
+    classify(&ports.rules(&settings.sampling), meta, available, || flow, dns_id, random)
 }
 
 /// Takes a reassembled datagram into the shard, where its flow belongs there.
@@ -382,20 +402,21 @@ fn ingest(
     if !matches!(meta.transport, Transport::Udp | Transport::Tcp) {
         return;
     }
+    let decision = decide(settings, &settings.ports.now(), &meta, flow, datagram.payload, 0);
     let packet = Packet {
         meta,
         time: datagram.time,
         flow,
         wire_len: datagram.payload.len() as u32,
         n: 1,
-        weight: weight(settings, &settings.ports.now(), &meta, flow, datagram.payload, 0),
+        weight: decision.weight,
         direction: settings.hosts.now().direction(&meta),
     };
     if share.has(flow) {
-        shard.datagram(&packet, datagram.payload);
+        shard.datagram(&packet, datagram.payload, &decision);
     } else if let Some(outbox) = outbox {
         let lane = share.of_flow(flow);
         let payload = datagram.payload.into();
-        outbox.push(Forwarded::Datagram { lane, packet, payload });
+        outbox.push(Forwarded::Datagram { lane, packet, decision, payload });
     }
 }

@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 
-use pktvisor_common::abi::Counters;
+use pktvisor_common::abi::{Counters, DNS_TCP_SNAP, MORE, SampleHeader, UNDECIDED};
+use pktvisor_common::classify::{Decision, Dns};
 use pktvisor_common::flow::flow_hash;
 use pktvisor_common::outcome::Outcome;
-use pktvisor_common::packet::{Fragment, IpVersion, PacketMeta, Transport};
+use pktvisor_common::packet::{PacketMeta, TCP_FIN, TCP_SYN, Transport};
 
 use crate::dns::message::{Context, Message, count, quoted_key};
 use crate::dns::stream::{Message as StreamMessage, Segment, StreamLimits, StreamTable};
@@ -131,24 +132,39 @@ impl Shard {
         self.bucket.begin(start);
     }
 
-    /// Takes in a packet with the octets captured of it.
+    /// Takes in a packet with the octets captured of it and what was decided of it.
     #[inline]
-    pub fn ingest(&mut self, packet: &Packet, octets: &[u8]) {
+    pub fn ingest(&mut self, packet: &Packet, octets: &[u8], decision: &Decision) {
         self.bucket.count(packet);
         if packet.weight > 0 {
             self.bucket.inspect(packet, &mut self.geo);
         }
-        let outcome = self.payload(packet, octets);
+        let outcome = self.payload(packet, octets, decision);
         self.bucket.outcome(packet, outcome);
     }
 
-    /// Takes in a packet that the kernel has counted, with the octets copied of it.
+    /// Takes in a record of a packet that the kernel has counted, with the octets copied of it.
     #[inline]
-    pub fn sample(&mut self, packet: &Packet, octets: &[u8]) {
-        if packet.weight > 0 {
+    pub fn sample(&mut self, packet: &Packet, octets: &[u8], header: &SampleHeader) {
+        if packet.weight > 0 && header.offset == 0 {
             self.bucket.inspect(packet, &mut self.geo);
         }
-        self.payload(packet, octets);
+        let dns = match self.ports.side(&packet.meta) {
+            Some(side) if packet.weight > 0 => side.decided(),
+            _ => Dns::No,
+        };
+        let meta = part(packet.meta, octets.len(), header);
+        let captured = octets.len().saturating_sub(usize::from(meta.payload_offset));
+        let cut = match header.flags & MORE {
+            0 => captured < meta.payload_len as usize,
+            _ => packet.meta.payload_len > DNS_TCP_SNAP,
+        };
+        let (outcome, weight) = (Outcome::Headers, packet.weight);
+        let decision = Decision { outcome, weight, dns, record: None, cut };
+        let outcome = self.payload(&Packet { meta, ..*packet }, octets, &decision);
+        if header.flags & UNDECIDED != 0 && header.offset == 0 {
+            self.bucket.outcome(packet, outcome);
+        }
     }
 
     /// Adds what the kernel has counted, see [`Bucket::add_counted`].
@@ -158,8 +174,8 @@ impl Shard {
 
     /// Takes in a reassembled datagram, whose fragments were taken in as packets before.
     /// `octets` start where `packet.meta.payload_offset` counts from.
-    pub fn datagram(&mut self, packet: &Packet, octets: &[u8]) {
-        self.payload(packet, octets);
+    pub fn datagram(&mut self, packet: &Packet, octets: &[u8], decision: &Decision) {
+        self.payload(packet, octets, decision);
     }
 
     /// Takes in a packet to a DNS port that could not be delivered, as an ICMP error of this time
@@ -173,56 +189,40 @@ impl Shard {
         }
     }
 
+    /// Reads the payload of a packet where it is inspected as DNS. Returns the packet's outcome.
     #[inline]
-    fn payload(&mut self, packet: &Packet, octets: &[u8]) -> Outcome {
-        let meta = &packet.meta;
-        if meta.malformed {
-            return Outcome::Malformed;
+    fn payload(&mut self, packet: &Packet, octets: &[u8], decision: &Decision) -> Outcome {
+        if decision.dns == Dns::No {
+            return decision.outcome;
         }
-        if meta.fragment != Fragment::None {
-            return Outcome::Fragment;
-        }
-        if packet.weight == 0 {
-            return Outcome::NotSampled;
-        }
-        if meta.version == IpVersion::None {
-            return Outcome::NonIp;
-        }
-        if !matches!(meta.transport, Transport::Udp | Transport::Tcp) {
-            return Outcome::Headers;
-        }
-        match self.ports.side(meta) {
-            None => Outcome::Headers,
-            Some(side) if meta.transport == Transport::Udp => self.udp(packet, side, octets),
-            Some(side) => self.tcp(packet, side, octets),
-        }
+        let Some(side) = self.ports.side(&packet.meta) else { return decision.outcome };
+        let is_dns = match packet.meta.transport {
+            Transport::Udp => self.udp(packet, side, octets),
+            _ => self.tcp(packet, side, octets),
+        };
+        decision.refined(is_dns)
     }
 
-    fn udp(&mut self, packet: &Packet, side: DnsSide, octets: &[u8]) -> Outcome {
+    /// Reads a message over UDP. Returns whether it counts as DNS.
+    fn udp(&mut self, packet: &Packet, side: DnsSide, octets: &[u8]) -> bool {
         let meta = &packet.meta;
         let payload = octets.get(usize::from(meta.payload_offset)..).unwrap_or_default();
         let length = meta.payload_len as usize;
-        let truncated = payload.len() < length;
         let context = Context::new(packet, side, &self.hosts);
         let partition = &mut self.partitions[partition(packet.flow)];
         partition.pass(packet.time, &mut self.bucket, &mut self.geo);
-        let is_dns = Message {
+        Message {
             bucket: &mut self.bucket,
             transactions: &mut partition.transactions,
             geo: &mut self.geo,
         }
-        .ingest(&context, &payload[..payload.len().min(length)], length);
-        match (is_dns, truncated) {
-            (false, _) => Outcome::Headers,
-            (true, true) => Outcome::Truncated,
-            (true, false) => Outcome::Dns,
-        }
+        .ingest(&context, &payload[..payload.len().min(length)], length)
     }
 
-    fn tcp(&mut self, packet: &Packet, side: DnsSide, octets: &[u8]) -> Outcome {
+    /// Reads a TCP segment. Returns whether it counts as DNS.
+    fn tcp(&mut self, packet: &Packet, side: DnsSide, octets: &[u8]) -> bool {
         let context = Context::new(packet, side, &self.hosts);
         let segment = Segment::of(&packet.meta, octets, packet.time, context);
-        let truncated = segment.missing > 0;
         let (bucket, geo) = (&mut self.bucket, &mut self.geo);
         let partition = &mut self.partitions[partition(packet.flow)];
         partition.pass(packet.time, bucket, geo);
@@ -232,11 +232,7 @@ impl Shard {
         streams.segment(&segment, |context, message| {
             is_dns |= take_in(bucket, transactions, geo, context, message);
         });
-        match (is_dns, truncated) {
-            (false, _) => Outcome::Headers,
-            (true, true) => Outcome::Truncated,
-            (true, false) => Outcome::Dns,
-        }
+        is_dns
     }
 
     /// Counts what was lost before it reached the shard.
@@ -318,4 +314,25 @@ impl Shard {
             }
         }
     }
+}
+
+/// The part of a TCP segment that a record holds `captured` octets of, headers included, as a
+/// segment of its own.
+fn part(mut meta: PacketMeta, captured: usize, header: &SampleHeader) -> PacketMeta {
+    let more = header.flags & MORE != 0;
+    if header.offset == 0 && !more {
+        return meta;
+    }
+    let held = captured.saturating_sub(usize::from(meta.payload_offset)) as u32;
+    meta.payload_len = meta.payload_len.saturating_sub(header.offset);
+    if header.offset > 0 {
+        let syn = u32::from(meta.tcp_flags & TCP_SYN != 0);
+        meta.tcp_seq = meta.tcp_seq.wrapping_add(syn).wrapping_add(header.offset);
+        meta.tcp_flags &= !TCP_SYN;
+    }
+    if more {
+        meta.payload_len = meta.payload_len.min(held);
+        meta.tcp_flags &= !TCP_FIN;
+    }
+    meta
 }

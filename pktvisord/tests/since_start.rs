@@ -8,7 +8,7 @@ use std::sync::Arc;
 use pktvisord::capture::{Block, LinkType, PacketRecord};
 use pktvisord::geo::GeoDatabases;
 use pktvisord::pipeline::Pipeline;
-use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings};
+use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
 use pktvisord::summary::counters::Counters;
 use pktvisord::summary::naming::Naming;
 use pktvisord::summary::since_start::{Classes, SinceStart};
@@ -81,6 +81,7 @@ fn pipeline(workers: usize, single: bool) -> (Pipeline, Arc<Window>) {
         timeout: SECOND / 50,
         naming: Naming::default(),
         sampling: Sampling::new(100),
+        tunnels: Tunnels::Outer,
     });
     let window = Arc::new(Window::new(workers, 2, single));
     (Pipeline::threads(settings, &window, workers).expect("threads"), window)

@@ -239,8 +239,8 @@ impl Bucket {
                 _ => self.udp_ports.add(port, weighted),
             }
         }
-        // A header that was cut before its addresses has none.
-        if meta.version == IpVersion::None || meta.malformed && meta.src == meta.dst {
+        // A header that was cut before its addresses has none, and neither has what is not IP.
+        if !meta.addressed {
             return;
         }
         let (remote, local) = match packet.direction {

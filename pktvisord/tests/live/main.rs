@@ -5,6 +5,7 @@ mod counts;
 mod faults;
 mod interfaces;
 mod load;
+mod offloads;
 mod reload;
 mod sandbox;
 #[path = "../support/mod.rs"]

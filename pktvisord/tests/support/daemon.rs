@@ -7,7 +7,7 @@ use pktvisord::geo::GeoDatabases;
 use pktvisord::host::HostSpec;
 use pktvisord::live::{Live, Source};
 use pktvisord::pipeline::Pipeline;
-use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings};
+use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
 use pktvisord::summary::naming::Naming;
 use pktvisord::time::{MINUTE, SECOND};
 use pktvisord::window::Window;
@@ -31,6 +31,7 @@ pub fn live(minutes: &[u32]) -> Arc<Live> {
         timeout: 5 * SECOND,
         naming: Naming::default(),
         sampling: Sampling::new(100),
+        tunnels: Tunnels::Outer,
     });
     let window = Arc::new(Window::new(1, PERIODS, false));
     let mut pipeline = Pipeline::threads(Arc::clone(&settings), &window, 1).unwrap();
