@@ -22,6 +22,7 @@ pub mod flow;
 pub mod generate;
 pub mod outcome;
 pub mod packet;
+pub mod ppp;
 pub mod probe;
 #[cfg(feature = "api")]
 pub mod report;

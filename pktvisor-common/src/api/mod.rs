@@ -112,6 +112,13 @@ pub struct Capture {
     /// Packets whose time lies before the bucket they were counted in.
     #[serde(default)]
     pub late_packets: u64,
+    /// Packets of a file whose time is far off that of the packets around them. They count in the
+    /// bucket in which they stand, with its time.
+    #[serde(default)]
+    pub time_outliers: u64,
+    /// Packets of a file whose link type is not read. They are in no other count.
+    #[serde(default)]
+    pub unread_link_types: u64,
     /// How far user space is behind the packets, in milliseconds.
     #[serde(default)]
     pub lag_ms: u64,

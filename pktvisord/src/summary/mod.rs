@@ -34,6 +34,10 @@ pub struct Account {
     pub outcomes: [u64; OUTCOMES],
     /// Packets of a time before the bucket they were counted in.
     pub late: u64,
+    /// Packets whose time the reader did not believe: they count where they stand in the file.
+    pub time_outliers: u64,
+    /// Packets of a link type that is not read; they are in no other count.
+    pub unread_link_types: u64,
     /// What bounded tables and reassembly gave up, by reason.
     pub losses: BTreeMap<String, u64>,
 }
@@ -52,6 +56,8 @@ impl Account {
             *mine = mine.saturating_add(*theirs);
         }
         self.late = self.late.saturating_add(other.late);
+        self.time_outliers = self.time_outliers.saturating_add(other.time_outliers);
+        self.unread_link_types = self.unread_link_types.saturating_add(other.unread_link_types);
         for (reason, count) in &other.losses {
             self.lose(reason, *count);
         }
@@ -132,6 +138,8 @@ impl Summary {
                 if_drops: self.account.losses.get("if_drops").copied().unwrap_or(0),
                 evictions: self.account.losses.clone(),
                 late_packets: self.account.late,
+                time_outliers: self.account.time_outliers,
+                unread_link_types: self.account.unread_link_types,
                 ..api::Capture::default()
             },
         }
