@@ -39,6 +39,20 @@ pub struct MetricsView {
     pub capture: Capture,
 }
 
+impl MetricsView {
+    /// Leaves out all that is made of the times of packets, which had none.
+    pub fn forget_times(&mut self) {
+        self.packets.rates = PacketRates::default();
+        self.dns.rates = DnsRates::default();
+        let xact = &mut self.dns.xact;
+        for direction in [&mut xact.inbound, &mut xact.outbound, &mut xact.unknown] {
+            direction.quantiles_us = None;
+            direction.histogram_us = None;
+            direction.top_slow.clear();
+        }
+    }
+}
+
 /// The time a view covers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Period {

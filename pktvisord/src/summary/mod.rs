@@ -67,6 +67,9 @@ impl Account {
 /// The summary of the packets of a span of time.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Summary {
+    /// How often the packet time of a file went back before it; of several merged, the latest.
+    #[serde(skip)]
+    pub turn: u64,
     /// The newest unix minute in it.
     pub minute: i64,
     /// Start in nanoseconds: of the minute, or the first packet within it.
@@ -88,6 +91,7 @@ pub struct Summary {
 impl Summary {
     /// Takes in all that `other` took in.
     pub fn merge(&mut self, other: &Self) {
+        self.turn = self.turn.max(other.turn);
         self.minute = self.minute.max(other.minute);
         self.start = self.start.min(other.start);
         self.end = self.end.max(other.end);
@@ -98,11 +102,16 @@ impl Summary {
         self.account.merge(&other.account);
     }
 
-    /// Takes in a later minute and folds the seconds before it into distributions, so that a
-    /// summary of any length stays small.
-    pub fn absorb(&mut self, later: &Self) {
-        self.merge(later);
-        self.rates.fold(self.start, later.minute);
+    /// Takes in another minute and folds the seconds of the oldest ones into distributions, so that
+    /// a summary of any length stays small.
+    pub fn absorb(&mut self, minute: &Self) {
+        self.merge(minute);
+        self.rates.fold(self.start);
+    }
+
+    /// What tells summaries of minutes apart: how often packet time went back, and the minute.
+    pub fn place(&self) -> (u64, i64) {
+        (self.turn, self.minute)
     }
 
     /// The view that the REST interface serves, but for what only the source of packets knows.
