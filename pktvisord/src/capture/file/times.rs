@@ -29,6 +29,8 @@ pub(super) struct Times {
     /// The latest time that was believed since packet time last went back; `None` at the start of a
     /// section.
     latest: Option<i64>,
+    /// At the start of a section, the latest time of the section before.
+    section_before: Option<i64>,
     /// Packets before the present block, of all link types.
     before: u64,
     /// Whether any packet had a time.
@@ -71,8 +73,12 @@ impl Times {
         let packets = block.packets.len();
         self.before += number(block, packets) - 1;
         if starts_section(block, packets) {
-            self.latest = None;
+            self.start_section();
         }
+    }
+
+    fn start_section(&mut self) {
+        self.section_before = self.latest.take().or(self.section_before);
     }
 
     /// Checks the packets of `block` from `from` on; `ahead` are the blocks behind it. Returns the
@@ -90,7 +96,7 @@ impl Times {
         let mut at = from;
         while at < block.packets.len() {
             if starts_section(block, at) {
-                self.latest = None;
+                self.start_section();
             }
             let (end, _) = section_end(block, at);
             if let Some(latest) = &mut self.latest {
@@ -105,8 +111,17 @@ impl Times {
                 Some(latest) => following.judge(time, latest, patience.ended),
                 None => following.judge_first(time, patience.ended || patience.prompt),
             };
+            if verdict == Verdict::Unknown {
+                return Some(at);
+            }
+            if let Some(before) = self.section_before.take() {
+                let time = if let Verdict::Outlier(instead) = verdict { instead } else { time };
+                if time < before.saturating_sub(DISORDER) {
+                    block.marks.push((at as u32, Mark::Back));
+                }
+            }
             match verdict {
-                Verdict::Unknown => return Some(at),
+                Verdict::Unknown => {}
                 Verdict::Late => {}
                 Verdict::Believed => self.latest = Some(time),
                 Verdict::Back => {
@@ -114,6 +129,7 @@ impl Times {
                     block.marks.push((at as u32, Mark::Back));
                 }
                 Verdict::Outlier(instead) => {
+                    self.latest.get_or_insert(instead);
                     self.outliers += 1;
                     if self.first.is_none() {
                         let packet = self.before + number(block, at);
