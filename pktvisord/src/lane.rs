@@ -14,7 +14,7 @@ use pktvisor_common::direction::Direction;
 use pktvisor_common::flow::{flow_hash, mix};
 use pktvisor_common::packet::{Fragment, PacketMeta, Transport, walk_ethernet, walk_ip};
 
-use crate::capture::{Block, link};
+use crate::capture::{Block, Mark, link};
 use crate::defrag::{Datagram, Defrag, DefragLimits};
 use crate::dns::unreachable;
 use crate::settings::{DnsPorts, Settings, Tunnels};
@@ -179,8 +179,33 @@ impl Lane {
         self.share.lane
     }
 
-    /// Takes in some packets of a block.
+    /// Takes in some packets of a block, and what the reader says of their times.
     pub fn feed(&mut self, block: &Block, packets: Range<usize>) {
+        let mut from = packets.start;
+        let first = block.marks.partition_point(|&(place, _)| (place as usize) < from);
+        for &(place, mark) in &block.marks[first..] {
+            let place = place as usize;
+            if place >= packets.end {
+                break;
+            }
+            self.take_in(block, from..place);
+            from = place;
+            match mark {
+                Mark::Back => self.go_back(block.packets[place].time),
+                Mark::Outlier => {
+                    self.take_in(block, place..place + 1);
+                    from = place + 1;
+                    // All lanes see all packets of a file.
+                    if self.share.lane == 0 {
+                        self.shard.count_outlier();
+                    }
+                }
+            }
+        }
+        self.take_in(block, from..packets.end);
+    }
+
+    fn take_in(&mut self, block: &Block, packets: Range<usize>) {
         let hosts = self.settings.hosts.now();
         self.shard.set_hosts(&hosts);
         for record in &block.packets[packets] {
@@ -306,7 +331,9 @@ impl Lane {
         }
         self.give_up_fragments(end);
         let minute = minute_of(time);
-        let first_kept = minute.saturating_sub(self.window.periods() as i64);
+        // Of a single summary no minute is empty.
+        let kept = if self.window.is_single() { 0 } else { self.window.periods() as i64 };
+        let first_kept = minute.saturating_sub(kept);
         loop {
             let next = minute_of(end).max(first_kept).min(minute);
             let next_start = next.saturating_mul(MINUTE);
@@ -328,6 +355,22 @@ impl Lane {
         self.shard.begin(time);
         self.minute_end = Some(start.saturating_add(MINUTE));
         self.latest = time;
+    }
+
+    /// Packet time goes back to `time`. A single summary counts what follows in its own seconds; of
+    /// minutes the live one stays live, and what follows counts there.
+    fn go_back(&mut self, time: i64) {
+        let minute = minute_of(time);
+        let live = self.minute_end.map(|end| minute_of(end.saturating_sub(1)));
+        if self.window.is_single() && live.is_some_and(|live| minute < live) {
+            self.restart(self.latest, time);
+            self.shard.next_turn();
+        }
+    }
+
+    /// Counts packets of a link type that is not read.
+    pub fn count_unread(&mut self, packets: u64) {
+        self.shard.count_unread(packets);
     }
 
     /// Counts what was lost before it reached the lane.

@@ -61,6 +61,8 @@ pub struct Source {
     watched: RwLock<Vec<api::Watched>>,
     /// How far the threads that drain rings are behind.
     drains: Vec<Arc<DrainStatus>>,
+    /// Whether no packet so far had a time.
+    timeless: AtomicBool,
     /// What the daemon may still do; of a capture file all that its user may.
     rights: Option<Rights>,
 }
@@ -97,6 +99,11 @@ impl Source {
         !self.watched.read().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
+    /// Notes whether no packet so far had a time: then there are no latencies and no rates.
+    pub fn set_timeless(&self, timeless: bool) {
+        self.timeless.store(timeless, Ordering::Relaxed);
+    }
+
     fn names(&self) -> Vec<String> {
         self.watched().into_iter().map(|watched| watched.name).collect()
     }
@@ -111,6 +118,9 @@ impl Source {
         self.kind.clone_into(&mut view.capture.source);
         view.capture.interfaces = self.names();
         view.capture.lag_ms = self.lag_ms().unwrap_or(0);
+        if self.timeless.load(Ordering::Relaxed) {
+            view.forget_times();
+        }
         view
     }
 }

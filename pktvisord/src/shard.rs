@@ -240,6 +240,23 @@ impl Shard {
         self.bucket.account.lose(reason, count);
     }
 
+    /// Counts a packet whose time was not believed.
+    pub fn count_outlier(&mut self) {
+        let outliers = &mut self.bucket.account.time_outliers;
+        *outliers = outliers.saturating_add(1);
+    }
+
+    /// Counts packets of a link type that is not read.
+    pub fn count_unread(&mut self, packets: u64) {
+        let unread = &mut self.bucket.account.unread_link_types;
+        *unread = unread.saturating_add(packets);
+    }
+
+    /// Packet time has gone back once more before the live bucket.
+    pub fn next_turn(&mut self) {
+        self.bucket.next_turn();
+    }
+
     /// Lets time pass: queries time out, streams are given up.
     pub fn advance(&mut self, now: i64) {
         let Self { bucket, partitions, geo, .. } = self;

@@ -29,12 +29,14 @@ type Parts = BTreeMap<usize, (u64, Summary)>;
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// By minute and shard: the parts of minutes that not all shards have closed.
-    pending: BTreeMap<i64, Parts>,
+    /// By place and shard: the parts of minutes that not all shards have closed.
+    pending: BTreeMap<(u64, i64), Parts>,
     /// Parts handed in so far.
     handed_in: u64,
-    /// Newest first; with a single summary there is one.
+    /// Newest first; with a single summary there is one, of all but the last minute.
     closed: VecDeque<Arc<Summary>>,
+    /// With a single summary, the last minute.
+    last: Option<Arc<Summary>>,
     left_out: Option<LeftOut>,
 }
 
@@ -64,7 +66,7 @@ impl Window {
     /// clock was set, a shard can hand in a minute twice, or one that others never had.
     pub fn hand_in(&self, shard: usize, part: Summary) {
         let mut inner = self.inner();
-        let minute = part.minute;
+        let minute = part.place();
         inner.handed_in += 1;
         let number = inner.handed_in;
         match inner.pending.entry(minute).or_default().entry(shard) {
@@ -81,7 +83,7 @@ impl Window {
         let parts = inner.pending.remove(&minute).unwrap_or_default();
         // Of these minutes nothing more will come: who has handed in a part of one has gone on.
         let gone_on = |(shard, (number, _)): (&usize, &(u64, _))| *number < parts[shard].0;
-        let left: Vec<i64> = inner
+        let left: Vec<(u64, i64)> = inner
             .pending
             .iter()
             .filter(|(_, pending)| pending.iter().all(gone_on))
@@ -102,9 +104,14 @@ impl Window {
         });
         let Some(whole) = merged else { return };
         if self.single {
+            let Some(before) = inner.last.replace(Arc::new(whole)) else { return };
             match inner.closed.front_mut() {
-                None => inner.closed.push_front(Arc::new(whole)),
-                Some(all) => Arc::make_mut(all).absorb(&whole),
+                None => {
+                    let mut all = Arc::unwrap_or_clone(before);
+                    all.rates.fold(all.start);
+                    inner.closed.push_front(Arc::new(all));
+                }
+                Some(all) => Arc::make_mut(all).absorb(&before),
             }
             return;
         }
@@ -128,29 +135,38 @@ impl Window {
 
     /// The closed bucket `n` ≥ 1.
     pub fn closed(&self, n: u64) -> Option<Arc<Summary>> {
-        self.inner().closed.get(usize::try_from(n).ok()?.checked_sub(1)?).cloned()
+        let inner = self.inner();
+        let closed = inner.last.iter().chain(&inner.closed);
+        closed.cloned().nth(usize::try_from(n).ok()?.checked_sub(1)?)
     }
 
     /// The live bucket merged with the `n` − 1 closed before it, or with all in a single summary.
     pub fn merged(&self, live: &Summary, n: u64) -> Summary {
+        if self.single {
+            return self.merged_single(live);
+        }
         let closed: Vec<Arc<Summary>> = {
             let inner = self.inner();
-            let count = if self.single { 1 } else { n.saturating_sub(1) as usize };
+            let count = n.saturating_sub(1) as usize;
             // A shard can hand in a minute after a snapshot of it was taken.
             inner.closed.iter().filter(|c| c.minute < live.minute).take(count).cloned().collect()
         };
-        if self.single {
-            return match closed.first() {
-                None => live.clone(),
-                Some(all) => {
-                    let mut all = Summary::clone(all);
-                    all.absorb(live);
-                    all
-                }
-            };
-        }
         let mut merged = live.clone();
         closed.iter().for_each(|closed| merged.merge(closed));
+        merged
+    }
+
+    /// All there is in a single summary.
+    fn merged_single(&self, live: &Summary) -> Summary {
+        let (all, last) = {
+            let inner = self.inner();
+            (inner.closed.front().cloned(), inner.last.clone())
+        };
+        // The live minute can have been closed after a snapshot of it was taken.
+        let live = Some(live).filter(|live| last.iter().all(|last| last.place() < live.place()));
+        let mut parts = all.as_deref().into_iter().chain(last.as_deref()).chain(live);
+        let mut merged = parts.next().cloned().unwrap_or_default();
+        parts.for_each(|part| merged.absorb(part));
         merged
     }
 }

@@ -97,6 +97,16 @@ fn account(families: &mut Families<'_>, since_start: &SinceStart) -> fmt::Result
         "pktvisor_late_packets",
         "Packets whose time lies before the bucket they were counted in",
         one(account.late),
+    )?;
+    families.counter(
+        "pktvisor_time_outliers",
+        "Packets of a file whose time is far off that of the packets around them",
+        one(account.time_outliers),
+    )?;
+    families.counter(
+        "pktvisor_unread_link_type_packets",
+        "Packets of a file whose link type is not read; they are in no other count",
+        one(account.unread_link_types),
     )
 }
 

@@ -62,6 +62,8 @@ impl Packet {
 #[derive(Clone, Debug)]
 pub struct Bucket {
     naming: Naming,
+    /// How often packet time has gone back before this bucket.
+    turn: u64,
     minute: i64,
     /// Start of the minute, which the bucket need not cover from its start.
     minute_start: i64,
@@ -103,6 +105,7 @@ impl Bucket {
     pub fn new(naming: Naming) -> Self {
         Self {
             naming,
+            turn: 0,
             minute: 0,
             minute_start: 0,
             start: 0,
@@ -138,6 +141,17 @@ impl Bucket {
     /// The unix minute of the bucket.
     pub fn minute(&self) -> i64 {
         self.minute
+    }
+
+    /// What tells buckets before and after this one from it: how often packet time has gone back,
+    /// and the minute.
+    pub fn place(&self) -> (u64, i64) {
+        (self.turn, self.minute)
+    }
+
+    /// Packet time has gone back once more before this bucket.
+    pub fn next_turn(&mut self) {
+        self.turn += 1;
     }
 
     /// The counts of the second that a time lies in, or the nearest of this bucket.
@@ -448,6 +462,7 @@ impl Bucket {
         packets.udp_ports = self.udp_ports.take();
         packets.payload = self.payload.take();
         let summary = Summary {
+            turn: self.turn,
             minute: self.minute,
             start: self.start,
             end: end.max(self.start),

@@ -35,9 +35,9 @@ pub struct Account {
     pub outcomes: [u64; OUTCOMES],
     /// Packets of a time before the bucket they were counted in.
     pub late: u64,
-    /// Packets of a capture whose time no neighbour agrees with; they count where they stand.
+    /// Packets whose time the reader did not believe: they count where they stand in the file.
     pub time_outliers: u64,
-    /// Packets of a capture whose link type is not read; they are not among the packets.
+    /// Packets of a link type that is not read; they are in no other count.
     pub unread_link_types: u64,
     /// What bounded tables and reassembly gave up, by reason.
     pub losses: BTreeMap<String, u64>,
@@ -78,6 +78,8 @@ impl Counters for Account {
 /// The summary of the packets of a span of time.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
+    /// How often the packet time of a file went back before it; of several merged, the latest.
+    pub turn: u64,
     /// The newest unix minute in it.
     pub minute: i64,
     /// Start in nanoseconds: of the minute, or the first packet within it.
@@ -99,7 +101,8 @@ pub struct Summary {
 impl Summary {
     /// Takes in all that `other` took in.
     pub fn merge(&mut self, other: &Self) {
-        let Self { minute, start, end, totals, rates, packets, dns, account } = self;
+        let Self { turn, minute, start, end, totals, rates, packets, dns, account } = self;
+        *turn = other.turn.max(*turn);
         *minute = other.minute.max(*minute);
         *start = other.start.min(*start);
         *end = other.end.max(*end);
@@ -110,11 +113,16 @@ impl Summary {
         account.merge(&other.account);
     }
 
-    /// Takes in a later minute and folds the seconds before it into distributions, so that a
-    /// summary of any length stays small.
-    pub fn absorb(&mut self, later: &Self) {
-        self.merge(later);
-        self.rates.fold(self.start, later.minute);
+    /// Takes in another minute and folds the seconds of the oldest ones into distributions, so that
+    /// a summary of any length stays small.
+    pub fn absorb(&mut self, minute: &Self) {
+        self.merge(minute);
+        self.rates.fold(self.start);
+    }
+
+    /// What tells summaries of minutes apart: how often packet time went back, and the minute.
+    pub fn place(&self) -> (u64, i64) {
+        (self.turn, self.minute)
     }
 
     /// The view that the REST interface serves, but for what only the source of packets knows.

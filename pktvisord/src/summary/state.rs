@@ -177,7 +177,7 @@ pub fn encode(summary: &Summary, terms: &Terms) -> Vec<u8> {
     bytes.extend_from_slice(&VERSION.to_be_bytes());
     bytes.extend_from_slice(&[HASH_XXH3, PRECISION]);
     bytes.extend_from_slice(&terms.seed.to_be_bytes());
-    let Summary { minute, start, end, totals: _, rates, packets, dns, account } = summary;
+    let Summary { turn: _, minute, start, end, totals: _, rates, packets, dns, account } = summary;
     let period = Period { minute: *minute, start: *start, end: *end };
     let mut counted = summary.clone_counters();
     let counters: Vec<(&str, u64)> =

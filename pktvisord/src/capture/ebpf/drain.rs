@@ -169,7 +169,7 @@ impl Drain {
                     Ok(Work::Answer(reply)) => drop(reply.send(())),
                     Ok(Work::Reload) => lane.reload(),
                     // Packets come from the ring, and time from the clock.
-                    Ok(Work::Packets(..) | Work::Advance(_) | Work::End) => {}
+                    Ok(Work::Packets(..) | Work::Advance(_) | Work::End | Work::Unread(_)) => {}
                     Ok(Work::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                     Err(RecvTimeoutError::Timeout) => break,
                 }
