@@ -15,6 +15,16 @@ pub const KINDS: usize = 3;
 /// Ranges of HOST of each IP version that are compared one by one; more go into a trie.
 pub const HOST_RANGES: usize = 8;
 
+/// Places in the map of hooks that packets have reached: two for each interface, whose indexes share
+/// them from 8,192 on.
+pub const SEEN_PLACES: u32 = 16_384;
+
+/// The place of a side of an interface in the map of hooks that packets have reached.
+#[inline(always)]
+pub const fn seen_place(interface: u32, egress: bool) -> u32 {
+    (interface << 1 | egress as u32) & (SEEN_PLACES - 1)
+}
+
 /// Octets of a DNS message over UDP that are copied.
 pub const DNS_UDP_SNAP: u32 = 4_096;
 /// Octets of a TCP segment on a DNS port that are copied, also of one that was joined or is yet to

@@ -1,7 +1,10 @@
 //! What the daemon does with its arguments: summarize a capture, serve one, or watch interfaces.
 
+mod check;
 mod follow;
+mod hooks;
 mod load;
+mod missed;
 mod reload;
 mod serve;
 mod service;
