@@ -60,6 +60,16 @@ fn daemon(agent: &Agent, metrics: &AppMetrics) -> Panel {
     if let Some(reason) = &capture.fallback {
         facts.push(Fact::new("because", printable(reason)).tone(Tone::Warning));
     }
+    for fault in &capture.faults {
+        facts.push(Fact::new("not seen", printable(fault)).tone(Tone::Loss));
+    }
+    if capture.pending > 0 {
+        let interfaces = format!("{} more are being attached", capture.pending);
+        facts.push(Fact::new("interfaces", interfaces).tone(Tone::Warning));
+    }
+    if let Some(advice) = &capture.advice {
+        facts.push(Fact::new("advice", printable(advice)).tone(Tone::Warning));
+    }
     let sampled = |percent: f64| {
         let tone = if percent < 100.0 { Tone::Warning } else { Tone::Plain };
         (format!("{percent} %"), tone)
@@ -100,6 +110,9 @@ fn interfaces(metrics: &AppMetrics) -> Panel {
             (ingress, egress) => format!("{} in, {} out", hook(ingress), hook(egress)),
         };
         facts.push(Fact::new(printable(&watched.name), printable(&hooks)));
+        if let Some(why) = &watched.one_sided {
+            facts.push(Fact::new("  one side", printable(why)).tone(Tone::Dim));
+        }
         for refused in &watched.refused {
             facts.push(Fact::new("  not used", printable(refused)).tone(Tone::Dim));
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pktvisor_common::api;
 use tracing::{error, info, warn};
@@ -56,7 +56,7 @@ pub(super) struct Programs {
 
 impl Programs {
     /// Configures loaded programs and attaches them to what is selected, of `any` as far as that is
-    /// done until `deadline`.
+    /// done within `at_once`.
     ///
     /// # Errors
     /// Where the kernel refuses.
@@ -66,7 +66,7 @@ impl Programs {
         mode: CaptureMode,
         settings: &Settings,
         listed: &[Interface],
-        deadline: Instant,
+        at_once: Duration,
     ) -> Result<Self, Refusal> {
         let mut programs = Self {
             probe,
@@ -80,6 +80,7 @@ impl Programs {
         programs.configure(settings)?;
         // Later the daemon may not load them any more.
         attach::load_all(programs.probe.programs(), mode);
+        let deadline = Instant::now() + at_once;
         let is_any = programs.selection.is_any();
         let mut last = None;
         for (interface, selected) in programs.selection.wanted(listed) {

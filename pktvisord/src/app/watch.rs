@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pktvisor_common::abi::RINGS;
 use tracing::{info, warn};
@@ -192,8 +192,7 @@ pub(super) fn watch(
     let settings = settings(cli, hosts, databases)?;
     let load = || {
         let probe = Probe::load(rings(cli.workers()), cli.ring_size())?;
-        let deadline = Instant::now() + AT_ONCE;
-        Programs::start(probe, selection.clone(), cli.capture, &settings, &listed, deadline)
+        Programs::start(probe, selection.clone(), cli.capture, &settings, &listed, AT_ONCE)
     };
     let (programs, fallback) = match (cli.capture, &cli.filter) {
         (CaptureMode::Libpcap, _) => (None, None),

@@ -167,7 +167,12 @@ fn sweep(requests: &Requests, index: u32, egress: bool, program: Program<'_>) {
     for filter in filters.iter().filter(|filter| is_ours(filter)) {
         let same = filter.program.is_some_and(|(_, tag)| tag == program.tag);
         let number = (filter.handle & !OWN) >> 4;
-        if Slot::own() == Some(number) || Slot::take(number).is_none() {
+        let left = match Slot::own() {
+            // A daemon that had the slot before.
+            Some(own) if own == number => filter.program.is_some_and(|(id, _)| id != program.id),
+            _ => Slot::take(number).is_some(),
+        };
+        if !left {
             continue;
         }
         let Filter { priority, handle, .. } = *filter;
