@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pktvisor_common::api;
 use tracing::{error, info, warn};
@@ -30,6 +30,8 @@ use crate::time::{SECOND, wall_clock};
 const LAG: i64 = SECOND * 3 / 10;
 /// Blocks between the threads that capture and the one that feeds.
 const BLOCKS: usize = 8;
+/// How long interfaces are opened before packets have their turn.
+const SLICE: Duration = Duration::from_millis(100);
 /// How long to wait for packets before time passes without them.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -58,10 +60,12 @@ pub(super) struct Captures {
     /// Interfaces that can't be opened, which is said once.
     given_up: BTreeSet<u32>,
     baselines: Baselines,
+    /// Interfaces that are still to be opened.
+    pending: u64,
 }
 
 impl Captures {
-    /// Opens what is selected.
+    /// Opens what is selected, of `any` as far as that is done within `at_once`.
     ///
     /// # Errors
     /// Where libpcap refuses, of `any` all of it.
@@ -69,14 +73,22 @@ impl Captures {
         cli: &Cli,
         selection: Selection,
         listed: &[Interface],
+        at_once: Duration,
     ) -> Result<Self, AppError> {
         let filter = Arc::new(cli.filter.clone().into());
         let wanted = selection.wanted(listed);
         let budget = Budget::new(cli.capture_memory(), wanted.len());
         let (ones, given_up, baselines) = (Vec::new(), BTreeSet::new(), Baselines::start(listed));
-        let mut captures = Self { selection, filter, ones, budget, given_up, baselines };
+        let pending = 0;
+        let mut captures = Self { selection, filter, ones, budget, given_up, baselines, pending };
         let mut last = None;
+        let deadline = Instant::now() + at_once;
         for (interface, selected) in wanted {
+            let late = Instant::now() >= deadline && !captures.ones.is_empty();
+            if late && captures.selection.is_any() {
+                captures.pending += 1;
+                continue;
+            }
             match captures.add(&interface, selected) {
                 Ok(()) => {}
                 Err(error) if captures.selection.is_any() => {
@@ -162,7 +174,7 @@ impl Captures {
                 }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
-            if changes.wait(Duration::ZERO) {
+            if changes.wait(Duration::ZERO) || self.pending > 0 {
                 self.look(run, &sender, &mut pipeline);
                 source.watch(self.watching());
             }
@@ -285,7 +297,13 @@ impl Captures {
         self.baselines.look(&listed, |one| {
             !before.contains(&one.index) && open.iter().any(|(open, _)| open.index == one.index)
         });
+        self.pending = open.len() as u64;
+        let deadline = Instant::now() + SLICE;
         for (interface, selected) in open {
+            if Instant::now() >= deadline {
+                break;
+            }
+            self.pending -= 1;
             let sides = selected.sides;
             match self.add(&interface, selected) {
                 Ok(()) => {
@@ -311,7 +329,11 @@ impl Captures {
             one_sided: one.selected.one_sided.as_ref().map(OneSided::to_string),
             ..api::Watched::default()
         };
-        Watching { watched: self.ones.iter().map(watched).collect(), ..Watching::default() }
+        Watching {
+            watched: self.ones.iter().map(watched).collect(),
+            pending: self.pending,
+            faults: Vec::new(),
+        }
     }
 }
 

@@ -215,7 +215,7 @@ pub(super) fn watch(
             (Capture::Kernel(Box::new(programs)), Keep::NetAdmin)
         }
         Some(programs) => (Capture::Kernel(Box::new(programs)), Keep::Nothing),
-        None => (Capture::Libpcap(Captures::open(cli, selection, &listed)?), Keep::NetRaw),
+        None => (Capture::Libpcap(Captures::open(cli, selection, &listed, AT_ONCE)?), Keep::NetRaw),
     };
     let files = (!cli.no_sandbox).then(|| config.files());
     let rights = give_up(user.as_ref(), keep, files.as_deref())?;
