@@ -9,6 +9,7 @@ mod reload;
 mod serve;
 mod service;
 mod through_libpcap;
+mod tunnels;
 mod watch;
 
 use std::io::{self, Write};

@@ -40,6 +40,13 @@ pub struct App {
     pub security: Option<Security>,
 }
 
+impl App {
+    /// Returns how many buckets can be asked for: one where everything goes into one summary.
+    pub fn kept(&self) -> u64 {
+        if self.single_summary { 1 } else { self.periods }
+    }
+}
+
 /// What a daemon that watches interfaces may still do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Security {

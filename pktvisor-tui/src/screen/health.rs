@@ -51,7 +51,10 @@ fn daemon(agent: &Agent, metrics: &AppMetrics) -> Panel {
     let mut facts = vec![
         Fact::new("version", printable(&daemon.version)),
         Fact::new("up", duration((daemon.up_time_min * 60.0) as u64)),
-        Fact::new("minutes kept", daemon.periods.to_string()),
+        match daemon.single_summary {
+            true => Fact::new("minutes kept", "one summary of all"),
+            false => Fact::new("minutes kept", daemon.periods.to_string()),
+        },
         match capture.finished {
             true => Fact::new("capture", format!("{}, ended", capture.source)).tone(Tone::Warning),
             false => Fact::new("capture", printable(&capture.source)),

@@ -80,7 +80,7 @@ impl Follower {
             if due || changed && !was_pending && verified.elapsed() >= SECOND {
                 verified = Instant::now();
                 looks = if due { looks.wrapping_add(1) } else { looks };
-                programs.verify(changed || looks.is_multiple_of(FILTERS));
+                programs.verify(changed || looks.is_multiple_of(FILTERS), &self.losses);
             }
             if changed || was_pending || due {
                 self.source.watch(programs.watching());

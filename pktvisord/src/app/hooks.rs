@@ -9,6 +9,7 @@ use tracing::{error, info, warn};
 
 use super::check::{Check, Finding};
 use super::missed::Baselines;
+use super::tunnels::Tunnels;
 use super::watch::Selection;
 use crate::capture::ebpf::attach::{self, Attached, CaptureMode, Hook};
 use crate::capture::ebpf::clsact::State;
@@ -50,6 +51,7 @@ pub(super) struct Programs {
     /// Interfaces that can't be watched, which is said once.
     given_up: BTreeSet<u32>,
     baselines: Baselines,
+    tunnels: Tunnels,
     /// Interfaces that are still to be watched.
     pending: u64,
 }
@@ -75,6 +77,7 @@ impl Programs {
             watched: BTreeMap::new(),
             given_up: BTreeSet::new(),
             baselines: Baselines::start(listed),
+            tunnels: Tunnels::default(),
             pending: 0,
         };
         programs.configure(settings)?;
@@ -252,11 +255,13 @@ impl Programs {
 
     /// Looks whether the programs are at their hooks and packets reach them, and attaches them again
     /// where that is not so. Filters of clsact are asked for, which costs a request each, with `filters`.
-    pub(super) fn verify(&mut self, filters: bool) {
+    pub(super) fn verify(&mut self, filters: bool, losses: &Losses) {
         let requests = Requests::open();
         let listed = requests.as_ref().ok().and_then(|requests| requests.links().ok());
         let Some(listed) = listed else { return };
         let requests = requests.as_ref().ok().filter(|_| filters);
+        let indexes = self.watched.keys().copied().collect();
+        losses.lose("left_out", self.tunnels.look(&listed, &indexes));
         let mut watched = std::mem::take(&mut self.watched);
         for (index, one) in &mut watched {
             let Some(now) = listed.iter().find(|now| now.index == *index) else { continue };

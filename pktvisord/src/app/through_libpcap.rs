@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 use super::missed::Baselines;
 use super::reload::{self, Owner};
 use super::serve::Listeners;
+use super::tunnels::Tunnels;
 use super::watch::Selection;
 use super::{AppError, Run, system};
 use crate::capture::LinkType;
@@ -30,6 +31,8 @@ use crate::time::{SECOND, wall_clock};
 const LAG: i64 = SECOND * 3 / 10;
 /// Blocks between the threads that capture and the one that feeds.
 const BLOCKS: usize = 8;
+/// Between two looks at the counters of tunnels.
+const COUNT: Duration = Duration::from_secs(10);
 /// How long interfaces are opened before packets have their turn.
 const SLICE: Duration = Duration::from_millis(100);
 /// How long to wait for packets before time passes without them.
@@ -154,7 +157,14 @@ impl Captures {
         let (reloads_sender, reloads) = channel();
         let lanes = pipeline.snapshots().unwrap_or_default();
         reload::listen(run, lanes, Owner::Libpcap { owner: reloads_sender, links }, access)?;
+        let (mut tunnels, mut counted) = (Tunnels::default(), Instant::now());
         while !run.shutdown.asked() {
+            if counted.elapsed() >= COUNT {
+                counted = Instant::now();
+                let indexes = self.ones.iter().map(|one| one.interface.index).collect();
+                let listed = interface::list().unwrap_or_default();
+                pipeline.lose("left_out", tunnels.look(&listed, &indexes));
+            }
             if let Some(config) = reloads.try_iter().last() {
                 self.reload(&config.cli, &run.settings);
             }

@@ -23,6 +23,15 @@ pub const FRAME: [u8; 42] = [
 
 /// A daemon that has seen so many packets in each minute, spread over it, oldest first.
 pub fn live(minutes: &[u32]) -> Arc<Live> {
+    live_with(minutes, false)
+}
+
+/// The same, with `--summary`: everything in one summary.
+pub fn single(minutes: &[u32]) -> Arc<Live> {
+    live_with(minutes, true)
+}
+
+fn live_with(minutes: &[u32], single: bool) -> Arc<Live> {
     let settings = Arc::new(Settings {
         hosts: "192.0.2.1/32".parse::<HostSpec>().unwrap().into(),
         ports: DnsPorts::new(&DEFAULT_DNS_PORTS).into(),
@@ -32,7 +41,7 @@ pub fn live(minutes: &[u32]) -> Arc<Live> {
         naming: Naming::default(),
         sampling: Sampling::new(100),
     });
-    let window = Arc::new(Window::new(1, PERIODS, false));
+    let window = Arc::new(Window::new(1, PERIODS, single));
     let mut pipeline = Pipeline::threads(Arc::clone(&settings), &window, 1).unwrap();
     let length = FRAME.len() as u32;
     let packets = (28_000_000i64..).zip(minutes).flat_map(|(minute, &packets)| {
