@@ -21,6 +21,16 @@ pub const RECORD_PAYLOAD: u32 = 30 * 1024;
 /// Records that a TCP segment on a DNS port is copied into, at most: as many as 64 KiB take, the
 /// length of a segment that was joined or is yet to be cut by the network card.
 pub const RECORDS: u32 = 3;
+/// Places in the map of hooks that packets have reached: two for each interface, whose indexes share
+/// them from 8,192 on.
+pub const SEEN_PLACES: u32 = 16_384;
+
+/// The place of a side of an interface in the map of hooks that packets have reached.
+#[inline(always)]
+pub const fn seen_place(interface: u32, egress: bool) -> u32 {
+    (interface << 1 | egress as u32) & (SEEN_PLACES - 1)
+}
+
 /// Octets of a DNS message over UDP that are copied.
 pub const DNS_UDP_SNAP: u32 = RECORD_PAYLOAD;
 /// Octets of a TCP segment on a DNS port that are copied.

@@ -17,6 +17,8 @@ pub trait Hook: EbpfContext {
     fn length(&self) -> u32;
     /// Payload of each segment, and segments, that it stands for; 0 where it is not said.
     fn segments(&self) -> (u32, u32);
+    /// The index of the interface.
+    fn interface(&self) -> u32;
     /// Octets of a VLAN tag that the kernel keeps apart from the packet's octets.
     fn tag(&self) -> u32;
     /// Copies `length` octets from `offset` on, wherever they lie.
@@ -43,6 +45,12 @@ impl Hook for XdpContext {
     #[inline(always)]
     fn segments(&self) -> (u32, u32) {
         (0, 0)
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        // SAFETY: the context is that of the running program.
+        unsafe { (*self.ctx).ingress_ifindex }
     }
 
     #[inline(always)]
@@ -74,6 +82,12 @@ impl Hook for TcContext {
     fn segments(&self) -> (u32, u32) {
         // SAFETY: the context is that of the running program.
         unsafe { ((*self.skb.skb).gso_size, (*self.skb.skb).gso_segs) }
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        // SAFETY: the context is that of the running program.
+        unsafe { (*self.skb.skb).ifindex }
     }
 
     #[inline(always)]

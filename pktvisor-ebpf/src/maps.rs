@@ -3,7 +3,9 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::LpmTrie;
 use aya_ebpf::maps::{Array, PerCpuArray, RingBuf};
-use pktvisor_common::abi::{Counters, HEADERS_MAX, ProbeConfig, SAMPLE_MAX, SampleHeader};
+use pktvisor_common::abi::{
+    Counters, HEADERS_MAX, ProbeConfig, SAMPLE_MAX, SEEN_PLACES, SampleHeader,
+};
 use pktvisor_common::packet::PacketMeta;
 
 /// A record while it is built, the headers of packets that lie in pieces, and what was found in
@@ -31,6 +33,9 @@ pub static CONFIG: Array<ProbeConfig> = Array::with_max_entries(1, 0);
 pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+/// 1 at the place of each hook that a packet has reached since the daemon last set it to 0.
+#[map]
+pub static SEEN: Array<u32> = Array::with_max_entries(SEEN_PLACES, 0);
 #[map]
 pub static HOSTS_V4: LpmTrie<[u8; 4], u8> = LpmTrie::with_max_entries(HOST_TRIE, 0);
 #[map]

@@ -9,7 +9,7 @@ use aya_ebpf::maps::RingBuf;
 use aya_ebpf::maps::lpm_trie::Key;
 use pktvisor_common::abi::{
     Counters, HEADERS_MAX, HostMode, KINDS, Kind, MORE, ProbeConfig, RECORD_PAYLOAD, RECORDS,
-    SAMPLE_HEADER, SAMPLE_MAX, SampleHeader, Start, UNDECIDED,
+    SAMPLE_HEADER, SAMPLE_MAX, SampleHeader, Start, UNDECIDED, seen_place,
 };
 use pktvisor_common::classify::{Decision, Dns, classify, is_tunnel};
 use pktvisor_common::direction::Direction;
@@ -24,7 +24,7 @@ use pktvisor_common::probe::{available, captured, direction, ring, segments};
 
 use crate::hook::{Copied, Hook};
 use crate::maps::{
-    CONFIG, COUNTERS, HOSTS_V4, HOSTS_V6, RING_0, RING_1, RING_2, RING_3, SCRATCH, Scratch,
+    CONFIG, COUNTERS, HOSTS_V4, HOSTS_V6, RING_0, RING_1, RING_2, RING_3, SCRATCH, SEEN, Scratch,
 };
 
 /// The reader looks after a rest of its own and need not be woken, which costs more than the copy.
@@ -37,6 +37,7 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return };
     // SAFETY: the maps are per processor, and no other program runs on this one meanwhile.
     let (counters, scratch) = unsafe { (&mut *counters, &mut *scratch) };
+    mark_seen(packet.interface(), hook);
     let length = packet.length();
     // What is found goes through a map, where the verifier does not follow it: otherwise it would
     // go through all that comes after once for each way through the headers.
@@ -155,6 +156,20 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
 fn add(records: &mut [u64; KINDS], kind: Kind) {
     if let Some(count) = records.get_mut(kind as usize) {
         *count += 1;
+    }
+}
+
+/// Marks the hook as reached. The mark is mostly there already, so that processors share the line.
+#[inline(always)]
+fn mark_seen(interface: u32, hook: Direction) {
+    let Some(seen) = SEEN.get_ptr_mut(seen_place(interface, matches!(hook, Direction::Out))) else {
+        return;
+    };
+    // SAFETY: the place is in the map, and all who write it write 1 here.
+    unsafe {
+        if core::ptr::read_volatile(seen) == 0 {
+            core::ptr::write_volatile(seen, 1);
+        }
     }
 }
 

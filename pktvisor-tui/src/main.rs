@@ -121,7 +121,7 @@ impl Failures {
 fn text(options: &Options, client: &Client<'_>, address: &Address) -> Result<String, Error> {
     let fetched = match options.is_exact() {
         true => client.fetch(options.period())?,
-        false => client.fetch_nearest(options.period(), client.app()?.app.periods, None)?,
+        false => client.fetch_nearest(options.period(), client.app()?.app.kept(), None)?,
     };
     if options.json {
         return Ok(fetched.json + "\n");

@@ -103,7 +103,7 @@ pub(crate) fn ask(
     found: Option<Period>,
 ) -> Result<Answer, Error> {
     let app = client.app()?;
-    let fetched = client.fetch_nearest(period, app.app.periods, found)?;
+    let fetched = client.fetch_nearest(period, app.app.kept(), found)?;
     let live = match fetched.period {
         Period::Bucket(0) | Period::Window(1) => fetched.view.clone(),
         _ => client.fetch(Period::Bucket(0))?.view,

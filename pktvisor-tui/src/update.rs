@@ -170,8 +170,7 @@ fn from(app: &App) -> Period {
 
 /// Asks for another period, as far as there is one.
 fn ask(app: &mut App, period: Period) -> Vec<Effect> {
-    let periods =
-        app.agents.iter().filter_map(|agent| Some(agent.answer.as_ref()?.app.app.periods));
+    let periods = app.agents.iter().filter_map(|agent| Some(agent.answer.as_ref()?.app.app.kept()));
     let periods = periods.max().unwrap_or(u64::MAX).max(1);
     let allowed = match period {
         Period::Bucket(n) => Period::Bucket(n.min(periods - 1)),

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::process::{Command, Output};
 
 use pktvisor_common::api::Views;
-use support::{live, serve};
+use support::{live, serve, serve_single};
 
 mod support;
 
@@ -38,6 +38,17 @@ fn the_widest_window_there_is_is_shown() {
     );
     // Standard output is no terminal here.
     assert!(!report.contains('\x1b'), "{report}");
+}
+
+#[test]
+fn single_summary_is_shown() {
+    let server = serve_single();
+    let address = server.address.to_string();
+    for arguments in [vec!["--report"], vec![], vec!["--once"], vec!["--json"]] {
+        let text = printed(&[arguments.clone(), vec![address.as_str()]].concat());
+        let total = if arguments == ["--json"] { "3006" } else { "3,006" };
+        assert!(text.contains(total), "{arguments:?}: {text}");
+    }
 }
 
 #[test]

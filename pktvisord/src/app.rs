@@ -1,17 +1,23 @@
 //! What the daemon does with its arguments: summarize a capture, serve one, or watch interfaces.
 
+mod check;
 mod follow;
+mod hooks;
 mod load;
+mod missed;
 mod reload;
 mod serve;
 mod service;
 mod through_libpcap;
+mod tunnels;
 mod watch;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pktvisor_common::api::{MetricsView, Views};
 use tokio::runtime::Runtime;
@@ -237,6 +243,43 @@ fn naming(cli: &Cli) -> Result<Naming, KeyError> {
 /// memory of its own from the allocator, which a summary fills to some MiB.
 const BLOCKING: usize = 4;
 
+/// Threads of the async runtime.
+const RUNTIME: usize = 2;
+/// File descriptors that the runtime and its signals take, and some for connections.
+const DESCRIPTORS: usize = 16;
+/// What is said where there are too few of either.
+const NO_ROOM: &str =
+    "too few file descriptors or threads are left to start; raise `ulimit -n` and `ulimit -u`";
+
+/// Makes sure that the async runtime can start: it panics where it gets no thread or no socket.
+fn room() -> io::Result<()> {
+    let _sockets =
+        (0..DESCRIPTORS).map(|_| UnixDatagram::unbound()).collect::<io::Result<Vec<_>>>()?;
+    let waiting = Arc::new(AtomicBool::new(true));
+    let threads = (0..RUNTIME + BLOCKING).map(|_| {
+        let waiting = Arc::clone(&waiting);
+        std::thread::Builder::new().spawn(move || {
+            while waiting.load(Ordering::Relaxed) {
+                std::thread::park();
+            }
+        })
+    });
+    let threads: Vec<io::Result<_>> = threads.collect();
+    waiting.store(false, Ordering::Relaxed);
+    let mut result = Ok(());
+    for thread in threads {
+        match thread {
+            Ok(thread) => {
+                thread.thread().unpark();
+                // It cannot panic.
+                let _ = thread.join();
+            }
+            Err(error) => result = Err(error),
+        }
+    }
+    result
+}
+
 /// What a run of the daemon has, whatever it is asked for.
 struct Run<'a> {
     config: &'a Arc<Config>,
@@ -252,8 +295,9 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> AppError {
 
 impl<'a> Run<'a> {
     fn new(config: &'a Arc<Config>, settings: Arc<Settings>) -> Result<Self, AppError> {
+        room().map_err(system(NO_ROOM))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
+            .worker_threads(RUNTIME)
             .max_blocking_threads(BLOCKING)
             .enable_all()
             .build()

@@ -142,6 +142,10 @@ pub struct Cli {
     #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = mebibytes, help_heading = "How packets are captured")]
     pub ring_size: u32,
 
+    /// MiB of memory that the capture buffers of all interfaces share, with libpcap
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=1_048_576), help_heading = "How packets are captured")]
+    pub capture_memory: u64,
+
     /// Threads that sum packets up, at most 16 [default: the cores, at most 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16), help_heading = "How packets are captured")]
     pub workers: Option<u16>,
@@ -317,6 +321,11 @@ impl Cli {
     /// Octets of each ring.
     pub fn ring_size(&self) -> u32 {
         self.ring_size << 20
+    }
+
+    /// Bytes of all capture buffers of libpcap.
+    pub fn capture_memory(&self) -> u64 {
+        self.capture_memory << 20
     }
 
     /// Threads that sum packets up.

@@ -102,6 +102,16 @@ impl HostSpec {
         }
     }
 
+    /// Adds all of loopback, 127.0.0.0/8 and `::1`: any of its addresses reaches this host.
+    pub fn insert_loopback(&mut self) {
+        let network =
+            Network { address: Ipv4Addr::LOCALHOST.to_bits() & 0xff00_0000, mask: 0xff00_0000 };
+        if !self.v4.contains(&network) {
+            self.v4.push(network);
+        }
+        self.insert(Ipv6Addr::LOCALHOST.into());
+    }
+
     fn add(&mut self, part: &str) -> Result<(), HostSpecProblem> {
         let (address, length) = match part.split_once('/') {
             Some((address, length)) => (address.trim(), Some(length.trim())),

@@ -27,6 +27,8 @@ use crate::workers::Snapshots;
 pub(crate) const FRESH: Duration = Duration::from_secs(1);
 /// Times the shards are asked again when some have closed a minute that others have not yet.
 const RETRIES: usize = 5;
+/// Packets of the live minute from which on it is said that most have an unknown direction.
+const LEAST_PACKETS: u64 = 100;
 /// Seconds of a minute, as a divisor of durations.
 const MINUTE_SECONDS: f64 = 60.0;
 
@@ -50,6 +52,17 @@ pub enum PeriodError {
     OtherPorts,
 }
 
+/// What is watched, and what is not as it should be.
+#[derive(Clone, Debug, Default)]
+pub struct Watching {
+    /// Names of the interfaces or the file, and the hooks of the interfaces.
+    pub watched: Vec<api::Watched>,
+    /// Interfaces to which programs are still to be attached.
+    pub pending: u64,
+    /// Interfaces whose packets are not seen as they should be, each with the reason.
+    pub faults: Vec<String>,
+}
+
 /// Where packets come from.
 #[derive(Debug, Default)]
 pub struct Source {
@@ -57,8 +70,8 @@ pub struct Source {
     pub kind: &'static str,
     /// Why packets do not come from programs in the kernel, where they were asked for.
     pub fallback: Option<String>,
-    /// Names of the interfaces or the file, and the hooks of the interfaces.
-    watched: RwLock<Vec<api::Watched>>,
+    /// What is watched now.
+    watching: RwLock<Watching>,
     /// How far the threads that drain rings are behind.
     drains: Vec<Arc<DrainStatus>>,
     /// Whether no packet so far had a time.
@@ -70,8 +83,9 @@ pub struct Source {
 impl Source {
     /// A capture file.
     pub fn file(name: String) -> Self {
-        let watched = RwLock::new(vec![api::Watched { name, ..api::Watched::default() }]);
-        Self { kind: "file", watched, ..Self::default() }
+        let watched = vec![api::Watched { name, ..api::Watched::default() }];
+        let watching = RwLock::new(Watching { watched, ..Watching::default() });
+        Self { kind: "file", watching, ..Self::default() }
     }
 
     /// Interfaces.
@@ -84,19 +98,25 @@ impl Source {
         Self { kind, fallback, drains, rights: Some(rights), ..Self::default() }
     }
 
-    /// From now on these are watched.
-    pub fn watch(&self, watched: Vec<api::Watched>) {
-        *self.watched.write().unwrap_or_else(PoisonError::into_inner) = watched;
+    /// From now on this is watched.
+    pub fn watch(&self, watching: Watching) {
+        *self.watching.write().unwrap_or_else(PoisonError::into_inner) = watching;
+    }
+
+    /// How far what is to be watched is watched.
+    pub fn watching(&self) -> Watching {
+        self.watching.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What is watched now.
     pub fn watched(&self) -> Vec<api::Watched> {
-        self.watched.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.watching().watched
     }
 
-    /// Whether there is anything that packets can come from.
+    /// Whether packets come from all that is to be watched.
     fn is_watching(&self) -> bool {
-        !self.watched.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+        let watching = self.watching.read().unwrap_or_else(PoisonError::into_inner);
+        !watching.watched.is_empty() && watching.pending == 0 && watching.faults.is_empty()
     }
 
     /// Notes whether no packet so far had a time: then there are no latencies and no rates.
@@ -352,6 +372,7 @@ impl Live {
         let started = self.started.duration_since(UNIX_EPOCH).unwrap_or_default();
         let up_time = self.started.elapsed().unwrap_or_default();
         let (dns_pct, rest_pct) = self.settings.sampling.percents();
+        let Watching { watched, pending, faults } = self.source.watching();
         api::AppMetrics {
             app: api::App {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -363,8 +384,11 @@ impl Live {
                 capture: api::CaptureInfo {
                     source: self.source.kind.to_owned(),
                     interfaces: self.source.names(),
-                    watched: self.source.watched(),
+                    watched,
                     fallback: self.source.fallback.clone(),
+                    pending,
+                    faults,
+                    advice: self.advice(),
                     sampling: api::SamplingRates { dns_pct, rest_pct },
                     finished: self.finished.load(Ordering::Relaxed),
                 },
@@ -375,6 +399,20 @@ impl Live {
                 xact: api::AppXact { open: self.present().live.dns.xact.unpaired.open },
             },
         }
+    }
+
+    /// Says how HOST is named, where most packets have an unknown direction.
+    fn advice(&self) -> Option<String> {
+        let packets = self.present().live.totals.packets;
+        let [inbound, outbound, unknown] = packets;
+        let total: u64 = packets.iter().sum();
+        (total >= LEAST_PACKETS && unknown > inbound.saturating_add(outbound)).then(|| {
+            let percent = unknown as f64 / total as f64 * 100.0;
+            format!(
+                "{percent:.0} % of the packets have an unknown direction: name the networks of this \
+                 side with -H HOSTSPEC, such as -H 192.0.2.0/24"
+            )
+        })
     }
 
     /// Packets and octets of the last full second of packet time.

@@ -8,6 +8,7 @@ use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, Gid, Uid, capabilities, set_capabilities, set_keep_capabilities,
     set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
@@ -56,6 +57,15 @@ pub fn raise() {
     });
     if let Err(error) = raised {
         tracing::debug!("capabilities cannot be raised: {error}");
+    }
+}
+
+/// Raises the limit of open files as far as it may be: each hook of an interface is one.
+pub fn raise_limits() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    if let Err(error) = raised {
+        tracing::debug!("the limit of open files cannot be raised: {error}");
     }
 }
 

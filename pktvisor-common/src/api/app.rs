@@ -40,6 +40,13 @@ pub struct App {
     pub security: Option<Security>,
 }
 
+impl App {
+    /// Returns how many buckets can be asked for: one where everything goes into one summary.
+    pub fn kept(&self) -> u64 {
+        if self.single_summary { 1 } else { self.periods }
+    }
+}
+
 /// What a daemon that watches interfaces may still do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Security {
@@ -77,12 +84,26 @@ pub struct CaptureInfo {
     /// Why packets do not come from programs in the kernel, where that was tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<String>,
+    /// Interfaces to which programs are still being attached, since the start or a change.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub pending: u64,
+    /// Interfaces whose packets are not seen as they should be, each with the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
+    /// What would make the metrics say more, such as naming HOST.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
     /// How many packets are inspected now.
     #[serde(default)]
     pub sampling: SamplingRates,
     /// Whether the end of the input was reached.
     #[serde(default)]
     pub finished: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// How many packets are inspected: what was asked for, or less while user space does not keep up.
@@ -105,6 +126,9 @@ pub struct Watched {
     /// The hook for packets sent; none on loopback, where all that is sent is received too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress: Option<String>,
+    /// Why only one side is watched: where the packets of the other side are seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub one_sided: Option<String>,
     /// Hooks that would have been better, each with why it was refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<String>,

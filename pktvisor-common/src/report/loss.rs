@@ -9,6 +9,9 @@ use crate::outcome::Outcome;
 /// The name of full rings of all kinds, and the start of those of one kind.
 const RING_FULL: &str = "ring_full";
 
+/// Outer packets of tunnels whose inner ones are counted: nothing is lost.
+const LEFT_OUT: &str = "left_out";
+
 /// Something that was lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
@@ -39,11 +42,10 @@ pub fn losses(view: &MetricsView) -> Vec<Loss> {
     let by_kind =
         |reason: &str| reason.strip_prefix(RING_FULL).is_some_and(|kind| !kind.is_empty());
     let kinds = capture.evictions.keys().any(|reason| by_kind(reason));
-    let others = capture
-        .evictions
-        .iter()
-        .map(|(reason, n)| (reason.as_str(), *n))
-        .filter(|(reason, _)| own.iter().all(|(name, _)| name != reason));
+    let others =
+        capture.evictions.iter().map(|(reason, n)| (reason.as_str(), *n)).filter(|(reason, _)| {
+            own.iter().all(|(name, _)| name != reason) && *reason != LEFT_OUT
+        });
     own.into_iter()
         .filter(|(name, _)| !(kinds && *name == RING_FULL))
         .chain(others)

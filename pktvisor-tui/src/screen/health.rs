@@ -51,7 +51,10 @@ fn daemon(agent: &Agent, metrics: &AppMetrics) -> Panel {
     let mut facts = vec![
         Fact::new("version", printable(&daemon.version)),
         Fact::new("up", duration((daemon.up_time_min * 60.0) as u64)),
-        Fact::new("minutes kept", daemon.periods.to_string()),
+        match daemon.single_summary {
+            true => Fact::new("minutes kept", "one summary of all"),
+            false => Fact::new("minutes kept", daemon.periods.to_string()),
+        },
         match capture.finished {
             true => Fact::new("capture", format!("{}, ended", capture.source)).tone(Tone::Warning),
             false => Fact::new("capture", printable(&capture.source)),
@@ -59,6 +62,16 @@ fn daemon(agent: &Agent, metrics: &AppMetrics) -> Panel {
     ];
     if let Some(reason) = &capture.fallback {
         facts.push(Fact::new("because", printable(reason)).tone(Tone::Warning));
+    }
+    for fault in &capture.faults {
+        facts.push(Fact::new("not seen", printable(fault)).tone(Tone::Loss));
+    }
+    if capture.pending > 0 {
+        let interfaces = format!("{} more are being attached", capture.pending);
+        facts.push(Fact::new("interfaces", interfaces).tone(Tone::Warning));
+    }
+    if let Some(advice) = &capture.advice {
+        facts.push(Fact::new("advice", printable(advice)).tone(Tone::Warning));
     }
     let sampled = |percent: f64| {
         let tone = if percent < 100.0 { Tone::Warning } else { Tone::Plain };
@@ -100,6 +113,9 @@ fn interfaces(metrics: &AppMetrics) -> Panel {
             (ingress, egress) => format!("{} in, {} out", hook(ingress), hook(egress)),
         };
         facts.push(Fact::new(printable(&watched.name), printable(&hooks)));
+        if let Some(why) = &watched.one_sided {
+            facts.push(Fact::new("  one side", printable(why)).tone(Tone::Dim));
+        }
         for refused in &watched.refused {
             facts.push(Fact::new("  not used", printable(refused)).tone(Tone::Dim));
         }

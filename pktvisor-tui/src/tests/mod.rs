@@ -43,6 +43,7 @@ fn answer(view: &MetricsView, second: u64) -> Answer {
         ingress: Some("tcx".to_owned()),
         egress: Some("tcx".to_owned()),
         refused: vec!["xdp on eth0 for what is received: the driver has none".to_owned()],
+        one_sided: None,
     };
     let capture = CaptureInfo {
         source: "ebpf".to_owned(),

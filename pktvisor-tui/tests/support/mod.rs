@@ -29,12 +29,26 @@ pub fn serve_at(address: SocketAddr) -> Server {
 
 /// The same, served in a way of one's own.
 pub fn serve_with(address: SocketAddr, options: pktvisord::http::Options) -> Server {
+    serve_live(address, options, live())
+}
+
+/// Serves a daemon with `--summary` at a free port.
+pub fn serve_single() -> Server {
+    let address = ([127, 0, 0, 1], 0).into();
+    serve_live(
+        address,
+        pktvisord::http::Options::default(),
+        daemon::live_with(&[1003, 1002, 1001], true),
+    )
+}
+
+fn serve_live(address: SocketAddr, options: pktvisord::http::Options, live: Arc<Live>) -> Server {
     let listener = StdListener::bind(address).unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
     let runtime = Runtime::new().unwrap();
     let listener = runtime.block_on(async { TcpListener::from_std(listener) }).unwrap();
-    runtime.spawn(pktvisord::http::serve(listener, live(), options, std::future::pending()));
+    runtime.spawn(pktvisord::http::serve(listener, live, options, std::future::pending()));
     Server { address, _runtime: runtime }
 }
 

@@ -2,6 +2,10 @@
 //! again, that it ends, and, where it wants to know, that packets are still taken in. `/healthz` tells
 //! the last to others.
 
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +13,7 @@ use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
 use tracing::{debug, error};
 
-use crate::live::Live;
+use crate::live::{Live, Source, Watching};
 use crate::shutdown::Shutdown;
 
 /// How often it is looked whether all lanes answer, where no service manager says how often.
@@ -19,9 +23,21 @@ const LIFE: Duration = Duration::from_secs(10);
 
 /// What is told nobody may want to hear: then there is no socket to tell it to.
 fn tell(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
+    if let Err(error) = send(states) {
         debug!("the service manager cannot be told: {error}");
     }
+}
+
+/// Sends states to the socket of `NOTIFY_SOCKET`. A name that starts with `@` is one of the abstract
+/// namespace (sd_notify(3)), which the library takes for a file.
+fn send(states: &[NotifyState<'_>]) -> io::Result<()> {
+    let socket = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
+    let Some(name) = socket.as_bytes().strip_prefix(b"@") else {
+        return sd_notify::notify(states);
+    };
+    let text: String = states.iter().map(|state| format!("{state}\n")).collect();
+    let address = SocketAddr::from_abstract_name(name)?;
+    UnixDatagram::unbound()?.send_to_addr(text.as_bytes(), &address).map(|_| ())
 }
 
 /// The daemon serves. From now on its life is shown, until the end is asked for.
@@ -41,6 +57,16 @@ pub(super) fn ready(live: &Arc<Live>, shutdown: &Shutdown, runtime: &Runtime) {
             () = show_life(live, every) => {}
         }
     });
+}
+
+/// Which interfaces are watched has changed.
+pub(super) fn watching(source: &Source) {
+    let Watching { watched, pending, .. } = source.watching();
+    let status = match pending {
+        0 => format!("{} interfaces through {}", watched.len(), source.kind),
+        left => format!("{} interfaces through {}, {left} to come", watched.len(), source.kind),
+    };
+    tell(&[NotifyState::Status(&status)]);
 }
 
 async fn until_end(shutdown: Shutdown) {

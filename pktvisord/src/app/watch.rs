@@ -1,12 +1,16 @@
 //! Live capture: interfaces in, HTTP out, until the end is asked for.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use pktvisor_common::abi::RINGS;
 use tracing::{info, warn};
 
-use super::follow::{Follower, Programs};
+use super::follow::Follower;
+use super::hooks::Programs;
 use super::reload::{self, Owner};
 use super::serve::Listeners;
 use super::through_libpcap::Captures;
@@ -14,8 +18,9 @@ use super::{AppError, Run, settings, system};
 use crate::capture::ebpf::attach::CaptureMode;
 use crate::capture::ebpf::drain::{Drain, DrainStatus};
 use crate::capture::ebpf::probe::Probe;
-use crate::capture::interface::{self, Interface};
-use crate::capture::netlink::Changes;
+use crate::capture::interface::{self, Interface, Selected, Sides};
+use crate::capture::netlink::Requests;
+use crate::capture::netlink::changes::Changes;
 use crate::capture::target::Target;
 use crate::cli::{Cli, Switch, exit};
 use crate::config::Config;
@@ -24,9 +29,12 @@ use crate::host::HostSpec;
 use crate::lane::{Lane, Share};
 use crate::live::{Live, Source};
 use crate::pipeline::Clock;
-use crate::privileges::{Keep, Rights, User, give_up, raise};
+use crate::privileges::{Keep, Rights, User, give_up, raise, raise_limits};
 use crate::settings::Settings;
 use crate::workers::Workers;
+
+/// How long programs are attached before anything is served; the rest follows in the background.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// What is to be watched, and what is HOST besides the addresses of that.
 #[derive(Clone, Debug)]
@@ -34,6 +42,8 @@ pub(super) struct Selection {
     /// Names; `None` is all interfaces, those too that come later.
     names: Option<Vec<String>>,
     hosts: HostSpec,
+    /// The addresses of what is watched, when they were last looked at.
+    addresses: BTreeSet<IpAddr>,
 }
 
 impl Selection {
@@ -43,7 +53,7 @@ impl Selection {
             Target::Address(_, name) => Some(vec![name.clone()]),
             _ => None,
         };
-        Self { names, hosts: cli.hosts.clone().unwrap_or_default() }
+        Self { names, hosts: cli.hosts.clone().unwrap_or_default(), addresses: BTreeSet::new() }
     }
 
     /// From now on these are HOST besides the addresses of what is watched.
@@ -56,45 +66,70 @@ impl Selection {
         self.names.is_none()
     }
 
-    /// Those of the interfaces that are to be watched.
-    pub(super) fn wanted(&self, listed: &[Interface]) -> Vec<Interface> {
-        match &self.names {
+    /// Those of the interfaces that are to be watched, devices first.
+    pub(super) fn wanted(&self, listed: &[Interface]) -> Vec<(Interface, Selected)> {
+        let mut wanted: Vec<(Interface, Selected)> = match &self.names {
             Some(names) => {
                 let found = |name: &String| listed.iter().find(|i| i.name == *name).cloned();
-                names.iter().filter_map(found).collect()
+                let named = names.iter().filter_map(found);
+                named
+                    .map(|interface| (interface.clone(), Sides::named(&interface).into()))
+                    .collect()
             }
             None => interface::select(listed)
                 .into_iter()
-                .filter(|(_, verdict)| verdict.is_ok())
-                .map(|(interface, _)| interface.clone())
+                .filter_map(|(interface, verdict)| Some((interface.clone(), verdict.ok()?)))
                 .collect(),
-        }
+        };
+        wanted.sort_by_key(|(interface, _)| !interface.physical);
+        wanted
     }
 
-    /// What is HOST: the addresses of the watched interfaces, and those given besides.
-    pub(super) fn hosts<'a>(&self, watched: impl Iterator<Item = &'a Interface>) -> HostSpec {
-        let mut hosts = self.hosts.clone();
-        let watched: Vec<&str> = watched.map(|interface| interface.name.as_str()).collect();
-        match interface::addresses(|name| watched.contains(&name)) {
-            Ok(addresses) => addresses.into_iter().for_each(|address| hosts.insert(address)),
+    /// What is HOST: the addresses of the watched interfaces and of what stands on them, and those
+    /// given besides.
+    pub(super) fn hosts(&mut self, watched: &BTreeSet<u32>, listed: &[Interface]) -> HostSpec {
+        match Requests::open().and_then(|requests| requests.addresses()) {
+            Ok(addresses) => {
+                self.addresses = interface::host::addresses(watched, listed, &addresses);
+            }
             Err(error) => warn!("the addresses of the interfaces cannot be listed: {error}"),
+        }
+        let mut hosts = self.hosts.clone();
+        self.addresses.iter().for_each(|&address| hosts.insert(address));
+        if self.addresses.iter().any(IpAddr::is_loopback) {
+            hosts.insert_loopback();
         }
         hosts
     }
 
     /// Sets HOST anew where addresses have changed. Returns whether they have.
-    pub(super) fn follow_hosts<'a>(
-        &self,
-        watched: impl Iterator<Item = &'a Interface>,
+    pub(super) fn follow_hosts(
+        &mut self,
+        watched: &BTreeSet<u32>,
+        listed: &[Interface],
         settings: &Settings,
     ) -> bool {
-        let hosts = self.hosts(watched);
+        let before = self.addresses.clone();
+        let hosts = self.hosts(watched, listed);
         let changed = *settings.hosts.now() != hosts;
         if changed {
-            info!("the addresses of HOST have changed");
+            let added = named(self.addresses.difference(&before));
+            let removed = named(before.difference(&self.addresses));
+            info!("the addresses of HOST have changed: added {added}, removed {removed}");
             settings.hosts.set(hosts);
         }
         changed
+    }
+}
+
+/// Addresses in a log line, the first of them.
+fn named<'a>(addresses: impl Iterator<Item = &'a IpAddr>) -> String {
+    const MOST: usize = 8;
+    let all: Vec<String> = addresses.map(IpAddr::to_string).collect();
+    match all.len() {
+        0 => "none".to_owned(),
+        1..=MOST => all.join(" "),
+        more => format!("{} and {} more", all[..MOST].join(" "), more - MOST),
     }
 }
 
@@ -132,12 +167,13 @@ pub(super) fn watch(
     let cli = &config.cli;
     reload::ignore_for_now();
     raise();
+    raise_limits();
     let user = user(cli)?;
     check_mode(cli)?;
-    let selection = Selection::of(cli, target);
+    let mut selection = Selection::of(cli, target);
     let changes = Changes::listen().map_err(system("cannot listen for changes of interfaces"))?;
     let listed = interface::list().map_err(system("cannot list the interfaces"))?;
-    let interfaces = selection.wanted(&listed);
+    let wanted = selection.wanted(&listed);
     if selection.is_any() {
         for (interface, verdict) in interface::select(&listed) {
             if let Err(reason) = verdict {
@@ -145,18 +181,18 @@ pub(super) fn watch(
             }
         }
     }
-    if interfaces.is_empty() {
+    if wanted.is_empty() {
         return Err(AppError::NoInterface);
     }
     let listeners = Listeners::bind(cli)?;
-    let hosts = selection.hosts(interfaces.iter());
+    let hosts = selection.hosts(&wanted.iter().map(|(one, _)| one.index).collect(), &listed);
     if hosts.is_empty() {
         info!("no addresses and no -H HOSTSPEC: what is received is in, what is sent is out");
     }
     let settings = settings(cli, hosts, databases)?;
     let load = || {
         let probe = Probe::load(rings(cli.workers()), cli.ring_size())?;
-        Programs::start(probe, selection.clone(), cli.capture, &settings, listed.clone())
+        Programs::start(probe, selection.clone(), cli.capture, &settings, &listed, AT_ONCE)
     };
     let (programs, fallback) = match (cli.capture, &cli.filter) {
         (CaptureMode::Libpcap, _) => (None, None),
@@ -179,7 +215,7 @@ pub(super) fn watch(
             (Capture::Kernel(Box::new(programs)), Keep::NetAdmin)
         }
         Some(programs) => (Capture::Kernel(Box::new(programs)), Keep::Nothing),
-        None => (Capture::Libpcap(Captures::open(cli, selection, listed)?), Keep::NetRaw),
+        None => (Capture::Libpcap(Captures::open(cli, selection, &listed, AT_ONCE)?), Keep::NetRaw),
     };
     let files = (!cli.no_sandbox).then(|| config.files());
     let rights = give_up(user.as_ref(), keep, files.as_deref())?;
@@ -215,7 +251,7 @@ fn from_kernel(
     let workers = Workers::start_with(drains, |drain, work, lanes| drain.run(&work, &lanes))
         .map_err(system("cannot start a thread"))?;
     let source = Arc::new(Source::interfaces("ebpf", None, statuses, rights));
-    source.watch(programs.watched());
+    source.watch(programs.watching());
     let live = Arc::new(Live::new(
         Arc::clone(&run.settings),
         window,

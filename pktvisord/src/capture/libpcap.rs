@@ -7,9 +7,10 @@ use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use pcap::{Active, Capture, Linktype, Precision};
+use pcap::{Active, Capture, Direction, Linktype, Precision};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::interface::{Interface, Sides};
 use super::link::UnsupportedLink;
 use super::{Block, LinkType, PacketRecord};
 use crate::settings::Shared;
@@ -18,8 +19,11 @@ use crate::time::MICROSECOND;
 /// Octets captured of a packet: 64 KiB, the most that the network card is left to cut or has
 /// joined, and room for headers below IP. The kernel's buffer holds packets by their real length.
 const SNAP: i32 = 65_535 + 1_024;
-/// Octets of the kernel's buffer.
-const BUFFER: i32 = 16 << 20;
+/// Bytes of the kernel's buffer of an interface: at most, and at least.
+const MOST_BUFFER: u64 = 16 << 20;
+const LEAST_BUFFER: u64 = 256 << 10;
+/// Interfaces that the budget has room for beside those of the start, as a part of these.
+const LATER: u64 = 4;
 /// How long packets wait in the kernel for others, in milliseconds.
 const TIMEOUT: i32 = 100;
 /// Octets and packets of a block.
@@ -47,6 +51,12 @@ pub enum OpenError {
         /// What they start with.
         link: UnsupportedLink,
     },
+    /// The buffers of other interfaces take all memory.
+    #[error("{interface}: the buffers of the other interfaces use up --capture-memory")]
+    Memory {
+        /// The interface.
+        interface: String,
+    },
     /// The filter does not compile.
     #[error("{interface}: the filter `{filter}` does not compile: {message}")]
     Filter {
@@ -59,9 +69,41 @@ pub enum OpenError {
     },
 }
 
+/// The bytes that the buffers of all interfaces share.
+#[derive(Debug)]
+pub struct Budget {
+    left: u64,
+    share: u64,
+}
+
+impl Budget {
+    /// So many bytes for so many interfaces, and some that come later.
+    pub fn new(bytes: u64, interfaces: usize) -> Self {
+        let interfaces = interfaces as u64;
+        let share = bytes / (interfaces + interfaces / LATER).max(1);
+        Self { left: bytes, share: share.clamp(LEAST_BUFFER, MOST_BUFFER) }
+    }
+
+    /// Takes the bytes for one interface; `None` where too few are left.
+    pub fn take(&mut self) -> Option<u64> {
+        let bytes = self.share.min(self.left);
+        if bytes < LEAST_BUFFER {
+            return None;
+        }
+        self.left -= bytes;
+        Some(bytes)
+    }
+
+    /// Gives back what one interface had.
+    pub fn give(&mut self, bytes: u64) {
+        self.left += bytes;
+    }
+}
+
 /// An interface that is captured from.
 pub struct LiveCapture {
     name: String,
+    index: u32,
     /// The filter as it is to be, and as it is.
     filter: Arc<Shared<Option<String>>>,
     filtered_by: Arc<Option<String>>,
@@ -84,19 +126,26 @@ pub enum Captured {
     },
     /// It ends: the interface is gone or down.
     Ended {
-        /// The interface.
-        interface: String,
+        /// The index of the interface.
+        index: u32,
         /// What libpcap says.
         message: String,
     },
 }
 
 impl LiveCapture {
-    /// Opens an interface with a filter.
+    /// Opens sides of an interface with a filter and so many bytes of buffer.
     ///
     /// # Errors
     /// [`OpenError`], also where the filter does not compile.
-    pub fn open(name: &str, filter: Arc<Shared<Option<String>>>) -> Result<Self, OpenError> {
+    pub fn open(
+        interface: &Interface,
+        sides: Sides,
+        buffer: u64,
+        filter: Arc<Shared<Option<String>>>,
+    ) -> Result<Self, OpenError> {
+        let Interface { name, index, .. } = interface;
+        let (name, index) = (name.as_str(), *index);
         let refused = |error: pcap::Error| {
             let message = text(error);
             let denied = message.contains("permission") || message.contains("not permitted");
@@ -112,7 +161,7 @@ impl LiveCapture {
         let open = |precision| {
             Capture::from_device(name)?
                 .snaplen(SNAP)
-                .buffer_size(BUFFER)
+                .buffer_size(buffer.min(MOST_BUFFER) as i32)
                 .timeout(TIMEOUT)
                 .precision(precision)
                 .open()
@@ -122,6 +171,14 @@ impl LiveCapture {
             Ok(capture) => (capture, true),
             Err(_) => (open(Precision::Micro).map_err(refused)?, false),
         };
+        // Loopback shows each packet once, whatever is asked for.
+        let direction = match sides {
+            _ if interface.loopback => Direction::InOut,
+            Sides { ingress: true, egress: false } => Direction::In,
+            Sides { ingress: false, egress: true } => Direction::Out,
+            _ => Direction::InOut,
+        };
+        capture.direction(direction).map_err(refused)?;
         let Linktype(number) = capture.get_datalink();
         let link = LinkType::from_number(number as u32)
             .map_err(|link| OpenError::Link { interface: name.to_owned(), link })?;
@@ -135,7 +192,7 @@ impl LiveCapture {
         }
         // A blocking read waits for a packet however long that takes, whatever the timeout.
         let capture = capture.setnonblock().map_err(refused)?;
-        Ok(Self { name: name.to_owned(), filter, filtered_by, capture, link, nanoseconds })
+        Ok(Self { name: name.to_owned(), index, filter, filtered_by, capture, link, nanoseconds })
     }
 
     /// What its packets start with.
@@ -143,7 +200,7 @@ impl LiveCapture {
         self.link
     }
 
-    /// Captures on a thread of its own until `stop` is set or nobody takes it any more.
+    /// Captures on a thread of its own until `stop` or `let_go` is set or nobody takes it any more.
     ///
     /// # Errors
     /// Where a thread can't be started.
@@ -151,11 +208,12 @@ impl LiveCapture {
         mut self,
         to: SyncSender<Captured>,
         stop: Arc<AtomicBool>,
+        let_go: Arc<AtomicBool>,
     ) -> std::io::Result<JoinHandle<()>> {
         std::thread::Builder::new().name("capture".to_owned()).spawn(move || {
             let mut told = Instant::now();
             let (mut kernel, mut interface) = (0, 0);
-            while !stop.load(Ordering::Relaxed) {
+            while !stop.load(Ordering::Relaxed) && !let_go.load(Ordering::Relaxed) {
                 let mut block = Block::default();
                 self.follow_filter();
                 self.wait();
@@ -164,7 +222,7 @@ impl LiveCapture {
                     return;
                 }
                 if let Some(message) = ended {
-                    let _ = to.send(Captured::Ended { interface: self.name, message });
+                    let _ = to.send(Captured::Ended { index: self.index, message });
                     return;
                 }
                 if told.elapsed().as_secs() >= 1
@@ -236,5 +294,31 @@ fn text(error: pcap::Error) -> String {
     match error {
         pcap::Error::PcapError(message) => message,
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn buffers_stay_within_the_budget() {
+        for (bytes, interfaces) in [(256 * MIB, 1), (256 * MIB, 1_000), (MIB, 3), (100, 1)] {
+            let mut budget = Budget::new(bytes, interfaces);
+            let taken: Vec<u64> = std::iter::from_fn(|| budget.take()).collect();
+            assert!(taken.iter().sum::<u64>() <= bytes, "{bytes} {interfaces}");
+            assert!(taken.iter().all(|&one| (LEAST_BUFFER..=MOST_BUFFER).contains(&one)));
+        }
+        let mut many = Budget::new(256 * MIB, 800);
+        assert!(
+            (0..1_000).all(|_| many.take().is_some()),
+            "there is room for those that come later"
+        );
+        let mut few = Budget::new(256 * MIB, 2);
+        assert_eq!(few.take(), Some(MOST_BUFFER));
+        few.give(MOST_BUFFER);
+        assert_eq!(few.left, 256 * MIB);
     }
 }

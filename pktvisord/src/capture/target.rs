@@ -5,9 +5,9 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use pcap::Device;
-
 use super::file::{CaptureReader, FileOptions, ReadError};
+use super::interface::Interface;
+use super::netlink::Requests;
 
 /// What is to be summarized.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,8 +54,8 @@ pub fn resolve(target: &str) -> Result<Target, TargetError> {
     if target == "any" {
         return Ok(Target::Any);
     }
-    let devices = match Device::list() {
-        Ok(devices) => devices.into_iter().filter(is_interface).collect(),
+    let devices = match devices() {
+        Ok(devices) => devices,
         Err(error) => {
             reasons.push(format!("the interfaces of this host cannot be listed: {error}"));
             Vec::new()
@@ -75,6 +75,27 @@ struct NoCapture {
     /// Whether there is a file or folder of that name.
     exists: bool,
     reason: String,
+}
+
+/// An interface and its addresses.
+struct Device {
+    name: String,
+    addresses: Vec<IpAddr>,
+}
+
+/// The interfaces of this network namespace, with their addresses.
+fn devices() -> io::Result<Vec<Device>> {
+    let requests = Requests::open()?;
+    let addresses = requests.addresses()?;
+    let device = |interface: Interface| Device {
+        addresses: addresses
+            .iter()
+            .filter(|(at, _)| *at == interface.index)
+            .map(|&(_, address)| address)
+            .collect(),
+        name: interface.name,
+    };
+    Ok(requests.links()?.into_iter().map(device).collect())
 }
 
 /// The file at `path`, if it can hold a capture. A pipe is not looked into, because what is read
@@ -103,7 +124,7 @@ fn live(target: &str, devices: &[Device]) -> Result<Target, String> {
     if let Ok(address) = target.parse::<IpAddr>() {
         return devices
             .iter()
-            .find(|device| device.addresses.iter().any(|known| known.addr == address))
+            .find(|device| device.addresses.contains(&address))
             .map(|device| Target::Address(address, device.name.clone()))
             .ok_or_else(|| {
                 format!("no interface of this host has that address; they are {}", list(devices))
@@ -130,8 +151,7 @@ fn list(devices: &[Device]) -> String {
     let names: Vec<_> = devices
         .iter()
         .map(|device| {
-            let addresses: Vec<_> =
-                device.addresses.iter().map(|address| address.addr.to_string()).collect();
+            let addresses: Vec<_> = device.addresses.iter().map(IpAddr::to_string).collect();
             if addresses.is_empty() {
                 device.name.clone()
             } else {
@@ -140,9 +160,4 @@ fn list(devices: &[Device]) -> String {
         })
         .collect();
     if names.is_empty() { "(there are none)".to_owned() } else { names.join(", ") }
-}
-
-/// Whether libpcap's device is a network interface, not a bus or a log that it can also read.
-fn is_interface(device: &Device) -> bool {
-    !device.addresses.is_empty() || Path::new("/sys/class/net").join(&device.name).exists()
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::error::ApiError;
-use crate::live::Live;
+use crate::live::{Live, Watching};
 
 /// Whether packets are taken in.
 #[derive(Debug, Serialize, ToSchema)]
@@ -22,6 +22,12 @@ pub(super) struct Readiness {
     /// Why packets do not come from programs in the kernel, where that was tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     fallback: Option<String>,
+    /// Interfaces that are watched.
+    interfaces: u64,
+    /// Interfaces to which programs are still being attached.
+    pending: u64,
+    /// Interfaces whose packets are not seen as they should be, each with the reason.
+    faults: Vec<String>,
 }
 
 /// Whether the daemon lives
@@ -47,14 +53,21 @@ pub(super) async fn healthz(State(live): State<Arc<Live>>) -> Result<&'static st
     tag = "health",
     responses(
         (status = 200, description = "Packets are taken in", body = Readiness),
-        (status = 503, description = "Not yet, or no longer", body = Readiness),
+        (status = 503, description = "Not yet, no longer, or not of all interfaces: `pending` and `faults` say why", body = Readiness),
     ),
 )]
 pub(super) async fn readyz(State(live): State<Arc<Live>>) -> (StatusCode, Json<Readiness>) {
     let ready = live.ready();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let source = live.source();
-    let readiness =
-        Readiness { ready, source: source.kind.to_owned(), fallback: source.fallback.clone() };
+    let Watching { watched, pending, faults } = source.watching();
+    let readiness = Readiness {
+        ready,
+        source: source.kind.to_owned(),
+        fallback: source.fallback.clone(),
+        interfaces: watched.len() as u64,
+        pending,
+        faults,
+    };
     (status, Json(readiness))
 }

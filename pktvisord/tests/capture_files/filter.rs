@@ -157,7 +157,7 @@ proptest! {
         let record = PacketRecord {
             time: 0, offset: 0, captured: length, wire_len: length, link: LinkType::Ethernet,
         };
-        let mut block = Block { data: bytes, packets: vec![record] };
+        let mut block = Block { data: bytes, packets: vec![record], ..Block::default() };
         let left_out = Filter::new(expression).apply(&mut block).unwrap();
         prop_assert_eq!(left_out == 0, expected, "{}", expression);
         prop_assert_eq!(block.packets.len(), usize::from(expected));

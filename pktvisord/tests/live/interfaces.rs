@@ -127,15 +127,15 @@ fn any_watches_what_comes_later() {
     };
     let tc = tc();
     wait_for_log(&format!("watching {}: {tc} in, {tc} out", pair.interface));
-    wait_for_log(&format!("watching lo: {tc} in, which sees all that is sent too"));
+    wait_for_log(&format!("watching lo: {tc} in only: loopback receives all that it sends"));
     pair.run_there("ip link add later type veth peer name other; ip link set later up");
     wait_for_log(&format!("watching later: {tc} in, {tc} out"));
-    // A bridge takes it over: its packets are seen at the bridge from then on.
+    // A bridge takes it over: what it sends comes from the bridge from then on.
     pair.run_there(
         "ip link add bridge type bridge; ip link set bridge up; ip link set later master bridge",
     );
-    wait_for_log("later is no longer watched");
-    wait_for_log(&format!("watching bridge: {tc} in, {tc} out"));
+    wait_for_log(&format!("watching later: {tc} in only"));
+    wait_for_log(&format!("watching bridge: {tc} out only"));
     support::program::signal(&child, "TERM");
     assert_eq!(support::program::wait(&mut child, Duration::from_secs(5)), Some(0));
 }

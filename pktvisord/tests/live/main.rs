@@ -1,11 +1,14 @@
 //! Live capture with a real DNS server and real clients on another host: a network namespace at the
 //! other end of a veth pair.
 
+mod blind;
 mod counts;
 mod faults;
+mod hosts;
 mod interfaces;
 mod load;
 mod offloads;
+mod owners;
 mod reload;
 mod sandbox;
 #[path = "../support/mod.rs"]

@@ -23,6 +23,11 @@ pub const FRAME: [u8; 42] = [
 
 /// A daemon that has seen so many packets in each minute, spread over it, oldest first.
 pub fn live(minutes: &[u32]) -> Arc<Live> {
+    live_with(minutes, false)
+}
+
+/// The same, where `single` asks for everything in one summary, as `--summary` does.
+pub fn live_with(minutes: &[u32], single: bool) -> Arc<Live> {
     let settings = Arc::new(Settings {
         hosts: "192.0.2.1/32".parse::<HostSpec>().unwrap().into(),
         ports: DnsPorts::new(&DEFAULT_DNS_PORTS).into(),
@@ -33,7 +38,7 @@ pub fn live(minutes: &[u32]) -> Arc<Live> {
         sampling: Sampling::new(100),
         tunnels: Tunnels::Outer,
     });
-    let window = Arc::new(Window::new(1, PERIODS, false));
+    let window = Arc::new(Window::new(1, PERIODS, single));
     let mut pipeline = Pipeline::threads(Arc::clone(&settings), &window, 1).unwrap();
     let length = FRAME.len() as u32;
     let packets = (28_000_000i64..).zip(minutes).flat_map(|(minute, &packets)| {
@@ -45,7 +50,8 @@ pub fn live(minutes: &[u32]) -> Arc<Live> {
             link: LinkType::Ethernet,
         })
     });
-    let block = Arc::new(Block { data: FRAME.to_vec(), packets: packets.collect(), ..Block::default() });
+    let block =
+        Arc::new(Block { data: FRAME.to_vec(), packets: packets.collect(), ..Block::default() });
     pipeline.feed(&block, 0..block.packets.len());
     // The answer comes behind all that was fed.
     pipeline.present();

@@ -1,9 +1,11 @@
 //! Captures made for a test, and the daemon as its user runs it.
 #![allow(dead_code, reason = "each test takes the parts it needs")]
 
+pub mod bpf;
 pub mod capture;
 pub mod dns;
 pub mod frame;
+pub mod host;
 pub mod known;
 pub mod located;
 pub mod net;

@@ -1,18 +1,17 @@
 //! The hooks of an interface: which ones are tried, in what order, and what came of it.
 
 use std::fmt;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use aya::Ebpf;
-use aya::programs::links::LinkOrder;
-use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions};
-use aya::programs::xdp::XdpLink;
-use aya::programs::{ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode};
+use aya::programs::{ProgramError, SchedClassifier, Xdp};
 use clap::ValueEnum;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 
+use super::clsact::{self, State};
+use super::links::{self, Link};
 use super::refusal::Refusal;
 use crate::capture::interface::{Interface, LinkLayer};
+use crate::capture::netlink::Requests;
 
 /// How packets are to be captured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -73,10 +72,9 @@ pub fn ingress_hooks(interface: &Interface, mode: CaptureMode) -> &'static [Hook
     }
 }
 
-/// The hooks to be tried for what an interface sends; none on loopback, which receives all it sends.
-pub fn egress_hooks(interface: &Interface, mode: CaptureMode) -> &'static [Hook] {
+/// The hooks to be tried for what an interface sends.
+pub fn egress_hooks(mode: CaptureMode) -> &'static [Hook] {
     match mode {
-        _ if interface.loopback => &[],
         CaptureMode::Auto | CaptureMode::Tc | CaptureMode::Xdp => &[Hook::Tcx, Hook::Clsact],
         CaptureMode::Tcx => &[Hook::Tcx],
         CaptureMode::Clsact => &[Hook::Clsact],
@@ -84,56 +82,60 @@ pub fn egress_hooks(interface: &Interface, mode: CaptureMode) -> &'static [Hook]
     }
 }
 
-/// A program at a hook; it is gone when this is dropped, and all but clsact also when the daemon
-/// dies in any way.
-#[expect(dead_code, reason = "it is held for what its drop does")]
-enum Link {
-    Xdp(XdpLink),
-    Tc(SchedClassifierLink, Option<Claim>),
+/// A program at a hook; it is gone when this is dropped.
+#[derive(Debug)]
+enum At {
+    /// A link, which also goes with the process.
+    Link(Link),
+    /// A filter of clsact.
+    Filter(clsact::Attached),
 }
 
-/// The claim of a running daemon to its filter of clsact, which tells it from one that a killed
-/// daemon has left behind: an abstract socket goes with its process (unix(7)).
-struct Claim(#[expect(dead_code, reason = "it is held for what its drop does")] OwnedFd);
-
-impl Claim {
-    /// The claim to the filter of this name on an interface; `None` if a running daemon has it.
-    fn take(interface: &Interface, filter: &str) -> Option<Self> {
-        let name = format!("pktvisord/clsact/{}/{filter}", interface.index);
-        let address = SocketAddrUnix::new_abstract_name(name.as_bytes()).ok()?;
-        let (unix, kind) = (AddressFamily::UNIX, SocketType::DGRAM);
-        let socket = socket_with(unix, kind, SocketFlags::CLOEXEC, None).ok()?;
-        bind(&socket, &address).ok()?;
-        Some(Self(socket))
-    }
-}
-
-/// An interface with programs at its hooks.
+/// A program at a hook of one side of an interface.
+#[derive(Debug)]
 pub struct Attached {
-    /// The interface.
-    pub interface: Interface,
-    /// The hook of what it receives.
-    pub ingress: Hook,
-    /// The hook of what it sends; `None` on loopback.
-    pub egress: Option<Hook>,
+    /// The kind of hook.
+    pub hook: Hook,
     /// Why better hooks are not used.
     pub refused: Vec<Refusal>,
-    links: Vec<Link>,
+    at: At,
 }
 
-impl fmt::Debug for Attached {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { interface, ingress, egress, refused, links } = self;
-        f.debug_struct("Attached")
-            .field("interface", interface)
-            .field("hooks", &(ingress, egress))
-            .field("refused", refused)
-            .field("links", &links.len())
-            .finish()
+impl Attached {
+    /// Looks whether the program is still at its hook, and first there as far as that can be told.
+    /// Whoever looks at links gives no requests, because they need none.
+    pub fn state(&self, index: u32, requests: Option<&Requests>) -> State {
+        match (&self.at, requests) {
+            (At::Link(link), _) if link.is_attached(index) => State::First,
+            (At::Link(_), _) => State::Gone,
+            // What cannot be looked at stays as it was.
+            (At::Filter(filter), Some(requests)) => filter.state(requests).unwrap_or(State::First),
+            (At::Filter(_), None) => State::First,
+        }
+    }
+
+    /// Leaves a link to the end of the process, which closes it. A filter is removed now.
+    pub fn leave(self) {
+        if let At::Link(link) = self.at {
+            std::mem::forget(link);
+        }
     }
 }
 
-/// Attaches the programs to an interface.
+/// Loads all programs that a mode may attach, while the daemon still may. One that the kernel refuses
+/// is refused again, with the reason, when it is attached.
+pub fn load_all(programs: &mut Ebpf, mode: CaptureMode) {
+    for name in ["pktvisor_in", "pktvisor_out", "pktvisor_in_ip", "pktvisor_out_ip"] {
+        let _ = classifier(programs, name);
+    }
+    if matches!(mode, CaptureMode::Auto | CaptureMode::Xdp) {
+        let _ = xdp(programs, "pktvisor_xdpf")
+            .map(|_| ())
+            .or_else(|_| xdp(programs, "pktvisor_xdp").map(|_| ()));
+    }
+}
+
+/// Attaches a program to one side of an interface, at the best hook that takes it.
 ///
 /// # Errors
 /// The last refusal, where no hook is left to try.
@@ -141,43 +143,26 @@ pub fn attach(
     programs: &mut Ebpf,
     interface: &Interface,
     mode: CaptureMode,
+    egress: bool,
 ) -> Result<Attached, Refusal> {
+    let what = interface.name.clone();
     if let LinkLayer::Other(arphrd) = interface.link {
-        return Err(Refusal::Other {
-            what: interface.name.clone(),
-            message: format!("its link layer (ARPHRD {arphrd}) is not read"),
-        });
+        let message = format!("its link layer (ARPHRD {arphrd}) is not read");
+        return Err(Refusal::Other { what, message });
     }
+    let hooks = match egress {
+        true => egress_hooks(mode),
+        false => ingress_hooks(interface, mode),
+    };
     let mut refused = Vec::new();
-    let mut links = Vec::new();
-    let mut first = |hooks: &[Hook], egress: bool| {
-        let mut last = Refusal::Other {
-            what: interface.name.clone(),
-            message: "no hook is to be tried".to_owned(),
-        };
-        for (at, &hook) in hooks.iter().enumerate() {
-            match attach_one(programs, interface, hook, egress) {
-                Ok(link) => {
-                    links.push(link);
-                    return Ok(hook);
-                }
-                Err(refusal) if at + 1 < hooks.len() && !refusal.is_general() => {
-                    refused.push(refusal);
-                }
-                Err(refusal) => {
-                    last = refusal;
-                    break;
-                }
-            }
+    for (at, &hook) in hooks.iter().enumerate() {
+        match attach_one(programs, interface, hook, egress) {
+            Ok(at) => return Ok(Attached { hook, refused, at }),
+            Err(refusal) if at + 1 < hooks.len() && !refusal.is_general() => refused.push(refusal),
+            Err(refusal) => return Err(refusal),
         }
-        Err(last)
-    };
-    let ingress = first(ingress_hooks(interface, mode), false)?;
-    let egress = match egress_hooks(interface, mode) {
-        [] => None,
-        hooks => Some(first(hooks, true)?),
-    };
-    Ok(Attached { interface: interface.clone(), ingress, egress, refused, links })
+    }
+    Err(Refusal::Other { what, message: "no hook is to be tried".to_owned() })
 }
 
 fn attach_one(
@@ -185,102 +170,85 @@ fn attach_one(
     interface: &Interface,
     hook: Hook,
     egress: bool,
-) -> Result<Link, Refusal> {
+) -> Result<At, Refusal> {
     let side = if egress { "sent" } else { "received" };
-    let what = format!("{hook} on {} for what is {side}", interface.name);
-    let refuse = |error| Refusal::of_program(what.clone(), error);
-    if hook == Hook::Xdp {
-        // Jumbo frames need the one that reads pieces; not every driver takes it.
-        return attach_xdp(programs, interface, "pktvisor_xdpf")
-            .or_else(|_| attach_xdp(programs, interface, "pktvisor_xdp"))
-            .map_err(refuse);
-    }
+    let what = || format!("{hook} on {} for what is {side}", interface.name);
+    let refuse = |error| Refusal::of_program(what(), error);
+    let system = |error| Refusal::of_system(what(), error);
+    let index = interface.index;
     let name = match (interface.link, egress) {
         (LinkLayer::Ip, false) => "pktvisor_in_ip",
         (LinkLayer::Ip, true) => "pktvisor_out_ip",
         (_, false) => "pktvisor_in",
         (_, true) => "pktvisor_out",
     };
-    let side = if egress { TcAttachType::Egress } else { TcAttachType::Ingress };
-    let mut claim = None;
-    let options = if hook == Hook::Tcx {
-        // Before all others: what one of them takes out of the way was there before.
-        TcAttachOptions::TcxOrder(LinkOrder::first())
-    } else {
-        // An error means that it is there already, or else the program finds that it is not.
-        let _ = tc::qdisc_add_clsact(&interface.name);
-        claim = Claim::take(interface, name);
-        if claim.is_some() {
-            // What a daemon that was killed has left behind.
-            let _ = tc::qdisc_detach_program(&interface.name, side, name);
+    match hook {
+        Hook::Xdp => {
+            // Jumbo frames need the one that reads pieces; not every driver takes it.
+            let mut last = None;
+            for name in ["pktvisor_xdpf", "pktvisor_xdp"] {
+                let created = match xdp(programs, name) {
+                    Ok(program) => Link::create(program, index, links::At::Xdp).map_err(system),
+                    Err(error) => Err(refuse(error)),
+                };
+                match created {
+                    Ok(link) => return Ok(At::Link(link)),
+                    Err(refusal) => last = Some(refusal),
+                }
+            }
+            Err(last.unwrap_or_else(|| system(std::io::Error::other("no program"))))
         }
-        TcAttachOptions::Netlink(NlOptions { priority: 1, ..NlOptions::default() })
-    };
-    let link = attach_tc(programs, interface, name, side, options).map_err(refuse)?;
-    Ok(Link::Tc(link, claim))
+        Hook::Tcx => {
+            let program = classifier(programs, name).map_err(refuse)?;
+            let descriptor = program.fd().map_err(refuse)?.as_fd();
+            Link::create(descriptor, index, links::At::Tcx { egress }).map(At::Link).map_err(system)
+        }
+        Hook::Clsact => {
+            let program = classifier(programs, name).map_err(refuse)?;
+            let info = program.info().map_err(refuse)?;
+            let descriptor = program.fd().map_err(refuse)?.as_fd();
+            let (id, tag) = (info.id(), info.tag().to_be_bytes());
+            let program = clsact::Program { descriptor, name, id, tag };
+            clsact::Attached::add(index, egress, program).map(At::Filter).map_err(system)
+        }
+    }
 }
 
-fn attach_xdp(
-    programs: &mut Ebpf,
-    interface: &Interface,
-    name: &str,
-) -> Result<Link, ProgramError> {
+fn xdp<'a>(programs: &'a mut Ebpf, name: &str) -> Result<BorrowedFd<'a>, ProgramError> {
     let program: &mut Xdp = programs.program_mut(name).expect("it is in the object").try_into()?;
     if program.fd().is_err() {
         program.load()?;
     }
-    let id = program.attach_to_if_index(interface.index, XdpMode::Driver)?;
-    program.take_link(id).map(Link::Xdp)
+    Ok(program.fd()?.as_fd())
 }
 
-fn attach_tc(
-    programs: &mut Ebpf,
-    interface: &Interface,
+fn classifier<'a>(
+    programs: &'a mut Ebpf,
     name: &str,
-    side: TcAttachType,
-    options: TcAttachOptions,
-) -> Result<SchedClassifierLink, ProgramError> {
+) -> Result<&'a mut SchedClassifier, ProgramError> {
     let program: &mut SchedClassifier =
         programs.program_mut(name).expect("it is in the object").try_into()?;
     if program.fd().is_err() {
         program.load()?;
     }
-    let id = program.attach_with_options(&interface.name, side, options)?;
-    program.take_link(id)
+    Ok(program)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn interface(physical: bool, link: LinkLayer, loopback: bool) -> Interface {
-        Interface {
-            name: "x".into(),
-            index: 1,
-            up: true,
-            link,
-            loopback,
-            physical,
-            guest: false,
-            bridge_port: false,
-            lowers: Vec::new(),
-            packets: 0,
-        }
-    }
-
     #[test]
-    fn the_choice_of_hooks() {
+    fn hooks_by_mode() {
         use CaptureMode::{Auto, Clsact, Libpcap, Tc, Tcx, Xdp};
-        let nic = interface(true, LinkLayer::Ethernet, false);
-        let virtual_one = interface(false, LinkLayer::Ethernet, false);
-        let modem = interface(true, LinkLayer::Ip, false);
-        let lo = interface(false, LinkLayer::Ethernet, true);
+        let nic = Interface { physical: true, ..Interface::default() };
+        let virtual_one = Interface::default();
+        let modem = Interface { link: LinkLayer::Ip, ..nic.clone() };
         let all = [Hook::Xdp, Hook::Tcx, Hook::Clsact];
         for (interface, mode, ingress, egress) in [
             (&nic, Auto, &all[..], &all[1..]),
             (&virtual_one, Auto, &all[1..], &all[1..]),
             (&modem, Auto, &all[1..], &all[1..]),
-            (&lo, Auto, &all[1..], &[][..]),
             (&nic, Xdp, &all[..1], &all[1..]),
             (&nic, Tc, &all[1..], &all[1..]),
             (&nic, Tcx, &all[1..2], &all[1..2]),
@@ -288,7 +256,7 @@ mod tests {
             (&nic, Libpcap, &[][..], &[][..]),
         ] {
             assert_eq!(ingress_hooks(interface, mode), ingress, "{interface:?} {mode:?}");
-            assert_eq!(egress_hooks(interface, mode), egress, "{interface:?} {mode:?}");
+            assert_eq!(egress_hooks(mode), egress, "{interface:?} {mode:?}");
         }
     }
 }

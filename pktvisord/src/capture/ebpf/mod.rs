@@ -2,11 +2,14 @@
 //!
 //! * [`probe`]: the programs and their maps, loaded.
 //! * [`attach`]: the hooks of an interface.
+//! * [`links`], [`clsact`]: the two ways to a hook.
 //! * [`drain`]: a thread for each ring, which sums its records up.
 //! * [`refusal`]: what it means when the kernel refuses.
 
 pub mod attach;
+pub mod clsact;
 pub mod drain;
+pub mod links;
 pub mod probe;
 pub mod refusal;
 

@@ -9,7 +9,7 @@ use aya_log::EbpfLogger;
 use log::Log;
 use pktvisor_common::abi::{
     CONFIG_WORDS, COUNTER_WORDS, Counters, HOST_RANGES, HostMode, ProbeConfig, RINGS, RangeV4,
-    RangeV6,
+    RangeV6, seen_place,
 };
 use pktvisor_common::packet::tunnel::MAX_TUNNELS;
 use pktvisor_common::sampling::Rate;
@@ -29,6 +29,7 @@ pub struct Probe {
     ebpf: Ebpf,
     config: Array<MapData, [u64; CONFIG_WORDS]>,
     counters: Arc<CounterMap>,
+    seen: Array<MapData, u32>,
     hosts_v4: LpmTrie<MapData, [u8; 4], u8>,
     hosts_v6: LpmTrie<MapData, [u8; 16], u8>,
     rings: usize,
@@ -74,6 +75,7 @@ impl Probe {
         Ok(Self {
             config: map(&mut ebpf, "CONFIG")?,
             counters: Arc::new(CounterMap(map(&mut ebpf, "COUNTERS")?)),
+            seen: map(&mut ebpf, "SEEN")?,
             hosts_v4: map(&mut ebpf, "HOSTS_V4")?,
             hosts_v6: map(&mut ebpf, "HOSTS_V6")?,
             ebpf,
@@ -144,6 +146,19 @@ impl Probe {
         let v6: Vec<_> = v6.iter().map(|r| Key::new(length(&r.mask), r.address)).collect();
         fill(&mut self.hosts_v4, &v4)?;
         fill(&mut self.hosts_v6, &v6)
+    }
+
+    /// Whether a packet has reached the hook of this side of an interface since this was last asked.
+    ///
+    /// # Errors
+    /// Where the map can't be read or written.
+    pub fn take_seen(&mut self, interface: u32, egress: bool) -> Result<bool, MapError> {
+        let place = seen_place(interface, egress);
+        let seen = self.seen.get(&place, 0)? != 0;
+        if seen {
+            self.seen.set(place, 0, 0)?;
+        }
+        Ok(seen)
     }
 
     /// What the programs count, for those who read it.

@@ -6,6 +6,7 @@ use aya::EbpfError;
 use aya::maps::MapError;
 use aya::programs::ProgramError;
 use aya::sys::SyscallError;
+use rustix::thread::{CapabilitySet, capabilities};
 
 /// Why capture by programs in the kernel does not work.
 #[derive(Debug, thiserror::Error)]
@@ -20,14 +21,12 @@ pub enum Refusal {
     #[error("the kernel programs do not fit this daemon: {0}")]
     Object(String),
     /// No rights.
-    #[error(
-        "{what}: not permitted; the capabilities CAP_BPF and CAP_NET_ADMIN are needed (before \
-         Linux 5.8 CAP_SYS_ADMIN), so run it as root, `setcap cap_bpf,cap_net_admin=p` it, or give its \
-         container `--cap-add BPF --cap-add NET_ADMIN`"
-    )]
+    #[error("{what}: not permitted; {missing}")]
     Rights {
         /// What was tried.
         what: String,
+        /// Which capabilities are missing, and what helps.
+        missing: String,
     },
     /// The kernel does not have it.
     #[error("{what}: {hint} ({source})")]
@@ -78,6 +77,12 @@ impl Refusal {
         match error {
             ProgramError::LoadError { io_error, verifier_log } => {
                 let log = verifier_log.to_string();
+                let rights = effective();
+                // Without it the verifier allows less, and says that of an instruction.
+                let perfmon = CapabilitySet::PERFMON | CapabilitySet::SYS_ADMIN;
+                if !rights.is_empty() && !rights.intersects(perfmon) {
+                    return Self::Rights { what, missing: missing_rights(rights) };
+                }
                 if log.trim().is_empty() || io_error.raw_os_error() == Some(EPERM) {
                     return Self::of_system(what, io_error);
                 }
@@ -102,9 +107,12 @@ impl Refusal {
         }
     }
 
-    fn of_system(what: String, source: io::Error) -> Self {
+    /// Why the system refuses.
+    pub fn of_system(what: String, source: io::Error) -> Self {
         let hint = match source.raw_os_error() {
-            Some(EPERM | EACCES) => return Self::Rights { what },
+            Some(EPERM | EACCES) => {
+                return Self::Rights { what, missing: missing_rights(effective()) };
+            }
             Some(EBUSY | EEXIST) => "another program is there already",
             Some(EOPNOTSUPP) => "the driver of the interface does not support it",
             Some(ERANGE) => "the MTU of the interface is too large for it",
@@ -120,6 +128,43 @@ impl Refusal {
     pub fn is_general(&self) -> bool {
         matches!(self, Self::NotBuiltIn | Self::Object(_) | Self::Rights { .. })
     }
+}
+
+/// The capabilities that this thread can use now.
+fn effective() -> CapabilitySet {
+    capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective)
+}
+
+/// Names the capabilities that are missing to load and attach programs.
+fn missing_rights(effective: CapabilitySet) -> String {
+    let needed = [
+        (CapabilitySet::BPF, "BPF"),
+        (CapabilitySet::NET_ADMIN, "NET_ADMIN"),
+        (CapabilitySet::PERFMON, "PERFMON"),
+    ];
+    // It stands for those that were split off from it in Linux 5.8.
+    let all = effective.contains(CapabilitySet::SYS_ADMIN);
+    let missing: Vec<&str> = needed
+        .into_iter()
+        .filter(|&(one, _)| !effective.contains(one) && !(all && one != CapabilitySet::NET_ADMIN))
+        .map(|(_, name)| name)
+        .collect();
+    if missing.is_empty() {
+        return "the capabilities are there, so a security module, a seccomp filter or the limits of a \
+                container forbid bpf(2)"
+            .to_owned();
+    }
+    let each = |before: &str, between: &str| {
+        let names = missing.iter().map(|name| format!("{before}{name}"));
+        names.collect::<Vec<_>>().join(between)
+    };
+    let verb = if missing.len() == 1 { "capability" } else { "capabilities" };
+    format!(
+        "missing {verb}: {} (before Linux 5.8 CAP_SYS_ADMIN); run it as root, `setcap \
+         cap_bpf,cap_net_admin,cap_perfmon=p` it, or give its container `{}`",
+        each("CAP_", ", "),
+        each("--cap-add ", " ")
+    )
 }
 
 // Of Linux on all processors that it runs BPF on, but MIPS and SPARC for some.
@@ -145,4 +190,26 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_capabilities_are_named() {
+        let (bpf, net) = (CapabilitySet::BPF, CapabilitySet::NET_ADMIN);
+        let perfmon = CapabilitySet::PERFMON;
+        for (effective, expected) in [
+            (CapabilitySet::empty(), "missing capabilities: CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON ("),
+            (bpf | net, "missing capability: CAP_PERFMON ("),
+            (bpf | perfmon, "missing capability: CAP_NET_ADMIN ("),
+            (CapabilitySet::SYS_ADMIN | net, "the capabilities are there"),
+            (CapabilitySet::all(), "the capabilities are there"),
+        ] {
+            let said = missing_rights(effective);
+            assert!(said.starts_with(expected), "{said}");
+        }
+        assert!(missing_rights(bpf | net).ends_with("`--cap-add PERFMON`"));
+    }
 }

@@ -1,4 +1,4 @@
-//! Word of changes to interfaces and their addresses.
+//! Notices of changes to interfaces, their addresses, queueing disciplines and filters.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -8,8 +8,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
 
-/// Interfaces, IPv4 and IPv6 addresses (`RTMGRP_LINK`, `_IPV4_IFADDR`, `_IPV6_IFADDR`).
-const GROUPS: u32 = 0x1 | 0x10 | 0x100;
+/// Interfaces, queueing disciplines and filters, IPv4 and IPv6 addresses (`RTMGRP_LINK`, `_TC`,
+/// `_IPV4_IFADDR`, `_IPV6_IFADDR`).
+const GROUPS: u32 = 0x1 | 0x8 | 0x10 | 0x100;
 /// How long changes that come together are waited for.
 const SETTLE: Duration = Duration::from_millis(50);
 

@@ -1,0 +1,134 @@
+//! Filters of clsact belong to those who attached them, and nobody else's is removed.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use pktvisord::capture::netlink::Requests;
+use pktvisord::capture::netlink::filters::{Filter, Place};
+
+use crate::support::bpf::{CLASSIFIER, TC_SHOT, verdict};
+use crate::support::host::{cable, datagrams_of, host};
+use crate::support::net::sh;
+use crate::support::program::{PATIENCE, Server};
+use crate::{SETTLED, can_run};
+
+const PORT: &str = "nic";
+
+fn index() -> u32 {
+    let links = Requests::open().unwrap().links().unwrap();
+    links.iter().find(|link| link.name == PORT).expect("the interface").index
+}
+
+fn filters() -> Vec<Filter> {
+    Requests::open().unwrap().filters(index(), false).unwrap()
+}
+
+fn ours() -> Vec<Filter> {
+    filters().into_iter().filter(|filter| filter.name.starts_with("pktvisor")).collect()
+}
+
+fn theirs() -> usize {
+    filters().iter().filter(|filter| filter.name == "firewall").count()
+}
+
+/// Whether a ping gets through.
+fn passes(guest: &str) -> bool {
+    let ping = format!("ip netns exec {guest} ping -c 1 -W 1 10.7.0.1 >/dev/null; echo $?");
+    sh(&ping).trim() == "0"
+}
+
+fn start() -> Server {
+    Server::start(&["--summary", "--capture", "clsact", PORT])
+}
+
+fn stop(server: Server) -> String {
+    let (code, log) = server.stop("TERM", Duration::from_secs(5));
+    assert_eq!(code, Some(0), "{log}");
+    log
+}
+
+fn plugged(test: impl FnOnce(&str) + Send) {
+    if !can_run() {
+        return;
+    }
+    host(1, |guests| {
+        cable(&guests[0], PORT, "10.7.0.2/24");
+        sh(&format!("ip addr add 10.7.0.1/24 dev {PORT}"));
+        assert!(passes(&guests[0]));
+        test(&guests[0]);
+    });
+}
+
+#[test]
+fn drop_all_filter_of_another_agent_still_drops_after_the_stop() {
+    plugged(|guest| {
+        let requests = Requests::open().unwrap();
+        let index = index();
+        requests.add_clsact(index).unwrap();
+        let firewall = verdict(CLASSIFIER, TC_SHOT);
+        // The place that clsact gives the first filter, of which the daemon could take itself.
+        let place = Place { index, egress: false, priority: 1, handle: 1 };
+        requests.add_filter(place, firewall.as_fd(), "firewall").unwrap();
+        assert!(!passes(guest));
+        let server = start();
+        // It sees what the firewall drops.
+        datagrams_of(guest, "10.7.0.1:9", 20);
+        std::thread::sleep(SETTLED);
+        let view = server.view("/api/v1/metrics/bucket/0");
+        assert!(view.packets.total >= 20 || view.packets.protocol.tcp.syn == 0, "{view:?}");
+        stop(server);
+        assert_eq!((ours().len(), theirs()), (0, 1));
+        assert!(!passes(guest), "the firewall is gone");
+    });
+}
+
+#[test]
+fn filter_that_took_the_place_of_ours_stays() {
+    plugged(|_| {
+        let requests = Requests::open().unwrap();
+        let server = start();
+        let filter = ours().pop().expect("a filter");
+        let Filter { priority, handle, .. } = filter;
+        let place = Place { index: index(), egress: false, priority, handle };
+        let firewall = verdict(CLASSIFIER, TC_SHOT);
+        requests.remove_filter(place).unwrap();
+        requests.add_filter(place, firewall.as_fd(), "firewall").unwrap();
+        // The daemon takes another place.
+        let started = Instant::now();
+        while ours().is_empty() {
+            assert!(started.elapsed() < PATIENCE, "{}", server.log_so_far());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let log = stop(server);
+        assert!(log.contains("no longer at its hook; it was attached again"), "{log}");
+        assert_eq!((ours().len(), theirs()), (0, 1), "{log}");
+    });
+}
+
+#[test]
+fn daemons_leave_each_others_filters() {
+    plugged(|guest| {
+        let [first, second] = [(); 2].map(|()| start());
+        assert_eq!(ours().len(), 2);
+        let third = start();
+        assert_eq!(ours().len(), 3);
+        stop(third);
+        assert_eq!(ours().len(), 2);
+        datagrams_of(guest, "10.7.0.1:9", 20);
+        std::thread::sleep(SETTLED);
+        for server in [&first, &second] {
+            let view = server.view("/api/v1/metrics/bucket/0");
+            assert_eq!(view.packets.udp, 20, "{}", server.log_so_far());
+        }
+        // One that is killed leaves a filter behind, which the next one removes, and no other.
+        let mut first = first;
+        first.child.kill().unwrap();
+        first.child.wait().unwrap();
+        assert_eq!(ours().len(), 2);
+        let fourth = start();
+        assert_eq!(ours().len(), 2, "{:?} {}", ours(), fourth.log_so_far());
+        stop(fourth);
+        stop(second);
+        assert_eq!(ours(), []);
+    });
+}
