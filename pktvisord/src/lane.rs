@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use pktvisor_common::abi::{Counters, SampleHeader, Start};
-use pktvisor_common::classify::{Decision, classify, enter_tunnels};
+use pktvisor_common::classify::{Decision, Snaps, classify, enter_tunnels};
 use pktvisor_common::direction::Direction;
 use pktvisor_common::flow::{flow_hash, mix};
 use pktvisor_common::packet::{Fragment, PacketMeta, Transport, walk_ethernet, walk_ip};
@@ -282,7 +282,7 @@ fn inside(
     octets: &[u8],
     wire_len: usize,
 ) -> PacketMeta {
-    if meta.tunnel && settings.tunnels == Tunnels::Inner {
+    if meta.is_tunnel() && settings.tunnels == Tunnels::Inner {
         enter_tunnels(ports.bits(), octets, wire_len, meta)
     } else {
         meta
@@ -307,8 +307,8 @@ fn decide(
             .map_or(0, |id| u16::from_be_bytes(*id))
     };
     let random = || mix(number) as u32;
-    let available = octets.len() as u32;
-    classify(&ports.rules(&settings.sampling), meta, available, || flow, dns_id, random)
+    let (rules, length) = (ports.rules(&settings.sampling), octets.len() as u32);
+    classify(&rules, &Snaps::ALL, meta, length, || flow, dns_id, random)
 }
 
 /// Takes a reassembled datagram into the shard, where its flow belongs there.

@@ -121,7 +121,7 @@ fn tunnels_are_told_and_looked_into() {
             for (name, outer) in tunnelled(src, dst, &packet) {
                 let frame = frame::ethernet(&outer);
                 let meta = walk(&frame);
-                assert!(meta.tunnel && !meta.malformed, "{name}: {meta:?}");
+                assert!(meta.is_tunnel() && !meta.malformed, "{name}: {meta:?}");
                 let (v4, v6) = (IpVersion::V4, IpVersion::V6);
                 assert_eq!(meta.version, if src.is_ipv4() { v4 } else { v6 }, "{name}");
                 finds(name, &frame, &packet, walk_inside);
@@ -140,7 +140,7 @@ fn tunnels_in_tunnels_are_looked_into_up_to_a_bound() {
         for depth in 1..=MAX_TUNNELS + 1 {
             outer = tunnelled(src, dst, &outer).swap_remove((at + depth) % names).1;
             let meta = walk_inside(&frame::ethernet(&outer));
-            assert_eq!(meta.tunnel, depth > MAX_TUNNELS, "{at} {depth}");
+            assert_eq!(meta.is_tunnel(), depth > MAX_TUNNELS, "{at} {depth}");
             assert_eq!(meta.dst_port == 53, depth <= MAX_TUNNELS, "{at} {depth}");
         }
     }
@@ -154,7 +154,7 @@ fn a_port_alone_makes_no_tunnel() {
             let meta = walk(&frame);
             assert!(!meta.malformed, "{name}");
             let valid = !(name.starts_with("not") || name.starts_with("too"));
-            assert_eq!(meta.tunnel, valid, "{name}");
+            assert_eq!(meta.is_tunnel(), valid, "{name}");
             let inside = walk_inside(&frame);
             assert!(inside == meta || name == "IP in IP that is none", "{name}: {inside:?}");
         }
@@ -169,7 +169,7 @@ fn dns_goes_before_tunnels() {
     let payload = [&[8, 0, 0, 0, 0, 0, 0, 0][..], &[0; 40]].concat();
     let of =
         |port| walk(&frame::ethernet(&frame::udp(&Flow::new(src, port, dst, 4_789), &payload)));
-    assert!(of(53).tunnel && of(60_000).tunnel);
+    assert!(of(53).is_tunnel() && of(60_000).is_tunnel());
     assert!(!classify::is_tunnel(ports.bits(), &of(53)));
     assert!(classify::is_tunnel(ports.bits(), &of(60_000)));
     assert!(classify::is_tunnel(ports.bits(), &of(53_000)), "a valid header is more than chance");

@@ -6,7 +6,7 @@
 //! SNAP), and the tag formats of Linux (`net/dsa/tag_dsa.c`, `net/dsa/tag_brcm.c`).
 
 use super::ip::{walk_ipv4, walk_ipv6};
-use super::{ETHERTYPE_ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, PacketBytes, PacketMeta};
+use super::{Behind, ETHERTYPE_ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, PacketBytes, PacketMeta};
 use crate::ppp::ppp_ethertype;
 
 /// VLAN tags that the first pass of the kernel programs steps over.
@@ -34,7 +34,7 @@ pub fn walk_ethernet_into<B: PacketBytes + ?Sized>(
 ) {
     match bytes.read::<2>(12) {
         Some(ethertype) => walk_l3_into(bytes, 14, u16::from_be_bytes(ethertype), wire_len, meta),
-        None => meta.set_cut(),
+        None => meta.set_malformed(),
     }
 }
 
@@ -47,7 +47,7 @@ pub fn walk_dsa<B: PacketBytes + ?Sized>(bytes: &B, wire_len: usize) -> PacketMe
             let ethertype = u16::from_be_bytes([high, low]);
             walk_l3_into(bytes, 14 + SWITCH_TAG, ethertype, wire_len, &mut meta);
         }
-        None => meta.set_cut(),
+        None => meta.set_malformed(),
     }
     meta
 }
@@ -93,7 +93,7 @@ pub fn walk_l3_into<B: PacketBytes + ?Sized>(
                 break;
             }
             let Some([_, _, high, low]) = bytes.read::<4>(offset) else {
-                return meta.set_cut();
+                return meta.set_malformed();
             };
             ethertype = u16::from_be_bytes([high, low]);
             offset += 4;
@@ -101,14 +101,17 @@ pub fn walk_l3_into<B: PacketBytes + ?Sized>(
     } else if !matches!(ethertype, ETHERTYPE_IPV4 | ETHERTYPE_IPV6) {
         match unwrap(bytes, offset, ethertype) {
             Some(inside) => (offset, ethertype) = inside,
-            None => return meta.set_cut(),
+            None => return meta.set_malformed(),
         }
         offset = bytes.merge_paths(offset);
     }
     match ethertype {
         ETHERTYPE_IPV4 => walk_ipv4(bytes, offset, wire_len, meta),
         ETHERTYPE_IPV6 => walk_ipv6(bytes, offset, wire_len, meta),
-        _ => meta.l3_offset = offset as u16,
+        _ => {
+            meta.l3_offset = offset as u16;
+            meta.behind = Behind::Unknown;
+        }
     }
 }
 
