@@ -8,8 +8,8 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::maps::RingBuf;
 use aya_ebpf::maps::lpm_trie::Key;
 use pktvisor_common::abi::{
-    Counters, HEADERS_MAX, HostMode, KINDS, Kind, MORE, ProbeConfig, RECORD_PAYLOAD, RECORDS,
-    SAMPLE_HEADER, SAMPLE_MAX, SampleHeader, Start, UNDECIDED,
+    Counters, HEADERS_MAX, HostMode, IP, KINDS, Kind, MORE, ProbeConfig, RECORD_PAYLOAD, RECORDS,
+    SAMPLE_HEADER, SAMPLE_MAX, SampleHeader, Start, TAGGED, UNDECIDED,
 };
 use pktvisor_common::classify::{Decision, Dns, Record, classify, is_tunnel};
 use pktvisor_common::direction::Direction;
@@ -90,7 +90,7 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
             first = least(captured, u32::from(meta.payload_offset) + RECORD_PAYLOAD);
         }
         let more = first < captured;
-        let flag = |is: bool, flag: u32| if is { flag } else { 0 };
+        let flag = |is: bool, flag: u8| if is { flag } else { 0 };
         *place = SampleHeader {
             // SAFETY: the helpers take nothing and cannot fail.
             time: unsafe {
@@ -101,14 +101,15 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
             },
             wire_len,
             weight,
-            offset: 0,
             n: n as u16,
             captured: first as u16,
             kind: kind as u8,
             direction: direction as u8,
-            start: start as u8,
-            tag: tag as u8,
-            flags: flag(more, MORE) | flag(undecided, UNDECIDED),
+            part: 0,
+            flags: flag(matches!(start, Start::Ip), IP)
+                | flag(more, MORE)
+                | flag(undecided, UNDECIDED)
+                | flag(tag > 0, TAGGED),
         };
         if send(packet, place, octets, last, ring) {
             add(&mut counters.sent[ring], kind);
@@ -311,10 +312,12 @@ fn continue_record<H: Hook>(packet: &H, captured: u32, ring: u32) -> u32 {
         }
         let left = captured - headers - offset;
         let part = least(left, RECORD_PAYLOAD);
-        place.offset = offset;
+        place.part = at as u8;
         place.captured = (headers + part) as u16;
-        place.flags = if left > part { MORE } else { 0 };
-        let sent = send_part(packet, place, octets, (last, held), (headers, part), ring as usize);
+        place.flags &= !(MORE | UNDECIDED);
+        place.flags |= if left > part { MORE } else { 0 };
+        let sent =
+            send_part(packet, place, octets, (last, held), (headers, offset, part), ring as usize);
         records += if sent { 1 } else { 0x100 };
     }
     records
@@ -328,7 +331,7 @@ fn send_part<H: Hook>(
     place: &mut SampleHeader,
     octets: &mut [u8; SAMPLE_MAX],
     (last, held): (&mut u32, &mut u32),
-    (headers, part): (u32, u32),
+    (headers, offset, part): (u32, u32, u32),
     ring: usize,
 ) -> bool {
     // The headers stand there from the record before. The part of the payload goes behind them.
@@ -336,7 +339,7 @@ fn send_part<H: Hook>(
     let Some(part) = bounded(last, part, RECORD_PAYLOAD as usize) else { return false };
     let to = octets.as_mut_ptr().wrapping_add(headers as usize).cast::<c_void>();
     // SAFETY: `headers` and `part` octets have room in the array together.
-    if !unsafe { packet.copy(headers + place.offset, to, part) } {
+    if !unsafe { packet.copy(headers + offset, to, part) } {
         return false;
     }
     output(place, headers + part, ring)

@@ -8,7 +8,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use pktvisor_common::abi::{Counters, SampleHeader, Start};
+use pktvisor_common::abi::{Counters, IP, SampleHeader};
 use pktvisor_common::classify::{Decision, Snaps, classify, enter_tunnels};
 use pktvisor_common::direction::Direction;
 use pktvisor_common::flow::{flow_hash, mix};
@@ -163,10 +163,10 @@ impl Lane {
     #[inline]
     pub fn sample(&mut self, header: &SampleHeader, octets: &[u8], time: i64) {
         self.latest = self.latest.max(time);
-        let wire_len = header.wire_len.saturating_sub(header.tag.into()) as usize;
-        let meta = match header.start {
-            start if start == Start::Ip as u8 => walk_ip(octets, wire_len),
-            _ => walk_ethernet(octets, wire_len),
+        let wire_len = header.wire_len.saturating_sub(header.tag()) as usize;
+        let meta = match header.has(IP) {
+            true => walk_ip(octets, wire_len),
+            false => walk_ethernet(octets, wire_len),
         };
         let meta = inside(&self.settings, &self.ports, meta, octets, wire_len);
         let packet = Packet {

@@ -5,9 +5,8 @@ mod support;
 
 use pktvisor_common::classify::{self, enter_tunnels};
 use pktvisor_common::packet::tunnel::MAX_TUNNELS;
-use pktvisor_common::packet::{
-    IpVersion, PacketMeta, Transport, walk_brcm, walk_brcm_prepend, walk_dsa, walk_ethernet,
-};
+use pktvisor_common::packet::{IpVersion, PacketMeta, Transport, walk_ethernet};
+use pktvisord::capture::{LinkType, PacketRecord, link};
 use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts};
 use support::capture::{Capture, Folder, MICROSECOND, START};
 use support::dns::{A, Message};
@@ -105,12 +104,17 @@ fn tags_of_switches_are_looked_through() {
         let plain = frame::ethernet(&packet);
         let (addresses, rest) = plain.split_at(12);
         let inside = [addresses, &[0x40, 8, 0, 0], rest].concat();
-        finds("DSA", &inside, &packet, |frame| walk_dsa(frame, frame.len()));
-        finds("a Broadcom tag", &inside, &packet, |frame| walk_brcm(frame, frame.len()));
         let before = [&[0x20, 0, 0, 3], &plain[..]].concat();
-        finds("a Broadcom tag before", &before, &packet, |frame| {
-            walk_brcm_prepend(frame, frame.len())
-        });
+        for (number, frame) in [(281, &inside), (282, &before), (283, &inside)] {
+            let link = LinkType::from_number(number).unwrap();
+            finds(&format!("link type {number}"), frame, &packet, |frame| {
+                let length = frame.len() as u32;
+                let (time, offset) = (START, 0);
+                let record =
+                    PacketRecord { time, offset, captured: length, wire_len: length, link };
+                link::walk(&record, frame)
+            });
+        }
     }
 }
 

@@ -79,17 +79,19 @@ pub(super) fn walk_ipv6<B: PacketBytes + ?Sized>(
 ) {
     meta.l3_offset = offset as u16;
     meta.version = IpVersion::V6;
-    // The addresses by themselves: in the kernel they are moved as words then.
-    let (Some(header), Some(src), Some(dst)) =
-        (bytes.read::<8>(offset), bytes.read::<16>(offset + 8), bytes.read::<16>(offset + 24))
-    else {
-        return meta.set_malformed();
-    };
+    // In words: longer pieces are moved octet by octet in the kernel.
+    let Some(header) = bytes.read::<8>(offset) else { return meta.set_malformed() };
+    let Some(src_high) = bytes.read::<8>(offset + 8) else { return meta.set_malformed() };
+    let Some(src_low) = bytes.read::<8>(offset + 16) else { return meta.set_malformed() };
+    let Some(dst_high) = bytes.read::<8>(offset + 24) else { return meta.set_malformed() };
+    let Some(dst_low) = bytes.read::<8>(offset + 32) else { return meta.set_malformed() };
     if header[0] >> 4 != 6 {
         return meta.set_malformed();
     }
-    meta.src = src;
-    meta.dst = dst;
+    meta.src[..8].copy_from_slice(&src_high);
+    meta.src[8..].copy_from_slice(&src_low);
+    meta.dst[..8].copy_from_slice(&dst_high);
+    meta.dst[8..].copy_from_slice(&dst_low);
     meta.addressed = true;
     let payload_len = usize::from(u16::from_be_bytes([header[4], header[5]]));
     // A length of 0 stands in jumbograms and in packets over 64 KiB.

@@ -4,6 +4,9 @@
 //! Sources: IEEE 802.1Q and 802.1ad (VLAN tags), RFC 3032 (MPLS labels), RFC 4385 and RFC 4448
 //! (Ethernet over MPLS with a control word), RFC 2516 (PPPoE), IEEE 802.2 with RFC 1042 (LLC and
 //! SNAP), and the tag formats of Linux (`net/dsa/tag_dsa.c`, `net/dsa/tag_brcm.c`).
+//!
+//! Switch tags without an EtherType cannot be told from one. Only the link type of a capture says
+//! that they are there, so that they belong to the link header, before this walk.
 
 use super::ip::{walk_ipv4, walk_ipv6};
 use super::{Behind, ETHERTYPE_ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, PacketBytes, PacketMeta};
@@ -11,9 +14,6 @@ use crate::ppp::ppp_ethertype;
 
 /// VLAN tags that the first pass of the kernel programs steps over.
 pub const FAST_VLAN_TAGS: usize = 2;
-
-/// Octets of the tag that Marvell and Broadcom switches insert.
-const SWITCH_TAG: usize = 4;
 
 /// Walks a packet that starts with an Ethernet header.
 ///
@@ -36,31 +36,6 @@ pub fn walk_ethernet_into<B: PacketBytes + ?Sized>(
         Some(ethertype) => walk_l3_into(bytes, 14, u16::from_be_bytes(ethertype), wire_len, meta),
         None => meta.set_malformed(),
     }
-}
-
-/// Walks an Ethernet frame with a Marvell DSA tag between its addresses and its EtherType
-/// (`LINKTYPE_DSA_TAG_DSA`). The tag with an EtherType of its own (EDSA) is told by that.
-pub fn walk_dsa<B: PacketBytes + ?Sized>(bytes: &B, wire_len: usize) -> PacketMeta {
-    let mut meta = PacketMeta::default();
-    match bytes.read::<6>(12) {
-        Some([.., high, low]) => {
-            let ethertype = u16::from_be_bytes([high, low]);
-            walk_l3_into(bytes, 14 + SWITCH_TAG, ethertype, wire_len, &mut meta);
-        }
-        None => meta.set_malformed(),
-    }
-    meta
-}
-
-/// Walks an Ethernet frame with a Broadcom tag between its addresses and its EtherType
-/// (`LINKTYPE_DSA_TAG_BRCM`).
-pub fn walk_brcm<B: PacketBytes + ?Sized>(bytes: &B, wire_len: usize) -> PacketMeta {
-    walk_dsa(bytes, wire_len)
-}
-
-/// Walks an Ethernet frame with a Broadcom tag before it (`LINKTYPE_DSA_TAG_BRCM_PREPEND`).
-pub fn walk_brcm_prepend<B: PacketBytes + ?Sized>(bytes: &B, wire_len: usize) -> PacketMeta {
-    walk_l3(bytes, SWITCH_TAG, ETHERTYPE_ETHERNET, wire_len)
 }
 
 /// Walks a packet from behind its link header: wrappings, then IP.

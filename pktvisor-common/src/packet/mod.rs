@@ -17,10 +17,7 @@ pub mod link;
 pub mod tunnel;
 
 pub use self::ip::{MAX_EXTENSION_HEADERS, walk_ip, walk_ip_into, walk_transport};
-pub use self::link::{
-    walk_brcm, walk_brcm_prepend, walk_dsa, walk_ethernet, walk_ethernet_into, walk_l3,
-    walk_l3_into,
-};
+pub use self::link::{walk_ethernet, walk_ethernet_into, walk_l3, walk_l3_into};
 
 /// Read access to the captured octets of a packet.
 pub trait PacketBytes {

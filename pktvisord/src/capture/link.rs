@@ -24,6 +24,9 @@ impl LinkType {
             12 | 101 | 228 | 229 => Ok(Self::RawIp),
             113 => Ok(Self::LinuxSll),
             276 => Ok(Self::LinuxSll2),
+            281..=283 => Ok(Self::SwitchTag(number as u16)),
+            // Marvell's tag with an EtherType of its own is told by that.
+            284 => Ok(Self::Ethernet),
             _ => Err(UnsupportedLink(number)),
         }
     }
@@ -37,6 +40,7 @@ impl LinkType {
             Self::LinuxSll2 => 276,
             Self::RawIp => 12,
             Self::BsdLoopback => 108,
+            Self::SwitchTag(number) => i32::from(number),
         })
     }
 }
@@ -74,6 +78,8 @@ pub fn network_layer(link: LinkType, packet: &[u8]) -> Option<(u16, usize)> {
             packet.read::<SLL2_LEN>(0)?;
             Some((u16::from_be_bytes(packet.read(0)?), SLL2_LEN))
         }
+        // Wherever the tag is, the EtherType is four octets further behind.
+        LinkType::SwitchTag(_) => Some((u16::from_be_bytes(packet.read(16)?), 18)),
         LinkType::RawIp => Some((
             match packet.first()? >> 4 {
                 4 => ETHERTYPE_IPV4,

@@ -2,8 +2,8 @@
 
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use pktvisor_common::abi::{
-    CONFIG_WORDS, Counters, HostMode, Kind, MORE, ProbeConfig, RECORD_PAYLOAD, RangeV4, RangeV6,
-    SampleHeader, Start, UNDECIDED,
+    CONFIG_WORDS, Counters, HostMode, IP, Kind, MORE, ProbeConfig, RECORD_PAYLOAD, RangeV4,
+    RangeV6, SampleHeader, Start, UNDECIDED,
 };
 use pktvisor_common::classify::{Dns, Record, classify, enter_tunnels};
 use pktvisor_common::direction::Direction;
@@ -181,19 +181,19 @@ impl Bench {
                 let rest = &payload[offset..];
                 let (now, more) = (&rest[..rest.len().min(part)], rest.len() > part);
                 let octets = [headers, now].concat();
-                let flag = |is: bool, flag: u32| if is { flag } else { 0 };
+                let flag = |is: bool, flag: u8| if is { flag } else { 0 };
                 let header = SampleHeader {
                     time: 0,
                     wire_len,
                     weight: decision.weight,
-                    offset: offset as u32,
                     n: n as u16,
                     captured: octets.len() as u16,
                     kind: kind as u8,
                     direction: direction as u8,
-                    start: program.start as u8,
-                    tag: 0,
-                    flags: flag(more, MORE) | flag(undecided && offset == 0, UNDECIDED),
+                    part: (offset / RECORD_PAYLOAD as usize) as u8,
+                    flags: flag(program.start == Start::Ip, IP)
+                        | flag(more, MORE)
+                        | flag(undecided && offset == 0, UNDECIDED),
                 };
                 led.counted.sent[ring][kind as usize] += 1;
                 led.records.push((ring, Some(header), octets));
