@@ -87,7 +87,7 @@ const fn is_valid(port: u16, header: [u8; 8], payload_len: u32) -> bool {
         // Version 0, and options that fit.
         PORT_GENEVE => {
             let options = (first & 0x3f) as u32 * 4;
-            first >> 6 == 0 && second & 0x3f == 0 && last == 0 && payload_len >= 8 + options
+            first >> 6 == 0 && second << 2 == 0 && last == 0 && payload_len >= 8 + options
         }
         // Version 1 of the protocol GTP (not GTP'), and a length that fits.
         PORT_GTP_U => first & 0xf8 == 0x30 && 8 + (high as u32) * 256 + low as u32 <= payload_len,

@@ -20,13 +20,12 @@ impl LinkType {
     pub fn from_number(number: u32) -> Result<Self, UnsupportedLink> {
         match number {
             0 | 108 => Ok(Self::BsdLoopback),
-            1 => Ok(Self::Ethernet),
+            // 284 is Ethernet with Marvell's tag that has an EtherType of its own.
+            1 | 284 => Ok(Self::Ethernet),
             12 | 101 | 228 | 229 => Ok(Self::RawIp),
             113 => Ok(Self::LinuxSll),
             276 => Ok(Self::LinuxSll2),
             281..=283 => Ok(Self::SwitchTag(number as u16)),
-            // Marvell's tag with an EtherType of its own is told by that.
-            284 => Ok(Self::Ethernet),
             _ => Err(UnsupportedLink(number)),
         }
     }
