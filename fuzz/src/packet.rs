@@ -3,8 +3,8 @@
 use etherparse::{LinkExtSlice, NetSlice, SlicedPacket, TransportSlice};
 use pktvisor_common::classify::{PortBits, enter_tunnels};
 use pktvisor_common::packet::{
-    ETHERTYPE_IPV4, ETHERTYPE_IPV6, Fragment, IpVersion, PacketMeta, Transport, walk_ethernet,
-    walk_l3,
+    Behind, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Fragment, IpVersion, PacketMeta, Transport,
+    walk_ethernet, walk_l3,
 };
 
 /// Walks the input from its link header and from its IP header.
@@ -25,7 +25,7 @@ pub fn run(data: &[u8]) {
     let part = walk(captured, packet.len());
     check(&part, packet);
     enter_tunnels(&NO_PORTS, captured, packet.len(), part);
-    let same = |meta: PacketMeta| PacketMeta { tunnel: false, incomplete: false, ..meta };
+    let same = |meta: PacketMeta| PacketMeta { behind: Behind::Payload, ..meta };
     assert!(
         part.malformed || part.version == IpVersion::None || same(part) == same(meta),
         "{meta:?} of the whole packet, {part:?} of a part"

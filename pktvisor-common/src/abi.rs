@@ -92,9 +92,6 @@ pub struct SampleHeader {
     pub wire_len: u32,
     /// Packets a sample of its sampling rate stands for; 0 where only its payload is wanted.
     pub weight: u32,
-    /// Octets of the packet's payload that earlier records hold. Above 0 the record continues the
-    /// packet: its headers stand before its part of the payload and do not count again.
-    pub offset: u32,
     /// Segments it stands for: more than 1 where segmentation is left to the network card.
     pub n: u16,
     /// Octets of the packet that follow.
@@ -103,43 +100,64 @@ pub struct SampleHeader {
     pub kind: u8,
     /// A [`Direction`](crate::direction::Direction).
     pub direction: u8,
-    /// A [`Start`].
-    pub start: u8,
-    /// Octets of a VLAN tag that was on the wire, or will be, but is kept apart from the packet's
-    /// octets.
-    pub tag: u8,
-    /// Bits, see [`MORE`] and [`UNDECIDED`].
-    pub flags: u32,
+    /// Parts of the packet's payload that earlier records hold, each of [`RECORD_PAYLOAD`] octets.
+    /// Above 0 the record continues the packet: its headers stand before its part of the payload and
+    /// do not count again.
+    pub part: u8,
+    /// Bits: [`IP`], [`MORE`], [`UNDECIDED`] and [`TAGGED`].
+    pub flags: u8,
 }
 
+/// A flag of a record: it starts with an IP header, as [`Start::Ip`] says.
+pub const IP: u8 = 1;
 /// A flag of a record: more of the packet's payload follows in another one.
-pub const MORE: u32 = 1;
+pub const MORE: u8 = 2;
 /// A flag of a record: user space tells the packet's outcome, which the kernel has not counted.
-pub const UNDECIDED: u32 = 2;
+pub const UNDECIDED: u8 = 4;
+/// A flag of a record: a VLAN tag was on the wire, or will be, but is kept apart from the packet's
+/// octets.
+pub const TAGGED: u8 = 8;
+/// Octets of a VLAN tag.
+pub const TAG: u32 = 4;
 
 /// Octets of a [`SampleHeader`].
 pub const SAMPLE_HEADER: usize = size_of::<SampleHeader>();
 
 impl SampleHeader {
+    /// Whether a flag is set.
+    #[inline]
+    pub const fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Octets of the packet's payload that earlier records hold.
+    #[inline]
+    pub const fn offset(&self) -> u32 {
+        self.part as u32 * RECORD_PAYLOAD
+    }
+
+    /// Octets of the VLAN tag that is kept apart.
+    #[inline]
+    pub const fn tag(&self) -> u32 {
+        if self.has(TAGGED) { TAG } else { 0 }
+    }
+
     /// The header of a record and the octets of its packet; `None` where the record is too short.
     pub fn read(record: &[u8]) -> Option<(Self, &[u8])> {
         let (header, octets) = record.split_first_chunk::<SAMPLE_HEADER>()?;
         let [t0, t1, t2, t3, t4, t5, t6, t7, l0, l1, l2, l3, rest @ ..] = *header;
-        let [w0, w1, w2, w3, o0, o1, o2, o3, n0, n1, c0, c1, rest @ ..] = rest;
-        let [kind, direction, start, tag, f0, f1, f2, f3] = rest;
+        let [w0, w1, w2, w3, n0, n1, c0, c1, kind, direction, part, flags] = rest;
         let captured = u16::from_ne_bytes([c0, c1]);
         let header = Self {
             time: u64::from_ne_bytes([t0, t1, t2, t3, t4, t5, t6, t7]),
             wire_len: u32::from_ne_bytes([l0, l1, l2, l3]),
             weight: u32::from_ne_bytes([w0, w1, w2, w3]),
-            offset: u32::from_ne_bytes([o0, o1, o2, o3]),
             n: u16::from_ne_bytes([n0, n1]),
             captured,
             kind,
             direction,
-            start,
-            tag,
-            flags: u32::from_ne_bytes([f0, f1, f2, f3]),
+            part,
+            flags,
         };
         Some((header, octets.get(..usize::from(captured))?))
     }
@@ -356,7 +374,7 @@ impl ProbeConfig {
 }
 
 // The kernel programs are compiled by another compiler than the daemon.
-const _: () = assert!(size_of::<SampleHeader>() == 32);
+const _: () = assert!(size_of::<SampleHeader>() == 24);
 const _: () = assert!(size_of::<Counters>() == 8 * (3 + 3 + 12 + 9 + 12 + 12));
 const _: () = assert!(size_of::<ProbeConfig>() == 32 + 8 + 64 + 256 + 8 + 8 + 8192);
 const _: () = assert!(SAMPLE_MAX <= u16::MAX as usize);
@@ -372,11 +390,9 @@ mod tests {
         record.extend(0x0102_0304_0506_0708u64.to_ne_bytes());
         record.extend(1500u32.to_ne_bytes());
         record.extend(3u32.to_ne_bytes());
-        record.extend(30_720u32.to_ne_bytes());
         record.extend(2u16.to_ne_bytes());
         record.extend(4u16.to_ne_bytes());
-        record.extend([1, 2, 1, 4]);
-        record.extend(3u32.to_ne_bytes());
+        record.extend([1, 2, 1, 6]);
         assert_eq!(SampleHeader::read(&record), None, "the packet's octets are missing");
         record.extend([9, 8, 7, 6, 5]);
         let (header, octets) = SampleHeader::read(&record).unwrap();
@@ -385,17 +401,16 @@ mod tests {
             time: 0x0102_0304_0506_0708,
             wire_len: 1500,
             weight: 3,
-            offset: 30_720,
             n: 2,
             captured: 4,
             kind: 1,
             direction: 2,
-            start: 1,
-            tag: 4,
+            part: 1,
             flags: MORE | UNDECIDED,
         };
         assert_eq!(header, expected);
-        assert_eq!(SampleHeader::read(&record[..31]), None);
+        assert_eq!((header.offset(), header.tag(), header.has(IP)), (RECORD_PAYLOAD, 0, false));
+        assert_eq!(SampleHeader::read(&record[..23]), None);
     }
 
     #[test]

@@ -51,10 +51,19 @@ pub struct Decision {
     pub weight: u32,
     /// Whether it is inspected as DNS. [`Dns::No`] where it is not inspected.
     pub dns: Dns,
-    /// What user space needs of it.
-    pub record: Option<Kind>,
+    /// What is read of it, where it is inspected.
+    pub record: Option<Record>,
     /// Octets of its payload are missing.
     pub cut: bool,
+}
+
+/// What is read of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// For what.
+    pub kind: Kind,
+    /// Octets from the packet's start.
+    pub octets: u32,
 }
 
 impl Decision {
@@ -89,7 +98,7 @@ pub fn dns(ports: &PortBits, meta: &PacketMeta) -> Dns {
     let (src, dst) = (has_port(ports, meta.src_port), has_port(ports, meta.dst_port));
     if src && meta.src_port < EPHEMERAL || dst && meta.dst_port < EPHEMERAL {
         Dns::Sure
-    } else if (src || dst) && !meta.tunnel {
+    } else if (src || dst) && !meta.is_tunnel() {
         Dns::Doubtful
     } else {
         Dns::No
@@ -99,7 +108,7 @@ pub fn dns(ports: &PortBits, meta: &PacketMeta) -> Dns {
 /// Whether a packet is a tunnel: surely DNS goes first.
 #[inline(always)]
 pub fn is_tunnel(ports: &PortBits, meta: &PacketMeta) -> bool {
-    meta.tunnel && !matches!(dns(ports, meta), Dns::Sure)
+    meta.is_tunnel() && !matches!(dns(ports, meta), Dns::Sure)
 }
 
 /// Walks on inside tunnels, at most [`MAX_TUNNELS`] of them. Returns the walk over the innermost
@@ -128,16 +137,43 @@ const fn has_parts(protocol: u8) -> bool {
     matches!(protocol, PROTOCOL_UDP | PROTOCOL_TCP | 0 | 43 | 51 | 60 | 135 | 139 | 140)
 }
 
+/// Octets of payload that are read of a packet at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Snaps {
+    /// Of DNS over UDP.
+    pub udp: u32,
+    /// Of DNS over TCP.
+    pub tcp: u32,
+    /// Of a fragment.
+    pub fragment: u32,
+    /// Of an ICMP message.
+    pub icmp: u32,
+    /// Octets of a malformed packet, from its IP header on.
+    pub malformed: u32,
+}
+
+impl Snaps {
+    /// All there is.
+    pub const ALL: Self = Self {
+        udp: u32::MAX,
+        tcp: u32::MAX,
+        fragment: u32::MAX,
+        icmp: u32::MAX,
+        malformed: u32::MAX,
+    };
+}
+
 /// Decides what becomes of a packet.
 ///
 /// `flow` is its flow hash, `dns_id` reads the first two octets of its payload and `random` makes a
-/// random number; each is asked only where the sampling rate needs it. `available` is how many of
-/// the packet's octets can be read where it is inspected.
+/// random number; each is asked only where the sampling rate needs it. `length` is how many of the
+/// packet's octets there are, of which `snaps` are read.
 #[inline(always)]
 pub fn classify(
     rules: &Rules<'_>,
+    snaps: &Snaps,
     meta: &PacketMeta,
-    available: u32,
+    length: u32,
     flow: impl Fn() -> u64,
     dns_id: impl FnOnce() -> u16,
     random: impl FnOnce() -> u32,
@@ -156,21 +192,27 @@ pub fn classify(
     } else {
         rules.rest.weight(mix(random() as u64 | 1 << 32))
     };
-    let headers = if weight > 0 { Some(Kind::Headers) } else { None };
-    let without_dns = |outcome: Outcome, record: Option<Kind>| Decision {
+    let headers = meta.payload_offset as u32;
+    // As far as there are octets of the packet.
+    let record = |kind: Kind, end: u32| Some(Record { kind, octets: least(end, length) });
+    let without_dns = |outcome: Outcome, record: Option<Record>| Decision {
         outcome,
         weight,
         dns: Dns::No,
-        record,
+        record: if weight > 0 { record } else { None },
         cut: false,
     };
     if meta.malformed {
-        return without_dns(Outcome::Malformed, headers);
+        let end = (meta.l3_offset as u32).saturating_add(snaps.malformed);
+        return without_dns(Outcome::Malformed, record(Kind::Headers, end));
     }
     if !matches!(meta.fragment, Fragment::None) {
-        // What is left out by the sampling rate may still be a part of a message that is not.
-        let record = if has_parts(meta.protocol) { Some(Kind::Fragment) } else { headers };
-        return without_dns(Outcome::Fragment, record);
+        if has_parts(meta.protocol) {
+            // What is left out by the sampling rate may still be a part of a message that is not.
+            let record = record(Kind::Fragment, headers + least(meta.payload_len, snaps.fragment));
+            return Decision { record, ..without_dns(Outcome::Fragment, None) };
+        }
+        return without_dns(Outcome::Fragment, record(Kind::Headers, headers));
     }
     if weight == 0 {
         return without_dns(Outcome::NotSampled, None);
@@ -179,17 +221,28 @@ pub fn classify(
         // Nothing of it is summed up but that it was there.
         return without_dns(Outcome::NonIp, None);
     }
-    let cut = meta.payload_offset as u32 + meta.payload_len > available;
-    match dns {
-        Dns::Sure => {
-            let (outcome, record) = (dns_outcome(cut), Some(Kind::Dns));
-            Decision { outcome, weight, dns, record, cut }
-        }
-        Dns::Doubtful => {
-            let record = Some(Kind::Dns);
-            Decision { outcome: Outcome::Headers, weight, dns, record, cut }
-        }
-        Dns::No if meta.tunnel => without_dns(Outcome::Tunnel, headers),
-        Dns::No => without_dns(Outcome::Headers, headers),
+    if matches!(dns, Dns::No) {
+        let outcome = if meta.is_tunnel() { Outcome::Tunnel } else { Outcome::Headers };
+        let end = match meta.transport {
+            Transport::Icmp => headers + least(meta.payload_len, snaps.icmp),
+            _ => headers,
+        };
+        return without_dns(outcome, record(Kind::Headers, end));
     }
+    let snap = match meta.transport {
+        Transport::Udp => snaps.udp,
+        _ => snaps.tcp,
+    };
+    let octets = least(headers + least(meta.payload_len, snap), length);
+    let cut = octets < headers + meta.payload_len;
+    let outcome = match dns {
+        Dns::Doubtful => Outcome::Headers,
+        _ => dns_outcome(cut),
+    };
+    Decision { outcome, weight, dns, record: Some(Record { kind: Kind::Dns, octets }), cut }
+}
+
+#[inline(always)]
+const fn least(a: u32, b: u32) -> u32 {
+    if a < b { a } else { b }
 }

@@ -2,12 +2,11 @@
 //! get at its octets, so that user space can work out the same and compare.
 
 use crate::abi::{
-    DNS_TCP_SNAP, DNS_UDP_SNAP, FRAGMENT_SNAP, HOST_RANGES, ICMP_SNAP, Kind, MALFORMED_SNAP,
-    ProbeConfig,
+    DNS_TCP_SNAP, DNS_UDP_SNAP, FRAGMENT_SNAP, HOST_RANGES, ICMP_SNAP, MALFORMED_SNAP, ProbeConfig,
 };
-use crate::classify::Rules;
+use crate::classify::{Rules, Snaps};
 use crate::direction::Direction;
-use crate::packet::{IpVersion, PacketMeta, Transport};
+use crate::packet::{IpVersion, PacketMeta};
 
 impl ProbeConfig {
     /// What the decision goes by.
@@ -17,37 +16,14 @@ impl ProbeConfig {
     }
 }
 
-/// Octets from a packet's start that its records hold at most, if they are inspected as DNS.
-#[inline(always)]
-pub fn available(meta: &PacketMeta, length: u32) -> u32 {
-    let snap = match meta.transport {
-        Transport::Udp => DNS_UDP_SNAP,
-        _ => DNS_TCP_SNAP,
-    };
-    least(meta.payload_offset as u32 + snap, length)
-}
-
-/// Octets from the start of a packet of `length` octets that its records hold.
-#[inline(always)]
-pub fn captured(kind: Kind, meta: &PacketMeta, length: u32) -> u32 {
-    let headers = meta.payload_offset as u32;
-    let end = match kind {
-        Kind::Headers if meta.malformed => meta.l3_offset as u32 + MALFORMED_SNAP,
-        Kind::Headers => match meta.transport {
-            Transport::Icmp => headers + least(meta.payload_len, ICMP_SNAP),
-            _ => headers,
-        },
-        Kind::Fragment => headers + least(meta.payload_len, FRAGMENT_SNAP),
-        Kind::Dns => {
-            let snap = match meta.transport {
-                Transport::Udp => DNS_UDP_SNAP,
-                _ => DNS_TCP_SNAP,
-            };
-            headers + least(meta.payload_len, snap)
-        }
-    };
-    least(end, length)
-}
+/// Octets of payload that the kernel programs copy.
+pub const SNAPS: Snaps = Snaps {
+    udp: DNS_UDP_SNAP,
+    tcp: DNS_TCP_SNAP,
+    fragment: FRAGMENT_SNAP,
+    icmp: ICMP_SNAP,
+    malformed: MALFORMED_SNAP,
+};
 
 #[inline(always)]
 const fn least(a: u32, b: u32) -> u32 {

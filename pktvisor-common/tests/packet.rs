@@ -4,7 +4,9 @@ use etherparse::{
     EtherType, IpNumber, IpPayloadSlice, LaxSlicedPacket, NetSlice, PacketBuilder, SlicedPacket,
     TransportSlice,
 };
-use pktvisor_common::packet::{Fragment, IpVersion, PacketMeta, Transport, walk_ethernet, walk_l3};
+use pktvisor_common::packet::{
+    Behind, Fragment, IpVersion, PacketMeta, Transport, walk_ethernet, walk_l3,
+};
 use proptest::prelude::*;
 
 /// How a generated packet is made.
@@ -133,8 +135,7 @@ fn comparable(meta: &PacketMeta) -> PacketMeta {
         protocol: 0,
         fragment: Fragment::None,
         addressed: false,
-        tunnel: false,
-        incomplete: false,
+        behind: Behind::Payload,
         ..*meta
     }
 }

@@ -8,19 +8,19 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::maps::RingBuf;
 use aya_ebpf::maps::lpm_trie::Key;
 use pktvisor_common::abi::{
-    Counters, HEADERS_MAX, HostMode, KINDS, Kind, MORE, ProbeConfig, RECORD_PAYLOAD, RECORDS,
-    SAMPLE_HEADER, SAMPLE_MAX, SampleHeader, Start, UNDECIDED, seen_place,
+    Counters, HEADERS_MAX, HostMode, IP, KINDS, Kind, MORE, ProbeConfig, RECORD_PAYLOAD, RECORDS,
+    SAMPLE_HEADER, SAMPLE_MAX, SampleHeader, Start, TAGGED, UNDECIDED, seen_place,
 };
-use pktvisor_common::classify::{Decision, Dns, classify, is_tunnel};
+use pktvisor_common::classify::{Decision, Dns, Record, classify, is_tunnel};
 use pktvisor_common::direction::Direction;
 use pktvisor_common::flow::{address_hash, flow_hash};
 use pktvisor_common::outcome::Outcome;
 use pktvisor_common::packet::tunnel::{MAX_TUNNELS, inside};
 use pktvisor_common::packet::{
-    Fragment, IpVersion, PacketBytes, PacketMeta, TCP_FIN, TCP_RST, TCP_SYN, Transport,
+    Behind, Fragment, IpVersion, PacketBytes, PacketMeta, TCP_FIN, TCP_RST, TCP_SYN, Transport,
     walk_ethernet_into, walk_ip_into, walk_l3_into,
 };
-use pktvisor_common::probe::{available, captured, direction, ring, segments};
+use pktvisor_common::probe::{SNAPS, direction, ring, segments};
 
 use crate::hook::{Copied, Hook};
 use crate::maps::{
@@ -42,16 +42,15 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
     // What is found goes through a map, where the verifier does not follow it: otherwise it would
     // go through all that comes after once for each way through the headers.
     walk_linear(packet, start, length, scratch);
-    if scratch.meta.malformed
-        || scratch.meta.incomplete
-        || matches!(scratch.meta.version, IpVersion::None)
-    {
-        // Perhaps only because the headers do not lie in the first piece of the packet, or because
-        // there is more than VLAN tags before IP.
-        walk_copied(packet, start, length, scratch);
-    }
-    if scratch.meta.tunnel && config.tunnels > 0 {
-        enter_tunnels(packet, config, length, scratch);
+    if !matches!(scratch.meta.behind, Behind::Payload) {
+        if !scratch.meta.is_tunnel() {
+            // Perhaps the headers do not lie in the first piece of the packet, or there is more than
+            // VLAN tags before IP.
+            walk_copied(packet, start, length, scratch);
+        }
+        if scratch.meta.is_tunnel() && config.tunnels > 0 {
+            enter_tunnels(packet, config, length, scratch);
+        }
     }
     let Scratch { header: place, octets, meta, last, .. } = scratch;
     let (gso_size, gso_segs) = packet.segments();
@@ -77,23 +76,22 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
     // SAFETY: the helper takes nothing and cannot fail.
     let random = || unsafe { bpf_get_prandom_u32() };
     let Decision { mut outcome, weight, dns, record, .. } =
-        classify(&config.rules(), meta, available(meta, length), flow, dns_id, random);
+        classify(&config.rules(), &SNAPS, meta, length, flow, dns_id, random);
     let n64 = u64::from(n);
     count(counters, meta, direction, n64, u64::from(wire_len));
     if weight > 0 {
         counters.deep_samples += n64;
     }
     let undecided = matches!(dns, Dns::Doubtful);
-    if let Some(kind) = record {
+    if let Some(Record { kind, octets: captured }) = record {
         let ring = ring(flow(), config.ring_mask) as usize & 3;
-        let captured = captured(kind, meta, length);
         // A payload that one record has no room for lies behind the headers of several.
-        let first = match kind {
-            Kind::Dns => least(captured, u32::from(meta.payload_offset) + RECORD_PAYLOAD),
-            _ => captured,
-        };
+        let mut first = captured;
+        if captured > RECORD_PAYLOAD && matches!(kind, Kind::Dns) {
+            first = least(captured, u32::from(meta.payload_offset) + RECORD_PAYLOAD);
+        }
         let more = first < captured;
-        let flag = |is: bool, flag: u32| if is { flag } else { 0 };
+        let flag = |is: bool, flag: u8| if is { flag } else { 0 };
         *place = SampleHeader {
             // SAFETY: the helpers take nothing and cannot fail.
             time: unsafe {
@@ -104,14 +102,15 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
             },
             wire_len,
             weight,
-            offset: 0,
             n: n as u16,
             captured: first as u16,
             kind: kind as u8,
             direction: direction as u8,
-            start: start as u8,
-            tag: tag as u8,
-            flags: flag(more, MORE) | flag(undecided, UNDECIDED),
+            part: 0,
+            flags: flag(matches!(start, Start::Ip), IP)
+                | flag(more, MORE)
+                | flag(undecided, UNDECIDED)
+                | flag(tag > 0, TAGGED),
         };
         if send(packet, place, octets, last, ring) {
             add(&mut counters.sent[ring], kind);
@@ -177,7 +176,7 @@ fn mark_seen(interface: u32, hook: Direction) {
 #[inline(always)]
 fn clear(meta: &mut PacketMeta) {
     const WORDS: usize = size_of::<PacketMeta>() / size_of::<u64>();
-    const { assert!(size_of::<PacketMeta>() == 64 && align_of::<PacketMeta>() == 8) };
+    const { assert!(size_of::<PacketMeta>() == 56 && align_of::<PacketMeta>() == 8) };
     let words = core::ptr::from_mut(meta).cast::<[u64; WORDS]>();
     for at in 0..WORDS {
         // SAFETY: they are the words of the struct, and 0 is a value of each of its fields.
@@ -328,10 +327,12 @@ fn continue_record<H: Hook>(packet: &H, captured: u32, ring: u32) -> u32 {
         }
         let left = captured - headers - offset;
         let part = least(left, RECORD_PAYLOAD);
-        place.offset = offset;
+        place.part = at as u8;
         place.captured = (headers + part) as u16;
-        place.flags = if left > part { MORE } else { 0 };
-        let sent = send_part(packet, place, octets, (last, held), (headers, part), ring as usize);
+        place.flags &= !(MORE | UNDECIDED);
+        place.flags |= if left > part { MORE } else { 0 };
+        let sent =
+            send_part(packet, place, octets, (last, held), (headers, offset, part), ring as usize);
         records += if sent { 1 } else { 0x100 };
     }
     records
@@ -345,7 +346,7 @@ fn send_part<H: Hook>(
     place: &mut SampleHeader,
     octets: &mut [u8; SAMPLE_MAX],
     (last, held): (&mut u32, &mut u32),
-    (headers, part): (u32, u32),
+    (headers, offset, part): (u32, u32, u32),
     ring: usize,
 ) -> bool {
     // The headers stand there from the record before. The part of the payload goes behind them.
@@ -353,7 +354,7 @@ fn send_part<H: Hook>(
     let Some(part) = bounded(last, part, RECORD_PAYLOAD as usize) else { return false };
     let to = octets.as_mut_ptr().wrapping_add(headers as usize).cast::<c_void>();
     // SAFETY: `headers` and `part` octets have room in the array together.
-    if !unsafe { packet.copy(headers + place.offset, to, part) } {
+    if !unsafe { packet.copy(headers + offset, to, part) } {
         return false;
     }
     output(place, headers + part, ring)

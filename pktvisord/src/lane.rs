@@ -8,8 +8,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use pktvisor_common::abi::{Counters, SampleHeader, Start};
-use pktvisor_common::classify::{Decision, classify, enter_tunnels};
+use pktvisor_common::abi::{Counters, IP, SampleHeader};
+use pktvisor_common::classify::{Decision, Snaps, classify, enter_tunnels};
 use pktvisor_common::direction::Direction;
 use pktvisor_common::flow::{flow_hash, mix};
 use pktvisor_common::packet::{Fragment, PacketMeta, Transport, walk_ethernet, walk_ip};
@@ -252,10 +252,10 @@ impl Lane {
             self.give_up_fragments(time);
         }
         self.latest = self.latest.max(time);
-        let wire_len = header.wire_len.saturating_sub(header.tag.into()) as usize;
-        let meta = match header.start {
-            start if start == Start::Ip as u8 => walk_ip(octets, wire_len),
-            _ => walk_ethernet(octets, wire_len),
+        let wire_len = header.wire_len.saturating_sub(header.tag()) as usize;
+        let meta = match header.has(IP) {
+            true => walk_ip(octets, wire_len),
+            false => walk_ethernet(octets, wire_len),
         };
         let meta = inside(&self.settings, &self.ports, meta, octets, wire_len);
         let packet = Packet {
@@ -403,7 +403,7 @@ fn inside(
     octets: &[u8],
     wire_len: usize,
 ) -> PacketMeta {
-    if meta.tunnel && settings.tunnels == Tunnels::Inner {
+    if meta.is_tunnel() && settings.tunnels == Tunnels::Inner {
         enter_tunnels(ports.bits(), octets, wire_len, meta)
     } else {
         meta
@@ -428,8 +428,8 @@ fn decide(
             .map_or(0, |id| u16::from_be_bytes(*id))
     };
     let random = || mix(number) as u32;
-    let available = octets.len() as u32;
-    classify(&ports.rules(&settings.sampling), meta, available, || flow, dns_id, random)
+    let (rules, length) = (ports.rules(&settings.sampling), octets.len() as u32);
+    classify(&rules, &Snaps::ALL, meta, length, || flow, dns_id, random)
 }
 
 /// Takes a reassembled datagram into the shard, where its flow belongs there.

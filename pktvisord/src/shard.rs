@@ -146,7 +146,7 @@ impl Shard {
     /// Takes in a record of a packet that the kernel has counted, with the octets copied of it.
     #[inline]
     pub fn sample(&mut self, packet: &Packet, octets: &[u8], header: &SampleHeader) {
-        if packet.weight > 0 && header.offset == 0 {
+        if packet.weight > 0 && header.part == 0 {
             self.bucket.inspect(packet, &mut self.geo);
         }
         let dns = match self.ports.side(&packet.meta) {
@@ -155,14 +155,14 @@ impl Shard {
         };
         let meta = part(packet.meta, octets.len(), header);
         let captured = octets.len().saturating_sub(usize::from(meta.payload_offset));
-        let cut = match header.flags & MORE {
-            0 => captured < meta.payload_len as usize,
-            _ => packet.meta.payload_len > DNS_TCP_SNAP,
+        let cut = match header.has(MORE) {
+            true => packet.meta.payload_len > DNS_TCP_SNAP,
+            false => captured < meta.payload_len as usize,
         };
         let (outcome, weight) = (Outcome::Headers, packet.weight);
         let decision = Decision { outcome, weight, dns, record: None, cut };
         let outcome = self.payload(&Packet { meta, ..*packet }, octets, &decision);
-        if header.flags & UNDECIDED != 0 && header.offset == 0 {
+        if header.has(UNDECIDED) {
             self.bucket.outcome(packet, outcome);
         }
     }
@@ -336,15 +336,15 @@ impl Shard {
 /// The part of a TCP segment that a record holds `captured` octets of, headers included, as a
 /// segment of its own.
 fn part(mut meta: PacketMeta, captured: usize, header: &SampleHeader) -> PacketMeta {
-    let more = header.flags & MORE != 0;
-    if header.offset == 0 && !more {
+    let more = header.has(MORE);
+    if header.part == 0 && !more {
         return meta;
     }
     let held = captured.saturating_sub(usize::from(meta.payload_offset)) as u32;
-    meta.payload_len = meta.payload_len.saturating_sub(header.offset);
-    if header.offset > 0 {
+    meta.payload_len = meta.payload_len.saturating_sub(header.offset());
+    if header.part > 0 {
         let syn = u32::from(meta.tcp_flags & TCP_SYN != 0);
-        meta.tcp_seq = meta.tcp_seq.wrapping_add(syn).wrapping_add(header.offset);
+        meta.tcp_seq = meta.tcp_seq.wrapping_add(syn).wrapping_add(header.offset());
         meta.tcp_flags &= !TCP_SYN;
     }
     if more {

@@ -99,13 +99,11 @@ fn losses_and_outcomes_are_those_of_the_kernel() {
         time: 0,
         wire_len: 42,
         weight: 4,
-        offset: 0,
         n: 2,
         captured: 42,
         kind: Kind::Headers as u8,
         direction: 0,
-        start: 0,
-        tag: 0,
+        part: 0,
         flags: 0,
     };
     let mut octets = [0u8; 42];

@@ -5,9 +5,8 @@ mod support;
 
 use pktvisor_common::classify::{self, enter_tunnels};
 use pktvisor_common::packet::tunnel::MAX_TUNNELS;
-use pktvisor_common::packet::{
-    IpVersion, PacketMeta, Transport, walk_brcm, walk_brcm_prepend, walk_dsa, walk_ethernet,
-};
+use pktvisor_common::packet::{IpVersion, PacketMeta, Transport, walk_ethernet};
+use pktvisord::capture::{LinkType, PacketRecord, link};
 use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts};
 use support::capture::{Capture, Folder, MICROSECOND, START};
 use support::dns::{A, Message};
@@ -105,12 +104,17 @@ fn tags_of_switches_are_looked_through() {
         let plain = frame::ethernet(&packet);
         let (addresses, rest) = plain.split_at(12);
         let inside = [addresses, &[0x40, 8, 0, 0], rest].concat();
-        finds("DSA", &inside, &packet, |frame| walk_dsa(frame, frame.len()));
-        finds("a Broadcom tag", &inside, &packet, |frame| walk_brcm(frame, frame.len()));
         let before = [&[0x20, 0, 0, 3], &plain[..]].concat();
-        finds("a Broadcom tag before", &before, &packet, |frame| {
-            walk_brcm_prepend(frame, frame.len())
-        });
+        for (number, frame) in [(281, &inside), (282, &before), (283, &inside)] {
+            let link = LinkType::from_number(number).unwrap();
+            finds(&format!("link type {number}"), frame, &packet, |frame| {
+                let length = frame.len() as u32;
+                let (time, offset) = (START, 0);
+                let record =
+                    PacketRecord { time, offset, captured: length, wire_len: length, link };
+                link::walk(&record, frame)
+            });
+        }
     }
 }
 
@@ -121,7 +125,7 @@ fn tunnels_are_told_and_looked_into() {
             for (name, outer) in tunnelled(src, dst, &packet) {
                 let frame = frame::ethernet(&outer);
                 let meta = walk(&frame);
-                assert!(meta.tunnel && !meta.malformed, "{name}: {meta:?}");
+                assert!(meta.is_tunnel() && !meta.malformed, "{name}: {meta:?}");
                 let (v4, v6) = (IpVersion::V4, IpVersion::V6);
                 assert_eq!(meta.version, if src.is_ipv4() { v4 } else { v6 }, "{name}");
                 finds(name, &frame, &packet, walk_inside);
@@ -140,7 +144,7 @@ fn tunnels_in_tunnels_are_looked_into_up_to_a_bound() {
         for depth in 1..=MAX_TUNNELS + 1 {
             outer = tunnelled(src, dst, &outer).swap_remove((at + depth) % names).1;
             let meta = walk_inside(&frame::ethernet(&outer));
-            assert_eq!(meta.tunnel, depth > MAX_TUNNELS, "{at} {depth}");
+            assert_eq!(meta.is_tunnel(), depth > MAX_TUNNELS, "{at} {depth}");
             assert_eq!(meta.dst_port == 53, depth <= MAX_TUNNELS, "{at} {depth}");
         }
     }
@@ -154,7 +158,7 @@ fn a_port_alone_makes_no_tunnel() {
             let meta = walk(&frame);
             assert!(!meta.malformed, "{name}");
             let valid = !(name.starts_with("not") || name.starts_with("too"));
-            assert_eq!(meta.tunnel, valid, "{name}");
+            assert_eq!(meta.is_tunnel(), valid, "{name}");
             let inside = walk_inside(&frame);
             assert!(inside == meta || name == "IP in IP that is none", "{name}: {inside:?}");
         }
@@ -169,7 +173,7 @@ fn dns_goes_before_tunnels() {
     let payload = [&[8, 0, 0, 0, 0, 0, 0, 0][..], &[0; 40]].concat();
     let of =
         |port| walk(&frame::ethernet(&frame::udp(&Flow::new(src, port, dst, 4_789), &payload)));
-    assert!(of(53).tunnel && of(60_000).tunnel);
+    assert!(of(53).is_tunnel() && of(60_000).is_tunnel());
     assert!(!classify::is_tunnel(ports.bits(), &of(53)));
     assert!(classify::is_tunnel(ports.bits(), &of(60_000)));
     assert!(classify::is_tunnel(ports.bits(), &of(53_000)), "a valid header is more than chance");

@@ -4,7 +4,8 @@
 //! header), RFC 768 (UDP), RFC 9293 (TCP).
 
 use super::{
-    Fragment, IpVersion, PROTOCOL_TCP, PROTOCOL_UDP, PacketBytes, PacketMeta, Transport, tunnel,
+    Behind, Fragment, IpVersion, PROTOCOL_TCP, PROTOCOL_UDP, PacketBytes, PacketMeta, Transport,
+    tunnel,
 };
 
 const PROTOCOL_ICMP: u8 = 1;
@@ -30,8 +31,8 @@ pub fn walk_ip_into<B: PacketBytes + ?Sized>(bytes: &B, wire_len: usize, meta: &
     match bytes.read::<1>(0) {
         Some([first]) if first >> 4 == 4 => walk_ipv4(bytes, 0, wire_len, meta),
         Some([first]) if first >> 4 == 6 => walk_ipv6(bytes, 0, wire_len, meta),
-        Some(_) => {}
-        None => meta.set_cut(),
+        Some(_) => meta.behind = Behind::Unknown,
+        None => meta.set_malformed(),
     }
 }
 
@@ -45,7 +46,7 @@ pub(super) fn walk_ipv4<B: PacketBytes + ?Sized>(
     meta.l3_offset = offset as u16;
     meta.version = IpVersion::V4;
     let Some(header) = bytes.read::<20>(offset) else {
-        return meta.set_cut();
+        return meta.set_malformed();
     };
     if header[0] >> 4 != 4 {
         return meta.set_malformed();
@@ -78,17 +79,19 @@ pub(super) fn walk_ipv6<B: PacketBytes + ?Sized>(
 ) {
     meta.l3_offset = offset as u16;
     meta.version = IpVersion::V6;
-    // The addresses by themselves: in the kernel they are moved as words then.
-    let (Some(header), Some(src), Some(dst)) =
-        (bytes.read::<8>(offset), bytes.read::<16>(offset + 8), bytes.read::<16>(offset + 24))
-    else {
-        return meta.set_cut();
-    };
+    // In words: longer pieces are moved octet by octet in the kernel.
+    let Some(header) = bytes.read::<8>(offset) else { return meta.set_malformed() };
+    let Some(src_high) = bytes.read::<8>(offset + 8) else { return meta.set_malformed() };
+    let Some(src_low) = bytes.read::<8>(offset + 16) else { return meta.set_malformed() };
+    let Some(dst_high) = bytes.read::<8>(offset + 24) else { return meta.set_malformed() };
+    let Some(dst_low) = bytes.read::<8>(offset + 32) else { return meta.set_malformed() };
     if header[0] >> 4 != 6 {
         return meta.set_malformed();
     }
-    meta.src = src;
-    meta.dst = dst;
+    meta.src[..8].copy_from_slice(&src_high);
+    meta.src[8..].copy_from_slice(&src_low);
+    meta.dst[..8].copy_from_slice(&dst_high);
+    meta.dst[8..].copy_from_slice(&dst_low);
     meta.addressed = true;
     let payload_len = usize::from(u16::from_be_bytes([header[4], header[5]]));
     // A length of 0 stands in jumbograms and in packets over 64 KiB.
@@ -121,7 +124,7 @@ fn walk_next_header<B: PacketBytes + ?Sized>(
             break;
         }
         let Some(header) = bytes.read::<4>(offset) else {
-            return meta.set_cut();
+            return meta.set_malformed();
         };
         offset += match protocol {
             44 => {
@@ -172,12 +175,16 @@ fn walk_transport_into<B: PacketBytes + ?Sized>(
     if matches!(meta.fragment, Fragment::Later) {
         return;
     }
-    let unfragmented = matches!(meta.fragment, Fragment::None);
     match meta.protocol {
         PROTOCOL_TCP => walk_tcp(bytes, offset, end, meta),
         PROTOCOL_UDP => walk_udp(bytes, offset, end, meta),
         PROTOCOL_ICMP | PROTOCOL_ICMPV6 => meta.transport = Transport::Icmp,
-        protocol => meta.tunnel = unfragmented && tunnel::is_protocol(protocol),
+        protocol if tunnel::is_protocol(protocol) => {
+            if matches!(meta.fragment, Fragment::None) {
+                meta.behind = Behind::Tunnel;
+            }
+        }
+        _ => {}
     }
 }
 
@@ -187,7 +194,7 @@ fn walk_udp<B: PacketBytes + ?Sized>(bytes: &B, offset: usize, end: usize, meta:
         return meta.set_malformed();
     }
     let Some(header) = bytes.read::<8>(offset) else {
-        return meta.set_cut();
+        return meta.set_malformed();
     };
     let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
     // A length of 0 stands in UDP super-packets and jumbograms (RFC 2675): up to the end then.
@@ -210,7 +217,7 @@ fn walk_udp<B: PacketBytes + ?Sized>(bytes: &B, offset: usize, end: usize, meta:
 #[inline(always)]
 fn walk_tcp<B: PacketBytes + ?Sized>(bytes: &B, offset: usize, end: usize, meta: &mut PacketMeta) {
     let Some(header) = bytes.read::<20>(offset) else {
-        return meta.set_cut();
+        return meta.set_malformed();
     };
     let header_len = usize::from(header[12] >> 4) * 4;
     if header_len < 20 || offset + header_len > end {

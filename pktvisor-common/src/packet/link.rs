@@ -4,16 +4,16 @@
 //! Sources: IEEE 802.1Q and 802.1ad (VLAN tags), RFC 3032 (MPLS labels), RFC 4385 and RFC 4448
 //! (Ethernet over MPLS with a control word), RFC 2516 (PPPoE), IEEE 802.2 with RFC 1042 (LLC and
 //! SNAP), and the tag formats of Linux (`net/dsa/tag_dsa.c`, `net/dsa/tag_brcm.c`).
+//!
+//! Switch tags without an EtherType cannot be told from one. Only the link type of a capture says
+//! that they are there, so that they belong to the link header, before this walk.
 
 use super::ip::{walk_ipv4, walk_ipv6};
-use super::{ETHERTYPE_ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, PacketBytes, PacketMeta};
+use super::{Behind, ETHERTYPE_ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, PacketBytes, PacketMeta};
 use crate::ppp::ppp_ethertype;
 
 /// VLAN tags that the first pass of the kernel programs steps over.
 pub const FAST_VLAN_TAGS: usize = 2;
-
-/// Octets of the tag that Marvell and Broadcom switches insert.
-const SWITCH_TAG: usize = 4;
 
 /// Walks a packet that starts with an Ethernet header.
 ///
@@ -34,33 +34,8 @@ pub fn walk_ethernet_into<B: PacketBytes + ?Sized>(
 ) {
     match bytes.read::<2>(12) {
         Some(ethertype) => walk_l3_into(bytes, 14, u16::from_be_bytes(ethertype), wire_len, meta),
-        None => meta.set_cut(),
+        None => meta.set_malformed(),
     }
-}
-
-/// Walks an Ethernet frame with a Marvell DSA tag between its addresses and its EtherType
-/// (`LINKTYPE_DSA_TAG_DSA`). The tag with an EtherType of its own (EDSA) is told by that.
-pub fn walk_dsa<B: PacketBytes + ?Sized>(bytes: &B, wire_len: usize) -> PacketMeta {
-    let mut meta = PacketMeta::default();
-    match bytes.read::<6>(12) {
-        Some([.., high, low]) => {
-            let ethertype = u16::from_be_bytes([high, low]);
-            walk_l3_into(bytes, 14 + SWITCH_TAG, ethertype, wire_len, &mut meta);
-        }
-        None => meta.set_cut(),
-    }
-    meta
-}
-
-/// Walks an Ethernet frame with a Broadcom tag between its addresses and its EtherType
-/// (`LINKTYPE_DSA_TAG_BRCM`).
-pub fn walk_brcm<B: PacketBytes + ?Sized>(bytes: &B, wire_len: usize) -> PacketMeta {
-    walk_dsa(bytes, wire_len)
-}
-
-/// Walks an Ethernet frame with a Broadcom tag before it (`LINKTYPE_DSA_TAG_BRCM_PREPEND`).
-pub fn walk_brcm_prepend<B: PacketBytes + ?Sized>(bytes: &B, wire_len: usize) -> PacketMeta {
-    walk_l3(bytes, SWITCH_TAG, ETHERTYPE_ETHERNET, wire_len)
 }
 
 /// Walks a packet from behind its link header: wrappings, then IP.
@@ -93,7 +68,7 @@ pub fn walk_l3_into<B: PacketBytes + ?Sized>(
                 break;
             }
             let Some([_, _, high, low]) = bytes.read::<4>(offset) else {
-                return meta.set_cut();
+                return meta.set_malformed();
             };
             ethertype = u16::from_be_bytes([high, low]);
             offset += 4;
@@ -101,14 +76,17 @@ pub fn walk_l3_into<B: PacketBytes + ?Sized>(
     } else if !matches!(ethertype, ETHERTYPE_IPV4 | ETHERTYPE_IPV6) {
         match unwrap(bytes, offset, ethertype) {
             Some(inside) => (offset, ethertype) = inside,
-            None => return meta.set_cut(),
+            None => return meta.set_malformed(),
         }
         offset = bytes.merge_paths(offset);
     }
     match ethertype {
         ETHERTYPE_IPV4 => walk_ipv4(bytes, offset, wire_len, meta),
         ETHERTYPE_IPV6 => walk_ipv6(bytes, offset, wire_len, meta),
-        _ => meta.l3_offset = offset as u16,
+        _ => {
+            meta.l3_offset = offset as u16;
+            meta.behind = Behind::Unknown;
+        }
     }
 }
 

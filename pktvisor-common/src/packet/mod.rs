@@ -17,10 +17,7 @@ pub mod link;
 pub mod tunnel;
 
 pub use self::ip::{MAX_EXTENSION_HEADERS, walk_ip, walk_ip_into, walk_transport};
-pub use self::link::{
-    walk_brcm, walk_brcm_prepend, walk_dsa, walk_ethernet, walk_ethernet_into, walk_l3,
-    walk_l3_into,
-};
+pub use self::link::{walk_ethernet, walk_ethernet_into, walk_l3, walk_l3_into};
 
 /// Read access to the captured octets of a packet.
 pub trait PacketBytes {
@@ -99,6 +96,20 @@ pub enum Fragment {
     Later,
 }
 
+/// What there is behind the headers that the walk has read. The kernel programs look again at
+/// packets for which that is not a payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Behind {
+    /// A payload.
+    #[default]
+    Payload,
+    /// Not known: a header is cut short or contradicts itself, there is no IP, or the header that
+    /// would make it a tunnel is not there.
+    Unknown,
+    /// Another packet: an IP tunnel.
+    Tunnel,
+}
+
 /// What the walk found in the headers of one packet. All 0 is the default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(8))]
@@ -138,11 +149,8 @@ pub struct PacketMeta {
     pub malformed: bool,
     /// The addresses were read. A header that is cut before them has none.
     pub addressed: bool,
-    /// The packet carries another one: an IP tunnel, see [`tunnel`].
-    pub tunnel: bool,
-    /// Octets that the walk asked for were not there. The kernel programs then look beyond the
-    /// first piece of the packet.
-    pub incomplete: bool,
+    /// What there is behind the headers that were read.
+    pub behind: Behind,
 }
 
 /// TCP flag FIN.
@@ -158,13 +166,13 @@ impl PacketMeta {
     #[inline(always)]
     fn set_malformed(&mut self) {
         self.malformed = true;
+        self.behind = Behind::Unknown;
         self.transport = Transport::Other;
     }
 
-    /// A header ends behind the octets that are there.
+    /// Whether the packet carries another one, see [`tunnel`].
     #[inline(always)]
-    fn set_cut(&mut self) {
-        self.incomplete = true;
-        self.set_malformed();
+    pub fn is_tunnel(&self) -> bool {
+        matches!(self.behind, Behind::Tunnel)
     }
 }

@@ -13,7 +13,7 @@
 //! 3GPP TS 29.281 (GTP-U).
 
 use super::{
-    ETHERTYPE_ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, PacketBytes, PacketMeta, Transport,
+    Behind, ETHERTYPE_ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, PacketBytes, PacketMeta, Transport,
 };
 
 const PROTOCOL_IPV4: u8 = 4;
@@ -57,18 +57,23 @@ pub const fn is_protocol(protocol: u8) -> bool {
 /// Whether UDP datagrams to a port are tunnels, if their header is valid.
 #[inline(always)]
 pub const fn is_port(port: u16) -> bool {
-    matches!(port, PORT_GTP_U | PORT_VXLAN | PORT_VXLAN_LINUX | PORT_GENEVE)
+    // One comparison for nearly all ports that are none.
+    let between = port.wrapping_sub(PORT_GTP_U) <= PORT_VXLAN_LINUX - PORT_GTP_U;
+    between && matches!(port, PORT_GTP_U | PORT_VXLAN | PORT_VXLAN_LINUX | PORT_GENEVE)
 }
 
-/// Sets [`PacketMeta::tunnel`] for a UDP datagram to a tunnel's port whose header is valid.
+/// Tells [`PacketMeta::behind`] of a UDP datagram to a tunnel's port whose header is valid.
 #[inline(always)]
 pub(super) fn tell_udp<B: PacketBytes + ?Sized>(bytes: &B, meta: &mut PacketMeta) {
     if meta.payload_len < 8 {
         return;
     }
     match bytes.read::<8>(usize::from(meta.payload_offset)) {
-        Some(header) => meta.tunnel = is_valid(meta.dst_port, header, meta.payload_len),
-        None => meta.incomplete = true,
+        Some(header) if is_valid(meta.dst_port, header, meta.payload_len) => {
+            meta.behind = Behind::Tunnel;
+        }
+        Some(_) => {}
+        None => meta.behind = Behind::Unknown,
     }
 }
 
@@ -82,7 +87,7 @@ const fn is_valid(port: u16, header: [u8; 8], payload_len: u32) -> bool {
         // Version 0, and options that fit.
         PORT_GENEVE => {
             let options = (first & 0x3f) as u32 * 4;
-            first >> 6 == 0 && second & 0x3f == 0 && last == 0 && payload_len >= 8 + options
+            first >> 6 == 0 && second << 2 == 0 && last == 0 && payload_len >= 8 + options
         }
         // Version 1 of the protocol GTP (not GTP'), and a length that fits.
         PORT_GTP_U => first & 0xf8 == 0x30 && 8 + (high as u32) * 256 + low as u32 <= payload_len,
@@ -92,7 +97,7 @@ const fn is_valid(port: u16, header: [u8; 8], payload_len: u32) -> bool {
 
 /// Returns what a tunnel carries, or `None` where that is nothing that the walk reads.
 ///
-/// `meta` is the walk over the packet up to there, and [`PacketMeta::tunnel`] is set.
+/// `meta` is the walk over the packet up to there, and [`PacketMeta::is_tunnel`].
 #[inline(always)]
 pub fn inside<B: PacketBytes + ?Sized>(bytes: &B, meta: &PacketMeta) -> Option<Inside> {
     let offset = usize::from(meta.payload_offset);

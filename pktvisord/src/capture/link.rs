@@ -31,7 +31,8 @@ impl LinkType {
     pub fn from_number(number: u32) -> Result<Self, UnsupportedLink> {
         Ok(match number {
             0 | 108 => Self::BsdLoopback,
-            1 => Self::Ethernet,
+            // 284 is Ethernet with Marvell's tag that has an EtherType of its own.
+            1 | 284 => Self::Ethernet,
             9 => Self::Ppp,
             12 | 101 | 228 | 229 => Self::RawIp,
             50 => Self::PppHdlc,
@@ -51,6 +52,7 @@ impl LinkType {
             240 => Self::Netanalyzer,
             258 => Self::Pktap,
             276 => Self::LinuxSll2,
+            281..=283 => Self::SwitchTag(number as u16),
             _ => return Err(UnsupportedLink(number)),
         })
     }
@@ -80,6 +82,7 @@ impl LinkType {
             Self::Netanalyzer => 240,
             Self::Pktap => 258,
             Self::LinuxSll2 => 276,
+            Self::SwitchTag(number) => i32::from(number),
         })
     }
 }
@@ -115,6 +118,8 @@ pub fn network_layer(link: LinkType, packet: &[u8]) -> Option<(u16, usize)> {
             packet.read::<SLL2_LEN>(0)?;
             Some((u16::from_be_bytes(packet.read(0)?), SLL2_LEN))
         }
+        // Wherever the tag is, the EtherType is four octets further behind.
+        LinkType::SwitchTag(_) => Some((u16::from_be_bytes(packet.read(16)?), 18)),
         LinkType::RawIp => Some((
             match packet.first()? >> 4 {
                 4 => ETHERTYPE_IPV4,

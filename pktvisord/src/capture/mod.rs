@@ -24,6 +24,10 @@ pub enum LinkType {
     LinuxSll2,
     /// IP without a link header (12, 101, 228, 229).
     RawIp,
+    /// Ethernet with four octets of a switch: Broadcom's tag behind the addresses
+    /// (`LINKTYPE_DSA_TAG_BRCM`, 281) or before them (`LINKTYPE_DSA_TAG_BRCM_PREPEND`, 282), or
+    /// Marvell's behind them (`LINKTYPE_DSA_TAG_DSA`, 283). The number says which.
+    SwitchTag(u16),
     /// BSD loopback: a 4-octet address family in either byte order (0 and 108).
     BsdLoopback,
     /// PPP, with or without its address and control octets (9).

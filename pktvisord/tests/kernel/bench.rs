@@ -2,17 +2,17 @@
 
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use pktvisor_common::abi::{
-    CONFIG_WORDS, Counters, HostMode, Kind, MORE, ProbeConfig, RECORD_PAYLOAD, RangeV4, RangeV6,
-    SampleHeader, Start, UNDECIDED,
+    CONFIG_WORDS, Counters, HostMode, IP, Kind, MORE, ProbeConfig, RECORD_PAYLOAD, RangeV4,
+    RangeV6, SampleHeader, Start, UNDECIDED,
 };
-use pktvisor_common::classify::{Dns, classify, enter_tunnels};
+use pktvisor_common::classify::{Dns, Record, classify, enter_tunnels};
 use pktvisor_common::direction::Direction;
 use pktvisor_common::flow::{address_hash, flow_hash};
 use pktvisor_common::packet::tunnel::MAX_TUNNELS;
 use pktvisor_common::packet::{
     Fragment, IpVersion, PacketMeta, TCP_FIN, TCP_RST, TCP_SYN, Transport, walk_ethernet, walk_ip,
 };
-use pktvisor_common::probe::{available, captured, direction, ring, segments};
+use pktvisor_common::probe::{SNAPS, direction, ring, segments};
 use pktvisor_common::sampling::Rate;
 use pktvisord::capture::ebpf::probe::{Probe, Ring, Terms};
 use pktvisord::host::HostSpec;
@@ -162,8 +162,7 @@ impl Bench {
             packet.get(at..at + 2).map_or(0, |id| u16::from_be_bytes([id[0], id[1]]))
         };
         let (rules, chance) = (config.rules(), || panic!("chance is left out of this test"));
-        let held = available(&meta, length as u32);
-        let decision = classify(&rules, &meta, held, || flow, id, chance);
+        let decision = classify(&rules, &SNAPS, &meta, length as u32, || flow, id, chance);
         let ring = ring(flow, config.ring_mask) as usize;
         let mut led = Led { counted: counted(&meta, direction, n, wire_len), ..Led::default() };
         led.counted.deep_samples = if decision.weight > 0 { u64::from(n) } else { 0 };
@@ -172,8 +171,8 @@ impl Bench {
             true => led.counted.undecided = u64::from(n),
             false => led.counted.outcomes[decision.outcome as usize] = u64::from(n),
         }
-        if let Some(kind) = decision.record {
-            let captured = captured(kind, &meta, length as u32) as usize;
+        if let Some(Record { kind, octets }) = decision.record {
+            let captured = octets as usize;
             let (headers, payload) =
                 packet[..captured].split_at(captured.min(meta.payload_offset.into()));
             let part = if kind == Kind::Dns { RECORD_PAYLOAD as usize } else { usize::MAX };
@@ -182,19 +181,19 @@ impl Bench {
                 let rest = &payload[offset..];
                 let (now, more) = (&rest[..rest.len().min(part)], rest.len() > part);
                 let octets = [headers, now].concat();
-                let flag = |is: bool, flag: u32| if is { flag } else { 0 };
+                let flag = |is: bool, flag: u8| if is { flag } else { 0 };
                 let header = SampleHeader {
                     time: 0,
                     wire_len,
                     weight: decision.weight,
-                    offset: offset as u32,
                     n: n as u16,
                     captured: octets.len() as u16,
                     kind: kind as u8,
                     direction: direction as u8,
-                    start: program.start as u8,
-                    tag: 0,
-                    flags: flag(more, MORE) | flag(undecided && offset == 0, UNDECIDED),
+                    part: (offset / RECORD_PAYLOAD as usize) as u8,
+                    flags: flag(program.start == Start::Ip, IP)
+                        | flag(more, MORE)
+                        | flag(undecided && offset == 0, UNDECIDED),
                 };
                 led.counted.sent[ring][kind as usize] += 1;
                 led.records.push((ring, Some(header), octets));

@@ -14,7 +14,7 @@ use pktvisord::summary::naming::Naming;
 use pktvisord::time::{MINUTE, SECOND};
 use pktvisord::window::Window;
 
-use crate::bench::{Bench, Gso, HOSTS, PROGRAMS, bench, is_taken};
+use crate::bench::{Bench, Gso, HOSTS, PROGRAMS, Program, bench, is_taken};
 use crate::support::dns::{A, Message, NOERROR};
 use crate::support::frame::{self, ACK, Flow};
 use crate::support::shapes::{self, address};
@@ -94,10 +94,15 @@ fn frames() -> Vec<Vec<u8>> {
 }
 
 /// The summary of frames that went through a kernel program.
-fn by_kernel(bench: &mut Bench, settings: &Arc<Settings>, frames: &[Vec<u8>]) -> MetricsView {
+fn by_kernel(
+    bench: &mut Bench,
+    program: Program,
+    settings: &Arc<Settings>,
+    frames: &[Vec<u8>],
+) -> MetricsView {
     let mut lane = lane(settings, true);
     for (frame, time) in frames.iter().zip(NOW..) {
-        let (_, led) = bench.run(PROGRAMS[2], frame, Gso::default());
+        let (_, led) = bench.run(program, frame, Gso::default());
         let decided: u64 = led.counted.outcomes.iter().sum();
         assert_eq!(decided + led.counted.undecided, led.counted.total(), "{frame:?}");
         lane.add_counted(&led.counted, Some(time));
@@ -155,7 +160,7 @@ fn kernel_and_file_decide_alike() {
         }
         let text = |view: &MetricsView| serde_json::to_string_pretty(view).unwrap();
         let (of_file, of_kernel) =
-            (text(&of_file), text(&by_kernel(&mut bench, &settings, &frames)));
+            (text(&of_file), text(&by_kernel(&mut bench, PROGRAMS[2], &settings, &frames)));
         let differ: Vec<_> = of_file
             .lines()
             .zip(of_kernel.lines())
@@ -173,9 +178,43 @@ fn a_doubtful_port_is_dns_by_its_payload_alone() {
     let frames = [message.octets(), vec![0x55; 60]]
         .map(|payload| frame::ethernet(&frame::udp(&flow, &payload)));
     let settings = settings(Tunnels::Outer);
-    for view in [by_file(&settings, &frames), by_kernel(&mut bench, &settings, &frames)] {
+    for view in
+        [by_file(&settings, &frames), by_kernel(&mut bench, PROGRAMS[2], &settings, &frames)]
+    {
         let expected = BTreeMap::from([("dns".to_owned(), 1), ("headers".to_owned(), 1)]);
         assert_eq!(view.capture.outcomes, expected);
         assert_eq!(view.dns.wire_packets.total, 1);
     }
+}
+
+#[test]
+fn messages_in_super_packets_are_those_of_a_file() {
+    let Some(mut bench) = bench(HOSTS) else { return };
+    let flow = Flow::new(address("198.51.100.7"), 4_242, address("192.0.2.1"), 53);
+    let mut frames = Vec::new();
+    let (mut query_seq, mut reply_seq) = (1, 1);
+    for (round, answers) in [(0u16, 3_500), (10, 1_200), (20, 40)] {
+        let ids = round..round + 3;
+        let query = |id: u16| Message::query(id, &format!("n{id}.example"), A);
+        let queries: Vec<u8> = ids.clone().flat_map(|id| query(id).framed()).collect();
+        let replies: Vec<u8> =
+            ids.flat_map(|id| query(id).reply(NOERROR, answers).framed()).collect();
+        frames.push(frame::ethernet(&frame::tcp(&flow, query_seq, ACK, &queries)));
+        query_seq += queries.len() as u32;
+        // As many octets as a test run takes at once.
+        for part in replies.chunks(61_000) {
+            frames.push(frame::ethernet(&frame::tcp(&flow.reversed(), reply_seq, ACK, part)));
+            reply_seq += part.len() as u32;
+        }
+    }
+    // Over UDP such a message takes a jumbo frame.
+    let query = Message::query(99, "large.example", A);
+    frames.push(frame::ethernet(&frame::udp(&flow, &query.octets())));
+    let reply = query.reply(NOERROR, 500).octets();
+    frames.push(frame::ethernet(&frame::udp(&flow.reversed(), &reply)));
+    let settings = settings(Tunnels::Outer);
+    let of_file = by_file(&settings, &frames);
+    assert_eq!(of_file.dns.wire_packets.replies, 10);
+    assert_eq!(of_file.dns.xact.counts.total, 10);
+    assert_eq!(by_kernel(&mut bench, PROGRAMS[1], &settings, &frames), of_file);
 }
