@@ -1,11 +1,14 @@
 //! Capture files as they are met: every form, whole, cut and damaged, beside what libpcap reads.
 
 mod compress;
+mod drops;
 mod damage;
 mod errors;
 mod filter;
 mod libpcap;
 mod link;
+mod link_types;
 mod pcap;
 mod pcapng;
 mod support;
+mod times;
