@@ -53,7 +53,8 @@ impl Pace {
             let (started, first) = *self.origin.get_or_insert_with(|| (Instant::now(), next));
             let passed = started.elapsed().as_nanos() as f64 * speed;
             let now = first.saturating_add(passed as i64);
-            let due = block.packets[from..until].iter().take_while(|packet| packet.time <= now).count();
+            let due =
+                block.packets[from..until].iter().take_while(|packet| packet.time <= now).count();
             if due > 0 {
                 pipeline.feed(block, from..from + due);
                 from += due;

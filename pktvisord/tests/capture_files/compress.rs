@@ -92,11 +92,9 @@ fn damaged_compressed_data_is_an_error_after_what_is_sound() {
     checked.include_checksum(true).unwrap();
     checked.write_all(&plain).unwrap();
     // The checksum is the last of zstd, before the length in gzip, and before the index in xz.
-    for (mut compressed, format, from_end) in [
-        (gzip(&plain), "gzip", 8),
-        (checked.finish().unwrap(), "zstd", 1),
-        (xz(&plain), "xz", 40),
-    ] {
+    for (mut compressed, format, from_end) in
+        [(gzip(&plain), "gzip", 8), (checked.finish().unwrap(), "zstd", 1), (xz(&plain), "xz", 40)]
+    {
         let checksum = compressed.len() - from_end;
         compressed[checksum] ^= 1;
         let outcome = read_all(&compressed);
@@ -145,8 +143,13 @@ fn octets_behind_the_end_are_a_warning() {
             if is_padding {
                 assert!(warnings.is_empty(), "{warnings:?}");
             } else {
-                let octets = if tail.len() == 1 { "1 octet".into() } else { format!("{} octets", tail.len()) };
-                let expected = format!("{octets} behind the end of the compressed data were left out");
+                let octets = if tail.len() == 1 {
+                    "1 octet".into()
+                } else {
+                    format!("{} octets", tail.len())
+                };
+                let expected =
+                    format!("{octets} behind the end of the compressed data were left out");
                 assert_eq!(warnings, [expected]);
             }
         }
@@ -168,7 +171,8 @@ fn a_tail_of_zeros_is_a_warning() {
             let warnings = outcome.warnings.clone();
             assert_eq!(outcome.complete().len(), packets, "{zeros}");
             let noun = if zeros == 1 { "octet" } else { "octets" };
-            let expected = format!("{zeros} zero {noun} at the end are no packets and were left out");
+            let expected =
+                format!("{zeros} zero {noun} at the end are no packets and were left out");
             assert_eq!(warnings, [expected]);
         }
         // Not a tail: records of zero length in the middle, and a block that is none.
@@ -178,7 +182,8 @@ fn a_tail_of_zeros_is_a_warning() {
         let outcome = read_all(&whole);
         assert_eq!(outcome.packets.len(), expected.len() + records + 1);
         assert_eq!(outcome.packets.last().unwrap().bytes, [3; 4]);
-        let error = read_all(&[&newer.octets[..], &vec![0; zeros.max(12)], &[1; 40]].concat()).error;
+        let error =
+            read_all(&[&newer.octets[..], &vec![0; zeros.max(12)], &[1; 40]].concat()).error;
         assert!(error.unwrap().to_string().contains(" zeros where a block should start"));
     }
 }

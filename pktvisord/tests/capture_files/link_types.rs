@@ -81,14 +81,18 @@ fn unfiltered(version: IpVersion) -> Vec<(&'static str, u32, Vec<u8>)> {
     let ordered = [&[0x88, 0x81], &[0x11; 22][..], &[0; 6], &snap].concat();
     // Radiotap with the flag of a padded header, behind a second word of present fields.
     let radiotap = [0, 0, 17, 0, 2, 0, 0, 0x80, 0, 0, 0, 0, 0x20, 0, 0, 0, 0];
-    let padded = [&radiotap, &[0x88, 1], &[0x11; 22][..], &[0; 2], &[0; 2], &snap].concat();
+    let padded = [&radiotap[..], &[0x88, 1], &[0x11; 22], &[0; 2], &[0; 2], &snap].concat();
     vec![
         ("802.11 with four addresses", 105, four),
         ("802.11 with several frames in one", 105, several),
         ("802.11 with HT control", 105, ordered),
         ("radiotap with padding", 127, padded),
         ("Frame Relay with a long address", 107, vec![0x18, 0x40, 0x40, 0x41, 0x03, nlpid]),
-        ("Frame Relay with SNAP", 107, [&[0x18, 0x41, 3, 0, 0x80, 0, 0, 0][..], &ethertype].concat()),
+        (
+            "Frame Relay with SNAP",
+            107,
+            [&[0x18, 0x41, 3, 0, 0x80, 0, 0, 0][..], &ethertype].concat(),
+        ),
         ("Frame Relay of Cisco", 107, [&[0x18, 0x41][..], &ethertype].concat()),
         (
             "ATM with a bridged frame",

@@ -1,8 +1,8 @@
 //! Capture files as they are met: every form, whole, cut and damaged, beside what libpcap reads.
 
 mod compress;
-mod drops;
 mod damage;
+mod drops;
 mod errors;
 mod filter;
 mod libpcap;

@@ -44,11 +44,8 @@ pub fn live(minutes: &[u32]) -> Arc<Live> {
             link: LinkType::Ethernet,
         })
     });
-    let block = Arc::new(Block {
-        data: FRAME.to_vec(),
-        packets: packets.collect(),
-        ..Block::default()
-    });
+    let block =
+        Arc::new(Block { data: FRAME.to_vec(), packets: packets.collect(), ..Block::default() });
     pipeline.feed(&block, 0..block.packets.len());
     // The answer comes behind all that was fed.
     pipeline.present();

@@ -42,15 +42,14 @@ impl Input {
         let stored = Arc::new(AtomicU64::new(0));
         let prompt = kind.is_fifo() || kind.is_socket() || kind.is_char_device();
         let interrupt = interrupt.filter(|_| prompt);
-        let mut source =
-            Stored::new(Source { file, octets: Arc::clone(&stored), interrupt });
+        let mut source = Stored::new(Source { file, octets: Arc::clone(&stored), interrupt });
         let unread = |source| Problem::Read { byte: 0, source };
         let compression = source.compression().map_err(unread)?;
         let behind = Arc::new(AtomicU64::new(0));
         let reader: Box<dyn Read + Send> = match compression {
-            Some(compression) => Box::new(
-                Members::new(compression, source, Arc::clone(&behind)).map_err(unread)?,
-            ),
+            Some(compression) => {
+                Box::new(Members::new(compression, source, Arc::clone(&behind)).map_err(unread)?)
+            }
             None => Box::new(source),
         };
         Ok(Self {

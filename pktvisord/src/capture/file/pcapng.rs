@@ -5,17 +5,17 @@
 //! obsolete packet block, which it does not know.
 
 use pcap_parser::pcapng::{
-    OptionCode, PcapNGOption,    parse_enhancedpacketblock_be, parse_enhancedpacketblock_le, parse_interfacedescriptionblock_be,
-    parse_interfacedescriptionblock_le, parse_sectionheaderblock, parse_simplepacketblock_be,
-    parse_simplepacketblock_le,
+    OptionCode, PcapNGOption, parse_enhancedpacketblock_be, parse_enhancedpacketblock_le,
+    parse_interfacedescriptionblock_be, parse_interfacedescriptionblock_le,
+    parse_sectionheaderblock, parse_simplepacketblock_be, parse_simplepacketblock_le,
 };
 
 use super::error::Problem;
 use super::findings::Findings;
 use super::interface::{Drops, Interface};
 use super::stream::{MAX_BUFFER, MAX_CAPTURED, Parsed, Stop};
-use crate::capture::{Block, PacketRecord};
 use crate::capture::link::UnsupportedLink;
+use crate::capture::{Block, PacketRecord};
 
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const INTERFACE_DESCRIPTION: u32 = 1;
@@ -114,12 +114,7 @@ impl PcapNgParser {
     }
 
     /// Reads the block at the start of `rest`, which is at `offset` of the data.
-    fn block(
-        &mut self,
-        rest: &[u8],
-        offset: usize,
-        out: &mut Block,
-    ) -> Result<BlockRead, String> {
+    fn block(&mut self, rest: &[u8], offset: usize, out: &mut Block) -> Result<BlockRead, String> {
         // The shortest block has its type, its length, and its length again.
         let Some(start) = rest.first_chunk::<12>() else {
             return Ok(BlockRead::Short(12));
@@ -137,9 +132,7 @@ impl PcapNgParser {
         let kind = self.u32_at(rest, 0);
         let length = self.u32_at(rest, 4);
         if length < 12 || !length.is_multiple_of(4) {
-            return Err(format!(
-                "a block of type {kind:#x} claims a length of {length} octets"
-            ));
+            return Err(format!("a block of type {kind:#x} claims a length of {length} octets"));
         }
         if !matches!(
             kind,
@@ -219,8 +212,7 @@ impl PcapNgParser {
         if self.interfaces.len() == MAX_INTERFACES {
             return Err(format!("more than {MAX_INTERFACES} interfaces"));
         }
-        self.interfaces
-            .push(Interface::new(&description, self.big_endian)?);
+        self.interfaces.push(Interface::new(&description, self.big_endian)?);
         Ok(())
     }
 

@@ -2,10 +2,10 @@
 
 use super::compress::Input;
 use super::error::{Problem, Truncation};
-use super::pcap::PcapParser;
-use super::pcapng::PcapNgParser;
 use super::findings::Findings;
 use super::interface::Drops;
+use super::pcap::PcapParser;
+use super::pcapng::PcapNgParser;
 use crate::capture::{Block, LinkType};
 
 /// Octets read at once from a file.
