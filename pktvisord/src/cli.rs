@@ -54,7 +54,7 @@ const LONG_VERSION: &str = if crate::capture::ebpf::is_built_in() {
 #[derive(Debug, Parser)]
 #[command(name = "pktvisord", version, long_version = LONG_VERSION, after_help = AFTER_HELP)]
 pub struct Cli {
-    /// What to watch: a capture file (pcap or pcapng, plain or compressed with gzip or zstd), `-`
+    /// What to watch: a capture file (pcap or pcapng, plain or compressed with gzip, zstd or xz), `-`
     /// for a capture on standard input, interfaces (`eth0,eth1`), an IP address of this host, or
     /// `any` for all interfaces, each packet once
     #[arg(value_name = "TARGET")]

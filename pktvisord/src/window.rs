@@ -1,7 +1,7 @@
 //! The closed minutes of an agent, merged of its shards, and windows over them.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::summary::Summary;
@@ -24,20 +24,83 @@ pub struct Window {
     inner: Mutex<Inner>,
 }
 
+/// Tells a minute from others, see [`Summary::place`].
+type Place = (u64, i64);
 /// Parts of a minute by shard, each with its number among all that were handed in.
-type Parts = BTreeMap<usize, (u64, Summary)>;
+type Parts = BTreeMap<usize, (u64, Part)>;
+
+/// A shard's part of a minute. Most minutes of a sparse capture are empty, and one shard can be far
+/// ahead of another.
+#[derive(Debug)]
+enum Part {
+    Empty { place: Place, start: i64, end: i64 },
+    Counted(Box<Summary>),
+}
+
+impl Part {
+    fn of(summary: Summary) -> Self {
+        if summary.is_empty() {
+            Self::Empty { place: summary.place(), start: summary.start, end: summary.end }
+        } else {
+            Self::Counted(Box::new(summary))
+        }
+    }
+
+    fn summary(self) -> Summary {
+        match self {
+            Self::Counted(summary) => *summary,
+            Self::Empty { place: (turn, minute), start, end } => {
+                Summary { turn, ..Summary::empty(minute, start, end) }
+            }
+        }
+    }
+}
+
+/// What was handed in by a shard.
+#[derive(Debug, Default)]
+struct HandedIn {
+    /// Numbers and places of parts, the oldest first.
+    parts: VecDeque<(u64, Place)>,
+    /// The highest number among the shard's parts of minutes that are closed: it has gone on from
+    /// all parts of lower numbers.
+    gone_on: u64,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
     /// By place and shard: the parts of minutes that not all shards have closed.
-    pending: BTreeMap<(u64, i64), Parts>,
-    /// Parts handed in so far.
-    handed_in: u64,
+    pending: BTreeMap<Place, Parts>,
+    /// Parts handed in so far, and by shard.
+    number: u64,
+    handed_in: BTreeMap<usize, HandedIn>,
     /// Newest first; with a single summary there is one, of all but the last minute.
     closed: VecDeque<Arc<Summary>>,
     /// With a single summary, the last minute.
     last: Option<Arc<Summary>>,
     left_out: Option<LeftOut>,
+}
+
+impl Inner {
+    /// The minutes, in their order, of which nothing more will come now that these parts of a minute
+    /// are complete: all shards that have handed in a part of one have gone on.
+    fn left_behind(&mut self, parts: &Parts) -> BTreeSet<Place> {
+        let mut passed = BTreeSet::new();
+        for (shard, (number, _)) in parts {
+            let handed_in = self.handed_in.entry(*shard).or_default();
+            handed_in.gone_on = handed_in.gone_on.max(*number);
+            while let Some((_, place)) =
+                handed_in.parts.pop_front_if(|(number, _)| *number <= handed_in.gone_on)
+            {
+                passed.insert(place);
+            }
+        }
+        let (pending, handed_in) = (&self.pending, &self.handed_in);
+        let gone_on = |(shard, (number, _)): (&usize, &(u64, Part))| {
+            handed_in.get(shard).is_some_and(|handed_in| *number < handed_in.gone_on)
+        };
+        passed.retain(|place| pending.get(place).is_some_and(|parts| parts.iter().all(gone_on)));
+        passed
+    }
 }
 
 impl Window {
@@ -66,31 +129,27 @@ impl Window {
     /// clock was set, a shard can hand in a minute twice, or one that others never had.
     pub fn hand_in(&self, shard: usize, part: Summary) {
         let mut inner = self.inner();
-        let minute = part.place();
-        inner.handed_in += 1;
-        let number = inner.handed_in;
-        match inner.pending.entry(minute).or_default().entry(shard) {
-            Entry::Vacant(place) => _ = place.insert((number, part)),
-            Entry::Occupied(mut place) => {
-                let (last, before) = place.get_mut();
+        let place = part.place();
+        inner.number += 1;
+        let number = inner.number;
+        inner.handed_in.entry(shard).or_default().parts.push_back((number, place));
+        match inner.pending.entry(place).or_default().entry(shard) {
+            Entry::Vacant(free) => _ = free.insert((number, Part::of(part))),
+            Entry::Occupied(mut before) => {
+                let (last, before) = before.get_mut();
                 *last = number;
-                before.merge(&part);
+                let empty = Part::Empty { place, start: part.start, end: part.end };
+                let mut merged = std::mem::replace(before, empty).summary();
+                merged.merge(&part);
+                *before = Part::of(merged);
             }
         }
-        if inner.pending[&minute].len() < self.shards {
+        if inner.pending[&place].len() < self.shards {
             return;
         }
-        let parts = inner.pending.remove(&minute).unwrap_or_default();
-        // Of these minutes nothing more will come: who has handed in a part of one has gone on.
-        let gone_on = |(shard, (number, _)): (&usize, &(u64, _))| *number < parts[shard].0;
-        let left: Vec<(u64, i64)> = inner
-            .pending
-            .iter()
-            .filter(|(_, pending)| pending.iter().all(gone_on))
-            .map(|(&minute, _)| minute)
-            .collect();
-        for minute in left {
-            let left = inner.pending.remove(&minute).unwrap_or_default();
+        let parts = inner.pending.remove(&place).unwrap_or_default();
+        for left in inner.left_behind(&parts) {
+            let left = inner.pending.remove(&left).unwrap_or_default();
             self.close(&mut inner, left);
         }
         self.close(&mut inner, parts);
@@ -98,7 +157,8 @@ impl Window {
 
     /// Closes a minute.
     fn close(&self, inner: &mut Inner, parts: Parts) {
-        let merged = parts.into_values().map(|(_, part)| part).reduce(|mut all, part| {
+        let parts = parts.into_values().map(|(_, part)| part.summary());
+        let merged = parts.reduce(|mut all, part| {
             all.merge(&part);
             all
         });

@@ -113,6 +113,22 @@ impl Summary {
         account.merge(&other.account);
     }
 
+    /// A minute in which nothing happened.
+    pub fn empty(minute: i64, start: i64, end: i64) -> Self {
+        let rates = rates::Rates::of(minute, rates::Minute::default());
+        Self { minute, start, end, rates, ..Self::default() }
+    }
+
+    /// Whether nothing was counted: no packet, no message, no end of a transaction, no loss.
+    pub fn is_empty(&self) -> bool {
+        let xact = &self.dns.xact;
+        self.totals == packets::Totals::default()
+            && self.packets.deep_samples == 0
+            && self.dns.wire == dns::Wire::default()
+            && (xact.timed_out, xact.orphans, xact.open) == (0, 0, 0)
+            && self.account == Account::default()
+    }
+
     /// Takes in another minute and folds the seconds of the oldest ones into distributions, so that
     /// a summary of any length stays small.
     pub fn absorb(&mut self, minute: &Self) {
