@@ -27,6 +27,7 @@ pub fn live(minutes: &[u32]) -> Arc<Live> {
 }
 
 /// The same, with `--summary`: everything in one summary.
+#[allow(dead_code, reason = "each test takes the parts it needs")]
 pub fn single(minutes: &[u32]) -> Arc<Live> {
     live_with(minutes, true)
 }
