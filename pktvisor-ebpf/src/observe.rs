@@ -176,7 +176,7 @@ fn mark_seen(interface: u32, hook: Direction) {
 #[inline(always)]
 fn clear(meta: &mut PacketMeta) {
     const WORDS: usize = size_of::<PacketMeta>() / size_of::<u64>();
-    const { assert!(size_of::<PacketMeta>() == 56 && align_of::<PacketMeta>() == 8) };
+    const { assert!(size_of::<PacketMeta>() == 64 && align_of::<PacketMeta>() == 8) };
     let words = core::ptr::from_mut(meta).cast::<[u64; WORDS]>();
     for at in 0..WORDS {
         // SAFETY: they are the words of the struct, and 0 is a value of each of its fields.

@@ -2,7 +2,8 @@
 
 mod support;
 
-use std::os::unix::net::UnixDatagram;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
 use support::capture::Folder;
@@ -53,6 +54,22 @@ fn start_life_reload_and_end_are_told() {
     signal(&server.child, "TERM");
     manager.wait_for("STOPPING=1");
     drop(folder);
+}
+
+/// A name of the abstract namespace, as some container runtimes hand it on.
+#[test]
+fn abstract_notify_socket_is_told() {
+    let (_folder, capture) = stored();
+    let name = format!("pktvisor-test-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).expect("an address");
+    let manager = Manager(UnixDatagram::bind_addr(&address).expect("a socket"));
+    manager.0.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
+    let mut command = pktvisord(&Server::arguments(&["--replay=max", &capture]));
+    command.env("NOTIFY_SOCKET", format!("@{name}"));
+    let server = Server::start_as(command);
+    manager.wait_for("READY=1");
+    signal(&server.child, "TERM");
+    manager.wait_for("STOPPING=1");
 }
 
 #[test]

@@ -66,6 +66,8 @@ impl Follower {
         let counters = programs.probe.counters();
         let (mut load, mut before) = (Load::default(), Counters::default());
         let (mut looked, mut verified, mut looks) = (Instant::now(), Instant::now(), 0u32);
+        // Something has changed that was not verified yet.
+        let mut open = false;
         while !self.stop.load(Ordering::Relaxed) {
             let was_pending = programs.is_pending();
             let changed = self.changes.wait(if was_pending { Duration::ZERO } else { PATIENCE });
@@ -76,13 +78,16 @@ impl Follower {
                 }
             }
             let due = verified.elapsed() >= LOOK;
-            // A change can be that of a filter. Changes that do not end wait for the next second.
-            if due || changed && !was_pending && verified.elapsed() >= SECOND {
+            // A change can be that of a filter. Changes that do not end are looked at once a second.
+            open |= changed;
+            let verify = due || open && !was_pending && verified.elapsed() >= SECOND;
+            if verify {
                 verified = Instant::now();
                 looks = if due { looks.wrapping_add(1) } else { looks };
-                programs.verify(changed || looks.is_multiple_of(FILTERS), &self.losses);
+                programs.verify(open || looks.is_multiple_of(FILTERS), &self.losses);
+                open = false;
             }
-            if changed || was_pending || due {
+            if changed || was_pending || verify {
                 self.source.watch(programs.watching());
                 if was_pending {
                     service::watching(&self.source);

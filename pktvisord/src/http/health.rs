@@ -65,7 +65,7 @@ pub(super) async fn readyz(State(live): State<Arc<Live>>) -> (StatusCode, Json<R
         ready,
         source: source.kind.to_owned(),
         fallback: source.fallback.clone(),
-        interfaces: watched.len() as u64,
+        interfaces: if source.kind == "file" { 0 } else { watched.len() as u64 },
         pending,
         faults,
     };

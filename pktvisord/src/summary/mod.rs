@@ -121,11 +121,10 @@ impl Summary {
 
     /// Whether nothing was counted: no packet, no message, no end of a transaction, no loss.
     pub fn is_empty(&self) -> bool {
-        let xact = &self.dns.xact;
         self.totals == packets::Totals::default()
             && self.packets.deep_samples == 0
             && self.dns.wire == dns::Wire::default()
-            && (xact.timed_out, xact.orphans, xact.open) == (0, 0, 0)
+            && self.dns.xact.unpaired == dns::Unpaired::default()
             && self.account == Account::default()
     }
 

@@ -138,7 +138,7 @@ async fn health_and_readiness_are_two_things() {
     let health = get("/healthz").await;
     assert_eq!((health.status, &health.body[..]), (StatusCode::OK, &b"ok"[..]));
     let ready = get("/readyz").await;
-    let expected = br#"{"ready":true,"source":"file"}"#;
+    let expected = br#"{"ready":true,"source":"file","interfaces":0,"pending":0,"faults":[]}"#;
     assert_eq!((ready.status, &ready.body[..]), (StatusCode::OK, &expected[..]));
 
     let request = |path| Request::get(path).body(Body::empty()).unwrap();
@@ -146,7 +146,10 @@ async fn health_and_readiness_are_two_things() {
     assert_eq!(health.status, StatusCode::OK);
     let ready = ask(live_without_packets(), request("/readyz")).await;
     assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(ready.body, br#"{"ready":false,"source":"file"}"#);
+    assert_eq!(
+        ready.body,
+        br#"{"ready":false,"source":"file","interfaces":0,"pending":0,"faults":[]}"#
+    );
     let bucket = ask(live_without_packets(), request("/api/v1/metrics/bucket/0")).await;
     assert_eq!(bucket.status, StatusCode::NOT_FOUND);
     assert_eq!(bucket.error(), "there is no period yet: no packet was taken in");

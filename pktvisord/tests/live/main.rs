@@ -6,6 +6,7 @@ mod counts;
 mod faults;
 mod hosts;
 mod interfaces;
+mod limits;
 mod load;
 mod offloads;
 mod owners;
