@@ -30,7 +30,9 @@ fn xz(octets: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-const COMPRESS: [fn(&[u8]) -> Vec<u8>; 3] = [gzip, zstandard, xz];
+type Compress = fn(&[u8]) -> Vec<u8>;
+
+const COMPRESS: [Compress; 3] = [gzip, zstandard, xz];
 
 fn capture() -> Vec<u8> {
     let mut writer = PcapWriter::ethernet();
