@@ -196,8 +196,8 @@ impl Window {
     /// The closed bucket `n` ≥ 1.
     pub fn closed(&self, n: u64) -> Option<Arc<Summary>> {
         let inner = self.inner();
-        let closed = inner.last.iter().chain(&inner.closed);
-        closed.cloned().nth(usize::try_from(n).ok()?.checked_sub(1)?)
+        let mut closed = inner.last.iter().chain(&inner.closed);
+        closed.nth(usize::try_from(n).ok()?.checked_sub(1)?).cloned()
     }
 
     /// The live bucket merged with the `n` − 1 closed before it, or with all in a single summary.

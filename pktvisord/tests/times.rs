@@ -145,6 +145,6 @@ fn what_is_not_read_is_counted_apart() {
     let view = for_any_workers(&octets, &[]);
     assert_eq!((view.packets.total, view.capture.unread_link_types), (6, 2));
     assert_eq!((view.capture.if_drops, view.capture.kernel_drops), (700, 300));
-    let (_, said) = summed_up(&octets, &["-q"]);
+    let (_, said) = summed_up(&octets, &[]);
     assert!(said.contains("2 packets left out, the first is packet 7: link type 189"), "{said}");
 }

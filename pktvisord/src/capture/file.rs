@@ -15,6 +15,7 @@ mod stream;
 mod times;
 
 use std::collections::VecDeque;
+use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
@@ -192,7 +193,7 @@ impl CaptureReader {
         let mut from = 0;
         loop {
             let patience = Patience { ended: self.end.is_some(), prompt: self.format.is_prompt() };
-            let Some(at) = self.times.check(block, from, self.ahead.iter(), patience) else {
+            let Some(at) = self.times.check(block, from, &self.ahead, patience) else {
                 return true;
             };
             from = at;
@@ -307,7 +308,9 @@ fn all_left_out(packets: u64, hidden: Hidden) -> Option<String> {
     ];
     for (count, tag, keyword) in tags.into_iter().filter(|(count, ..)| *count > 0) {
         let have = if count == 1 { "has" } else { "have" };
-        text += &format!(
+        // Writing to a string does not fail.
+        let _ = write!(
+            text,
             "; {count} {have} {tag}, behind which a filter looks only after the keyword \
              `{keyword}`: `{keyword} and (EXPRESSION)`"
         );

