@@ -5,7 +5,7 @@
 
 use super::framing::Message;
 use super::half::{Arrival, HalfStream};
-use super::{StreamLimits, StreamLosses};
+use super::{Segment, StreamLimits, StreamLosses};
 
 /// Which direction of a connection: 0 or 1.
 pub type Side = usize;
@@ -56,20 +56,19 @@ impl<C: Copy> Connection<C> {
         self.halves.iter().flatten().filter_map(|half| half.deadline(limits)).min()
     }
 
-    /// Takes a segment of the direction `side`, which acknowledges all of the other before `ack`.
+    /// Takes a segment of the direction `side`.
     pub fn arrive(
         &mut self,
         side: Side,
-        context: C,
-        arrival: Arrival<'_>,
-        ack: Option<(u32, i64)>,
+        segment: &Segment<'_, C>,
         limits: &StreamLimits,
         losses: &mut StreamLosses,
         emit: &mut dyn FnMut(&C, Message<'_>),
     ) {
+        let (context, arrival) = (segment.context, Arrival::of(segment));
         self.contexts[side] = Some(context);
-        if let (Some((ack, time)), Some(peer)) = (ack, &mut self.halves[1 - side]) {
-            peer.acknowledge(ack, time);
+        if let (Some(ack), Some(peer)) = (segment.ack, &mut self.halves[1 - side]) {
+            peer.acknowledge(ack, segment.time);
         }
         let in_order = self.held.is_empty() && self.waits_since().is_none();
         let half = match &mut self.halves[side] {

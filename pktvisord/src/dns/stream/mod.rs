@@ -212,11 +212,10 @@ impl<C: Copy> StreamTable<C> {
     /// holds whole messages and comes in order is read in place.
     pub fn segment(&mut self, segment: &Segment<'_, C>, mut emit: impl FnMut(&C, Message<'_>)) {
         self.expire(segment.time, &mut emit);
-        let arrival = Arrival::of(segment);
         let (key, side) = segment.key.connection();
         let index = match self.slots.find(&key) {
             Some(index) => index,
-            None if segment.flags & TCP_RST != 0 || arrival.is_bare() => return,
+            None if segment.flags & TCP_RST != 0 || Arrival::of(segment).is_bare() => return,
             None => {
                 while self.slots.len() >= self.limits.connections {
                     let Some(oldest) = self.slots.oldest() else { break };
@@ -234,8 +233,7 @@ impl<C: Copy> StreamTable<C> {
             slot.connection = Connection::new();
         }
         slot.last = slot.last.max(segment.time);
-        let ack = segment.ack.map(|ack| (ack, segment.time));
-        slot.connection.arrive(side, segment.context, arrival, ack, limits, losses, &mut emit);
+        slot.connection.arrive(side, segment, limits, losses, &mut emit);
         self.slots.account(index, &self.limits);
         while self.slots.bytes() > self.limits.bytes {
             let Some(holder) = self.slots.oldest_holder() else { break };

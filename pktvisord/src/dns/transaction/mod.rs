@@ -255,7 +255,9 @@ impl Transactions {
             if query.time.saturating_sub(first) <= self.timeout {
                 return None;
             }
-            self.take(at).filter(|query| query.readable).map(|query| gone(Gone::TimedOut(query)));
+            if let Some(query) = self.take(at).filter(|query| query.readable) {
+                gone(Gone::TimedOut(query));
+            }
         }
         if !query.stream && self.is_answered(&query.key, query.time) {
             return None;
@@ -305,8 +307,10 @@ impl Transactions {
             gone(Gone::Orphan(*reply));
             return Answer::Early;
         }
-        if self.early.is_full() {
-            self.early.remove_oldest().map(|reply| gone(Gone::Orphan(reply)));
+        if self.early.is_full()
+            && let Some(reply) = self.early.remove_oldest()
+        {
+            gone(Gone::Orphan(reply));
         }
         self.early.insert(*reply);
         Answer::Early
@@ -365,11 +369,14 @@ impl Transactions {
     #[inline]
     pub fn expire(&mut self, now: i64, gone: &mut impl FnMut(Gone)) {
         while self.open.oldest().is_some_and(|query| is_over(query.time, self.timeout, now)) {
-            let query = self.take_oldest().filter(|query| query.readable);
-            query.map(|query| gone(Gone::TimedOut(query)));
+            if let Some(query) = self.take_oldest().filter(|query| query.readable) {
+                gone(Gone::TimedOut(query));
+            }
         }
         while self.early.oldest().is_some_and(|reply| is_over(reply.time, EARLY, now)) {
-            self.early.remove_oldest().map(|reply| gone(Gone::Orphan(reply)));
+            if let Some(reply) = self.early.remove_oldest() {
+                gone(Gone::Orphan(reply));
+            }
         }
     }
 

@@ -19,7 +19,9 @@ impl Transfers {
         if self.0.len() >= TRANSFERS {
             let oldest =
                 self.0.iter().min_by_key(|(_, time)| **time).map(|(exchange, _)| *exchange);
-            oldest.map(|exchange| self.0.remove(&exchange));
+            if let Some(exchange) = oldest {
+                self.0.remove(&exchange);
+            }
         }
         self.0.insert(key.exchange(), time);
     }
