@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use pktvisor_common::abi::{Counters, IP, SampleHeader};
-use pktvisor_common::classify::{Decision, Snaps, classify, enter_tunnels};
+use pktvisor_common::classify::{Decision, Rules, Snaps, classify, enter_tunnels};
 use pktvisor_common::direction::Direction;
 use pktvisor_common::flow::{flow_hash, mix};
 use pktvisor_common::packet::{Fragment, PacketMeta, Transport, walk_ethernet, walk_ip};
@@ -208,6 +208,8 @@ impl Lane {
     fn take_in(&mut self, block: &Block, packets: Range<usize>) {
         let hosts = self.settings.hosts.now();
         self.shard.set_hosts(&hosts);
+        let (settings, ports) = (Arc::clone(&self.settings), Arc::clone(&self.ports));
+        let rules = ports.rules(&settings.sampling);
         for record in &block.packets[packets] {
             if self.minute_end.is_none_or(|end| record.time >= end) {
                 self.advance(record.time);
@@ -219,11 +221,10 @@ impl Lane {
             self.packets += 1;
             let octets = block.packet(record);
             let meta = link::walk(record, octets);
-            let meta = inside(&self.settings, &self.ports, meta, octets, record.wire_len as usize);
+            let meta = inside(&settings, &ports, meta, octets, record.wire_len as usize);
             let flow = flow_hash(&meta);
             if self.share.has(flow) {
-                let decision =
-                    decide(&self.settings, &self.ports, &meta, flow, octets, self.packets);
+                let decision = decide(&rules, &meta, flow, octets, self.packets);
                 let packet = Packet {
                     meta,
                     time: record.time,
@@ -413,14 +414,7 @@ fn inside(
 /// Decides what becomes of a packet. Where not all are inspected, DNS is chosen by flow and DNS id,
 /// and other packets by their number.
 #[inline]
-fn decide(
-    settings: &Settings,
-    ports: &DnsPorts,
-    meta: &PacketMeta,
-    flow: u64,
-    octets: &[u8],
-    number: u64,
-) -> Decision {
+fn decide(rules: &Rules<'_>, meta: &PacketMeta, flow: u64, octets: &[u8], number: u64) -> Decision {
     let dns_id = || {
         octets
             .get(usize::from(meta.payload_offset)..)
@@ -428,8 +422,7 @@ fn decide(
             .map_or(0, |id| u16::from_be_bytes(*id))
     };
     let random = || mix(number) as u32;
-    let (rules, length) = (ports.rules(&settings.sampling), octets.len() as u32);
-    classify(&rules, &Snaps::ALL, meta, length, || flow, dns_id, random)
+    classify(rules, &Snaps::ALL, meta, octets.len() as u32, || flow, dns_id, random)
 }
 
 /// Takes a reassembled datagram into the shard, where its flow belongs there.
@@ -445,7 +438,9 @@ fn ingest(
     if !matches!(meta.transport, Transport::Udp | Transport::Tcp) {
         return;
     }
-    let decision = decide(settings, &settings.ports.now(), &meta, flow, datagram.payload, 0);
+    let ports = settings.ports.now();
+    let rules = ports.rules(&settings.sampling);
+    let decision = decide(&rules, &meta, flow, datagram.payload, 0);
     let packet = Packet {
         meta,
         time: datagram.time,

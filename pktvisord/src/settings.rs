@@ -153,8 +153,7 @@ impl DnsPorts {
     }
 
     /// What becomes of packets, with these ports.
-    #[inline]
-    pub fn rules<'a>(&'a self, sampling: &'a Sampling) -> Rules<'a> {
+    pub fn rules(&self, sampling: &Sampling) -> Rules<'_> {
         Rules { ports: &self.bits, dns: sampling.dns(), rest: sampling.rest() }
     }
 

@@ -271,7 +271,8 @@ fn a_query_that_cannot_be_read_pairs_with_formerr() {
 
 /// The ICMP error of a router or host at `from` about a packet, of which it quotes some bytes.
 fn unreachable(from: &str, packet: &[u8], quoted: usize) -> Vec<u8> {
-    let (src, v6) = (address(from), packet[0] >> 4 == 6);
+    let src = address(from);
+    let v6 = src.is_ipv6();
     let (kind, code, protocol) = if v6 { (1, 4, 58) } else { (3, 3, 1) };
     let mut icmp = vec![kind, code, 0, 0, 0, 0, 0, 0];
     icmp.extend(&packet[..packet.len().min(quoted)]);
@@ -295,10 +296,10 @@ fn an_icmp_error_closes_a_query_at_once() {
         // That a reply could not be delivered says nothing of the query.
         let reply = frame::udp(&to.reversed(), &query(7).reply(NOERROR, 1).octets());
         let dns = dns(vec![
-            (0, packet.clone()),
-            (1, unreachable("192.0.2.99", &packet[..0], 0)),
-            (2, reply.clone()),
-            (3, packet.clone()),
+            (0, packet),
+            (1, unreachable(server, &[], 0)),
+            (1, unreachable(server, &reply, 1_000)),
+            (2, reply),
         ]);
         assert_eq!((dns.xact.counts.total, dns.xact.counts.unreachable), (1, 0));
     }
