@@ -136,7 +136,7 @@ fn named<'a>(addresses: impl Iterator<Item = &'a IpAddr>) -> String {
 /// Where packets come from, set up and not started yet.
 enum Capture {
     Kernel(Box<Programs>),
-    Libpcap(Captures),
+    Libpcap(Box<Captures>),
 }
 
 /// Rings for so many workers: a power of two.
@@ -215,7 +215,10 @@ pub(super) fn watch(
             (Capture::Kernel(Box::new(programs)), Keep::NetAdmin)
         }
         Some(programs) => (Capture::Kernel(Box::new(programs)), Keep::Nothing),
-        None => (Capture::Libpcap(Captures::open(cli, selection, &listed, AT_ONCE)?), Keep::NetRaw),
+        None => (
+            Capture::Libpcap(Box::new(Captures::open(cli, selection, &listed, AT_ONCE)?)),
+            Keep::NetRaw,
+        ),
     };
     let files = (!cli.no_sandbox).then(|| config.files());
     let rights = give_up(user.as_ref(), keep, files.as_deref())?;
