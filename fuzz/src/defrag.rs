@@ -60,13 +60,13 @@ fn feed(
     let captured = &packet[..captured.min(packet.len())];
     let meta = walk_l3(captured, 0, ethertype, packet.len());
     if meta.fragment != Fragment::None {
-        defrag.fragment(&meta, captured, packet.len() as u32, time, emit);
+        defrag.fragment(&meta, captured, time, emit);
     }
 }
 
 /// The limits hold for any fragments, and what is handed over is consistent.
 fn any_fragments(version: IpVersion, mut input: Input<'_>) {
-    let limits = DefragLimits { entries: 4, bytes: 4096, age: 500 };
+    let limits = DefragLimits { entries: 4, bytes: 4096, age: 500, first: 200 };
     let mut defrag = Defrag::new(limits);
     let mut emit = |datagram: Datagram<'_>| {
         let Datagram { meta, payload, whole, .. } = datagram;

@@ -1,9 +1,10 @@
 //! The walk over headers, against `etherparse`.
 
 use etherparse::{LinkExtSlice, NetSlice, SlicedPacket, TransportSlice};
+use pktvisor_common::classify::{PortBits, enter_tunnels};
 use pktvisor_common::packet::{
-    ETHERTYPE_IPV4, ETHERTYPE_IPV6, Fragment, IpVersion, PacketMeta, Transport, walk_ethernet,
-    walk_l3,
+    Behind, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Fragment, IpVersion, PacketMeta, Transport,
+    walk_ethernet, walk_l3,
 };
 
 /// Walks the input from its link header and from its IP header.
@@ -15,13 +16,20 @@ pub fn run(data: &[u8]) {
         _ => |packet, wire_len| walk_l3(packet, 0, ETHERTYPE_IPV6, wire_len),
     };
     let meta = walk(packet, packet.len());
-    check(&meta, packet.len());
+    check(&meta, packet);
+    check(&enter_tunnels(&NO_PORTS, packet, packet.len(), meta), packet);
 
-    // Of a packet that was captured in part the walk finds the same or says that it cannot.
+    // Of a packet that was captured in part the walk finds the same or says that it cannot. Whether
+    // it is a tunnel, and IP behind LLC, is known only from the octets that say so.
     let captured = &packet[..packet.len().saturating_sub((*cut).into())];
     let part = walk(captured, packet.len());
-    check(&part, packet.len());
-    assert!(part.malformed || part == meta, "{meta:?} of the whole packet, {part:?} of a part");
+    check(&part, packet);
+    enter_tunnels(&NO_PORTS, captured, packet.len(), part);
+    let same = |meta: PacketMeta| PacketMeta { behind: Behind::Payload, ..meta };
+    assert!(
+        part.malformed || part.version == IpVersion::None || same(part) == same(meta),
+        "{meta:?} of the whole packet, {part:?} of a part"
+    );
 
     let sliced = match kind % 3 {
         0 => SlicedPacket::from_ethernet(packet),
@@ -32,12 +40,22 @@ pub fn run(data: &[u8]) {
     }
 }
 
-fn check(meta: &PacketMeta, wire_len: usize) {
+/// No port of DNS, so that every tunnel is gone into.
+static NO_PORTS: PortBits = [0; 1024];
+
+fn check(meta: &PacketMeta, packet: &[u8]) {
     if meta.malformed {
         assert_eq!(meta.transport, Transport::Other);
-    } else if meta.version != IpVersion::None && wire_len < 1 << 16 {
-        assert!(meta.l3_offset < meta.payload_offset);
-        assert!(usize::from(meta.payload_offset) + meta.payload_len as usize <= wire_len);
+    } else if meta.version != IpVersion::None && packet.len() < 1 << 15 {
+        assert!(meta.addressed && meta.l3_offset < meta.payload_offset);
+        let ip = usize::from(meta.l3_offset);
+        let length = |at: usize| usize::from(u16::from_be_bytes([packet[at], packet[at + 1]]));
+        let own = match meta.version {
+            IpVersion::V4 => length(ip + 2),
+            _ => 40 + length(ip + 4),
+        };
+        let end = usize::from(meta.payload_offset) + meta.payload_len as usize;
+        assert!(end <= packet.len().max(ip + own));
     }
 }
 
@@ -45,7 +63,7 @@ fn check(meta: &PacketMeta, wire_len: usize) {
 fn compare(meta: &PacketMeta, packet: &[u8], sliced: &SlicedPacket<'_>) {
     // MACsec (IEEE 802.1AE) is no IP to the walk: nearly always it is encrypted.
     let macsec = sliced.link_exts.iter().any(|ext| matches!(ext, LinkExtSlice::Macsec(_)));
-    if macsec || sliced.link_exts.len() > 2 || meta.malformed {
+    if macsec || meta.malformed {
         return;
     }
     let (src, dst) = match &sliced.net {

@@ -1,6 +1,6 @@
 //! DNS over TCP from segments.
 
-use pktvisor_common::packet::{TCP_FIN, TCP_RST, TCP_SYN};
+use pktvisor_common::packet::{TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
 use pktvisord::dns::stream::{Segment, StreamKey, StreamLimits, StreamLosses, StreamTable};
 
 use super::input::Input;
@@ -21,7 +21,14 @@ fn key(port: u8) -> StreamKey {
 
 /// The limits hold for any segments, and no octet is handed over twice.
 fn any_segments(mut input: Input<'_>) {
-    let limits = StreamLimits { streams: 3, bytes: 2048, idle: 1000, gap: 200, ahead: 1024 };
+    let limits = StreamLimits {
+        connections: 3,
+        bytes: 2048,
+        idle: 1000,
+        gap: 200,
+        reorder: 20,
+        ahead: 1024,
+    };
     let mut table = StreamTable::new(limits);
     let mut time = 0;
     let mut ends = [0_u32; 4];
@@ -48,19 +55,21 @@ fn any_segments(mut input: Input<'_>) {
         let syn = u32::from(flags & TCP_SYN != 0);
         *end = seq.wrapping_add(syn + payload.len() as u32 + missing);
         sent += payload.len();
-        let segment = Segment { key: key(kind & 3), time, seq, flags, payload, missing };
-        table.segment(&segment, |message| {
-            assert!(!message.is_empty());
-            got += message.len();
+        let ack = (flags & TCP_ACK != 0).then_some(*end);
+        let key = key(kind & 3);
+        let segment = Segment { key, context: (), time, seq, ack, flags, payload, missing };
+        table.segment(&segment, |(), message| {
+            assert!(!message.bytes.is_empty() && message.bytes.len() <= message.length);
+            got += message.bytes.len();
         });
-        assert!(table.streams() <= limits.streams && table.bytes() <= limits.bytes);
+        assert!(table.connections() <= limits.connections && table.bytes() <= limits.bytes);
         if time % 8 == 0 {
-            table.advance(time, |_, _, message| got += message.len());
+            table.advance(time, |(), message| got += message.bytes.len());
         }
     }
-    table.finish(|_, _, message| got += message.len());
+    table.finish(|(), message| got += message.bytes.len());
     assert!(got <= sent);
-    assert_eq!((table.streams(), table.bytes()), (0, 0));
+    assert_eq!((table.connections(), table.bytes()), (0, 0));
 }
 
 /// Parts of a stream come in any order and again, then all of it in order: exactly its messages
@@ -88,14 +97,23 @@ fn delivered(mut input: Input<'_>) {
 
     let mut table = StreamTable::new(StreamLimits::default());
     let mut got = Vec::new();
-    let syn = Segment { key: key(0), time: 0, seq: isn, flags: TCP_SYN, payload: &[], missing: 0 };
-    table.segment(&syn, |_| unreachable!("no octet was sent"));
+    let syn = Segment {
+        key: key(0),
+        context: (),
+        time: 0,
+        seq: isn,
+        ack: None,
+        flags: TCP_SYN,
+        payload: &[],
+        missing: 0,
+    };
+    table.segment(&syn, |(), _| unreachable!("no octet was sent"));
     for (start, end) in segments {
         let seq = isn.wrapping_add(1 + start as u32);
         let flags = if end == stream.len() { TCP_FIN } else { 0 };
         let payload = &stream[start..end];
-        let segment = Segment { key: key(0), time: 0, seq, flags, payload, missing: 0 };
-        table.segment(&segment, |message| got.push(message.to_vec()));
+        let segment = Segment { seq, flags, payload, ..syn };
+        table.segment(&segment, |(), message| got.push(message.bytes.to_vec()));
     }
     assert_eq!(got, messages);
     assert_eq!(table.bytes(), 0);

@@ -15,6 +15,12 @@ pub const KINDS: usize = 3;
 /// Ranges of HOST of each IP version that are compared one by one; more go into a trie.
 pub const HOST_RANGES: usize = 8;
 
+/// Octets of payload in one record, at most. A value of a per-processor map, which a record is
+/// built in, has at most 32 KiB.
+pub const RECORD_PAYLOAD: u32 = 30 * 1024;
+/// Records that a TCP segment on a DNS port is copied into, at most: as many as 64 KiB take, the
+/// length of a segment that was joined or is yet to be cut by the network card.
+pub const RECORDS: u32 = 3;
 /// Places in the map of hooks that packets have reached: two for each interface, whose indexes share
 /// them from 8,192 on.
 pub const SEEN_PLACES: u32 = 16_384;
@@ -26,18 +32,19 @@ pub const fn seen_place(interface: u32, egress: bool) -> u32 {
 }
 
 /// Octets of a DNS message over UDP that are copied.
-pub const DNS_UDP_SNAP: u32 = 4_096;
-/// Octets of a TCP segment on a DNS port that are copied, also of one that was joined or is yet to
-/// be cut by the network card.
-pub const DNS_TCP_SNAP: u32 = 16_384;
-/// Octets of a UDP fragment that are copied with its headers.
-pub const FRAGMENT_SNAP: u32 = 16_384;
-/// Octets of a packet with contradictory headers that are copied.
+pub const DNS_UDP_SNAP: u32 = RECORD_PAYLOAD;
+/// Octets of a TCP segment on a DNS port that are copied.
+pub const DNS_TCP_SNAP: u32 = RECORDS * RECORD_PAYLOAD;
+/// Octets of a fragment that are copied with its headers.
+pub const FRAGMENT_SNAP: u32 = RECORD_PAYLOAD;
+/// Octets of an ICMP message that are copied: an error quotes the packet that it is about.
+pub const ICMP_SNAP: u32 = 128;
+/// Octets of a packet with contradictory headers that are copied, from its last IP header on.
 pub const MALFORMED_SNAP: u32 = 128;
 /// Headers that end behind this many octets are not read in the kernel.
 pub const HEADERS_MAX: usize = 512;
 /// Octets of a packet in a record, at most.
-pub const SAMPLE_MAX: usize = HEADERS_MAX + DNS_TCP_SNAP as usize;
+pub const SAMPLE_MAX: usize = HEADERS_MAX + RECORD_PAYLOAD as usize;
 
 /// What kind of packet a sample is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +52,7 @@ pub const SAMPLE_MAX: usize = HEADERS_MAX + DNS_TCP_SNAP as usize;
 pub enum Kind {
     /// A packet on a DNS port, with its payload.
     Dns = 0,
-    /// A UDP fragment, with its payload.
+    /// A fragment of UDP or TCP, with its payload.
     Fragment = 1,
     /// The headers of anything else.
     Headers = 2,
@@ -93,22 +100,53 @@ pub struct SampleHeader {
     pub kind: u8,
     /// A [`Direction`](crate::direction::Direction).
     pub direction: u8,
-    /// A [`Start`].
-    pub start: u8,
-    /// Octets of a VLAN tag that was on the wire, or will be, but is kept apart from the packet's
-    /// octets.
-    pub tag: u8,
+    /// Parts of the packet's payload that earlier records hold, each of [`RECORD_PAYLOAD`] octets.
+    /// Above 0 the record continues the packet: its headers stand before its part of the payload and
+    /// do not count again.
+    pub part: u8,
+    /// Bits: [`IP`], [`MORE`], [`UNDECIDED`] and [`TAGGED`].
+    pub flags: u8,
 }
+
+/// A flag of a record: it starts with an IP header, as [`Start::Ip`] says.
+pub const IP: u8 = 1;
+/// A flag of a record: more of the packet's payload follows in another one.
+pub const MORE: u8 = 2;
+/// A flag of a record: user space tells the packet's outcome, which the kernel has not counted.
+pub const UNDECIDED: u8 = 4;
+/// A flag of a record: a VLAN tag was on the wire, or will be, but is kept apart from the packet's
+/// octets.
+pub const TAGGED: u8 = 8;
+/// Octets of a VLAN tag.
+pub const TAG: u32 = 4;
 
 /// Octets of a [`SampleHeader`].
 pub const SAMPLE_HEADER: usize = size_of::<SampleHeader>();
 
 impl SampleHeader {
+    /// Whether a flag is set.
+    #[inline]
+    pub const fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Octets of the packet's payload that earlier records hold.
+    #[inline]
+    pub const fn offset(&self) -> u32 {
+        self.part as u32 * RECORD_PAYLOAD
+    }
+
+    /// Octets of the VLAN tag that is kept apart.
+    #[inline]
+    pub const fn tag(&self) -> u32 {
+        if self.has(TAGGED) { TAG } else { 0 }
+    }
+
     /// The header of a record and the octets of its packet; `None` where the record is too short.
     pub fn read(record: &[u8]) -> Option<(Self, &[u8])> {
         let (header, octets) = record.split_first_chunk::<SAMPLE_HEADER>()?;
         let [t0, t1, t2, t3, t4, t5, t6, t7, l0, l1, l2, l3, rest @ ..] = *header;
-        let [w0, w1, w2, w3, n0, n1, c0, c1, kind, direction, start, tag] = rest;
+        let [w0, w1, w2, w3, n0, n1, c0, c1, kind, direction, part, flags] = rest;
         let captured = u16::from_ne_bytes([c0, c1]);
         let header = Self {
             time: u64::from_ne_bytes([t0, t1, t2, t3, t4, t5, t6, t7]),
@@ -118,8 +156,8 @@ impl SampleHeader {
             captured,
             kind,
             direction,
-            start,
-            tag,
+            part,
+            flags,
         };
         Some((header, octets.get(..usize::from(captured))?))
     }
@@ -155,6 +193,8 @@ pub struct Counters {
     pub malformed: u64,
     /// Packets chosen for inspection.
     pub deep_samples: u64,
+    /// Packets whose outcome user space tells, see [`UNDECIDED`].
+    pub undecided: u64,
     /// Packets by outcome.
     pub outcomes: [u64; OUTCOMES],
     /// Records in a ring, by ring and kind.
@@ -186,6 +226,7 @@ impl Counters {
             fragments: next(),
             malformed: next(),
             deep_samples: next(),
+            undecided: next(),
             outcomes: core::array::from_fn(|_| next()),
             sent: core::array::from_fn(|_| core::array::from_fn(|_| next())),
             lost: core::array::from_fn(|_| core::array::from_fn(|_| next())),
@@ -213,6 +254,7 @@ impl Counters {
             self.fragments,
             self.malformed,
             self.deep_samples,
+            self.undecided,
         ];
         let mut words = [0; COUNTER_WORDS];
         let parts: [&[u64]; 6] = [
@@ -286,6 +328,10 @@ pub struct ProbeConfig {
     pub ranges_v4: u32,
     /// How many of [`Self::hosts_v6`] are used.
     pub ranges_v6: u32,
+    /// Tunnels in tunnels to look into: 0 where the outer packet counts.
+    pub tunnels: u32,
+    /// Nothing: the configuration is a whole number of words.
+    pub padding: u32,
     /// One bit for each DNS port.
     pub dns_ports: [u64; 1024],
 }
@@ -321,6 +367,7 @@ impl ProbeConfig {
             }
         }
         push(two(self.ranges_v4, self.ranges_v6));
+        push(two(self.tunnels, self.padding));
         self.dns_ports.iter().for_each(|word| push(*word));
         words
     }
@@ -328,9 +375,10 @@ impl ProbeConfig {
 
 // The kernel programs are compiled by another compiler than the daemon.
 const _: () = assert!(size_of::<SampleHeader>() == 24);
-const _: () = assert!(size_of::<Counters>() == 8 * (3 + 3 + 11 + 8 + 12 + 12));
-const _: () = assert!(size_of::<ProbeConfig>() == 32 + 8 + 64 + 256 + 8 + 8192);
+const _: () = assert!(size_of::<Counters>() == 8 * (3 + 3 + 12 + 9 + 12 + 12));
+const _: () = assert!(size_of::<ProbeConfig>() == 32 + 8 + 64 + 256 + 8 + 8 + 8192);
 const _: () = assert!(SAMPLE_MAX <= u16::MAX as usize);
+const _: () = assert!(DNS_TCP_SNAP >= u16::MAX as u32);
 
 #[cfg(test)]
 mod tests {
@@ -344,7 +392,7 @@ mod tests {
         record.extend(3u32.to_ne_bytes());
         record.extend(2u16.to_ne_bytes());
         record.extend(4u16.to_ne_bytes());
-        record.extend([1, 2, 1, 4]);
+        record.extend([1, 2, 1, 6]);
         assert_eq!(SampleHeader::read(&record), None, "the packet's octets are missing");
         record.extend([9, 8, 7, 6, 5]);
         let (header, octets) = SampleHeader::read(&record).unwrap();
@@ -357,10 +405,11 @@ mod tests {
             captured: 4,
             kind: 1,
             direction: 2,
-            start: 1,
-            tag: 4,
+            part: 1,
+            flags: MORE | UNDECIDED,
         };
         assert_eq!(header, expected);
+        assert_eq!((header.offset(), header.tag(), header.has(IP)), (RECORD_PAYLOAD, 0, false));
         assert_eq!(SampleHeader::read(&record[..23]), None);
     }
 
@@ -371,8 +420,9 @@ mod tests {
         assert_eq!(counters.packets, [0, 1, 2]);
         assert_eq!(counters.octets, [3, 4, 5]);
         assert_eq!((counters.ipv4, counters.rst, counters.deep_samples), (6, 13, 16));
-        assert_eq!(counters.outcomes, [17, 18, 19, 20, 21, 22, 23, 24]);
-        assert_eq!(counters.sent[1], [28, 29, 30]);
+        assert_eq!(counters.undecided, 17);
+        assert_eq!(counters.outcomes, [18, 19, 20, 21, 22, 23, 24, 25, 26]);
+        assert_eq!(counters.sent[1], [30, 31, 32]);
         assert_eq!(counters.lost[RINGS - 1][KINDS - 1], COUNTER_WORDS as u64 - 1);
         assert_eq!(counters.words(), words);
         let later = Counters { rst: 20, ..counters };
@@ -390,6 +440,8 @@ mod tests {
             hosts_v6: [RangeV6::default(); HOST_RANGES],
             ranges_v4: 1,
             ranges_v6: 2,
+            tunnels: 3,
+            padding: 0,
             dns_ports: [0; 1024],
         };
         config.hosts_v4[7] = RangeV4 { address: [192, 0, 2, 1], mask: [255; 4] };
@@ -403,6 +455,7 @@ mod tests {
         assert_eq!(octets[96..104], [192, 0, 2, 1, 255, 255, 255, 255]);
         assert_eq!(octets[359], 0xfe);
         assert_eq!(octets[360..368], [1u32.to_ne_bytes(), 2u32.to_ne_bytes()].concat());
+        assert_eq!(octets[368..376], [3u32.to_ne_bytes(), 0u32.to_ne_bytes()].concat());
         assert_eq!(octets[octets.len() - 8..], 77u64.to_ne_bytes());
     }
 }

@@ -6,7 +6,9 @@
 //! * [`direction`]: which way a packet goes, seen from HOST.
 //! * [`sampling`]: which packets are inspected, and what each of them stands for.
 //! * [`abi`]: the layout of what the kernel programs and the daemon hand each other.
-//! * [`probe`]: what the kernel programs decide of a packet.
+//! * [`classify`]: what becomes of a packet: one decision for all inputs.
+//! * [`probe`]: what the kernel programs work out besides.
+//! * [`ppp`]: protocol numbers of PPP.
 //! * `api` (feature `api`): the JSON of the REST interface.
 //! * `generate` (feature `generate`): manual pages and completions of the programs.
 //! * `report` (feature `api`): a view of that JSON as a report for a terminal.
@@ -16,12 +18,14 @@
 pub mod abi;
 #[cfg(feature = "api")]
 pub mod api;
+pub mod classify;
 pub mod direction;
 pub mod flow;
 #[cfg(feature = "generate")]
 pub mod generate;
 pub mod outcome;
 pub mod packet;
+pub mod ppp;
 pub mod probe;
 #[cfg(feature = "api")]
 pub mod report;

@@ -12,7 +12,8 @@ pub enum Outcome {
     NonIp = 2,
     /// An IP fragment that was kept for reassembly or, past the bounds, given up.
     Fragment = 3,
-    /// A DNS packet whose payload was cut by the capture's snap length.
+    /// A DNS packet whose payload was cut: by the capture's snap length, or in a frame that is
+    /// shorter than its IP length.
     Truncated = 4,
     /// Headers that are cut short or contradict themselves.
     Malformed = 5,
@@ -20,10 +21,12 @@ pub enum Outcome {
     NotSampled = 6,
     /// Chosen, but the ring had no room for it.
     RingFull = 7,
+    /// An IP tunnel that was not looked into: the outer headers were inspected.
+    Tunnel = 8,
 }
 
 /// How many outcomes there are.
-pub const OUTCOMES: usize = 8;
+pub const OUTCOMES: usize = 9;
 
 impl Outcome {
     /// All outcomes in the order of their numbers.
@@ -36,6 +39,7 @@ impl Outcome {
         Outcome::Malformed,
         Outcome::NotSampled,
         Outcome::RingFull,
+        Outcome::Tunnel,
     ];
 
     /// The name in the JSON.
@@ -49,6 +53,7 @@ impl Outcome {
             Outcome::Malformed => "malformed",
             Outcome::NotSampled => "not_sampled",
             Outcome::RingFull => "ring_full",
+            Outcome::Tunnel => "tunnel",
         }
     }
 }

@@ -4,7 +4,9 @@ use etherparse::{
     EtherType, IpNumber, IpPayloadSlice, LaxSlicedPacket, NetSlice, PacketBuilder, SlicedPacket,
     TransportSlice,
 };
-use pktvisor_common::packet::{Fragment, IpVersion, PacketMeta, Transport, walk_ethernet, walk_l3};
+use pktvisor_common::packet::{
+    Behind, Fragment, IpVersion, PacketMeta, Transport, walk_ethernet, walk_l3,
+};
 use proptest::prelude::*;
 
 /// How a generated packet is made.
@@ -22,7 +24,7 @@ struct Recipe {
 
 fn recipes() -> impl Strategy<Value = Recipe> {
     (
-        0..3usize,
+        0..4usize,
         any::<bool>(),
         0..=10usize,
         0..4u8,
@@ -41,7 +43,8 @@ fn build(recipe: &Recipe) -> Vec<u8> {
     let tags: &[u16] = match recipe.vlans {
         0 => &[],
         1 => &[0x8100],
-        _ => &[0x88a8, 0x8100],
+        2 => &[0x88a8, 0x8100],
+        _ => &[0x88a8, 0x9100, 0x8100],
     };
     for tag in tags {
         packet.extend(tag.to_be_bytes());
@@ -126,7 +129,15 @@ fn oracle(packet: &[u8]) -> Option<PacketMeta> {
 
 /// The fields that the oracle knows.
 fn comparable(meta: &PacketMeta) -> PacketMeta {
-    PacketMeta { l3_offset: 0, payload_offset: 0, protocol: 0, fragment: Fragment::None, ..*meta }
+    PacketMeta {
+        l3_offset: 0,
+        payload_offset: 0,
+        protocol: 0,
+        fragment: Fragment::None,
+        addressed: false,
+        behind: Behind::Payload,
+        ..*meta
+    }
 }
 
 proptest! {
@@ -139,13 +150,15 @@ proptest! {
         prop_assert_eq!(comparable(&meta), oracle(&packet).unwrap());
     }
 
-    /// Cut by the capture, the packet is malformed exactly where its headers are cut.
+    /// Cut by the capture, the packet is malformed exactly where its headers are cut. Lengths are
+    /// those of the IP header, also where the frame's length was shortened with it.
     #[test]
     fn agrees_on_cut_packets(recipe in recipes(), cut in any::<prop::sample::Index>()) {
         let packet = build(&recipe);
         let whole = walk_ethernet(packet.as_slice(), packet.len());
         let cut = cut.index(packet.len());
         let meta = walk_ethernet(&packet[..cut], packet.len());
+        prop_assert_eq!(walk_ethernet(&packet[..cut], cut), meta);
         let headers = usize::from(whole.payload_offset);
         let transport = matches!(whole.transport, Transport::Tcp | Transport::Udp);
         if cut >= headers {
@@ -156,7 +169,7 @@ proptest! {
         }
     }
 
-    /// Whatever the octets are, the walk ends, and stays within the wire length.
+    /// Whatever the octets are, the walk ends, and stays within the IP length.
     #[test]
     fn any_octets_are_walked(octets in prop::collection::vec(any::<u8>(), 0..300), kind in 0..3u8) {
         let meta = match kind {
@@ -166,7 +179,13 @@ proptest! {
         };
         if !meta.malformed && meta.version != IpVersion::None {
             let end = usize::from(meta.payload_offset) + meta.payload_len as usize;
-            prop_assert!(end <= octets.len().max(usize::from(meta.payload_offset)));
+            let ip = usize::from(meta.l3_offset);
+            let length = |at: usize| usize::from(u16::from_be_bytes([octets[at], octets[at + 1]]));
+            let own = match meta.version {
+                IpVersion::V4 => length(ip + 2),
+                _ => 40 + length(ip + 4),
+            };
+            prop_assert!(end <= octets.len().max(ip + own));
         }
         // The lax parser of the oracle takes what it can: both know the addresses, or none.
         if kind == 1 && meta.version == IpVersion::V4 && !meta.malformed
@@ -222,7 +241,7 @@ fn fragments_are_told_apart() {
 
 #[test]
 fn other_ethertypes_are_no_ip() {
-    let ethertypes = [EtherType::ARP.0, 0x8847, 0x88cc, 100];
+    let ethertypes = [EtherType::ARP.0, 0x8863, 0x88cc, 100];
     for ethertype in ethertypes {
         let mut packet = vec![0; 12];
         packet.extend(ethertype.to_be_bytes());

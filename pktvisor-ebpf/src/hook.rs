@@ -127,6 +127,8 @@ impl Linear {
 }
 
 impl PacketBytes for Linear {
+    const VLAN_ONLY: bool = true;
+
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         if offset >= HEADERS_MAX {
@@ -146,9 +148,22 @@ impl PacketBytes for Linear {
 pub struct Copied<'a> {
     pub octets: &'a [u8; HEADERS_MAX],
     pub length: usize,
+    /// A place in a map, where the verifier does not follow what is written.
+    pub place: *mut u32,
 }
 
 impl PacketBytes for Copied<'_> {
+    const WRAPPINGS: usize = 8;
+
+    #[inline(always)]
+    fn merge_paths(&self, offset: usize) -> usize {
+        // SAFETY: the place is in a map of this processor's own.
+        unsafe {
+            ptr::write_volatile(self.place, offset as u32);
+            ptr::read_volatile(self.place) as usize
+        }
+    }
+
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         // The compiler shall not know it from what it is the sum of: what is compared has to be

@@ -18,6 +18,8 @@ pub struct Scratch {
     pub meta: PacketMeta,
     /// The place of the last octet to copy, where the compiler does not see it.
     pub last: u32,
+    /// The place of a header, where the verifier does not follow it.
+    pub offset: u32,
 }
 
 /// Ranges of HOST, where there are more than the configuration holds.

@@ -8,17 +8,19 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::maps::RingBuf;
 use aya_ebpf::maps::lpm_trie::Key;
 use pktvisor_common::abi::{
-    Counters, HEADERS_MAX, HostMode, Kind, SAMPLE_HEADER, SAMPLE_MAX, SampleHeader, Start,
-    seen_place,
+    Counters, HEADERS_MAX, HostMode, IP, KINDS, Kind, MORE, ProbeConfig, RECORD_PAYLOAD, RECORDS,
+    SAMPLE_HEADER, SAMPLE_MAX, SampleHeader, Start, TAGGED, UNDECIDED, seen_place,
 };
+use pktvisor_common::classify::{Decision, Dns, Record, classify, is_tunnel};
 use pktvisor_common::direction::Direction;
 use pktvisor_common::flow::{address_hash, flow_hash};
 use pktvisor_common::outcome::Outcome;
+use pktvisor_common::packet::tunnel::{MAX_TUNNELS, inside};
 use pktvisor_common::packet::{
-    Fragment, IpVersion, PacketBytes, PacketMeta, TCP_FIN, TCP_RST, TCP_SYN, Transport,
-    walk_ethernet_into, walk_ip_into,
+    Behind, Fragment, IpVersion, PacketBytes, PacketMeta, TCP_FIN, TCP_RST, TCP_SYN, Transport,
+    walk_ethernet_into, walk_ip_into, walk_l3_into,
 };
-use pktvisor_common::probe::{Decision, Sample, decide, direction, ring, segments};
+use pktvisor_common::probe::{SNAPS, direction, ring, segments};
 
 use crate::hook::{Copied, Hook};
 use crate::maps::{
@@ -40,9 +42,15 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
     // What is found goes through a map, where the verifier does not follow it: otherwise it would
     // go through all that comes after once for each way through the headers.
     walk_linear(packet, start, length, scratch);
-    if scratch.meta.malformed {
-        // Perhaps only because the headers do not lie in the first piece of the packet.
-        walk_copied(packet, start, length, scratch);
+    if !matches!(scratch.meta.behind, Behind::Payload) {
+        if !scratch.meta.is_tunnel() {
+            // Perhaps the headers do not lie in the first piece of the packet, or there is more than
+            // VLAN tags before IP.
+            walk_copied(packet, start, length, scratch);
+        }
+        if scratch.meta.is_tunnel() && config.tunnels > 0 {
+            enter_tunnels(packet, config, length, scratch);
+        }
     }
     let Scratch { header: place, octets, meta, last, .. } = scratch;
     let (gso_size, gso_segs) = packet.segments();
@@ -67,16 +75,24 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
     };
     // SAFETY: the helper takes nothing and cannot fail.
     let random = || unsafe { bpf_get_prandom_u32() };
-    let Decision { mut outcome, weight, sample } =
-        decide(config, meta, flow, length, dns_id, random);
+    let Decision { mut outcome, weight, dns, record, .. } =
+        classify(&config.rules(), &SNAPS, meta, length, flow, dns_id, random);
     let n64 = u64::from(n);
     count(counters, meta, direction, n64, u64::from(wire_len));
     if weight > 0 {
         counters.deep_samples += n64;
     }
-    if let Some(Sample { kind, captured }) = sample {
+    let undecided = matches!(dns, Dns::Doubtful);
+    if let Some(Record { kind, octets: captured }) = record {
         let ring = ring(flow(), config.ring_mask) as usize & 3;
-        let header = SampleHeader {
+        // A payload that one record has no room for lies behind the headers of several.
+        let mut first = captured;
+        if captured > RECORD_PAYLOAD && matches!(kind, Kind::Dns) {
+            first = least(captured, u32::from(meta.payload_offset) + RECORD_PAYLOAD);
+        }
+        let more = first < captured;
+        let flag = |is: bool, flag: u8| if is { flag } else { 0 };
+        *place = SampleHeader {
             // SAFETY: the helpers take nothing and cannot fail.
             time: unsafe {
                 match kind {
@@ -87,17 +103,24 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
             wire_len,
             weight,
             n: n as u16,
-            captured: captured as u16,
+            captured: first as u16,
             kind: kind as u8,
             direction: direction as u8,
-            start: start as u8,
-            tag: tag as u8,
+            part: 0,
+            flags: flag(matches!(start, Start::Ip), IP)
+                | flag(more, MORE)
+                | flag(undecided, UNDECIDED)
+                | flag(tag > 0, TAGGED),
         };
-        let kind = kind as usize;
-        if send(packet, header, place, octets, last, ring) {
-            counters.sent[ring][kind] += 1;
+        if send(packet, place, octets, last, ring) {
+            add(&mut counters.sent[ring], kind);
+            if more {
+                let records = continue_record(packet, captured, ring as u32);
+                counters.sent[ring][Kind::Dns as usize] += u64::from(records & 0xff);
+                counters.lost[ring][Kind::Dns as usize] += u64::from(records >> 8);
+            }
         } else {
-            counters.lost[ring][kind] += 1;
+            add(&mut counters.lost[ring], kind);
             outcome = match outcome {
                 // That it is, is known without its record.
                 Outcome::Malformed => Outcome::Malformed,
@@ -105,7 +128,11 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
             };
         }
     }
-    counters.outcomes[outcome as usize & 7] += n64;
+    if undecided && !matches!(outcome, Outcome::RingFull) {
+        counters.undecided += n64;
+    } else if let Some(count) = counters.outcomes.get_mut(outcome as usize) {
+        *count += n64;
+    }
     #[cfg(feature = "log")]
     aya_log_ebpf::debug!(
         packet,
@@ -121,6 +148,14 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
         meta.payload_offset,
         weight
     );
+}
+
+/// Counts a record of a kind, without a way to a panic.
+#[inline(always)]
+fn add(records: &mut [u64; KINDS], kind: Kind) {
+    if let Some(count) = records.get_mut(kind as usize) {
+        *count += 1;
+    }
 }
 
 /// Marks the hook as reached. The mark is mostly there already, so that processors share the line.
@@ -141,7 +176,7 @@ fn mark_seen(interface: u32, hook: Direction) {
 #[inline(always)]
 fn clear(meta: &mut PacketMeta) {
     const WORDS: usize = size_of::<PacketMeta>() / size_of::<u64>();
-    const { assert!(size_of::<PacketMeta>() == 56 && align_of::<PacketMeta>() == 8) };
+    const { assert!(size_of::<PacketMeta>() == 64 && align_of::<PacketMeta>() == 8) };
     let words = core::ptr::from_mut(meta).cast::<[u64; WORDS]>();
     for at in 0..WORDS {
         // SAFETY: they are the words of the struct, and 0 is a value of each of its fields.
@@ -164,16 +199,53 @@ fn walk_linear<H: Hook>(packet: &H, start: Start, length: u32, scratch: &mut Scr
     walk(&packet.linear(), start, length, &mut scratch.meta);
 }
 
-/// Walks the headers of a packet that lies in pieces.
+/// Walks the headers of a packet that lies in pieces, or has more before IP than VLAN tags.
 #[inline(never)]
 fn walk_copied<H: Hook>(packet: &H, start: Start, length: u32, scratch: &mut Scratch) {
-    let Scratch { last, headers, meta, .. } = scratch;
-    let length_read = if length < HEADERS_MAX as u32 { length } else { HEADERS_MAX as u32 };
-    let Some(captured) = bounded(last, length_read, HEADERS_MAX) else { return };
-    // SAFETY: `captured` octets have room in the array.
-    if unsafe { packet.copy(0, headers.as_mut_ptr().cast::<c_void>(), captured) } {
-        walk(&Copied { octets: headers, length: captured as usize }, start, length, meta);
+    if let Some(copied) = copy_headers(packet, length, scratch) {
+        walk(&copied, start, length, &mut scratch.meta);
     }
+}
+
+/// Walks on inside tunnels.
+#[inline(never)]
+fn enter_tunnels<H: Hook>(packet: &H, config: &ProbeConfig, length: u32, scratch: &mut Scratch) {
+    let Some(copied) = copy_headers(packet, length, scratch) else { return };
+    for _ in 0..MAX_TUNNELS {
+        if !is_tunnel(&config.dns_ports, &scratch.meta) {
+            break;
+        }
+        let Some(inside) = inside(&copied, &scratch.meta) else { break };
+        let offset = copied.merge_paths(inside.offset);
+        clear(&mut scratch.meta);
+        walk_l3_into(&copied, offset, inside.ethertype, length as usize, &mut scratch.meta);
+    }
+}
+
+/// Copies the first octets of a packet, in which its headers lie.
+#[inline(always)]
+fn copy_headers<H: Hook>(
+    packet: &H,
+    length: u32,
+    scratch: &mut Scratch,
+) -> Option<Copied<'static>> {
+    let Scratch { last, headers, offset, .. } = scratch;
+    let captured = bounded(last, least(length, HEADERS_MAX as u32), HEADERS_MAX)?;
+    // SAFETY: `captured` octets have room in the array.
+    if !unsafe { packet.copy(0, headers.as_mut_ptr().cast::<c_void>(), captured) } {
+        return None;
+    }
+    // SAFETY: the array lies in a map, and nothing else writes to it while the program runs.
+    let octets = unsafe { &*core::ptr::from_ref(headers) };
+    let mut copied = Copied { octets, length: 0, place: core::ptr::from_mut(offset) };
+    // A length that the compiler knows the bound of makes it drop the comparison with a constant,
+    // which a verifier before Linux 6.8 needs.
+    copied.length = copied.merge_paths(captured as usize);
+    Some(copied)
+}
+
+const fn least(a: u32, b: u32) -> u32 {
+    if a < b { a } else { b }
 }
 
 /// The length, where it is from 1 to `max`: as a number whose bounds the verifier sees.
@@ -238,26 +310,79 @@ fn count(counters: &mut Counters, meta: &PacketMeta, direction: Direction, n: u6
     }
 }
 
+/// Sends what follows of a packet whose first record holds only a part of it, `captured` octets in
+/// all: each record has the packet's headers and the next part of its payload. Returns how many
+/// found room, in the lower 8 bits, and how many did not.
+#[inline(never)]
+fn continue_record<H: Hook>(packet: &H, captured: u32, ring: u32) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return 0 };
+    // SAFETY: the map is per processor, and no other program runs on this one meanwhile.
+    let Scratch { header: place, octets, meta, last, offset: held, .. } = unsafe { &mut *scratch };
+    let mut records = 0;
+    for at in 1..RECORDS {
+        let headers = u32::from(meta.payload_offset);
+        let offset = at * RECORD_PAYLOAD;
+        if headers + offset >= captured {
+            break;
+        }
+        let left = captured - headers - offset;
+        let part = least(left, RECORD_PAYLOAD);
+        place.part = at as u8;
+        place.captured = (headers + part) as u16;
+        place.flags &= !(MORE | UNDECIDED);
+        place.flags |= if left > part { MORE } else { 0 };
+        let sent =
+            send_part(packet, place, octets, (last, held), (headers, offset, part), ring as usize);
+        records += if sent { 1 } else { 0x100 };
+    }
+    records
+}
+
+/// Copies the headers and a part of the payload into a ring, as the record's header says. False
+/// where it had no room.
+#[inline(always)]
+fn send_part<H: Hook>(
+    packet: &H,
+    place: &mut SampleHeader,
+    octets: &mut [u8; SAMPLE_MAX],
+    (last, held): (&mut u32, &mut u32),
+    (headers, offset, part): (u32, u32, u32),
+    ring: usize,
+) -> bool {
+    // The headers stand there from the record before. The part of the payload goes behind them.
+    let Some(headers) = bounded(held, headers, HEADERS_MAX) else { return false };
+    let Some(part) = bounded(last, part, RECORD_PAYLOAD as usize) else { return false };
+    let to = octets.as_mut_ptr().wrapping_add(headers as usize).cast::<c_void>();
+    // SAFETY: `headers` and `part` octets have room in the array together.
+    if !unsafe { packet.copy(headers + offset, to, part) } {
+        return false;
+    }
+    output(place, headers + part, ring)
+}
+
 /// Copies a record into a ring. False where it had no room.
 #[inline(always)]
 fn send<H: Hook>(
     packet: &H,
-    header: SampleHeader,
     place: &mut SampleHeader,
     octets: &mut [u8; SAMPLE_MAX],
     last: &mut u32,
     ring: usize,
 ) -> bool {
-    *place = header;
-    let Some(captured) = bounded(last, u32::from(header.captured), SAMPLE_MAX) else {
+    let Some(captured) = bounded(last, u32::from(place.captured), SAMPLE_MAX) else {
         return false;
     };
     // SAFETY: `captured` octets have room in the array.
     if !unsafe { packet.copy(0, octets.as_mut_ptr().cast::<c_void>(), captured) } {
         return false;
     }
+    output(place, captured, ring)
+}
+
+/// Puts a record with `captured` octets of its packet into a ring. False where it had no room.
+#[inline(always)]
+fn output(place: &mut SampleHeader, captured: u32, ring: usize) -> bool {
     let record = core::ptr::from_mut(place).cast::<c_void>();
-    let rings = [&RING_0, &RING_1, &RING_2, &RING_3];
     let output = |ring: &RingBuf| {
         let length = u64::from(captured) + SAMPLE_HEADER as u64;
         let ring = core::ptr::from_ref(ring).cast_mut().cast::<c_void>();
@@ -265,9 +390,9 @@ fn send<H: Hook>(
         unsafe { bpf_ringbuf_output(ring, record, length, NO_WAKEUP) == 0 }
     };
     match ring {
-        0 => output(rings[0]),
-        1 => output(rings[1]),
-        2 => output(rings[2]),
-        _ => output(rings[3]),
+        0 => output(&RING_0),
+        1 => output(&RING_1),
+        2 => output(&RING_2),
+        _ => output(&RING_3),
     }
 }

@@ -2,7 +2,7 @@
 
 use pktvisor_common::api::MetricsView;
 use pktvisord::summary::Summary;
-use pktvisord::summary::state::{StateError, Terms, decode, terms};
+use pktvisord::summary::state::{Decoded, StateError, Terms, decode, terms};
 
 use crate::app::Agent;
 use crate::client::Period;
@@ -18,6 +18,8 @@ pub(crate) struct Part {
     pub(crate) asked: Period,
     terms: Terms,
     summary: Summary,
+    /// What this release, or that of the daemon, does not know.
+    left_out: Vec<String>,
 }
 
 impl Part {
@@ -32,6 +34,7 @@ impl Part {
     ) -> Result<Self, String> {
         let text = |error: StateError| error.to_string();
         let (mut made_on, mut sum) = (None, None);
+        let mut left_out = Vec::new();
         let mut newer: Option<Summary> = None;
         for state in states {
             let state = state?;
@@ -39,7 +42,8 @@ impl Part {
                 Some(terms) => terms,
                 None => terms(&state).map_err(text)?,
             };
-            let summary = decode(&state, &terms).map_err(text)?;
+            let Decoded { summary, left_out: not_known } = decode(&state, &terms).map_err(text)?;
+            left_out = not_known;
             made_on = Some(terms);
             // Where a minute has ended between two of them it is in both, and whole in the later one.
             let minute = summary.minute;
@@ -49,7 +53,7 @@ impl Part {
         let (Some(terms), Some(summary)) = (made_on, sum) else {
             return Err("it has no buckets".to_owned());
         };
-        Ok(Self { asked, terms, summary })
+        Ok(Self { asked, terms, summary, left_out })
     }
 }
 
@@ -97,13 +101,17 @@ impl Fleet {
                     let problem = "its ports, names or seed are not those of the first";
                     self.problems.push(format!("{}: {problem}", agent.address));
                 }
-                (Some(Ok(part)), Some((sum, _))) => {
-                    sum.merge(&part.summary);
+                (Some(Ok(part)), sum) => {
+                    match sum {
+                        Some((sum, _)) => sum.merge(&part.summary),
+                        None => *sum = Some((part.summary.clone(), &part.terms)),
+                    }
                     merged += 1;
-                }
-                (Some(Ok(part)), None) => {
-                    sum = Some((part.summary.clone(), &part.terms));
-                    merged += 1;
+                    if !part.left_out.is_empty() {
+                        let names = part.left_out.join(", ");
+                        let problem = format!("another release; not merged: {names}");
+                        self.problems.push(format!("{}: {problem}", agent.address));
+                    }
                 }
                 (None, _) => {}
             }

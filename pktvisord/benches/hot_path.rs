@@ -15,7 +15,7 @@ use pktvisord::dns::scan::scan;
 use pktvisord::geo::GeoDatabases;
 use pktvisord::host::HostSpec;
 use pktvisord::pipeline::Pipeline;
-use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings};
+use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
 use pktvisord::sketch::cardinality::Cardinality;
 use pktvisord::sketch::front::Front;
 use pktvisord::sketch::latency::Latencies;
@@ -67,7 +67,9 @@ fn parser(criterion: &mut Criterion) {
 fn dns(criterion: &mut Criterion) {
     let reply = message("www.example.com.", 1, true);
     let mut group = criterion.benchmark_group("dns_message");
-    group.bench_function("scan", |bencher| bencher.iter(|| scan(black_box(&reply)).is_ok()));
+    group.bench_function("scan", |bencher| {
+        bencher.iter(|| scan(black_box(&reply), reply.len()).is_ok());
+    });
     group.bench_function("hickory", |bencher| {
         bencher.iter(|| Message::from_vec(black_box(&reply)).is_ok());
     });
@@ -139,6 +141,7 @@ fn shard(criterion: &mut Criterion) {
             timeout: 5 * SECOND,
             naming: Naming::default(),
             sampling: Sampling::new(100),
+            tunnels: Tunnels::Outer,
         };
         let window = Arc::new(Window::new(1, 5, false));
         Pipeline::inline(Arc::new(settings), window)

@@ -11,7 +11,7 @@ use etherparse::PacketBuilder;
 use pktvisor_common::sampling::Rate;
 use pktvisord::capture::ebpf::probe::{Probe, Ring, Terms};
 use pktvisord::host::HostSpec;
-use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts};
+use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, Tunnels};
 
 const REPEATS: u32 = 200_000;
 const RUNS: usize = 9;
@@ -89,7 +89,13 @@ fn main() {
                 hosts.parse().expect("networks")
             };
             let rate = Rate::of(percent, 100);
-            let terms = Terms { hosts: &hosts, ports: &ports, dns: rate, rest: rate };
+            let terms = Terms {
+                hosts: &hosts,
+                ports: &ports,
+                dns: rate,
+                rest: rate,
+                tunnels: Tunnels::Outer,
+            };
             probe.configure(&terms).expect("maps take it");
             let mut above = |name: &str, empty: &str| {
                 let empty = nanoseconds(&mut probe, empty, packet);

@@ -225,6 +225,7 @@ fn settings(
         timeout: cli.dns_timeout(),
         naming: naming(cli)?,
         sampling: Sampling::new(cli.max_deep_sample),
+        tunnels: cli.tunnels,
     }))
 }
 
@@ -347,6 +348,7 @@ impl<'a> Run<'a> {
         if !shutdown.asked() {
             self.report_input(&reader, &window);
         }
+        source.set_timeless(reader.lacks_times());
         let view = source.complete(window.merged(&live, self.cli.periods.into()).view());
         self.print(view)?;
         // A pipe that was cut by the interrupt is neither cut short nor at its end.
@@ -359,6 +361,9 @@ impl<'a> Run<'a> {
 
     /// Warns of what the summary does not cover.
     fn report_input(&self, reader: &CaptureReader, window: &Window) {
+        for warning in reader.warnings() {
+            warn!("{}: {warning}", self.cli.target);
+        }
         if let Some(truncation) = reader.truncation().filter(|_| !self.cli.strict) {
             warn!("{}: {truncation}; summarized up to there", self.cli.target);
         }
@@ -412,7 +417,8 @@ impl<'a> Run<'a> {
         let servers = listeners.serve(&live, &self.shutdown, &self.runtime)?;
         reload::listen(self, pipeline.snapshots().unwrap_or_default(), Owner::File, access)?;
         let mut pace = Pace::new(speed);
-        let mut feed = |pipeline: &mut Pipeline, block: &Arc<Block>, _: &CaptureReader| {
+        let mut feed = |pipeline: &mut Pipeline, block: &Arc<Block>, reader: &CaptureReader| {
+            live.source().set_timeless(reader.lacks_times());
             pace.feed(pipeline, block, &self.shutdown)
         };
         let read = read_all(&mut reader, &mut pipeline, &mut feed);
@@ -450,8 +456,13 @@ fn read_all(
         let free = blocks.iter_mut().position(|block| Arc::get_mut(block).is_some());
         let mut block = free.map(|at| blocks.swap_remove(at)).unwrap_or_default();
         let Some(exclusive) = Arc::get_mut(&mut block) else { unreachable!("nobody else has it") };
-        if !reader.next_block(exclusive)? {
-            return Ok(true);
+        let more = reader.next_block(exclusive);
+        pipeline.count_unread(reader.take_unread());
+        if !matches!(more, Ok(true)) {
+            let drops = reader.drops();
+            pipeline.lose("if_drops", drops.interface);
+            pipeline.lose("kernel_drops", drops.system);
+            return more.map(|_| true);
         }
         if !feed(pipeline, &block, reader) {
             return Ok(false);

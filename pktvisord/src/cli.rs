@@ -7,7 +7,7 @@ use clap::{Parser, ValueEnum};
 use crate::capture::ebpf::attach::CaptureMode;
 use crate::host::HostSpec;
 use crate::prometheus::MAX_TOP;
-use crate::settings::DEFAULT_DNS_PORTS;
+use crate::settings::{DEFAULT_DNS_PORTS, Tunnels};
 use crate::summary::naming::Mask;
 
 /// Exit codes, as `--help` documents them.
@@ -54,7 +54,7 @@ const LONG_VERSION: &str = if crate::capture::ebpf::is_built_in() {
 #[derive(Debug, Parser)]
 #[command(name = "pktvisord", version, long_version = LONG_VERSION, after_help = AFTER_HELP)]
 pub struct Cli {
-    /// What to watch: a capture file (pcap or pcapng, plain or compressed with gzip or zstd), `-`
+    /// What to watch: a capture file (pcap or pcapng, plain or compressed with gzip, zstd or xz), `-`
     /// for a capture on standard input, interfaces (`eth0,eth1`), an IP address of this host, or
     /// `any` for all interfaces, each packet once
     #[arg(value_name = "TARGET")]
@@ -96,6 +96,11 @@ pub struct Cli {
     /// Cut names in top_qname2 and top_qname3 above their public suffix (`.example.co.uk`)
     #[arg(long, help_heading = "What is counted")]
     pub public_suffix: bool,
+
+    /// Count packets in IP tunnels (GRE, ERSPAN, VXLAN, Geneve, GTP-U, IP in IP) by their outer or
+    /// their inner headers
+    #[arg(long, value_enum, value_name = "HEADERS", default_value_t = Tunnels::Outer, help_heading = "What is counted")]
+    pub tunnels: Tunnels,
 
     /// City database for places (MaxMind: GeoLite2-City, GeoIP2-City …)
     #[arg(long, value_name = "FILE", help_heading = "What is counted")]

@@ -4,6 +4,9 @@
 //! any order, each datagram in an `IpDefragBuf` of `etherparse`, all in one table that is
 //! bounded in datagrams, octets and age. The oldest datagram makes room.
 //!
+//! * **First fragments.** A first fragment whose others do not come is handed over by itself after a
+//!   short time, so that the message in it meets its query. What comes of the datagram later is
+//!   ignored.
 //! * **Given up.** Of a datagram that is given up, what stands together at its start is handed
 //!   over all the same, so that the header of the message in it counts; nothing is if its first
 //!   fragment did not come.
@@ -23,7 +26,7 @@ mod open;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use pktvisor_common::packet::PacketMeta;
 
@@ -39,12 +42,14 @@ pub struct DefragLimits {
     pub bytes: usize,
     /// Nanoseconds that a datagram's fragments may take.
     pub age: i64,
+    /// Nanoseconds that a first fragment waits for the others before it is handed over by itself.
+    pub first: i64,
 }
 
 impl Default for DefragLimits {
-    /// 4096 datagrams, 4 MiB, 30 s.
+    /// 4096 datagrams, 4 MiB, 30 s, and 1 s for a first fragment.
     fn default() -> Self {
-        Self { entries: 4096, bytes: 4 << 20, age: 30_000_000_000 }
+        Self { entries: 4096, bytes: 4 << 20, age: 30_000_000_000, first: 1_000_000_000 }
     }
 }
 
@@ -82,6 +87,8 @@ pub struct Defrag {
     entries: BTreeMap<Key, Entry>,
     /// The keys by [`Entry::serial`]: the oldest first.
     order: BTreeMap<u64, Key>,
+    /// First fragments in the order in which they came: until when each waits, and its datagram.
+    firsts: VecDeque<(i64, u64, Key)>,
     next_serial: u64,
     bytes: usize,
     losses: DefragLosses,
@@ -114,6 +121,7 @@ impl Defrag {
             limits,
             entries: BTreeMap::new(),
             order: BTreeMap::new(),
+            firsts: VecDeque::new(),
             next_serial: 0,
             bytes: 0,
             losses: DefragLosses::default(),
@@ -121,17 +129,16 @@ impl Defrag {
     }
 
     /// Takes a fragment: the captured octets of a whole packet, its walk, of which
-    /// [`PacketMeta::fragment`] says that it is one, its length on the wire and its time of
-    /// capture in nanoseconds of unix time.
+    /// [`PacketMeta::fragment`] says that it is one, and its time of capture in nanoseconds of unix
+    /// time.
     pub fn fragment(
         &mut self,
         meta: &PacketMeta,
         packet: &[u8],
-        wire_len: u32,
         time: i64,
         emit: &mut dyn FnMut(Datagram<'_>),
     ) {
-        let Some(fragment) = Fragment::read(meta, packet, wire_len as usize) else {
+        let Some(fragment) = Fragment::read(meta, packet) else {
             return;
         };
         let key = fragment.key;
@@ -165,8 +172,19 @@ impl Defrag {
         }
     }
 
-    /// Gives up the datagrams whose fragments take longer than [`DefragLimits::age`] at `now`.
+    /// Whether [`Self::advance`] has to be called before a packet of this time is taken in, so that
+    /// first fragments are handed over in time.
+    #[inline]
+    pub fn is_due(&self, now: i64) -> bool {
+        self.firsts.front().is_some_and(|(until, ..)| *until < now)
+    }
+
+    /// Hands over first fragments that have waited for longer than [`DefragLimits::first`] at `now`,
+    /// and gives up the datagrams whose fragments take longer than [`DefragLimits::age`].
     pub fn advance(&mut self, now: i64, emit: &mut dyn FnMut(Datagram<'_>)) {
+        while self.is_due(now) {
+            self.hand_over_first(emit);
+        }
         while let Some(key) = self.oldest() {
             if !self.entries.get(&key).is_some_and(|entry| self.is_old(entry, now)) {
                 return;
@@ -195,6 +213,23 @@ impl Defrag {
     /// Octets of memory held for fragments.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Hands over the first fragment that came first, if others of its datagram are missing still.
+    fn hand_over_first(&mut self, emit: &mut dyn FnMut(Datagram<'_>)) {
+        let Some((_, serial, key)) = self.firsts.pop_front() else { return };
+        let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.serial == serial) else {
+            return;
+        };
+        let held = entry.held();
+        if let State::Open(open) = &entry.state
+            && !open.repeat
+        {
+            open.emit(&key, emit);
+            self.losses.incomplete += 1;
+            entry.state = State::Discarded;
+            self.bytes -= held;
+        }
     }
 
     fn is_old(&self, entry: &Entry, now: i64) -> bool {
@@ -248,7 +283,16 @@ impl Defrag {
         self.bytes -= entry.held();
         let State::Open(open) = &mut entry.state else { return };
         match open.add(fragment, first) {
-            Step::Waits => self.bytes += entry.held(),
+            Step::Waits => {
+                self.bytes += entry.held();
+                if fragment.offset == 0 {
+                    let until = first.time.saturating_add(self.limits.first);
+                    self.firsts.push_back((until, entry.serial, fragment.key));
+                    if self.firsts.len() > self.limits.entries.max(1) {
+                        self.hand_over_first(emit);
+                    }
+                }
+            }
             Step::Completes => {
                 open.emit(&fragment.key, emit);
                 entry.state = State::Complete;

@@ -55,6 +55,19 @@ impl HostSpec {
         Direction::of(from_host, to_host)
     }
 
+    /// Whether a packet comes from HOST.
+    #[inline]
+    pub fn has_source(&self, meta: &PacketMeta) -> bool {
+        match meta.version {
+            IpVersion::V4 => {
+                let [a, b, c, d, ..] = meta.src;
+                self.contains_v4([a, b, c, d])
+            }
+            IpVersion::V6 => self.contains_v6(meta.src),
+            IpVersion::None => false,
+        }
+    }
+
     /// The IPv4 networks.
     pub fn ranges_v4(&self) -> impl Iterator<Item = RangeV4> + '_ {
         self.v4.iter().map(|network| RangeV4 {

@@ -8,21 +8,24 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use pktvisor_common::abi::{Counters, SampleHeader, Start};
+use pktvisor_common::abi::{Counters, IP, SampleHeader};
+use pktvisor_common::classify::{Decision, Snaps, classify, enter_tunnels};
 use pktvisor_common::direction::Direction;
-use pktvisor_common::flow::{dns_sample_hash, flow_hash, mix};
+use pktvisor_common::flow::{flow_hash, mix};
 use pktvisor_common::packet::{Fragment, PacketMeta, Transport, walk_ethernet, walk_ip};
 
-use crate::capture::{Block, link};
+use crate::capture::{Block, Mark, link};
 use crate::defrag::{Datagram, Defrag, DefragLimits};
-use crate::settings::{DnsPorts, Settings};
+use crate::dns::unreachable;
+use crate::settings::{DnsPorts, Settings, Tunnels};
 use crate::shard::{Shard, partition};
 use crate::summary::bucket::{Bucket, Packet};
 use crate::time::{MINUTE, SECOND, minute_of};
 use crate::window::Window;
 
 /// Fragmented datagrams under way: 4 MiB of them at most.
-const FRAGMENTS: DefragLimits = DefragLimits { entries: 4_096, bytes: 4 << 20, age: 30 * SECOND };
+const FRAGMENTS: DefragLimits =
+    DefragLimits { entries: 4_096, bytes: 4 << 20, age: 30 * SECOND, first: SECOND };
 
 /// Which of how many lanes.
 #[derive(Clone, Copy, Debug)]
@@ -64,13 +67,40 @@ pub struct Lane {
     outbox: Option<Vec<Forwarded>>,
 }
 
-/// A reassembled datagram on its way to the lane of its flow.
+/// What is on its way to the lane of its flow.
 #[derive(Debug)]
-pub struct Forwarded {
+pub enum Forwarded {
+    /// A reassembled datagram.
+    Datagram {
+        /// The lane that it belongs to.
+        lane: usize,
+        /// Its headers.
+        packet: Packet,
+        /// What becomes of it.
+        decision: Decision,
+        /// Its bytes, from its transport header on.
+        payload: Box<[u8]>,
+    },
+    /// A query that could not be delivered, as an ICMP error quotes it.
+    Unreachable {
+        /// The lane that it belongs to.
+        lane: usize,
+        /// The walk over the quoted packet.
+        quoted: PacketMeta,
+        /// What is quoted of its payload.
+        payload: Box<[u8]>,
+        /// When the ICMP error was captured.
+        time: i64,
+    },
+}
+
+impl Forwarded {
     /// The lane that it belongs to.
-    pub lane: usize,
-    packet: Packet,
-    payload: Box<[u8]>,
+    pub fn lane(&self) -> usize {
+        match self {
+            Self::Datagram { lane, .. } | Self::Unreachable { lane, .. } => *lane,
+        }
+    }
 }
 
 impl Lane {
@@ -79,14 +109,18 @@ impl Lane {
         Self {
             shard: Shard::new(Arc::clone(&settings)),
             ports: settings.ports.now(),
-            settings,
             window,
             share,
-            defrag: Defrag::new(FRAGMENTS),
+            // In time for the query that a first fragment answers.
+            defrag: Defrag::new(DefragLimits {
+                first: FRAGMENTS.first.min(settings.timeout / 2),
+                ..FRAGMENTS
+            }),
             minute_end: None,
             latest: i64::MIN,
             packets: 0,
             outbox: None,
+            settings,
         }
     }
 
@@ -112,9 +146,32 @@ impl Lane {
         self.outbox.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// Takes in a datagram that another lane has put together.
-    pub fn datagram(&mut self, forwarded: &Forwarded) {
-        self.shard.datagram(&forwarded.packet, &forwarded.payload);
+    /// Takes in what another lane has forwarded.
+    pub fn take(&mut self, forwarded: &Forwarded) {
+        match forwarded {
+            Forwarded::Datagram { packet, decision, payload, .. } => {
+                self.shard.datagram(packet, payload, decision);
+            }
+            Forwarded::Unreachable { quoted, payload, time, .. } => {
+                self.shard.unreachable(quoted, payload, *time);
+            }
+        }
+    }
+
+    /// Takes in an ICMP packet that says a DNS query could not be delivered: it belongs to the
+    /// lane of the query's flow.
+    fn icmp(&mut self, meta: &PacketMeta, octets: &[u8], time: i64) {
+        let Some((quoted, payload)) = unreachable::quoted(meta, octets) else { return };
+        if self.ports.side(&quoted).is_none() {
+            return;
+        }
+        let flow = flow_hash(&quoted);
+        if self.share.has(flow) {
+            self.shard.unreachable(&quoted, payload, time);
+        } else if let Some(outbox) = &mut self.outbox {
+            let (lane, payload) = (self.share.of_flow(flow), payload.into());
+            outbox.push(Forwarded::Unreachable { lane, quoted, payload, time });
+        }
     }
 
     /// Which lane it is, from 0.
@@ -122,32 +179,67 @@ impl Lane {
         self.share.lane
     }
 
-    /// Takes in some packets of a block.
+    /// Takes in some packets of a block, and what the reader says of their times.
     pub fn feed(&mut self, block: &Block, packets: Range<usize>) {
+        let mut from = packets.start;
+        let first = block.marks.partition_point(|&(place, _)| (place as usize) < from);
+        for &(place, mark) in &block.marks[first..] {
+            let place = place as usize;
+            if place >= packets.end {
+                break;
+            }
+            self.take_in(block, from..place);
+            from = place;
+            match mark {
+                Mark::Back => self.go_back(block.packets[place].time),
+                Mark::Outlier => {
+                    self.take_in(block, place..place + 1);
+                    from = place + 1;
+                    // All lanes see all packets of a file.
+                    if self.share.lane == 0 {
+                        self.shard.count_outlier();
+                    }
+                }
+            }
+        }
+        self.take_in(block, from..packets.end);
+    }
+
+    fn take_in(&mut self, block: &Block, packets: Range<usize>) {
         let hosts = self.settings.hosts.now();
+        self.shard.set_hosts(&hosts);
         for record in &block.packets[packets] {
             if self.minute_end.is_none_or(|end| record.time >= end) {
                 self.advance(record.time);
+            }
+            if self.defrag.is_due(record.time) {
+                self.give_up_fragments(record.time);
             }
             self.latest = self.latest.max(record.time);
             self.packets += 1;
             let octets = block.packet(record);
             let meta = link::walk(record, octets);
+            let meta = inside(&self.settings, &self.ports, meta, octets, record.wire_len as usize);
             let flow = flow_hash(&meta);
             if self.share.has(flow) {
+                let decision =
+                    decide(&self.settings, &self.ports, &meta, flow, octets, self.packets);
                 let packet = Packet {
                     meta,
                     time: record.time,
                     flow,
                     wire_len: record.wire_len,
                     n: 1,
-                    weight: weight(&self.settings, &self.ports, &meta, flow, octets, self.packets),
+                    weight: decision.weight,
                     direction: hosts.direction(&meta),
                 };
-                self.shard.ingest(&packet, octets);
+                self.shard.ingest(&packet, octets, &decision);
+            }
+            if meta.transport == Transport::Icmp {
+                self.icmp(&meta, octets, record.time);
             }
             if meta.fragment != Fragment::None && !meta.malformed {
-                self.fragment(&meta, octets, record.wire_len, record.time);
+                self.fragment(&meta, octets, record.time);
             }
         }
     }
@@ -156,12 +248,16 @@ impl Lane {
     /// one lane, but not what fragments add up to.
     #[inline]
     pub fn sample(&mut self, header: &SampleHeader, octets: &[u8], time: i64) {
+        if self.defrag.is_due(time) {
+            self.give_up_fragments(time);
+        }
         self.latest = self.latest.max(time);
-        let wire_len = header.wire_len.saturating_sub(header.tag.into()) as usize;
-        let meta = match header.start {
-            start if start == Start::Ip as u8 => walk_ip(octets, wire_len),
-            _ => walk_ethernet(octets, wire_len),
+        let wire_len = header.wire_len.saturating_sub(header.tag()) as usize;
+        let meta = match header.has(IP) {
+            true => walk_ip(octets, wire_len),
+            false => walk_ethernet(octets, wire_len),
         };
+        let meta = inside(&self.settings, &self.ports, meta, octets, wire_len);
         let packet = Packet {
             meta,
             time,
@@ -171,9 +267,12 @@ impl Lane {
             weight: header.weight,
             direction: Direction::from_number(header.direction),
         };
-        self.shard.sample(&packet, octets);
+        self.shard.sample(&packet, octets, header);
+        if meta.transport == Transport::Icmp {
+            self.icmp(&meta, octets, time);
+        }
         if meta.fragment != Fragment::None && !meta.malformed {
-            self.fragment(&meta, octets, header.wire_len, time);
+            self.fragment(&meta, octets, time);
         }
     }
 
@@ -183,13 +282,22 @@ impl Lane {
     }
 
     /// Takes in a fragment, and the datagram that it completes.
-    fn fragment(&mut self, meta: &PacketMeta, octets: &[u8], wire_len: u32, time: i64) {
+    fn fragment(&mut self, meta: &PacketMeta, octets: &[u8], time: i64) {
         let Self { defrag, settings, shard, share, outbox, .. } = self;
         let mut emit = |datagram: Datagram<'_>| {
             ingest(settings, shard, *share, outbox.as_mut(), &datagram);
         };
         defrag.advance(time, &mut emit);
-        defrag.fragment(meta, octets, wire_len, time, &mut emit);
+        defrag.fragment(meta, octets, time, &mut emit);
+        self.take_losses();
+    }
+
+    /// Lets time pass for fragments up to `now`.
+    fn give_up_fragments(&mut self, now: i64) {
+        let Self { defrag, settings, shard, share, outbox, .. } = self;
+        defrag.advance(now, &mut |datagram| {
+            ingest(settings, shard, *share, outbox.as_mut(), &datagram);
+        });
         self.take_losses();
     }
 
@@ -211,6 +319,7 @@ impl Lane {
     /// Lets packet time pass up to `time`: minutes that ended before it are closed, the missed
     /// ones too, at most as many as are kept. The first call starts the first bucket.
     pub fn advance(&mut self, time: i64) {
+        self.shard.set_hosts(&self.settings.hosts.now());
         let Some(mut end) = self.minute_end else {
             self.minute_end = Some(minute_of(time).saturating_add(1).saturating_mul(MINUTE));
             self.latest = time;
@@ -220,8 +329,11 @@ impl Lane {
         if time < end {
             return;
         }
+        self.give_up_fragments(end);
         let minute = minute_of(time);
-        let first_kept = minute.saturating_sub(self.window.periods() as i64);
+        // Of a single summary no minute is empty.
+        let kept = if self.window.is_single() { 0 } else { self.window.periods() as i64 };
+        let first_kept = minute.saturating_sub(kept);
         loop {
             let next = minute_of(end).max(first_kept).min(minute);
             let next_start = next.saturating_mul(MINUTE);
@@ -245,6 +357,22 @@ impl Lane {
         self.latest = time;
     }
 
+    /// Packet time goes back to `time`. A single summary counts what follows in its own seconds; of
+    /// minutes the live one stays live, and what follows counts there.
+    fn go_back(&mut self, time: i64) {
+        let minute = minute_of(time);
+        let live = self.minute_end.map(|end| minute_of(end.saturating_sub(1)));
+        if self.window.is_single() && live.is_some_and(|live| minute < live) {
+            self.restart(self.latest, time);
+            self.shard.next_turn();
+        }
+    }
+
+    /// Counts packets of a link type that is not read.
+    pub fn count_unread(&mut self, packets: u64) {
+        self.shard.count_unread(packets);
+    }
+
     /// Counts what was lost before it reached the lane.
     pub fn lose(&mut self, reason: &str, count: u64) {
         self.shard.lose(reason, count);
@@ -266,31 +394,42 @@ impl Lane {
     }
 }
 
-/// The weight of a packet: by its flow and DNS id where it is DNS, else by its number. Only where the
-/// kernel samples can the rates of the two differ, and there only DNS comes by here.
+/// The headers by which a packet counts: those inside a tunnel, where that is asked for.
 #[inline]
-fn weight(
+fn inside(
+    settings: &Settings,
+    ports: &DnsPorts,
+    meta: PacketMeta,
+    octets: &[u8],
+    wire_len: usize,
+) -> PacketMeta {
+    if meta.is_tunnel() && settings.tunnels == Tunnels::Inner {
+        enter_tunnels(ports.bits(), octets, wire_len, meta)
+    } else {
+        meta
+    }
+}
+
+/// Decides what becomes of a packet. Where not all are inspected, DNS is chosen by flow and DNS id,
+/// and other packets by their number.
+#[inline]
+fn decide(
     settings: &Settings,
     ports: &DnsPorts,
     meta: &PacketMeta,
     flow: u64,
     octets: &[u8],
     number: u64,
-) -> u32 {
-    if settings.sampling.dns().takes_all() {
-        return 1;
-    }
-    let dns = meta.fragment == Fragment::None && ports.side(meta).is_some();
-    let hash = if dns {
-        let id = octets
+) -> Decision {
+    let dns_id = || {
+        octets
             .get(usize::from(meta.payload_offset)..)
             .and_then(|payload| payload.first_chunk())
-            .map_or(0, |id| u16::from_be_bytes(*id));
-        dns_sample_hash(flow, meta.transport, id)
-    } else {
-        mix(number ^ 0x9e37_79b9_7f4a_7c15)
+            .map_or(0, |id| u16::from_be_bytes(*id))
     };
-    settings.sampling.dns().weight(hash)
+    let random = || mix(number) as u32;
+    let (rules, length) = (ports.rules(&settings.sampling), octets.len() as u32);
+    classify(&rules, &Snaps::ALL, meta, length, || flow, dns_id, random)
 }
 
 /// Takes a reassembled datagram into the shard, where its flow belongs there.
@@ -306,19 +445,21 @@ fn ingest(
     if !matches!(meta.transport, Transport::Udp | Transport::Tcp) {
         return;
     }
+    let decision = decide(settings, &settings.ports.now(), &meta, flow, datagram.payload, 0);
     let packet = Packet {
         meta,
         time: datagram.time,
         flow,
         wire_len: datagram.payload.len() as u32,
         n: 1,
-        weight: weight(settings, &settings.ports.now(), &meta, flow, datagram.payload, 0),
+        weight: decision.weight,
         direction: settings.hosts.now().direction(&meta),
     };
     if share.has(flow) {
-        shard.datagram(&packet, datagram.payload);
+        shard.datagram(&packet, datagram.payload, &decision);
     } else if let Some(outbox) = outbox {
         let lane = share.of_flow(flow);
-        outbox.push(Forwarded { lane, packet, payload: datagram.payload.into() });
+        let payload = datagram.payload.into();
+        outbox.push(Forwarded::Datagram { lane, packet, decision, payload });
     }
 }

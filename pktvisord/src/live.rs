@@ -74,6 +74,8 @@ pub struct Source {
     watching: RwLock<Watching>,
     /// How far the threads that drain rings are behind.
     drains: Vec<Arc<DrainStatus>>,
+    /// Whether no packet so far had a time.
+    timeless: AtomicBool,
     /// What the daemon may still do; of a capture file all that its user may.
     rights: Option<Rights>,
 }
@@ -117,6 +119,11 @@ impl Source {
         !watching.watched.is_empty() && watching.pending == 0 && watching.faults.is_empty()
     }
 
+    /// Notes whether no packet so far had a time: then there are no latencies and no rates.
+    pub fn set_timeless(&self, timeless: bool) {
+        self.timeless.store(timeless, Ordering::Relaxed);
+    }
+
     fn names(&self) -> Vec<String> {
         self.watched().into_iter().map(|watched| watched.name).collect()
     }
@@ -131,6 +138,9 @@ impl Source {
         self.kind.clone_into(&mut view.capture.source);
         view.capture.interfaces = self.names();
         view.capture.lag_ms = self.lag_ms().unwrap_or(0);
+        if self.timeless.load(Ordering::Relaxed) {
+            view.forget_times();
+        }
         view
     }
 }
@@ -385,7 +395,9 @@ impl Live {
                 process: process(),
                 security: self.source.rights.as_ref().map(security),
             },
-            dns: api::AppDns { xact: api::AppXact { open: self.present().live.dns.xact.open } },
+            dns: api::AppDns {
+                xact: api::AppXact { open: self.present().live.dns.xact.unpaired.open },
+            },
         }
     }
 

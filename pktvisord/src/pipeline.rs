@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use crate::capture::Block;
+use crate::capture::{Block, Mark};
 use crate::geo::Geo;
 use crate::lane::{Lane, Share};
 use crate::settings::Settings;
@@ -41,6 +41,8 @@ enum Lanes {
 pub struct Pipeline {
     settings: Arc<Settings>,
     clock: Arc<Clock>,
+    /// Whether the present goes back where packet time does.
+    goes_back: bool,
     lanes: Lanes,
     /// Packets taken in.
     packets: u64,
@@ -49,8 +51,9 @@ pub struct Pipeline {
 impl Pipeline {
     /// A pipeline whose one lane runs on the caller's thread.
     pub fn inline(settings: Arc<Settings>, window: Arc<Window>) -> Self {
+        let goes_back = window.is_single();
         let lane = Lane::new(Arc::clone(&settings), window, Share { lane: 0, of: 1 });
-        Self::new(settings, Lanes::Inline(Box::new(lane)))
+        Self::new(settings, goes_back, Lanes::Inline(Box::new(lane)))
     }
 
     /// A pipeline of `workers` lanes, 1 to [`crate::shard::PARTITIONS`], on threads of their own.
@@ -66,11 +69,11 @@ impl Pipeline {
             Lane::new(Arc::clone(&settings), Arc::clone(window), Share { lane, of: workers })
         };
         let workers = Workers::start((0..workers).map(lane).collect())?;
-        Ok(Self::new(settings, Lanes::Threads(workers)))
+        Ok(Self::new(settings, window.is_single(), Lanes::Threads(workers)))
     }
 
-    fn new(settings: Arc<Settings>, lanes: Lanes) -> Self {
-        Self { settings, clock: Arc::default(), lanes, packets: 0 }
+    fn new(settings: Arc<Settings>, goes_back: bool, lanes: Lanes) -> Self {
+        Self { settings, clock: Arc::default(), goes_back, lanes, packets: 0 }
     }
 
     /// The present of packet time.
@@ -94,13 +97,19 @@ impl Pipeline {
     /// Takes in some packets of a block.
     pub fn feed(&mut self, block: &Arc<Block>, packets: Range<usize>) {
         self.packets += packets.len() as u64;
-        let latest = block.packets[packets.clone()].iter().map(|packet| packet.time).max();
+        let back = block.marks.iter().rev().find(|&&(place, mark)| {
+            mark == Mark::Back && packets.contains(&(place as usize)) && self.goes_back
+        });
+        let from = back.map_or(packets.start, |&(place, _)| place as usize);
+        let latest = block.packets[from..packets.end].iter().map(|packet| packet.time).max();
         match &mut self.lanes {
             Lanes::Inline(lane) => lane.feed(block, packets),
             Lanes::Threads(workers) => workers.feed(block, &packets),
         }
-        if let Some(latest) = latest {
-            self.clock.0.fetch_max(latest, Ordering::Relaxed);
+        match latest {
+            Some(latest) if back.is_some() => self.clock.set(latest),
+            Some(latest) => _ = self.clock.0.fetch_max(latest, Ordering::Relaxed),
+            None => {}
         }
     }
 
@@ -119,6 +128,15 @@ impl Pipeline {
             _ if count == 0 => {}
             Lanes::Inline(lane) => lane.lose(reason, count),
             Lanes::Threads(workers) => workers.losses().lose(reason, count),
+        }
+    }
+
+    /// Counts packets of a link type that is not read.
+    pub fn count_unread(&mut self, packets: u64) {
+        match &mut self.lanes {
+            _ if packets == 0 => {}
+            Lanes::Inline(lane) => lane.count_unread(packets),
+            Lanes::Threads(workers) => workers.count_unread(packets),
         }
     }
 
@@ -153,11 +171,11 @@ pub struct Present {
 
 /// Sums up the live buckets of all lanes.
 pub fn merge_live(buckets: Vec<Bucket>, now: i64, geo: &mut Geo) -> Present {
-    let newest = buckets.iter().map(Bucket::minute).max();
+    let newest = buckets.iter().map(Bucket::place).max();
     let mut since_start = SinceStart::default();
     let mut live: Option<Summary> = None;
     for bucket in buckets {
-        let is_newest = Some(bucket.minute()) == newest;
+        let is_newest = Some(bucket.place()) == newest;
         let (summary, counted) = bucket.finish(now, geo);
         since_start.merge(&counted);
         match &mut live {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::capture::Block;
+use crate::capture::{Block, Mark};
 use crate::cli::Speed;
 use crate::pipeline::Pipeline;
 use crate::shutdown::Shutdown;
@@ -41,16 +41,26 @@ impl Pace {
                 return false;
             }
             let next = block.packets[from].time;
+            // Where packet time goes back, the pace starts anew.
+            let back = block.marks.iter().filter(|&&(_, mark)| mark == Mark::Back);
+            let mut back = back.map(|&(place, _)| place as usize).skip_while(|at| *at < from);
+            let mut until = back.next();
+            if until == Some(from) {
+                self.origin = None;
+                until = back.next();
+            }
+            let until = until.unwrap_or(block.packets.len());
             let (started, first) = *self.origin.get_or_insert_with(|| (Instant::now(), next));
             let passed = started.elapsed().as_nanos() as f64 * speed;
             let now = first.saturating_add(passed as i64);
-            let due = block.packets[from..].iter().take_while(|packet| packet.time <= now).count();
+            let due =
+                block.packets[from..until].iter().take_while(|packet| packet.time <= now).count();
             if due > 0 {
                 pipeline.feed(block, from..from + due);
                 from += due;
             } else {
                 pipeline.advance(now);
-                let wait = Duration::from_nanos(((next - now) as f64 / speed) as u64);
+                let wait = Duration::from_nanos((next.saturating_sub(now) as f64 / speed) as u64);
                 std::thread::sleep(wait.min(TICK));
             }
         }

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use clap::ValueEnum;
+use pktvisor_common::classify::{self, Dns, EPHEMERAL, Rules};
 use pktvisor_common::packet::PacketMeta;
-use pktvisor_common::probe::EPHEMERAL;
 use pktvisor_common::sampling::Rate;
 
 use crate::geo::{Geo, GeoDatabases};
@@ -33,6 +34,18 @@ pub struct Settings {
     pub naming: Naming,
     /// How many packets are inspected.
     pub sampling: Sampling,
+    /// What counts of a packet in an IP tunnel.
+    pub tunnels: Tunnels,
+}
+
+/// What counts of a packet in an IP tunnel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Tunnels {
+    /// The outer packet
+    #[default]
+    Outer,
+    /// The packet inside
+    Inner,
 }
 
 impl Settings {
@@ -118,6 +131,14 @@ pub struct DnsSide {
     pub doubtful: bool,
 }
 
+impl DnsSide {
+    /// Whether that makes the packet DNS for sure.
+    #[inline]
+    pub fn decided(self) -> Dns {
+        if self.doubtful { Dns::Doubtful } else { Dns::Sure }
+    }
+}
+
 impl DnsPorts {
     /// The set of these ports.
     pub fn new(ports: &[u16]) -> Self {
@@ -131,24 +152,26 @@ impl DnsPorts {
         Self { bits, list }
     }
 
+    /// What becomes of packets, with these ports.
+    #[inline]
+    pub fn rules<'a>(&'a self, sampling: &'a Sampling) -> Rules<'a> {
+        Rules { ports: &self.bits, dns: sampling.dns(), rest: sampling.rest() }
+    }
+
     /// One bit for each port of the set.
     pub fn bits(&self) -> &[u64; 1024] {
         &self.bits
     }
 
-    #[inline]
-    fn contains(&self, port: u16) -> bool {
-        self.bits[usize::from(port / 64)] >> (port % 64) & 1 == 1
-    }
-
     /// Whether one side of a TCP or UDP packet has a DNS port; the destination is asked first.
     #[inline]
     pub fn side(&self, meta: &PacketMeta) -> Option<DnsSide> {
-        let (src, dst) = (self.contains(meta.src_port), self.contains(meta.dst_port));
-        if !src && !dst {
-            return None;
-        }
-        let sure = src && meta.src_port < EPHEMERAL || dst && meta.dst_port < EPHEMERAL;
+        let sure = match classify::dns(&self.bits, meta) {
+            Dns::No => return None,
+            Dns::Sure => true,
+            Dns::Doubtful => false,
+        };
+        let dst = classify::has_port(&self.bits, meta.dst_port);
         let by_dst = dst && (!sure || meta.dst_port < EPHEMERAL);
         let other = if by_dst { meta.src_port } else { meta.dst_port };
         Some(DnsSide { other, doubtful: !sure })
@@ -224,6 +247,7 @@ impl Sampling {
     }
 
     /// The rate of all else now.
+    #[inline]
     pub fn rest(&self) -> &'static Rate {
         self.rate(&self.rest)
     }
@@ -231,10 +255,13 @@ impl Sampling {
 
 #[cfg(test)]
 mod tests {
+    use pktvisor_common::packet::Transport;
+
     use super::*;
 
     fn side(src_port: u16, dst_port: u16) -> Option<(u16, bool)> {
-        let meta = PacketMeta { src_port, dst_port, ..PacketMeta::default() };
+        let transport = Transport::Udp;
+        let meta = PacketMeta { src_port, dst_port, transport, ..PacketMeta::default() };
         DnsPorts::new(&DEFAULT_DNS_PORTS).side(&meta).map(|side| (side.other, side.doubtful))
     }
 

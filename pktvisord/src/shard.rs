@@ -6,15 +6,17 @@
 
 use std::sync::Arc;
 
-use pktvisor_common::abi::Counters;
-use pktvisor_common::flow::{dns_sample_hash, flow_hash};
+use pktvisor_common::abi::{Counters, DNS_TCP_SNAP, MORE, SampleHeader, UNDECIDED};
+use pktvisor_common::classify::{Decision, Dns};
+use pktvisor_common::flow::flow_hash;
 use pktvisor_common::outcome::Outcome;
-use pktvisor_common::packet::{Fragment, IpVersion, PacketMeta, Transport};
+use pktvisor_common::packet::{PacketMeta, TCP_FIN, TCP_SYN, Transport};
 
-use crate::dns::message::{Context, Message};
-use crate::dns::stream::{Segment, StreamKey, StreamLimits, StreamTable};
+use crate::dns::message::{Context, Message, count, quoted_key};
+use crate::dns::stream::{Message as StreamMessage, Segment, StreamLimits, StreamTable};
 use crate::dns::transaction::Transactions;
 use crate::geo::Geo;
+use crate::host::HostSpec;
 use crate::settings::{DnsPorts, DnsSide, Settings};
 use crate::summary::Summary;
 use crate::summary::bucket::{Bucket, Packet};
@@ -25,24 +27,57 @@ pub const PARTITIONS: usize = 16;
 
 /// Open queries of a partition: 262,144 in all.
 const QUERIES: usize = 16_384;
-/// TCP streams of a partition, one for each direction: 16,384 in all. Held octets: 16 MiB in all.
+/// TCP connections of a partition: 16,384 in all. Held bytes: 16 MiB in all.
 const STREAMS: StreamLimits = StreamLimits {
-    streams: 1_024,
+    connections: 1_024,
     bytes: 1 << 20,
     idle: 120 * SECOND,
     gap: 5 * SECOND,
+    reorder: SECOND / 20,
     ahead: 256 * 1024,
 };
 
-/// Doubtful TCP streams of a partition: 1,024 in all. Held octets: 1 MiB in all.
-const DOUBTFUL_STREAMS: StreamLimits = StreamLimits { streams: 64, bytes: 64 * 1024, ..STREAMS };
+/// Doubtful TCP connections of a partition: 1,024 in all. Held bytes: 1 MiB in all.
+const DOUBTFUL_STREAMS: StreamLimits =
+    StreamLimits { connections: 64, bytes: 64 * 1024, ..STREAMS };
 
 #[derive(Debug)]
 struct Partition {
     transactions: Transactions,
-    streams: StreamTable,
+    streams: StreamTable<Context>,
     /// Streams on a port that may be a client's own: what is lost of them need not be DNS.
-    doubtful_streams: StreamTable,
+    doubtful_streams: StreamTable<Context>,
+}
+
+impl Partition {
+    /// Lets time pass up to `now`: gaps are given up, queries time out.
+    ///
+    /// No query times out while a message of its time may still come out of a stream.
+    #[inline]
+    fn pass(&mut self, now: i64, bucket: &mut Bucket, geo: &mut Geo) {
+        let Self { transactions, streams, doubtful_streams } = self;
+        let mut until = now;
+        for streams in [streams, doubtful_streams] {
+            streams.expire(now, &mut |context: &Context, message| {
+                take_in(bucket, transactions, geo, context, message);
+            });
+            until = until.min(streams.waits_since().unwrap_or(now));
+        }
+        let unpaired = &mut bucket.dns.xact.unpaired;
+        transactions.expire(until, &mut |gone| count(unpaired, gone));
+    }
+}
+
+/// Takes in a message that came out of a stream. Returns whether it counts as DNS.
+fn take_in(
+    bucket: &mut Bucket,
+    transactions: &mut Transactions,
+    geo: &mut Geo,
+    context: &Context,
+    message: StreamMessage<'_>,
+) -> bool {
+    let context = context.at(message.time);
+    Message { bucket, transactions, geo }.ingest(&context, message.bytes, message.length)
 }
 
 /// The partition of a flow.
@@ -57,6 +92,8 @@ pub struct Shard {
     settings: Arc<Settings>,
     /// The ports of DNS as the settings had them last.
     ports: Arc<DnsPorts>,
+    /// HOST, as the settings had it last.
+    hosts: Arc<HostSpec>,
     bucket: Bucket,
     /// All of them, by number; those of other shards stay empty.
     partitions: [Partition; PARTITIONS],
@@ -72,9 +109,9 @@ impl Shard {
             doubtful_streams: StreamTable::new(DOUBTFUL_STREAMS),
         };
         let partitions = std::array::from_fn(partition);
-        let (geo, ports) = (settings.geo(), settings.ports.now());
+        let (geo, ports, hosts) = (settings.geo(), settings.ports.now(), settings.hosts.now());
         let bucket = Bucket::new(settings.naming);
-        Self { settings, ports, bucket, partitions, geo }
+        Self { settings, ports, hosts, bucket, partitions, geo }
     }
 
     /// Goes by the settings as they are now.
@@ -83,29 +120,51 @@ impl Shard {
         self.geo = self.settings.geo();
     }
 
+    /// From now on this is HOST.
+    pub fn set_hosts(&mut self, hosts: &Arc<HostSpec>) {
+        if !Arc::ptr_eq(hosts, &self.hosts) {
+            self.hosts = Arc::clone(hosts);
+        }
+    }
+
     /// The first bucket starts at `start`.
     pub fn begin(&mut self, start: i64) {
         self.bucket.begin(start);
     }
 
-    /// Takes in a packet with the octets captured of it.
+    /// Takes in a packet with the octets captured of it and what was decided of it.
     #[inline]
-    pub fn ingest(&mut self, packet: &Packet, octets: &[u8]) {
+    pub fn ingest(&mut self, packet: &Packet, octets: &[u8], decision: &Decision) {
         self.bucket.count(packet);
         if packet.weight > 0 {
             self.bucket.inspect(packet, &mut self.geo);
         }
-        let outcome = self.payload(packet, octets);
+        let outcome = self.payload(packet, octets, decision);
         self.bucket.outcome(packet, outcome);
     }
 
-    /// Takes in a packet that the kernel has counted, with the octets copied of it.
+    /// Takes in a record of a packet that the kernel has counted, with the octets copied of it.
     #[inline]
-    pub fn sample(&mut self, packet: &Packet, octets: &[u8]) {
-        if packet.weight > 0 {
+    pub fn sample(&mut self, packet: &Packet, octets: &[u8], header: &SampleHeader) {
+        if packet.weight > 0 && header.part == 0 {
             self.bucket.inspect(packet, &mut self.geo);
         }
-        self.payload(packet, octets);
+        let dns = match self.ports.side(&packet.meta) {
+            Some(side) if packet.weight > 0 => side.decided(),
+            _ => Dns::No,
+        };
+        let meta = part(packet.meta, octets.len(), header);
+        let captured = octets.len().saturating_sub(usize::from(meta.payload_offset));
+        let cut = match header.has(MORE) {
+            true => packet.meta.payload_len > DNS_TCP_SNAP,
+            false => captured < meta.payload_len as usize,
+        };
+        let (outcome, weight) = (Outcome::Headers, packet.weight);
+        let decision = Decision { outcome, weight, dns, record: None, cut };
+        let outcome = self.payload(&Packet { meta, ..*packet }, octets, &decision);
+        if header.has(UNDECIDED) {
+            self.bucket.outcome(packet, outcome);
+        }
     }
 
     /// Adds what the kernel has counted, see [`Bucket::add_counted`].
@@ -115,73 +174,65 @@ impl Shard {
 
     /// Takes in a reassembled datagram, whose fragments were taken in as packets before.
     /// `octets` start where `packet.meta.payload_offset` counts from.
-    pub fn datagram(&mut self, packet: &Packet, octets: &[u8]) {
-        self.payload(packet, octets);
+    pub fn datagram(&mut self, packet: &Packet, octets: &[u8], decision: &Decision) {
+        self.payload(packet, octets, decision);
     }
 
+    /// Takes in a packet to a DNS port that could not be delivered, as an ICMP error of this time
+    /// quotes it: a query that it carried is closed.
+    pub fn unreachable(&mut self, quoted: &PacketMeta, payload: &[u8], time: i64) {
+        let partition = &mut self.partitions[partition(flow_hash(quoted))];
+        partition.pass(time, &mut self.bucket, &mut self.geo);
+        let Some(query) = quoted_key(quoted, payload, self.bucket.naming()) else { return };
+        if let Some(query) = partition.transactions.unreachable(&query) {
+            self.bucket.dns.xact.unpaired.unreachable += u64::from(query.weight);
+        }
+    }
+
+    /// Reads the payload of a packet where it is inspected as DNS. Returns the packet's outcome.
     #[inline]
-    fn payload(&mut self, packet: &Packet, octets: &[u8]) -> Outcome {
-        let meta = &packet.meta;
-        if meta.malformed {
-            return Outcome::Malformed;
+    fn payload(&mut self, packet: &Packet, octets: &[u8], decision: &Decision) -> Outcome {
+        if decision.dns == Dns::No {
+            return decision.outcome;
         }
-        if meta.fragment != Fragment::None {
-            return Outcome::Fragment;
-        }
-        if packet.weight == 0 {
-            return Outcome::NotSampled;
-        }
-        if meta.version == IpVersion::None {
-            return Outcome::NonIp;
-        }
-        if !matches!(meta.transport, Transport::Udp | Transport::Tcp) {
-            return Outcome::Headers;
-        }
-        match self.ports.side(meta) {
-            None => Outcome::Headers,
-            Some(side) if meta.transport == Transport::Udp => self.udp(packet, side, octets),
-            Some(side) => self.tcp(packet, side, octets),
-        }
+        let Some(side) = self.ports.side(&packet.meta) else { return decision.outcome };
+        let is_dns = match packet.meta.transport {
+            Transport::Udp => self.udp(packet, side, octets),
+            _ => self.tcp(packet, side, octets),
+        };
+        decision.refined(is_dns)
     }
 
-    fn udp(&mut self, packet: &Packet, side: DnsSide, octets: &[u8]) -> Outcome {
+    /// Reads a message over UDP. Returns whether it counts as DNS.
+    fn udp(&mut self, packet: &Packet, side: DnsSide, octets: &[u8]) -> bool {
         let meta = &packet.meta;
         let payload = octets.get(usize::from(meta.payload_offset)..).unwrap_or_default();
         let length = meta.payload_len as usize;
-        let truncated = payload.len() < length;
-        let context = Context::new(packet, side);
+        let context = Context::new(packet, side, &self.hosts);
         let partition = &mut self.partitions[partition(packet.flow)];
-        let is_dns = Message {
+        partition.pass(packet.time, &mut self.bucket, &mut self.geo);
+        Message {
             bucket: &mut self.bucket,
             transactions: &mut partition.transactions,
             geo: &mut self.geo,
         }
-        .ingest(&context, &payload[..payload.len().min(length)], length);
-        match (is_dns, truncated) {
-            (false, _) => Outcome::Headers,
-            (true, true) => Outcome::Truncated,
-            (true, false) => Outcome::Dns,
-        }
+        .ingest(&context, &payload[..payload.len().min(length)], length)
     }
 
-    fn tcp(&mut self, packet: &Packet, side: DnsSide, octets: &[u8]) -> Outcome {
-        let segment = Segment::of(&packet.meta, octets, packet.time);
-        let truncated = segment.missing > 0;
-        let context = Context::new(packet, side);
-        let Partition { transactions, streams, doubtful_streams } =
-            &mut self.partitions[partition(packet.flow)];
-        let streams = if side.doubtful { doubtful_streams } else { streams };
+    /// Reads a TCP segment. Returns whether it counts as DNS.
+    fn tcp(&mut self, packet: &Packet, side: DnsSide, octets: &[u8]) -> bool {
+        let context = Context::new(packet, side, &self.hosts);
+        let segment = Segment::of(&packet.meta, octets, packet.time, context);
         let (bucket, geo) = (&mut self.bucket, &mut self.geo);
+        let partition = &mut self.partitions[partition(packet.flow)];
+        partition.pass(packet.time, bucket, geo);
+        let Partition { transactions, streams, doubtful_streams } = partition;
+        let streams = if side.doubtful { doubtful_streams } else { streams };
         let mut is_dns = !side.doubtful;
-        streams.segment(&segment, |message| {
-            is_dns |=
-                Message { bucket, transactions, geo }.ingest(&context, message, message.len());
+        streams.segment(&segment, |context, message| {
+            is_dns |= take_in(bucket, transactions, geo, context, message);
         });
-        match (is_dns, truncated) {
-            (false, _) => Outcome::Headers,
-            (true, true) => Outcome::Truncated,
-            (true, false) => Outcome::Dns,
-        }
+        is_dns
     }
 
     /// Counts what was lost before it reached the shard.
@@ -189,17 +240,34 @@ impl Shard {
         self.bucket.account.lose(reason, count);
     }
 
+    /// Counts a packet whose time was not believed.
+    pub fn count_outlier(&mut self) {
+        let outliers = &mut self.bucket.account.time_outliers;
+        *outliers = outliers.saturating_add(1);
+    }
+
+    /// Counts packets of a link type that is not read.
+    pub fn count_unread(&mut self, packets: u64) {
+        let unread = &mut self.bucket.account.unread_link_types;
+        *unread = unread.saturating_add(packets);
+    }
+
+    /// Packet time has gone back once more before the live bucket.
+    pub fn next_turn(&mut self) {
+        self.bucket.next_turn();
+    }
+
     /// Lets time pass: queries time out, streams are given up.
     pub fn advance(&mut self, now: i64) {
-        let Self { settings, bucket, partitions, geo, .. } = self;
-        for Partition { transactions, streams, doubtful_streams } in partitions {
+        let Self { bucket, partitions, geo, .. } = self;
+        for partition in partitions {
+            let Partition { transactions, streams, doubtful_streams } = partition;
             for streams in [streams, doubtful_streams] {
-                streams.advance(now, |key, time, message| {
-                    let Some(context) = stream_context(settings, key, time) else { return };
-                    Message { bucket, transactions, geo }.ingest(&context, message, message.len());
+                streams.advance(now, |context, message| {
+                    take_in(bucket, transactions, geo, context, message);
                 });
             }
-            transactions.expire(now, |query| bucket.dns.xact.timed_out += u64::from(query.weight));
+            partition.pass(now, bucket, geo);
         }
     }
 
@@ -213,16 +281,19 @@ impl Shard {
     /// The input ends at `end`, the time of its last packet: streams are read as far as they go.
     /// What is unanswered stays open.
     pub fn end_input(&mut self, end: i64) {
-        let Self { settings, bucket, partitions, geo, .. } = self;
-        for Partition { transactions, streams, doubtful_streams } in partitions {
+        let Self { bucket, partitions, geo, .. } = self;
+        for Partition { transactions, streams, doubtful_streams } in &mut *partitions {
             for streams in [streams, doubtful_streams] {
-                streams.finish(|key, time, message| {
-                    let Some(context) = stream_context(settings, key, time) else { return };
-                    Message { bucket, transactions, geo }.ingest(&context, message, message.len());
+                streams.finish(|context, message| {
+                    take_in(bucket, transactions, geo, context, message);
                 });
             }
         }
         self.advance(end);
+        let unpaired = &mut self.bucket.dns.xact.unpaired;
+        for partition in &mut self.partitions {
+            partition.transactions.end_input(&mut |gone| count(unpaired, gone));
+        }
     }
 
     /// A copy of the live bucket as of `now`, to be summed up elsewhere. Packets go on as if it had
@@ -254,6 +325,7 @@ impl Shard {
                 ("tcp_cut", losses.cut),
                 ("tcp_broken_messages", losses.broken),
                 ("tcp_desync", losses.desync),
+                ("tcp_before_start", losses.before_start),
             ] {
                 account.lose(reason, count);
             }
@@ -261,26 +333,23 @@ impl Shard {
     }
 }
 
-/// The context of a message that a stream gave up after its last segment.
-fn stream_context(settings: &Settings, key: &StreamKey, time: i64) -> Option<Context> {
-    let meta = PacketMeta {
-        src: key.src,
-        dst: key.dst,
-        src_port: key.src_port,
-        dst_port: key.dst_port,
-        transport: Transport::Tcp,
-        version: if key.ipv6 { IpVersion::V6 } else { IpVersion::V4 },
-        ..PacketMeta::default()
-    };
-    let flow = flow_hash(&meta);
-    let packet = Packet {
-        meta,
-        time,
-        flow,
-        wire_len: 0,
-        n: 1,
-        weight: settings.sampling.dns().weight(dns_sample_hash(flow, Transport::Tcp, 0)),
-        direction: settings.hosts.now().direction(&meta),
-    };
-    Some(Context::new(&packet, settings.ports.now().side(&meta)?))
+/// The part of a TCP segment that a record holds `captured` octets of, headers included, as a
+/// segment of its own.
+fn part(mut meta: PacketMeta, captured: usize, header: &SampleHeader) -> PacketMeta {
+    let more = header.has(MORE);
+    if header.part == 0 && !more {
+        return meta;
+    }
+    let held = captured.saturating_sub(usize::from(meta.payload_offset)) as u32;
+    meta.payload_len = meta.payload_len.saturating_sub(header.offset());
+    if header.part > 0 {
+        let syn = u32::from(meta.tcp_flags & TCP_SYN != 0);
+        meta.tcp_seq = meta.tcp_seq.wrapping_add(syn).wrapping_add(header.offset());
+        meta.tcp_flags &= !TCP_SYN;
+    }
+    if more {
+        meta.payload_len = meta.payload_len.min(held);
+        meta.tcp_flags &= !TCP_FIN;
+    }
+    meta
 }

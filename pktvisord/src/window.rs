@@ -1,7 +1,7 @@
 //! The closed minutes of an agent, merged of its shards, and windows over them.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::summary::Summary;
@@ -24,18 +24,83 @@ pub struct Window {
     inner: Mutex<Inner>,
 }
 
+/// Tells a minute from others, see [`Summary::place`].
+type Place = (u64, i64);
 /// Parts of a minute by shard, each with its number among all that were handed in.
-type Parts = BTreeMap<usize, (u64, Summary)>;
+type Parts = BTreeMap<usize, (u64, Part)>;
+
+/// A shard's part of a minute. Most minutes of a sparse capture are empty, and one shard can be far
+/// ahead of another.
+#[derive(Debug)]
+enum Part {
+    Empty { place: Place, start: i64, end: i64 },
+    Counted(Box<Summary>),
+}
+
+impl Part {
+    fn of(summary: Summary) -> Self {
+        if summary.is_empty() {
+            Self::Empty { place: summary.place(), start: summary.start, end: summary.end }
+        } else {
+            Self::Counted(Box::new(summary))
+        }
+    }
+
+    fn summary(self) -> Summary {
+        match self {
+            Self::Counted(summary) => *summary,
+            Self::Empty { place: (turn, minute), start, end } => {
+                Summary { turn, ..Summary::empty(minute, start, end) }
+            }
+        }
+    }
+}
+
+/// What was handed in by a shard.
+#[derive(Debug, Default)]
+struct HandedIn {
+    /// Numbers and places of parts, the oldest first.
+    parts: VecDeque<(u64, Place)>,
+    /// The highest number among the shard's parts of minutes that are closed: it has gone on from
+    /// all parts of lower numbers.
+    gone_on: u64,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// By minute and shard: the parts of minutes that not all shards have closed.
-    pending: BTreeMap<i64, Parts>,
-    /// Parts handed in so far.
-    handed_in: u64,
-    /// Newest first; with a single summary there is one.
+    /// By place and shard: the parts of minutes that not all shards have closed.
+    pending: BTreeMap<Place, Parts>,
+    /// Parts handed in so far, and by shard.
+    number: u64,
+    handed_in: BTreeMap<usize, HandedIn>,
+    /// Newest first; with a single summary there is one, of all but the last minute.
     closed: VecDeque<Arc<Summary>>,
+    /// With a single summary, the last minute.
+    last: Option<Arc<Summary>>,
     left_out: Option<LeftOut>,
+}
+
+impl Inner {
+    /// The minutes, in their order, of which nothing more will come now that these parts of a minute
+    /// are complete: all shards that have handed in a part of one have gone on.
+    fn left_behind(&mut self, parts: &Parts) -> BTreeSet<Place> {
+        let mut passed = BTreeSet::new();
+        for (shard, (number, _)) in parts {
+            let handed_in = self.handed_in.entry(*shard).or_default();
+            handed_in.gone_on = handed_in.gone_on.max(*number);
+            while let Some((_, place)) =
+                handed_in.parts.pop_front_if(|(number, _)| *number <= handed_in.gone_on)
+            {
+                passed.insert(place);
+            }
+        }
+        let (pending, handed_in) = (&self.pending, &self.handed_in);
+        let gone_on = |(shard, (number, _)): (&usize, &(u64, Part))| {
+            handed_in.get(shard).is_some_and(|handed_in| *number < handed_in.gone_on)
+        };
+        passed.retain(|place| pending.get(place).is_some_and(|parts| parts.iter().all(gone_on)));
+        passed
+    }
 }
 
 impl Window {
@@ -64,31 +129,27 @@ impl Window {
     /// clock was set, a shard can hand in a minute twice, or one that others never had.
     pub fn hand_in(&self, shard: usize, part: Summary) {
         let mut inner = self.inner();
-        let minute = part.minute;
-        inner.handed_in += 1;
-        let number = inner.handed_in;
-        match inner.pending.entry(minute).or_default().entry(shard) {
-            Entry::Vacant(place) => _ = place.insert((number, part)),
-            Entry::Occupied(mut place) => {
-                let (last, before) = place.get_mut();
+        let place = part.place();
+        inner.number += 1;
+        let number = inner.number;
+        inner.handed_in.entry(shard).or_default().parts.push_back((number, place));
+        match inner.pending.entry(place).or_default().entry(shard) {
+            Entry::Vacant(free) => _ = free.insert((number, Part::of(part))),
+            Entry::Occupied(mut before) => {
+                let (last, before) = before.get_mut();
                 *last = number;
-                before.merge(&part);
+                let empty = Part::Empty { place, start: part.start, end: part.end };
+                let mut merged = std::mem::replace(before, empty).summary();
+                merged.merge(&part);
+                *before = Part::of(merged);
             }
         }
-        if inner.pending[&minute].len() < self.shards {
+        if inner.pending[&place].len() < self.shards {
             return;
         }
-        let parts = inner.pending.remove(&minute).unwrap_or_default();
-        // Of these minutes nothing more will come: who has handed in a part of one has gone on.
-        let gone_on = |(shard, (number, _)): (&usize, &(u64, _))| *number < parts[shard].0;
-        let left: Vec<i64> = inner
-            .pending
-            .iter()
-            .filter(|(_, pending)| pending.iter().all(gone_on))
-            .map(|(&minute, _)| minute)
-            .collect();
-        for minute in left {
-            let left = inner.pending.remove(&minute).unwrap_or_default();
+        let parts = inner.pending.remove(&place).unwrap_or_default();
+        for left in inner.left_behind(&parts) {
+            let left = inner.pending.remove(&left).unwrap_or_default();
             self.close(&mut inner, left);
         }
         self.close(&mut inner, parts);
@@ -96,15 +157,21 @@ impl Window {
 
     /// Closes a minute.
     fn close(&self, inner: &mut Inner, parts: Parts) {
-        let merged = parts.into_values().map(|(_, part)| part).reduce(|mut all, part| {
+        let parts = parts.into_values().map(|(_, part)| part.summary());
+        let merged = parts.reduce(|mut all, part| {
             all.merge(&part);
             all
         });
         let Some(whole) = merged else { return };
         if self.single {
+            let Some(before) = inner.last.replace(Arc::new(whole)) else { return };
             match inner.closed.front_mut() {
-                None => inner.closed.push_front(Arc::new(whole)),
-                Some(all) => Arc::make_mut(all).absorb(&whole),
+                None => {
+                    let mut all = Arc::unwrap_or_clone(before);
+                    all.rates.fold(all.start);
+                    inner.closed.push_front(Arc::new(all));
+                }
+                Some(all) => Arc::make_mut(all).absorb(&before),
             }
             return;
         }
@@ -128,29 +195,38 @@ impl Window {
 
     /// The closed bucket `n` ≥ 1.
     pub fn closed(&self, n: u64) -> Option<Arc<Summary>> {
-        self.inner().closed.get(usize::try_from(n).ok()?.checked_sub(1)?).cloned()
+        let inner = self.inner();
+        let closed = inner.last.iter().chain(&inner.closed);
+        closed.cloned().nth(usize::try_from(n).ok()?.checked_sub(1)?)
     }
 
     /// The live bucket merged with the `n` − 1 closed before it, or with all in a single summary.
     pub fn merged(&self, live: &Summary, n: u64) -> Summary {
+        if self.single {
+            return self.merged_single(live);
+        }
         let closed: Vec<Arc<Summary>> = {
             let inner = self.inner();
-            let count = if self.single { 1 } else { n.saturating_sub(1) as usize };
+            let count = n.saturating_sub(1) as usize;
             // A shard can hand in a minute after a snapshot of it was taken.
             inner.closed.iter().filter(|c| c.minute < live.minute).take(count).cloned().collect()
         };
-        if self.single {
-            return match closed.first() {
-                None => live.clone(),
-                Some(all) => {
-                    let mut all = Summary::clone(all);
-                    all.absorb(live);
-                    all
-                }
-            };
-        }
         let mut merged = live.clone();
         closed.iter().for_each(|closed| merged.merge(closed));
+        merged
+    }
+
+    /// All there is in a single summary.
+    fn merged_single(&self, live: &Summary) -> Summary {
+        let (all, last) = {
+            let inner = self.inner();
+            (inner.closed.front().cloned(), inner.last.clone())
+        };
+        // The live minute can have been closed after a snapshot of it was taken.
+        let live = Some(live).filter(|live| last.iter().all(|last| last.place() < live.place()));
+        let mut parts = all.as_deref().into_iter().chain(last.as_deref()).chain(live);
+        let mut merged = parts.next().cloned().unwrap_or_default();
+        parts.for_each(|part| merged.absorb(part));
         merged
     }
 }

@@ -30,6 +30,8 @@ pub enum Work {
     Snapshot(i64, Sender<(usize, Bucket)>),
     /// So much was lost before it got here, for this reason.
     Lost(&'static str, u64),
+    /// So many packets were of a link type that is not read.
+    Unread(u64),
     /// A datagram that another lane has put together.
     Datagram(Forwarded),
     /// Answer, to show that it lives.
@@ -154,6 +156,12 @@ impl Workers {
         self.send(|| Work::End);
     }
 
+    /// Counts packets of a link type that is not read, in the first lane.
+    pub fn count_unread(&mut self, packets: u64) {
+        // If the lane is gone, that is reported when packets are sent.
+        let _ = self.senders[0].send(Work::Unread(packets));
+    }
+
     /// For those who see something get lost before it gets here.
     pub fn losses(&self) -> Losses {
         Losses(self.senders[0].clone())
@@ -192,7 +200,8 @@ fn run(mut lane: Lane, work: &Receiver<Work>) {
                 let _ = reply.send((lane.number(), lane.snapshot(now)));
             }
             Work::Lost(reason, count) => lane.lose(reason, count),
-            Work::Datagram(datagram) => lane.datagram(&datagram),
+            Work::Unread(packets) => lane.count_unread(packets),
+            Work::Datagram(forwarded) => lane.take(&forwarded),
             // Whoever asked may have given up.
             Work::Answer(reply) => drop(reply.send(())),
             Work::Reload => lane.reload(),

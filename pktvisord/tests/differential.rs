@@ -171,13 +171,17 @@ impl Sessions {
             let twice = self.random.below(many) as usize;
             segments.insert(twice + 1, segments[twice].clone());
         }
+        // In the wrong order they have one time: a message has that of its own segment here, and that
+        // of the segment before it in tshark.
+        let mut late = None;
         if self.random.percent(20) && segments.len() > 1 {
-            let late = self.random.below(segments.len() as u64 - 1) as usize;
-            segments.swap(late, late + 1);
+            let at = self.random.below(segments.len() as u64 - 1) as usize;
+            segments.swap(at, at + 1);
+            late = Some(at + 1);
         }
-        for segment in segments {
-            let wait = 50 + self.random.below(3_000) as i64;
-            self.send(wait, &segment);
+        for (at, segment) in segments.iter().enumerate() {
+            let wait = if late == Some(at) { 0 } else { 50 + self.random.below(3_000) as i64 };
+            self.send(wait, segment);
         }
     }
 }

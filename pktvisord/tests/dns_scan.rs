@@ -6,9 +6,9 @@ use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode}
 use hickory_proto::rr::rdata::opt::{ClientSubnet as Subnet, EdnsCode, EdnsOption};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use pktvisord::dns::detail::{client_subnet, question_types};
+use pktvisord::dns::detail::client_subnet;
 use pktvisord::dns::name;
-use pktvisord::dns::scan::{FLAG_AA, FLAG_AD, FLAG_CD, FLAG_TC, scan};
+use pktvisord::dns::scan::{FLAG_AA, FLAG_AD, FLAG_CD, FLAG_TC, Scan, ScanError, scan};
 use proptest::prelude::*;
 
 fn names() -> impl Strategy<Value = Name> {
@@ -62,7 +62,7 @@ proptest! {
     fn agrees_with_hickory(message in messages()) {
         let octets = message.to_vec().unwrap();
         let oracle = Message::from_vec(&octets).unwrap();
-        let scan = scan(&octets).unwrap();
+        let scan = scan(&octets, octets.len()).unwrap();
         prop_assert_eq!(scan.id, oracle.metadata.id);
         prop_assert_eq!(scan.is_reply(), oracle.metadata.message_type == MessageType::Response);
         for (flag, expected) in [
@@ -81,9 +81,27 @@ proptest! {
         prop_assert_eq!(question.qclass, u16::from(oracle.queries[0].query_class()));
         let labels: Vec<&[u8]> = name::labels(question.name).collect();
         prop_assert_eq!(labels, oracle.queries[0].name().iter().collect::<Vec<_>>());
-        let types: Vec<u16> =
-            oracle.queries.iter().map(|query| query.query_type().into()).collect();
-        prop_assert_eq!(question_types(&octets), types);
+        let mut further = Vec::new();
+        scan.for_each_further_question(&octets, |name, qtype| further.push((name.to_vec(), qtype)));
+        let expected: Vec<(Vec<u8>, u16)> = oracle.queries[1..]
+            .iter()
+            .map(|query| {
+                let labels = query.name().iter();
+                let wire = labels.flat_map(|label| [&[label.len() as u8], label].concat());
+                (wire.collect(), query.query_type().into())
+            })
+            .collect();
+        prop_assert_eq!(further, expected);
+        let qtype = oracle.queries[0].query_type();
+        let answered = oracle.answers.iter().any(|answer| answer.record_type() == qtype);
+        let is_nodata = scan.is_reply()
+            && scan.rcode() == 0
+            && scan.flags & FLAG_TC == 0
+            && qtype != RecordType::ANY
+            && !answered
+            && oracle.answers.is_empty();
+        prop_assert_eq!(scan.is_nodata(), is_nodata);
+        prop_assert!(!scan.is_referral(), "there is no authority");
         prop_assert_eq!(scan.edns.is_some(), oracle.edns.is_some());
         if let (Some(edns), Some(expected)) = (scan.edns, &oracle.edns) {
             prop_assert_eq!(edns.udp_size, expected.max_payload());
@@ -97,19 +115,27 @@ proptest! {
         }
     }
 
-    /// Cut anywhere, a message keeps what stands before the cut.
+    /// A message that the capture cut anywhere keeps what stands before the cut.
     #[test]
-    fn a_cut_message_keeps_its_question(message in messages(), cut in any::<prop::sample::Index>()) {
+    fn a_cut_message_keeps_what_was_captured(
+        message in messages(),
+        cut in any::<prop::sample::Index>(),
+    ) {
         let octets = message.to_vec().unwrap();
-        let whole = scan(&octets).unwrap();
+        let whole = scan(&octets, octets.len()).unwrap();
         let question_end = 12 + whole.question.unwrap().name.len() + 5;
         let cut = cut.index(octets.len());
-        match scan(&octets[..cut]) {
-            Ok(scan) => {
-                prop_assert!(cut >= question_end);
-                prop_assert_eq!(scan.question, whole.question);
-            }
-            Err(_) => prop_assert!(cut < question_end),
+        let cut_off = scan(&octets[..cut], octets.len());
+        if cut < 4 {
+            prop_assert_eq!(cut_off, Err(ScanError::Cut));
+        } else {
+            let Scan { id, flags, question, .. } = cut_off.unwrap();
+            prop_assert_eq!((id, flags), (whole.id, whole.flags));
+            prop_assert_eq!(question, whole.question.filter(|_| cut >= question_end));
+        }
+        // Where the message itself ends there, it is none.
+        if cut < question_end {
+            prop_assert!(scan(&octets[..cut], cut).is_err());
         }
     }
 
@@ -119,9 +145,13 @@ proptest! {
         if octets.len() > 12 {
             octets[4..12].copy_from_slice(&[0, counts, 0, 0, 0, 0, 0, counts]);
         }
-        let scanned = scan(&octets);
+        let scanned = scan(&octets, octets.len());
         if let Ok(message) = Message::from_vec(&octets) && counts == 1 {
-            let scan = scanned.unwrap();
+            // hickory follows pointers into the header.
+            let Ok(scan) = scanned else {
+                prop_assert_eq!(scanned, Err(ScanError::BadQuestion));
+                return Ok(());
+            };
             let labels: Vec<&[u8]> = name::labels(scan.question.unwrap().name).collect();
             prop_assert_eq!(labels, message.queries[0].name().iter().collect::<Vec<_>>());
         }

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use clap::Parser as _;
 use pktvisord::cli::{Cli, exit};
+use pktvisord::summary::Summary;
+use pktvisord::summary::counters::Counters;
 use serde_json::Value;
 use support::capture::{Folder, SECOND, START};
 use support::program::{PATIENCE, Server, pktvisord, run};
@@ -249,14 +251,11 @@ fn the_byte_form_has_the_fields_described() {
     let state = text("docs/STATE.md");
     for (structure, path, name) in [
         ("Terms", "summary/state.rs", "Terms"),
-        ("Summary", "summary/mod.rs", "Summary"),
-        ("Account", "summary/mod.rs", "Account"),
-        ("Totals", "summary/packets.rs", "Totals"),
+        ("Period", "summary/state.rs", "Period"),
         ("PacketSketches", "summary/packets.rs", "PacketSketches"),
         ("Rates", "summary/rates.rs", "Rates"),
         ("Second", "summary/rates.rs", "Second"),
         ("DnsSummary", "summary/dns.rs", "DnsSummary"),
-        ("Wire", "summary/dns.rs", "Wire"),
         ("Xact", "summary/dns.rs", "Xact"),
         ("XactDirection", "summary/dns.rs", "XactDirection"),
         ("Top", "sketch/top.rs", "State"),
@@ -266,6 +265,15 @@ fn the_byte_form_has_the_fields_described() {
         assert!(!fields.is_empty(), "{structure}");
         assert_eq!(described_fields(&state, structure), fields, "{structure}");
     }
+    let mut summary = Summary::default();
+    let counters: BTreeSet<&str> = summary.counters().into_iter().map(|(name, _)| name).collect();
+    let (_, table) = state.split_once("\n### Counters\n").expect("the section");
+    let described = table.split("\n#").next().unwrap_or_default().lines();
+    let described: BTreeSet<&str> = described
+        .filter_map(|line| line.strip_prefix("| ")?.split('|').next())
+        .flat_map(codes)
+        .collect();
+    assert_eq!(described, counters);
     let version = pktvisord::summary::state::VERSION;
     assert!(state.contains(&format!("| 4–5 | version, big-endian: {version} |")));
 }

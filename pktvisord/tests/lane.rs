@@ -6,7 +6,7 @@ use pktvisor_common::abi::{Counters, Kind, SampleHeader};
 use pktvisord::geo::GeoDatabases;
 use pktvisord::host::HostSpec;
 use pktvisord::lane::{Lane, Share};
-use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings};
+use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
 use pktvisord::summary::naming::Naming;
 use pktvisord::time::{MINUTE, SECOND};
 use pktvisord::window::Window;
@@ -27,6 +27,7 @@ fn settings() -> Arc<Settings> {
         timeout: 5 * SECOND,
         naming: Naming::default(),
         sampling: Sampling::new(100),
+        tunnels: Tunnels::Outer,
     })
 }
 
@@ -102,8 +103,8 @@ fn losses_and_outcomes_are_those_of_the_kernel() {
         captured: 42,
         kind: Kind::Headers as u8,
         direction: 0,
-        start: 0,
-        tag: 0,
+        part: 0,
+        flags: 0,
     };
     let mut octets = [0u8; 42];
     octets[12..14].copy_from_slice(&[8, 0]);

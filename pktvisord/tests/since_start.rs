@@ -8,7 +8,8 @@ use std::sync::Arc;
 use pktvisord::capture::{Block, LinkType, PacketRecord};
 use pktvisord::geo::GeoDatabases;
 use pktvisord::pipeline::Pipeline;
-use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings};
+use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
+use pktvisord::summary::counters::Counters;
 use pktvisord::summary::naming::Naming;
 use pktvisord::summary::since_start::{Classes, SinceStart};
 use pktvisord::window::Window;
@@ -23,16 +24,21 @@ fn numbers(since_start: &SinceStart) -> Vec<(String, u64)> {
         wire,
         rcodes,
         qtypes,
-        timed_out,
-        orphans,
+        unpaired,
         latencies,
         payload,
         udp_size,
         account,
     } = since_start;
-    let json = serde_json::json!({ "totals": totals, "wire": wire, "account": account });
     let mut numbers = Vec::new();
-    flatten("", &json, &mut numbers);
+    let mut group = |counters: Vec<(&str, &mut u64)>| {
+        numbers.extend(counters.into_iter().map(|(name, count)| (name.to_owned(), *count)));
+    };
+    group(totals.clone().counters());
+    group(wire.clone().counters());
+    group(unpaired.clone().counters());
+    group(account.clone().counters());
+    numbers.extend(account.losses.iter().map(|(reason, count)| (reason.clone(), *count)));
     for (name, tally) in [("rcode", rcodes), ("qtype", qtypes)] {
         numbers.extend(tally.iter().map(|(number, count)| (format!("{name} {number}"), count)));
     }
@@ -46,25 +52,8 @@ fn numbers(since_start: &SinceStart) -> Vec<(String, u64)> {
     }
     classes("payload", payload);
     classes("udp size", udp_size);
-    for (name, number) in
-        [("deep samples", deep_samples), ("timed out", timed_out), ("orphans", orphans)]
-    {
-        numbers.push((name.to_owned(), *number));
-    }
+    numbers.push(("deep samples".to_owned(), *deep_samples));
     numbers
-}
-
-fn flatten(path: &str, value: &serde_json::Value, numbers: &mut Vec<(String, u64)>) {
-    match value {
-        serde_json::Value::Object(map) => {
-            map.iter().for_each(|(key, value)| flatten(&format!("{path} {key}"), value, numbers));
-        }
-        serde_json::Value::Array(list) => {
-            let each = list.iter().enumerate();
-            each.for_each(|(at, value)| flatten(&format!("{path} {at}"), value, numbers));
-        }
-        other => numbers.push((path.to_owned(), other.as_u64().expect("a count"))),
-    }
 }
 
 fn block(capture: &Capture) -> Arc<Block> {
@@ -92,6 +81,7 @@ fn pipeline(workers: usize, single: bool) -> (Pipeline, Arc<Window>) {
         timeout: SECOND / 50,
         naming: Naming::default(),
         sampling: Sampling::new(100),
+        tunnels: Tunnels::Outer,
     });
     let window = Arc::new(Window::new(workers, 2, single));
     (Pipeline::threads(settings, &window, workers).expect("threads"), window)
@@ -123,15 +113,15 @@ fn it_only_grows_and_is_all_there_was() {
         assert_eq!(since_start.totals, all.totals);
         assert_eq!(since_start.wire, all.dns.wire);
         assert_eq!(since_start.account, all.account);
-        assert_eq!(since_start.orphans, all.dns.xact.orphans);
+        assert_eq!(since_start.unpaired.orphans, all.dns.xact.unpaired.orphans);
         let answered: u64 = since_start.latencies.iter().map(Classes::count).sum();
         let expected: u64 =
             all.dns.xact.directions.iter().map(|direction| direction.classes.total()).sum();
         assert_eq!(answered, expected);
         assert!(
-            answered > 100 && since_start.timed_out > 10,
+            answered > 100 && since_start.unpaired.timed_out > 10,
             "{answered} {}",
-            since_start.timed_out
+            since_start.unpaired.timed_out
         );
     }
 }

@@ -213,7 +213,7 @@ fn the_states_of_the_buckets_merge_to_the_window() {
     let states = (0..5).map(|n| {
         let (status, octets) = server.get(&format!("/api/v1/state/bucket/{n}"));
         assert_eq!(status, 200);
-        decode(&octets, &terms).expect("a state")
+        decode(&octets, &terms).expect("a state").summary
     });
     let merged = states
         .reduce(|mut all: Summary, part| {

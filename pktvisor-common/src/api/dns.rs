@@ -96,9 +96,12 @@ pub struct WirePackets {
     /// Replies with any other RCODE, the extended ones of EDNS included.
     #[serde(default)]
     pub other_rcode: u64,
-    /// Replies with RCODE 0 and no answers.
+    /// NOERROR replies to a query without an answer of the type asked for (RFC 2308).
     #[serde(default)]
     pub nodata: u64,
+    /// NOERROR replies that point to other servers: no answer, NS but no SOA, not AA.
+    #[serde(default)]
+    pub referral: u64,
     /// Replies with TC (truncated).
     #[serde(default)]
     pub truncated: u64,
@@ -181,6 +184,12 @@ pub struct XactCounts {
     /// Replies without a query.
     #[serde(default)]
     pub orphans: u64,
+    /// Further replies to a query that was answered.
+    #[serde(default)]
+    pub duplicates: u64,
+    /// Queries that ICMP or ICMPv6 said cannot be delivered.
+    #[serde(default)]
+    pub unreachable: u64,
 }
 
 /// Transactions of one direction.

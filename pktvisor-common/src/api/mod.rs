@@ -39,6 +39,20 @@ pub struct MetricsView {
     pub capture: Capture,
 }
 
+impl MetricsView {
+    /// Leaves out all that is made of the times of packets, which had none.
+    pub fn forget_times(&mut self) {
+        self.packets.rates = PacketRates::default();
+        self.dns.rates = DnsRates::default();
+        let xact = &mut self.dns.xact;
+        for direction in [&mut xact.inbound, &mut xact.outbound, &mut xact.unknown] {
+            direction.quantiles_us = None;
+            direction.histogram_us = None;
+            direction.top_slow.clear();
+        }
+    }
+}
+
 /// The time a view covers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Period {
@@ -112,6 +126,13 @@ pub struct Capture {
     /// Packets whose time lies before the bucket they were counted in.
     #[serde(default)]
     pub late_packets: u64,
+    /// Packets of a file whose time is far off that of the packets around them. They count in the
+    /// bucket in which they stand, with its time.
+    #[serde(default)]
+    pub time_outliers: u64,
+    /// Packets of a file whose link type is not read. They are in no other count.
+    #[serde(default)]
+    pub unread_link_types: u64,
     /// How far user space is behind the packets, in milliseconds.
     #[serde(default)]
     pub lag_ms: u64,

@@ -35,6 +35,8 @@ pub fn losses(view: &MetricsView) -> Vec<Loss> {
         ("kernel_drops", capture.kernel_drops),
         ("if_drops", capture.if_drops),
         ("late_packets", capture.late_packets),
+        ("time_outliers", capture.time_outliers),
+        ("unread_link_types", capture.unread_link_types),
     ];
     // Reasons that have a field of their own stand among all reasons too, and full rings by kind.
     let by_kind =
@@ -100,6 +102,8 @@ fn meaning_of(name: &str) -> &'static str {
         "truncated" => "DNS packets cut by the snap length",
         "malformed" => "packets with broken headers",
         "late_packets" => "packets counted in a later minute",
+        "time_outliers" => "packets with a time far off the others",
+        "unread_link_types" => "packets of link types that are not read",
         RING_FULL => "samples the ring buffers had no room for",
         name => REASONS
             .into_iter()

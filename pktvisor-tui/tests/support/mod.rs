@@ -35,7 +35,11 @@ pub fn serve_with(address: SocketAddr, options: pktvisord::http::Options) -> Ser
 /// Serves a daemon with `--summary` at a free port.
 pub fn serve_single() -> Server {
     let address = ([127, 0, 0, 1], 0).into();
-    serve_live(address, pktvisord::http::Options::default(), daemon::single(&[1003, 1002, 1001]))
+    serve_live(
+        address,
+        pktvisord::http::Options::default(),
+        daemon::live_with(&[1003, 1002, 1001], true),
+    )
 }
 
 fn serve_live(address: SocketAddr, options: pktvisord::http::Options, live: Arc<Live>) -> Server {

@@ -150,7 +150,8 @@ impl Programs {
         let (hosts, ports) = (settings.hosts.now(), settings.ports.now());
         let sampling = &settings.sampling;
         let (dns, rest) = (*sampling.dns(), *sampling.rest());
-        let terms = Terms { hosts: &hosts, ports: &ports, dns, rest };
+        let tunnels = settings.tunnels;
+        let terms = Terms { hosts: &hosts, ports: &ports, dns, rest, tunnels };
         self.probe
             .configure(&terms)
             .map_err(|error| Refusal::of_map("configuring the programs", error))

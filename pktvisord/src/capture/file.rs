@@ -5,12 +5,16 @@
 
 mod compress;
 mod error;
+mod findings;
 mod interface;
 mod libpcap;
+mod members;
 mod pcap;
 mod pcapng;
 mod stream;
+mod times;
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
@@ -20,12 +24,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use self::compress::Input;
 pub use self::error::{Problem, ReadError, Truncation};
+use self::findings::{Findings, plural};
+pub use self::interface::Drops;
 use self::libpcap::LibpcapReader;
 use self::pcap::{FILE_HEADER_LEN, PcapParser};
 use self::pcapng::PcapNgParser;
 use self::stream::{Next, Parser, Stream};
-use super::filter::Filter;
-use super::{Block, LinkType};
+use self::times::{Patience, Times};
+use super::filter::{Filter, Hidden};
+use super::{Block, LinkType, Mark};
 
 /// How a capture is to be read.
 #[derive(Clone, Debug, Default)]
@@ -54,7 +61,20 @@ pub struct CaptureReader {
     strict: bool,
     filter: Option<Filter>,
     filtered_out: u64,
+    passed: u64,
+    times: Times,
+    /// Blocks that were read to judge the times of packets before them.
+    ahead: VecDeque<Block>,
+    /// How the capture ends, where that was met while reading ahead.
+    end: Option<Result<Option<Truncation>, Problem>>,
+    /// Packet time goes back to the next packet, though the packet where it did was left out.
+    back: bool,
     truncation: Option<Truncation>,
+    findings: Findings,
+    drops: Drops,
+    unread_taken: u64,
+    zero_tail: u64,
+    behind: Arc<AtomicU64>,
     stored: Arc<AtomicU64>,
     stored_total: Option<u64>,
 }
@@ -94,6 +114,7 @@ impl CaptureReader {
     fn from_file(name: &str, file: File, options: &FileOptions) -> Result<Self, Problem> {
         let mut input = Input::new(file, options.interrupt.clone())?;
         let (stored, stored_total) = input.stored();
+        let behind = input.behind();
         let mut start = vec![0; FILE_HEADER_LEN];
         let octets = input.read_full(&mut start)?;
         start.truncate(octets);
@@ -108,7 +129,17 @@ impl CaptureReader {
             strict: options.strict,
             filter,
             filtered_out: 0,
+            passed: 0,
+            times: Times::default(),
+            ahead: VecDeque::new(),
+            end: None,
+            back: false,
             truncation: None,
+            findings: Findings::default(),
+            drops: Drops::default(),
+            unread_taken: 0,
+            zero_tail: 0,
+            behind,
             stored,
             stored_total,
         })
@@ -120,32 +151,131 @@ impl CaptureReader {
         let more = self.read_block(block);
         if !matches!(more, Ok(true)) {
             self.format = Format::Done;
-            block.packets.clear();
+            self.ahead.clear();
+            block.clear();
         }
         more.map_err(|problem| problem.of(&self.name))
     }
 
     fn read_block(&mut self, block: &mut Block) -> Result<bool, Problem> {
-        loop {
-            let next = match &mut self.format {
-                Format::Parsed(stream) => stream.next_block(block)?,
-                Format::Libpcap(reader) => reader.next_block(block)?,
-                Format::Done => return Ok(false),
-            };
-            if let Next::End(truncation) = next {
-                self.truncation = truncation;
-                return match truncation {
-                    Some(truncation) if self.strict => Err(Problem::Truncated(truncation)),
-                    _ => Ok(false),
-                };
-            }
+        while self.next_checked(block) {
+            self.times.end_block(block);
             if let Some(filter) = &mut self.filter {
+                if std::mem::take(&mut self.back) {
+                    block.marks.insert(0, (0, Mark::Back));
+                }
                 self.filtered_out += filter.apply(block)?;
+                // Behind the last packet a mark waits for the packets that follow.
+                let packets = block.packets.len() as u32;
+                self.back = block.marks.pop_if(|(place, _)| *place == packets).is_some();
             }
             if !block.packets.is_empty() {
+                self.passed += block.packets.len() as u64;
                 return Ok(true);
             }
         }
+        let Some(end) = self.end.take() else { return Ok(false) };
+        self.truncation = end?;
+        match self.truncation {
+            Some(truncation) if self.strict => Err(Problem::Truncated(truncation)),
+            _ => Ok(false),
+        }
+    }
+
+    /// Fills `block` with the next packets and checks their times; `false` at the end.
+    fn next_checked(&mut self, block: &mut Block) -> bool {
+        match self.ahead.pop_front() {
+            Some(next) => *block = next,
+            None if !self.next_parsed(block) => return false,
+            None => {}
+        }
+        let mut from = 0;
+        loop {
+            let patience = Patience { ended: self.end.is_some(), prompt: self.format.is_prompt() };
+            let Some(at) = self.times.check(block, from, self.ahead.iter(), patience) else {
+                return true;
+            };
+            from = at;
+            let mut next = Block::default();
+            if self.next_parsed(&mut next) {
+                self.ahead.push_back(next);
+            }
+        }
+    }
+
+    /// Fills `block` with the next packets as they stand in the capture; `false` at the end.
+    fn next_parsed(&mut self, block: &mut Block) -> bool {
+        if self.end.is_some() {
+            return false;
+        }
+        let next = match &mut self.format {
+            Format::Parsed(stream) => stream.next_block(block),
+            Format::Libpcap(reader) => reader.next_block(block),
+            Format::Done => return false,
+        };
+        let end = match next {
+            Ok(Next::Packets) => return true,
+            Ok(Next::End(truncation)) => Ok(truncation),
+            Err(problem) => Err(problem),
+        };
+        match std::mem::replace(&mut self.format, Format::Done) {
+            Format::Parsed(stream) => {
+                self.drops = stream.drops();
+                self.zero_tail = if end.is_ok() { stream.zero_tail() } else { 0 };
+                self.findings = stream.into_findings();
+            }
+            Format::Libpcap(reader) => self.findings = reader.findings,
+            Format::Done => {}
+        }
+        self.end = Some(end);
+        false
+    }
+
+    /// Packets of link types that are not read, since this was last asked.
+    pub fn take_unread(&mut self) -> u64 {
+        let findings = match &self.format {
+            Format::Parsed(stream) => stream.findings(),
+            Format::Libpcap(reader) => &reader.findings,
+            Format::Done => &self.findings,
+        };
+        let unread = findings.all_unread();
+        unread.saturating_sub(std::mem::replace(&mut self.unread_taken, unread))
+    }
+
+    /// Drops that the capture tells of; known after its end.
+    pub fn drops(&self) -> Drops {
+        self.drops
+    }
+
+    /// Whether there were packets, and none of them had a time.
+    pub fn lacks_times(&self) -> bool {
+        self.times.are_missing()
+    }
+
+    /// What users should know of the capture, a warning each; known after its end.
+    pub fn warnings(&self) -> Vec<String> {
+        let behind = self.behind.load(Ordering::Relaxed);
+        let mut warnings: Vec<String> = self.findings.warnings().collect();
+        warnings.extend(self.times.warning());
+        if self.lacks_times() {
+            warnings.push(
+                "no packet has a time (all are 0 or in simple packet blocks): there are no \
+                 latencies and no rates"
+                    .to_owned(),
+            );
+        }
+        if self.zero_tail > 0 {
+            let octets = plural(self.zero_tail, "zero octet");
+            warnings.push(format!("{octets} at the end are no packets and were left out"));
+        }
+        if behind > 0 {
+            let octets = plural(behind, "octet");
+            warnings.push(format!("{octets} behind the end of the compressed data were left out"));
+        }
+        if let Some(filter) = self.filter.as_ref().filter(|_| self.passed == 0) {
+            warnings.extend(all_left_out(self.filtered_out, filter.hidden()));
+        }
+        warnings
     }
 
     /// How far the capture is read.
@@ -164,7 +294,33 @@ impl CaptureReader {
     }
 }
 
+/// Says that a filter left out every packet, and why that may be.
+fn all_left_out(packets: u64, hidden: Hidden) -> Option<String> {
+    if packets == 0 {
+        return None;
+    }
+    let mut text = format!("the filter left out all {}", plural(packets, "packet"));
+    let tags = [
+        (hidden.vlan, "a VLAN tag", "vlan"),
+        (hidden.mpls, "an MPLS label", "mpls"),
+        (hidden.pppoe, "a PPPoE header", "pppoes"),
+    ];
+    for (count, tag, keyword) in tags.into_iter().filter(|(count, ..)| *count > 0) {
+        let have = if count == 1 { "has" } else { "have" };
+        text += &format!(
+            "; {count} {have} {tag}, behind which a filter looks only after the keyword \
+             `{keyword}`: `{keyword} and (EXPRESSION)`"
+        );
+    }
+    Some(text)
+}
+
 impl Format {
+    /// Whether packets come from another program as it captures them.
+    fn is_prompt(&self) -> bool {
+        matches!(self, Self::Parsed(stream) if stream.is_prompt())
+    }
+
     /// Tells the format of the capture of which `start` was read and `input` is the rest.
     fn detect(start: Vec<u8>, input: Input) -> Result<Self, Problem> {
         if start.len() < 4 {
@@ -182,9 +338,7 @@ impl Format {
             if start.len() < FILE_HEADER_LEN {
                 return Err(Problem::HeaderCut { octets: start.len() as u64 });
             }
-            let parser = PcapParser::from_header(&start)
-                .map_err(|link| Problem::LinkType { packet: 1, link })?;
-            if let Some(parser) = parser {
+            if let Some(parser) = PcapParser::from_header(&start) {
                 let position = start.len() as u64;
                 let parser = Parser::Pcap(parser);
                 return Ok(Self::Parsed(Stream::new(parser, Vec::new(), position, input)));
@@ -193,11 +347,11 @@ impl Format {
         LibpcapReader::open(start, input).map(Self::Libpcap)
     }
 
-    /// The link type, where it is the same for all packets.
+    /// The link type, where it is the same for all packets and is read.
     fn link(&self) -> Option<LinkType> {
         match self {
             Self::Parsed(stream) => stream.link(),
-            Self::Libpcap(reader) => Some(reader.link()),
+            Self::Libpcap(reader) => reader.link(),
             Self::Done => None,
         }
     }

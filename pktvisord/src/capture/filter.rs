@@ -6,8 +6,8 @@
 
 use pcap::{Capture, Dead};
 
-use super::link::loopback_is_little_endian;
-use super::{Block, LinkType};
+use super::link::{filter_view, network_layer};
+use super::{Block, LinkType, Mark};
 
 /// A filter expression that libpcap refuses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,16 +26,58 @@ pub struct Filter {
     expression: String,
     programs: Vec<(LinkType, Program)>,
     scratch: Vec<u8>,
+    passed: bool,
+    hidden: Hidden,
+}
+
+/// Packets that were left out with a header behind which a filter looks only when it is told to.
+/// They are counted up to the first packet that is not left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hidden {
+    /// Packets with a VLAN tag.
+    pub vlan: u64,
+    /// Packets with an MPLS label.
+    pub mpls: u64,
+    /// Packets of PPPoE sessions.
+    pub pppoe: u64,
+}
+
+impl Hidden {
+    fn add(&mut self, link: LinkType, packet: &[u8]) {
+        match network_layer(link, packet) {
+            Some((0x8100 | 0x88a8 | 0x9100, _)) => self.vlan += 1,
+            Some((0x8847 | 0x8848, _)) => self.mpls += 1,
+            Some((0x8864, _)) => self.pppoe += 1,
+            _ => {}
+        }
+    }
 }
 
 impl Filter {
     /// A filter for `expression`, which is compiled for a link type when that is first met.
     pub fn new(expression: &str) -> Self {
-        Self { expression: expression.to_owned(), programs: Vec::new(), scratch: Vec::new() }
+        Self {
+            expression: expression.to_owned(),
+            programs: Vec::new(),
+            scratch: Vec::new(),
+            passed: false,
+            hidden: Hidden::default(),
+        }
     }
 
-    /// Compiles the expression for `link` unless that was done before.
+    /// What packets that were left out were hidden behind, while all were left out.
+    pub fn hidden(&self) -> Hidden {
+        self.hidden
+    }
+
+    /// Compiles the expression for `link` unless that was done before. Link types that libpcap has
+    /// no filters for are filtered by what they carry.
     pub fn prepare(&mut self, link: LinkType) -> Result<(), FilterError> {
+        let link = match link {
+            LinkType::Nflog => LinkType::RawIp,
+            LinkType::Pktap => LinkType::Ethernet,
+            link => link,
+        };
         if self.programs.iter().any(|(known, _)| *known == link) {
             return Ok(());
         }
@@ -48,41 +90,80 @@ impl Filter {
     /// Drops the packets of `block` that do not match and says how many those were.
     pub fn apply(&mut self, block: &mut Block) -> Result<u64, FilterError> {
         let before = block.packets.len();
-        let mut current = None;
         let mut failure = None;
         let mut packets = std::mem::take(&mut block.packets);
+        let mut marks = std::mem::take(&mut block.marks).into_iter().peekable();
+        let mut kept_marks = Vec::new();
+        let (mut place, mut kept, mut back) = (0, 0, false);
         packets.retain(|record| {
+            let mut outlier = false;
+            while let Some((_, mark)) = marks.next_if(|(at, _)| *at == place) {
+                match mark {
+                    Mark::Back => back = true,
+                    Mark::Outlier => outlier = true,
+                }
+            }
+            place += 1;
             if failure.is_some() {
                 return false;
             }
-            if current != Some(record.link) {
-                if let Err(error) = self.prepare(record.link) {
+            let packet = block.packet(record);
+            let matches = match self.matches(record.link, packet, record.wire_len) {
+                Ok(matches) => matches,
+                Err(error) => {
                     failure = Some(error);
                     return false;
                 }
-                current = Some(record.link);
+            };
+            if !matches {
+                if !self.passed {
+                    self.hidden.add(record.link, packet);
+                }
+                return false;
             }
-            self.matches(record.link, block.packet(record), record.wire_len)
+            self.passed = true;
+            if std::mem::take(&mut back) {
+                kept_marks.push((kept, Mark::Back));
+            }
+            if outlier {
+                kept_marks.push((kept, Mark::Outlier));
+            }
+            kept += 1;
+            true
         });
+        if back {
+            kept_marks.push((kept, Mark::Back));
+        }
         block.packets = packets;
+        block.marks = kept_marks;
         match failure {
             Some(error) => Err(error),
             None => Ok((before - block.packets.len()) as u64),
         }
     }
 
-    fn matches(&mut self, link: LinkType, packet: &[u8], wire_len: u32) -> bool {
-        let Some((_, program)) = self.programs.iter().find(|(known, _)| *known == link) else {
-            return false;
+    #[inline]
+    fn matches(
+        &mut self,
+        link: LinkType,
+        packet: &[u8],
+        wire_len: u32,
+    ) -> Result<bool, FilterError> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let matches = match filter_view(link, packet, &mut scratch) {
+            None => Ok(false),
+            Some((link, packet, offset)) => self.run(link, packet, wire_len.saturating_sub(offset)),
         };
-        // The program expects the address family in network order.
-        if link == LinkType::BsdLoopback && loopback_is_little_endian(packet) {
-            self.scratch.clear();
-            self.scratch.extend_from_slice(packet);
-            self.scratch[..4].reverse();
-            return program.accepts(&self.scratch, wire_len);
+        self.scratch = scratch;
+        matches
+    }
+
+    fn run(&mut self, link: LinkType, packet: &[u8], wire_len: u32) -> Result<bool, FilterError> {
+        if !self.programs.iter().any(|(known, _)| *known == link) {
+            self.prepare(link)?;
         }
-        program.accepts(packet, wire_len)
+        let program = self.programs.iter().find(|(known, _)| *known == link);
+        Ok(program.is_some_and(|(_, program)| program.accepts(packet, wire_len)))
     }
 }
 

@@ -16,8 +16,9 @@ use super::{Block, LinkType, PacketRecord};
 use crate::settings::Shared;
 use crate::time::MICROSECOND;
 
-/// Octets captured of a packet: a DNS message of any size that is not a jumbo segment, with room.
-const SNAP: i32 = 17_408;
+/// Octets captured of a packet: 64 KiB, the most that the network card is left to cut or has
+/// joined, and room for headers below IP. The kernel's buffer holds packets by their real length.
+const SNAP: i32 = 65_535 + 1_024;
 /// Bytes of the kernel's buffer of an interface: at most, and at least.
 const MOST_BUFFER: u64 = 16 << 20;
 const LEAST_BUFFER: u64 = 256 << 10;

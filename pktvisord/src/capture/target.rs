@@ -42,9 +42,14 @@ pub fn resolve(target: &str) -> Result<Target, TargetError> {
         return Ok(Target::Stdin);
     }
     let mut reasons = Vec::new();
+    // A file that is no capture is most likely what was meant: what this host has besides is not told.
+    let mut is_file = false;
     match capture_file(Path::new(target)) {
         Ok(file) => return Ok(Target::File(file)),
-        Err(reason) => reasons.push(reason),
+        Err(NoCapture { exists, reason }) => {
+            is_file |= exists;
+            reasons.push(reason);
+        }
     }
     if target == "any" {
         return Ok(Target::Any);
@@ -59,10 +64,17 @@ pub fn resolve(target: &str) -> Result<Target, TargetError> {
     match live(target, &devices) {
         Ok(target) => Ok(target),
         Err(reason) => {
-            reasons.push(reason);
+            reasons.extend((!is_file).then_some(reason));
             Err(TargetError { target: target.to_owned(), reasons })
         }
     }
+}
+
+/// Why a name is not that of a capture.
+struct NoCapture {
+    /// Whether there is a file or folder of that name.
+    exists: bool,
+    reason: String,
 }
 
 /// An interface and its addresses.
@@ -88,19 +100,22 @@ fn devices() -> io::Result<Vec<Device>> {
 
 /// The file at `path`, if it can hold a capture. A pipe is not looked into, because what is read
 /// from it is gone.
-fn capture_file(path: &Path) -> Result<PathBuf, String> {
+fn capture_file(path: &Path) -> Result<PathBuf, NoCapture> {
+    let refusal = |exists, reason| Err(NoCapture { exists, reason });
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() || metadata.is_dir() => {
             match CaptureReader::open(path, &FileOptions::default()) {
                 Ok(_) => Ok(path.to_owned()),
-                Err(ReadError { problem, .. }) => Err(format!("the file of that name: {problem}")),
+                Err(ReadError { problem, .. }) => {
+                    refusal(true, format!("the file of that name: {problem}"))
+                }
             }
         }
         Ok(_) => Ok(path.to_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err("there is no file of that name".to_owned())
+            refusal(false, "there is no file of that name".to_owned())
         }
-        Err(error) => Err(format!("the file of that name cannot be looked at: {error}")),
+        Err(error) => refusal(true, format!("the file of that name cannot be looked at: {error}")),
     }
 }
 

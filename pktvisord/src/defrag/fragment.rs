@@ -39,7 +39,7 @@ pub struct Fragment<'a> {
 impl<'a> Fragment<'a> {
     /// Reads the fragment in `packet`, of which `meta` is the walk. `None` if it is none of a UDP
     /// or TCP datagram, carries nothing, or its headers cannot be read.
-    pub fn read(meta: &PacketMeta, packet: &'a [u8], wire_len: usize) -> Option<Self> {
+    pub fn read(meta: &PacketMeta, packet: &'a [u8]) -> Option<Self> {
         let ip = usize::from(meta.l3_offset);
         let (start, end, next_header, position, more, ident) = match meta.version {
             IpVersion::None => return None,
@@ -64,7 +64,8 @@ impl<'a> Fragment<'a> {
                 (at + 8, end, next_header, position & 0xfff8, position & 1 != 0, ident)
             }
         };
-        let len = end.min(wire_len).checked_sub(start).filter(|len| *len > 0)?;
+        // By its own length, also in a frame that was shortened. A frame can be longer, by padding.
+        let len = end.checked_sub(start).filter(|len| *len > 0)?;
         let captured = packet.get(start..).unwrap_or_default();
         let data = &captured[..captured.len().min(len)];
         let ipv6 = meta.version == IpVersion::V6;

@@ -6,7 +6,8 @@ use proptest::sample::Index;
 use super::*;
 
 const SECOND: i64 = 1_000_000_000;
-const LIMITS: DefragLimits = DefragLimits { entries: 8, bytes: 300_000, age: 30 * SECOND };
+const LIMITS: DefragLimits =
+    DefragLimits { entries: 8, bytes: 300_000, age: 30 * SECOND, first: 40 * SECOND };
 
 /// A fragment to be sent.
 #[derive(Clone, Debug)]
@@ -80,7 +81,7 @@ fn feed_cut(defrag: &mut Defrag, packet: &[u8], captured: usize, time: i64) -> V
     let meta = walk_l3(captured, 0, ethertype, packet.len());
     let mut got = Vec::new();
     let mut emit = |datagram: Datagram<'_>| got.push(note(&datagram));
-    defrag.fragment(&meta, captured, packet.len() as u32, time, &mut emit);
+    defrag.fragment(&meta, captured, time, &mut emit);
     got
 }
 
@@ -289,7 +290,7 @@ fn a_start_knows_the_length_of_its_message() {
     let mut defrag = Defrag::new(LIMITS);
     let meta = walk_l3(&packet[..60], 0, 0x0800, packet.len());
     let mut lens = Vec::new();
-    defrag.fragment(&meta, &packet[..60], packet.len() as u32, 0, &mut |datagram| {
+    defrag.fragment(&meta, &packet[..60], 0, &mut |datagram| {
         lens.push((datagram.payload.len(), datagram.meta.payload_len));
     });
     assert_eq!(lens, [(40, 1472)]);
@@ -374,7 +375,7 @@ proptest! {
         ),
         wild in vec((any::<Index>(), 0_usize..60, any::<u8>(), 0_i64..60), 0..20),
     ) {
-        let limits = DefragLimits { entries: 4, bytes: 4000, age: 20 };
+        let limits = DefragLimits { entries: 4, bytes: 4000, age: 20, first: 10 };
         let mut defrag = Defrag::new(limits);
         for (at, (ident, offset, more, data, snap, six)) in packets.iter().enumerate() {
             let sent = Sent { ident: *ident, offset: offset * 8, more: *more, data: data.clone() };
@@ -389,11 +390,44 @@ proptest! {
             }
             let captured = &packet[..packet.len() - if at % 4 == 0 { snap.index(packet.len()) } else { 0 }];
             let meta = walk_l3(captured, 0, if *six { 0x86dd } else { 0x0800 }, packet.len());
-            defrag.fragment(&meta, captured, packet.len() as u32, time, &mut |_| {});
+            defrag.fragment(&meta, captured, time, &mut |_| {});
             prop_assert!(defrag.datagrams() <= limits.entries);
             prop_assert!(defrag.bytes() <= limits.bytes);
         }
         defrag.advance(i64::MAX, &mut |_| {});
         prop_assert_eq!((defrag.datagrams(), defrag.bytes()), (0, 0));
     }
+}
+
+#[test]
+fn a_first_fragment_whose_others_do_not_come_is_handed_over_by_itself() {
+    let datagram = udp(0, 3000);
+    let fragments = cut(7, &datagram, &[1480, 2000]);
+    let mut defrag = Defrag::new(DefragLimits { first: SECOND, ..LIMITS });
+    assert!(feed(&mut defrag, &ipv4(&fragments[0]), 5).is_empty());
+    assert!(!defrag.is_due(5 + SECOND));
+    assert!(defrag.is_due(6 + SECOND));
+    let mut got = Vec::new();
+    defrag.advance(6 + SECOND, &mut |datagram| got.push(note(&datagram)));
+    assert_eq!(got, [part(&datagram[..1480], 5)]);
+    assert_eq!(defrag.bytes(), 0);
+    // What comes later counts nothing any more.
+    for fragment in &fragments[1..] {
+        assert!(feed(&mut defrag, &ipv4(fragment), 2 * SECOND).is_empty());
+    }
+    assert!(finish(&mut defrag).is_empty());
+    assert_eq!(defrag.take_losses(), DefragLosses { incomplete: 1, ..DefragLosses::default() });
+}
+
+#[test]
+fn first_fragments_that_wait_are_bounded() {
+    let limits = DefragLimits { entries: 4, ..LIMITS };
+    let mut defrag = Defrag::new(limits);
+    let mut handed_over = 0;
+    for ident in 0..1_000 {
+        let fragments = cut(ident, &udp(0, 3000), &[1480]);
+        handed_over += feed(&mut defrag, &ipv4(&fragments[0]), 0).len();
+        assert!(defrag.firsts.len() <= limits.entries);
+    }
+    assert_eq!(handed_over + finish(&mut defrag).len(), 1_000);
 }

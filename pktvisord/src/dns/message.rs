@@ -1,57 +1,73 @@
 //! What one DNS message adds to the summary.
 
-use std::borrow::Cow;
-
+use pktvisor_common::flow::flow_hash;
 use pktvisor_common::packet::{IpVersion, PacketMeta, Transport};
 
+use super::detail;
 use super::name::{self, LowerName};
-use super::scan::{FLAG_AA, FLAG_AD, FLAG_CD, FLAG_TC, Scan, ScanError, scan};
-use super::transaction::{Query, Transactions};
-use super::{detail, iana};
+use super::scan::{FLAG_AA, FLAG_AD, FLAG_CD, FLAG_TC, HEADER, Scan, ScanError, scan};
+use super::transaction::{
+    Answer, Gone, Key, Query, Quoted, Reply, Transactions, Way, question_hash,
+};
 use crate::geo::Geo;
-use crate::host::Direction;
+use crate::host::{Direction, HostSpec};
 use crate::settings::DnsSide;
 use crate::sketch;
 use crate::summary::bucket::{Bucket, Packet};
 use crate::summary::counts::NameUse;
+use crate::summary::dns::Unpaired;
+use crate::summary::naming::Naming;
 use crate::time::MICROSECOND;
 
-const PORT_MDNS: u16 = 5353;
-const PORT_LLMNR: u16 = 5355;
+/// Opcode of DSO (RFC 8490).
+const OPCODE_DSO: u8 = 6;
+/// Types that ask for a zone transfer: IXFR and AXFR.
+const TRANSFERS: std::ops::RangeInclusive<u16> = 251..=252;
 
-/// What is known of a message besides its octets.
+/// What is known of a message besides its bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Context {
     time: i64,
     flow: u64,
-    /// What sampled counters add.
+    /// What sampled counters add. Not multiplied by segments: a message counts once, whatever
+    /// super-packet carried it.
     weight: u64,
-    direction: Direction,
+    /// The direction whose transactions a reply counts to: that of the packet or, where both ends
+    /// are HOST, out, as if another one had asked HOST.
+    answers: Direction,
+    way: Way,
     tcp: bool,
     ipv6: bool,
     other_port: u16,
     doubtful: bool,
-    /// Whether it can be part of a transaction: mDNS, LLMNR and multicast can't.
+    /// Whether it can be part of a transaction: multicast can't.
     unicast: bool,
 }
 
 impl Context {
     /// The context of the messages in a packet.
     #[inline]
-    pub fn new(packet: &Packet, side: DnsSide) -> Self {
+    pub fn new(packet: &Packet, side: DnsSide, hosts: &HostSpec) -> Self {
         let meta = &packet.meta;
-        let local = |port| matches!(port, PORT_MDNS | PORT_LLMNR);
+        let is_local = packet.direction == Direction::In && hosts.has_source(meta);
         Self {
             time: packet.time,
             flow: packet.flow,
-            weight: packet.weighted(),
-            direction: packet.direction,
+            weight: packet.weight.into(),
+            answers: if is_local { Direction::Out } else { packet.direction },
+            way: Way::of(meta),
             tcp: meta.transport == Transport::Tcp,
             ipv6: meta.version == IpVersion::V6,
             other_port: side.other,
             doubtful: side.doubtful,
-            unicast: !(local(meta.src_port) || local(meta.dst_port) || is_multicast(meta)),
+            unicast: !is_multicast(meta),
         }
+    }
+
+    /// The context of a message of another time.
+    #[must_use]
+    pub fn at(&self, time: i64) -> Self {
+        Self { time, ..*self }
     }
 }
 
@@ -73,18 +89,17 @@ pub struct Message<'a> {
 }
 
 impl Message<'_> {
-    /// Takes in a message of `length` octets, of which `octets` were captured. Returns whether it
+    /// Takes in a message of `length` bytes, of which `bytes` were captured. Returns whether it
     /// counts as DNS: on a doubtful port it has to read like DNS.
     #[inline]
-    pub fn ingest(&mut self, context: &Context, octets: &[u8], length: usize) -> bool {
-        let rewritten: Cow<'_, [u8]>;
-        let mut scanned = scan(octets);
-        if scanned == Err(ScanError::CompressedQuestion) {
-            rewritten = detail::uncompressed(octets).unwrap_or_default().into();
-            scanned = scan(&rewritten);
-        }
+    pub fn ingest(&mut self, context: &Context, bytes: &[u8], length: usize) -> bool {
+        let scanned = scan(bytes, length);
         if context.doubtful && !scanned.as_ref().is_ok_and(Scan::is_plausible) {
             return false;
+        }
+        if scanned == Err(ScanError::Cut) {
+            // Not even whether it is a query was captured.
+            return true;
         }
         let weight = context.weight;
         self.bucket.second(context.time).dns += weight;
@@ -96,29 +111,35 @@ impl Message<'_> {
             self.bucket.dns_udp_ports.add(context.other_port, weight);
         }
         match scanned {
-            Ok(scan) => self.scanned(context, &scan, octets, length),
-            Err(_) => self.bucket.dns.wire.malformed += weight,
+            Ok(scan) => self.scanned(context, &scan, bytes, length),
+            Err(error) => {
+                self.bucket.dns.wire.malformed += weight;
+                if error == ScanError::BadQuestion && length >= HEADER {
+                    self.unreadable(context, bytes, length);
+                }
+            }
         }
         true
     }
 
     #[inline]
-    fn scanned(&mut self, context: &Context, scan: &Scan<'_>, octets: &[u8], length: usize) {
+    fn scanned(&mut self, context: &Context, scan: &Scan<'_>, bytes: &[u8], length: usize) {
         let weight = context.weight;
         let is_reply = scan.is_reply();
         if let Some(edns) = &scan.edns {
             self.bucket.udp_size.add(edns.udp_size, 1);
         }
         let flag = |flag: u16| weight * u64::from(scan.flags & flag != 0);
+        let nodata = is_reply && scan.is_nodata();
         let wire = &mut self.bucket.dns.wire;
         if is_reply {
             wire.replies += weight;
             wire.aa += flag(FLAG_AA);
             wire.ad += flag(FLAG_AD);
             wire.truncated += flag(FLAG_TC);
-            let rcode = scan.rcode();
-            wire.nodata += weight * u64::from(is_nodata(scan));
-            self.bucket.rcodes.add(rcode, weight);
+            wire.nodata += weight * u64::from(nodata);
+            wire.referral += weight * u64::from(scan.is_referral());
+            self.bucket.rcodes.add(scan.rcode(), weight);
         } else {
             wire.queries += weight;
             wire.cd += flag(FLAG_CD);
@@ -130,16 +151,14 @@ impl Message<'_> {
                 }
             }
         }
+        if scan.records.too_many {
+            self.bucket.account.lose("dns_records_unread", weight);
+        }
         let Some(question) = &scan.question else {
             self.transaction(context, scan, None, length);
             return;
         };
         self.bucket.qtypes.add(question.qtype, weight);
-        if scan.questions > 1 {
-            for qtype in detail::question_types(octets).into_iter().skip(1) {
-                self.bucket.qtypes.add(qtype, weight);
-            }
-        }
         let lowered;
         let lower = if name::has_capitals(question.name) {
             lowered = LowerName::new(question.name);
@@ -150,14 +169,36 @@ impl Message<'_> {
         let hash = self.bucket.naming().hash(lower);
         let name_use = match is_reply {
             false => NameUse::Query,
-            true => NameUse::Reply {
-                rcode: scan.rcode(),
-                nodata: is_nodata(scan),
-                octets: weight * length as u64,
-            },
+            true => NameUse::Reply { rcode: scan.rcode(), nodata, octets: weight * length as u64 },
         };
         self.bucket.name(lower, hash, weight, name_use);
-        self.transaction(context, scan, Some((hash, lower)), length);
+        if scan.questions > 1 {
+            self.further_questions(scan, bytes, weight);
+        }
+        let asked = Asked { hash, lower, qtype: question.qtype };
+        self.transaction(context, scan, Some(asked), length);
+    }
+
+    /// Counts names and types of the questions behind the first one.
+    fn further_questions(&mut self, scan: &Scan<'_>, bytes: &[u8], weight: u64) {
+        scan.for_each_further_question(bytes, |name, qtype| {
+            self.bucket.qtypes.add(qtype, weight);
+            let lower = LowerName::new(name);
+            let hash = self.bucket.naming().hash(lower.wire());
+            self.bucket.name(lower.wire(), hash, weight, NameUse::Query);
+        });
+    }
+
+    /// A message whose question cannot be read: a query may be answered FORMERR all the same.
+    fn unreadable(&mut self, context: &Context, bytes: &[u8], length: usize) {
+        let Ok(header) = scan(&bytes[..4], length) else { return };
+        if context.unicast && !header.is_reply() {
+            let query = query(context, &header, None, length, false);
+            let unpaired = &mut self.bucket.dns.xact.unpaired;
+            if let Some(reply) = self.transactions.query(query, &mut |gone| count(unpaired, gone)) {
+                self.pair(&query, &reply, None);
+            }
+        }
     }
 
     #[inline]
@@ -165,46 +206,56 @@ impl Message<'_> {
         &mut self,
         context: &Context,
         scan: &Scan<'_>,
-        name: Option<(u64, &[u8])>,
+        asked: Option<Asked<'_>>,
         length: usize,
     ) {
         if !context.unicast {
             return;
         }
-        let (time, flow, id) = (context.time, context.flow, scan.id);
-        let naming = *self.bucket.naming();
-        let xact = &mut self.bucket.dns.xact;
-        self.transactions.expire(time, |query| xact.timed_out += u64::from(query.weight));
-        let mut timed_out = 0;
-        let hash = name.map(|(hash, _)| hash);
+        let unpaired = &mut self.bucket.dns.xact.unpaired;
         if !scan.is_reply() {
-            let query = Query {
-                flow,
-                id,
-                name: hash.unwrap_or_default(),
-                time,
-                octets: length.min(usize::from(u16::MAX)) as u16,
-                weight: context.weight as u32,
-            };
-            self.transactions.query(query, |query| timed_out = query.weight);
-            xact.timed_out += u64::from(timed_out);
+            if scan.opcode() == OPCODE_DSO && scan.id == 0 {
+                // Nobody answers it (RFC 8490 section 5.4).
+                return;
+            }
+            let query = query(context, scan, asked.as_ref(), length, true);
+            if let Some(reply) = self.transactions.query(query, &mut |gone| count(unpaired, gone)) {
+                self.pair(&query, &reply, asked);
+            }
             return;
         }
-        let query = self.transactions.reply(flow, id, hash, time, |query| timed_out = query.weight);
-        xact.timed_out += u64::from(timed_out);
-        let Some(query) = query else {
-            xact.orphans += context.weight;
-            return;
+        let reply = Reply {
+            key: key(context, scan, asked.as_ref(), context.way.back()),
+            time: context.time,
+            length: length as u32,
+            weight: context.weight as u32,
+            direction: context.answers as u8,
+            transfer: context.tcp && asked.as_ref().is_some_and(Asked::is_transfer),
         };
-        let microseconds = (time.saturating_sub(query.time).max(0) + MICROSECOND / 2) / MICROSECOND;
-        let ratio = length as u64 * 100 / u64::from(query.octets.max(1));
+        match self.transactions.reply(&reply, &mut |gone| count(unpaired, gone)) {
+            Answer::Of(query) => self.pair(&query, &reply, asked),
+            Answer::Duplicate => unpaired.duplicates += u64::from(reply.weight),
+            Answer::OfTransfer | Answer::Early => {}
+        }
+    }
+
+    /// Counts a transaction.
+    fn pair(&mut self, query: &Query, reply: &Reply, asked: Option<Asked<'_>>) {
+        let naming = *self.bucket.naming();
+        let xact = &mut self.bucket.dns.xact;
+        let latency = reply.time.saturating_sub(query.time).max(0);
+        let microseconds = ((latency + MICROSECOND / 2) / MICROSECOND) as u64;
+        let ratio = u64::from(reply.length) * 100 / u64::from(query.length.max(1));
         xact.ratio.record(ratio, 1);
-        let direction = &mut xact.directions[context.direction as usize];
-        direction.quantiles.record(microseconds as u64, 1);
-        direction.classes.record(microseconds as u64, context.weight, hash, || {
-            name.map(|(_, lower)| naming.text(lower)).unwrap_or_default()
+        let to = Direction::from_number(reply.direction);
+        let weight = u64::from(reply.weight);
+        let direction = &mut xact.directions[to as usize];
+        direction.quantiles.record(microseconds, 1);
+        let hash = asked.as_ref().map(|asked| asked.hash);
+        direction.classes.record(microseconds, weight, hash, || {
+            asked.map(|asked| naming.text(asked.lower)).unwrap_or_default()
         });
-        self.bucket.add_latency(context.direction, microseconds as u64, context.weight);
+        self.bucket.add_latency(to, microseconds, weight);
     }
 
     fn client_subnet(&mut self, record: &[u8], weight: u64) {
@@ -224,7 +275,68 @@ impl Message<'_> {
     }
 }
 
+/// What a message asks for.
+struct Asked<'a> {
+    /// The hash of its name.
+    hash: u64,
+    /// Its name, lower-cased.
+    lower: &'a [u8],
+    qtype: u16,
+}
+
+impl Asked<'_> {
+    fn is_transfer(&self) -> bool {
+        TRANSFERS.contains(&self.qtype)
+    }
+}
+
+/// What a query and its reply have in common, where the query travels this way.
 #[inline]
-fn is_nodata(scan: &Scan<'_>) -> bool {
-    scan.rcode() == iana::NOERROR && scan.answers == 0
+fn key(context: &Context, scan: &Scan<'_>, asked: Option<&Asked<'_>>, way: Way) -> Key {
+    let question = asked.map_or(0, |asked| question_hash(asked.hash, asked.qtype));
+    Key { flow: context.flow, question, id: scan.id, opcode: scan.opcode(), way }
+}
+
+/// What is known of the query that an ICMP error quotes; `None` if it quotes a reply.
+pub fn quoted_key(meta: &PacketMeta, payload: &[u8], naming: &Naming) -> Option<Quoted> {
+    let (flow, way) = (flow_hash(meta), Way::of(meta));
+    let length = meta.payload_len as usize;
+    // Where the question cannot be read, the first four bytes have the id.
+    let start = payload.get(..4).unwrap_or_default();
+    let Ok(scan) = scan(payload, length).or_else(|_| scan(start, length)) else {
+        return Some(Quoted::Flow { flow, way });
+    };
+    let question = scan.question.map_or(0, |question| {
+        let lower = LowerName::new(question.name);
+        question_hash(naming.hash(lower.wire()), question.qtype)
+    });
+    let key = Key { flow, question, id: scan.id, opcode: scan.opcode(), way };
+    (!scan.is_reply()).then_some(Quoted::Key(key))
+}
+
+#[inline]
+fn query(
+    context: &Context,
+    scan: &Scan<'_>,
+    asked: Option<&Asked<'_>>,
+    length: usize,
+    readable: bool,
+) -> Query {
+    Query {
+        key: key(context, scan, asked, context.way),
+        time: context.time,
+        length: length.min(usize::from(u16::MAX)) as u16,
+        weight: context.weight as u32,
+        stream: context.tcp,
+        transfer: context.tcp && asked.is_some_and(Asked::is_transfer),
+        readable,
+    }
+}
+
+/// Counts what leaves the tables without having met its counterpart.
+pub fn count(unpaired: &mut Unpaired, gone: Gone) {
+    match gone {
+        Gone::TimedOut(query) => unpaired.timed_out += u64::from(query.weight),
+        Gone::Orphan(reply) => unpaired.orphans += u64::from(reply.weight),
+    }
 }

@@ -7,3 +7,4 @@ pub mod name;
 pub mod scan;
 pub mod stream;
 pub mod transaction;
+pub mod unreachable;

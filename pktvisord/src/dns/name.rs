@@ -35,6 +35,47 @@ impl LowerName {
     }
 }
 
+/// Jumps that are followed in a compressed name: one more than labels of a byte each can need.
+const MAX_JUMPS: usize = 127;
+
+/// Writes the name at `at` of a message into `buffer`, in wire form without its final empty label.
+/// Returns its length and where it ends in the message.
+///
+/// Pointers go back, and not into the header (RFC 1035 section 4.1.4). `None` for what is no name.
+pub fn expand(
+    message: &[u8],
+    mut at: usize,
+    buffer: &mut [u8; MAX_NAME + 1],
+) -> Option<(usize, usize)> {
+    const HEADER: usize = 12;
+    let (mut length, mut end) = (0, None);
+    let mut jumps = 0;
+    loop {
+        match *message.get(at)? {
+            0 => return Some((length, end.unwrap_or(at + 1))),
+            label @ 1..=63 => {
+                let label = message.get(at..=at + usize::from(label))?;
+                buffer.get_mut(length..length + label.len())?.copy_from_slice(label);
+                length += label.len();
+                at += label.len();
+                if length >= MAX_NAME {
+                    return None;
+                }
+            }
+            high @ 0xc0.. => {
+                let target = usize::from(u16::from_be_bytes([high & 0x3f, *message.get(at + 1)?]));
+                end = end.or(Some(at + 2));
+                jumps += 1;
+                if !(HEADER..at).contains(&target) || jumps > MAX_JUMPS {
+                    return None;
+                }
+                at = target;
+            }
+            _ => return None,
+        }
+    }
+}
+
 /// Whether a name has capitals. It is read to its end in any case, so that the compiler can do it
 /// by vector instructions.
 #[inline]

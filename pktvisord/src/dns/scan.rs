@@ -1,12 +1,20 @@
-//! The in-place scan of a DNS message: header, first question and EDNS (RFC 1035 §4, RFC 6891).
+//! The in-place scan of a DNS message: header, questions, the types of its records and EDNS (RFC 1035
+//! section 4, RFC 6891).
 //!
-//! It reads what every message needs without copying or allocating. What is rare (client subnets,
-//! several questions, a compressed question name) is left to [`super::detail`].
+//! It reads what every message needs without copying or allocating. A message that the capture cut is
+//! read as far as it goes. What cannot be DNS is told by what must hold for any message: its records
+//! have room in it, and its first question reads.
 
-use super::name::MAX_NAME;
+use super::iana;
+use super::name::{self, MAX_NAME};
 
-/// Octets of a DNS header.
+/// Bytes of a DNS header.
 pub const HEADER: usize = 12;
+/// Questions that are read of a message, at most, and records.
+pub const MAX_ENTRIES: usize = 64;
+/// Bytes of the shortest question and of the shortest record (RFC 1035 sections 4.1.2 and 4.1.3).
+const SHORTEST_QUESTION: usize = 5;
+const SHORTEST_RECORD: usize = 11;
 
 /// QR: the message is a reply.
 pub const FLAG_QR: u16 = 0x8000;
@@ -19,7 +27,10 @@ pub const FLAG_AD: u16 = 0x0020;
 /// CD: checking disabled (RFC 4035).
 pub const FLAG_CD: u16 = 0x0010;
 
+const TYPE_NS: u16 = 2;
+const TYPE_SOA: u16 = 6;
 const TYPE_OPT: u16 = 41;
+const TYPE_ANY: u16 = 255;
 const OPTION_CLIENT_SUBNET: u16 = 8;
 
 /// What the scan found in a message.
@@ -33,10 +44,29 @@ pub struct Scan<'a> {
     pub questions: u16,
     /// Answers by the header.
     pub answers: u16,
-    /// The first question; `None` where the header says there is none.
+    /// The first question; `None` where the header says there is none, or the capture cut it.
     pub question: Option<Question<'a>>,
+    /// Where the first question ends.
+    question_end: usize,
+    /// What the records say together.
+    pub records: Records,
     /// The OPT record.
     pub edns: Option<Edns<'a>>,
+}
+
+/// What the records of a message say together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Records {
+    /// An answer has the type asked for.
+    answered: bool,
+    /// There is an SOA record in the authority section.
+    soa: bool,
+    /// There is an NS record in the authority section.
+    ns: bool,
+    /// All that matters was read.
+    complete: bool,
+    /// There are more than [`MAX_ENTRIES`] questions or records, and the rest was not read.
+    pub too_many: bool,
 }
 
 /// The first question of a message.
@@ -66,11 +96,14 @@ pub struct Edns<'a> {
 /// Why a message can't be scanned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScanError {
-    /// Less than the 12 octets of a header.
+    /// Less than the 12 bytes of a header.
     NoHeader,
-    /// The first question's name is compressed: legal to read, but nobody writes it.
-    CompressedQuestion,
-    /// The first question is cut short or its name is none.
+    /// The capture cut it before the flags, so that nothing is known of it.
+    Cut,
+    /// A section has more records by the header than have room in the message.
+    NoRoom,
+    /// The first question ends behind the message, or its name is none. A compressed name is none:
+    /// there is no name before the first (RFC 1035 section 4.1.4).
     BadQuestion,
 }
 
@@ -88,12 +121,69 @@ impl Scan<'_> {
         high << 4 | self.flags & 0xf
     }
 
+    /// The opcode.
+    #[inline]
+    pub fn opcode(&self) -> u8 {
+        (self.flags >> 11 & 0xf) as u8
+    }
+
+    /// Whether the reply says that the name exists and has no data of the type asked for (RFC 2308
+    /// section 2.2): NOERROR to a query, not truncated, without an answer of that type. Without any
+    /// answer it is one unless it is a referral; behind a CNAME only an SOA tells it from an answer
+    /// that ends in another zone.
+    #[inline]
+    pub fn is_nodata(&self) -> bool {
+        let Some(question) = &self.question else { return false };
+        self.is_noerror_to_query()
+            && self.flags & FLAG_TC == 0
+            && question.qtype != TYPE_ANY
+            && self.records.complete
+            && !self.records.answered
+            && if self.answers == 0 { !self.is_referral() } else { self.records.soa }
+    }
+
+    /// Whether the reply points to other servers: NOERROR without an answer, with NS but without
+    /// SOA in authority, and not authoritative (RFC 2308 section 2.2).
+    #[inline]
+    pub fn is_referral(&self) -> bool {
+        let Records { soa, ns, complete, .. } = self.records;
+        self.is_noerror_to_query()
+            && self.answers == 0
+            && self.flags & FLAG_AA == 0
+            && complete
+            && ns
+            && !soa
+    }
+
+    #[inline]
+    fn is_noerror_to_query(&self) -> bool {
+        self.is_reply() && self.opcode() == 0 && self.rcode() == iana::NOERROR
+    }
+
+    /// The questions behind the first one of the `message` that was scanned, with their names
+    /// expanded into `buffer`, up to [`MAX_ENTRIES`] in all or to the first that cannot be read.
+    pub fn for_each_further_question(&self, message: &[u8], mut each: impl FnMut(&[u8], u16)) {
+        if self.question.is_none() {
+            return;
+        }
+        let mut at = self.question_end;
+        let mut buffer = [0; MAX_NAME + 1];
+        for _ in 1..usize::from(self.questions).min(MAX_ENTRIES) {
+            let Some((length, end)) = name::expand(message, at, &mut buffer) else { return };
+            let Some(qtype) = u16_at(message, end) else { return };
+            if message.len() < end + 4 {
+                return;
+            }
+            each(&buffer[..length], qtype);
+            at = end + 4;
+        }
+    }
+
     /// Whether header and first question read like DNS and not like chance: what a message on a
     /// port from the ephemeral range has to show before it counts.
     pub fn is_plausible(&self) -> bool {
-        let opcode = self.flags >> 11 & 0xf;
         let class = self.question.map(|question| question.qclass & 0x7fff);
-        opcode <= 6
+        self.opcode() <= 6
             && self.flags & 0x0040 == 0
             && (1..=8).contains(&self.questions)
             && matches!(class, Some(1 | 3 | 4 | 254 | 255))
@@ -102,52 +192,158 @@ impl Scan<'_> {
 
 #[inline]
 fn u16_at(message: &[u8], at: usize) -> Option<u16> {
-    message.get(at..)?.first_chunk().map(|octets| u16::from_be_bytes(*octets))
+    message.get(at..)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))
 }
 
-/// Scans a message.
+/// Scans a message of `length` bytes, of which `message` was captured.
 ///
 /// # Errors
-/// [`ScanError`] where the header or the first question can't be read. Records behind the question
-/// that can't be read only end the search for the OPT record.
+/// [`ScanError`] where it cannot be DNS, or nothing of it was captured. Records behind the question
+/// that can't be read end the walk over records.
 #[inline]
-pub fn scan(message: &[u8]) -> Result<Scan<'_>, ScanError> {
-    let &[i0, i1, f0, f1, q0, q1, a0, a1, n0, n1, r0, r1] =
-        message.first_chunk::<HEADER>().ok_or(ScanError::NoHeader)?;
-    let (id, flags) = (u16::from_be_bytes([i0, i1]), u16::from_be_bytes([f0, f1]));
+pub fn scan(message: &[u8], length: usize) -> Result<Scan<'_>, ScanError> {
+    if length < HEADER {
+        return Err(ScanError::NoHeader);
+    }
+    let is_cut = message.len() < length;
+    let Some(&[i0, i1, f0, f1, q0, q1, a0, a1, n0, n1, r0, r1]) = message.first_chunk::<HEADER>()
+    else {
+        let &[i0, i1, f0, f1] = message.first_chunk().ok_or(ScanError::Cut)?;
+        return Ok(Scan::of_header(u16::from_be_bytes([i0, i1]), u16::from_be_bytes([f0, f1])));
+    };
     let (questions, answers) = (u16::from_be_bytes([q0, q1]), u16::from_be_bytes([a0, a1]));
     let (authorities, additionals) = (u16::from_be_bytes([n0, n1]), u16::from_be_bytes([r0, r1]));
-    let mut scan = Scan { id, flags, questions, answers, question: None, edns: None };
-    let mut at = HEADER;
-    if questions > 0 {
-        let (question, end) = question(message)?;
-        scan.question = Some(question);
-        at = end;
+    let room = length - HEADER;
+    let most = usize::from(answers.max(authorities).max(additionals));
+    if usize::from(questions) * SHORTEST_QUESTION > room || most * SHORTEST_RECORD > room {
+        return Err(ScanError::NoRoom);
     }
-    if additionals > 0 {
-        let before = usize::from(answers) + usize::from(authorities);
-        scan.edns = skip_questions(message, at, questions)
-            .and_then(|at| find_opt(message, at, before, usize::from(additionals)));
+    let mut scan = Scan {
+        questions,
+        answers,
+        ..Scan::of_header(u16::from_be_bytes([i0, i1]), u16::from_be_bytes([f0, f1]))
+    };
+    if questions > 0 {
+        match question(message) {
+            Ok((question, end)) => (scan.question, scan.question_end) = (Some(question), end),
+            Err(Unread::Cut) if is_cut => return Ok(scan),
+            Err(_) => return Err(ScanError::BadQuestion),
+        }
+    }
+    let counts = [answers, authorities, additionals].map(usize::from);
+    // What a query says stands in its question and in OPT.
+    if additionals > 0 || scan.is_reply() && counts != [0; 3] {
+        scan.read_records(message, counts);
+    } else {
+        scan.records.complete = true;
     }
     Ok(scan)
 }
 
+impl<'a> Scan<'a> {
+    /// What is known from the first four bytes.
+    #[inline]
+    fn of_header(id: u16, flags: u16) -> Self {
+        Self {
+            id,
+            flags,
+            questions: 0,
+            answers: 0,
+            question: None,
+            question_end: HEADER,
+            records: Records::default(),
+            edns: None,
+        }
+    }
+
+    /// Reads the types of the records and OPT, so far as they can be read.
+    #[inline]
+    fn read_records(&mut self, message: &'a [u8], counts: [usize; 3]) {
+        let [answers, authorities, additionals] = counts;
+        let mut at = self.question_end;
+        if usize::from(self.questions) > MAX_ENTRIES {
+            self.records.too_many = true;
+            return;
+        }
+        for _ in 1..self.questions {
+            let Some(end) = skip_name(message, at) else { return };
+            at = end + 4;
+        }
+        let qtype = self.question.map(|question| question.qtype);
+        let all = answers + authorities + additionals;
+        for index in 0..all.min(MAX_ENTRIES) {
+            let start = at;
+            let Some((rtype, end)) = record(message, at) else { return };
+            at = end;
+            if index < answers {
+                if Some(rtype) == qtype {
+                    self.records.answered = true;
+                    if additionals == 0 {
+                        break;
+                    }
+                }
+            } else if index < answers + authorities {
+                self.records.soa |= rtype == TYPE_SOA;
+                self.records.ns |= rtype == TYPE_NS;
+            } else if rtype == TYPE_OPT {
+                self.edns = message.get(start..end).and_then(Edns::of);
+                self.records.complete = true;
+                return;
+            }
+        }
+        self.records.too_many = all > MAX_ENTRIES;
+        self.records.complete = !self.records.too_many;
+    }
+}
+
+impl<'a> Edns<'a> {
+    /// Reads a whole OPT record.
+    #[inline]
+    fn of(record: &'a [u8]) -> Option<Self> {
+        let at = skip_name(record, 0)?;
+        let fixed: &[u8; 10] = record.get(at..)?.first_chunk()?;
+        Some(Self {
+            udp_size: u16::from_be_bytes([fixed[2], fixed[3]]),
+            rcode_high: fixed[4],
+            dnssec_ok: fixed[6] & 0x80 != 0,
+            client_subnet: has_client_subnet(&record[at + 10..]).then_some(record),
+        })
+    }
+}
+
+/// The type of the record at `at`, and where it ends by its length.
 #[inline]
-fn question(message: &[u8]) -> Result<(Question<'_>, usize), ScanError> {
+fn record(message: &[u8], at: usize) -> Option<(u16, usize)> {
+    let at = skip_name(message, at)?;
+    let fixed: &[u8; 10] = message.get(at..)?.first_chunk()?;
+    let length = usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));
+    Some((u16::from_be_bytes([fixed[0], fixed[1]]), at + 10 + length))
+}
+
+/// Why a question was not read.
+enum Unread {
+    /// It goes on behind what was captured.
+    Cut,
+    /// Its name is none.
+    Bad,
+}
+
+#[inline]
+fn question(message: &[u8]) -> Result<(Question<'_>, usize), Unread> {
     let mut at = HEADER;
     loop {
         match message.get(at) {
             Some(0) => break,
-            Some(&len @ 1..=63) => at += usize::from(len) + 1,
-            Some(0xc0..) => return Err(ScanError::CompressedQuestion),
-            _ => return Err(ScanError::BadQuestion),
+            Some(&len @ 1..=63) if at - HEADER < MAX_NAME => at += usize::from(len) + 1,
+            Some(_) => return Err(Unread::Bad),
+            None => return Err(Unread::Cut),
         }
     }
     if at - HEADER >= MAX_NAME {
-        return Err(ScanError::BadQuestion);
+        return Err(Unread::Bad);
     }
     let Some(&[t0, t1, c0, c1]) = message.get(at + 1..).and_then(|rest| rest.first_chunk()) else {
-        return Err(ScanError::BadQuestion);
+        return Err(Unread::Cut);
     };
     let question = Question {
         name: &message[HEADER..at],
@@ -170,41 +366,14 @@ fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-#[inline]
-fn skip_questions(message: &[u8], mut at: usize, questions: u16) -> Option<usize> {
-    for _ in 1..questions {
-        at = skip_name(message, at)? + 4;
-    }
-    Some(at)
-}
-
-/// Finds the OPT record among the additional records, behind `before` others.
-#[inline]
-fn find_opt(message: &[u8], mut at: usize, before: usize, additionals: usize) -> Option<Edns<'_>> {
-    for index in 0..before + additionals {
-        let start = at;
-        at = skip_name(message, at)?;
-        let fixed: &[u8; 10] = message.get(at..)?.first_chunk()?;
-        let rdlen = usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));
-        at += 10 + rdlen;
-        if index >= before && u16::from_be_bytes([fixed[0], fixed[1]]) == TYPE_OPT {
-            let record = message.get(start..at)?;
-            let options = &record[record.len() - rdlen..];
-            return Some(Edns {
-                udp_size: u16::from_be_bytes([fixed[2], fixed[3]]),
-                rcode_high: fixed[4],
-                dnssec_ok: fixed[6] & 0x80 != 0,
-                client_subnet: has_client_subnet(options).then_some(record),
-            });
-        }
-    }
-    None
-}
+/// Options of an OPT record that are looked at for a client subnet, at most.
+const MAX_OPTIONS: usize = 64;
 
 #[inline]
 fn has_client_subnet(options: &[u8]) -> bool {
     let mut at = 0;
-    while let (Some(code), Some(len)) = (u16_at(options, at), u16_at(options, at + 2)) {
+    for _ in 0..MAX_OPTIONS {
+        let (Some(code), Some(len)) = (u16_at(options, at), u16_at(options, at + 2)) else { break };
         if code == OPTION_CLIENT_SUBNET {
             return true;
         }

@@ -97,6 +97,16 @@ fn account(families: &mut Families<'_>, since_start: &SinceStart) -> fmt::Result
         "pktvisor_late_packets",
         "Packets whose time lies before the bucket they were counted in",
         one(account.late),
+    )?;
+    families.counter(
+        "pktvisor_time_outliers",
+        "Packets of a file whose time is far off that of the packets around them",
+        one(account.time_outliers),
+    )?;
+    families.counter(
+        "pktvisor_unread_link_type_packets",
+        "Packets of a file whose link type is not read; they are in no other count",
+        one(account.unread_link_types),
     )
 }
 
@@ -156,12 +166,12 @@ fn dns(families: &mut Families<'_>, since_start: &SinceStart) -> fmt::Result {
     families.counter(
         "pktvisor_dns_transactions",
         "DNS transactions that have ended: queries with their reply, and those without one in time",
-        by("outcome", [("answered", answered), ("timed_out", since_start.timed_out)]),
+        by("outcome", [("answered", answered), ("timed_out", since_start.unpaired.timed_out)]),
     )?;
     families.counter(
         "pktvisor_dns_orphan_replies",
         "DNS replies without a query",
-        one(since_start.orphans),
+        one(since_start.unpaired.orphans),
     )
 }
 

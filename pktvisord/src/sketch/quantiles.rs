@@ -25,6 +25,11 @@ impl Quantiles {
         self.0.get_or_insert_with(histogram).saturating_record_n(value, count);
     }
 
+    /// Values taken in.
+    pub fn count(&self) -> u64 {
+        self.0.as_ref().map_or(0, Histogram::len)
+    }
+
     /// Takes in all that `other` took in.
     pub fn merge(&mut self, other: &Self) {
         if let Some(other) = &other.0 {

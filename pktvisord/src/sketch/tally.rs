@@ -5,13 +5,21 @@ use serde::{Deserialize, Serialize};
 
 use super::quantiles;
 
-/// Counts by number, one cell for each number: for the packet path.
+/// Cells of a group, as a power of 2.
+const GROUP_BITS: u32 = 9;
+const GROUPS: usize = 1 << (16 - GROUP_BITS);
+
+/// Counts by number, one cell for each number: for the packet path. Groups of cells that were
+/// counted in are known, so that taking a few counts costs as little as there are.
 #[derive(Clone, Debug)]
-pub struct FlatTally(Box<[u64]>);
+pub struct FlatTally {
+    counts: Box<[u64]>,
+    touched: [bool; GROUPS],
+}
 
 impl Default for FlatTally {
     fn default() -> Self {
-        Self(vec![0; 1 << 16].into_boxed_slice())
+        Self { counts: vec![0; 1 << 16].into_boxed_slice(), touched: [false; GROUPS] }
     }
 }
 
@@ -19,19 +27,24 @@ impl FlatTally {
     /// Adds to the count of a number.
     #[inline]
     pub fn add(&mut self, number: u16, count: u64) {
-        self.0[usize::from(number)] += count;
+        self.touched[usize::from(number >> GROUP_BITS)] = true;
+        self.counts[usize::from(number)] += count;
     }
 
     /// The counts above 0; all are 0 then.
     pub fn take(&mut self) -> Tally {
-        let counts = self
-            .0
-            .iter_mut()
-            .enumerate()
-            .filter(|(_, count)| **count > 0)
-            .map(|(number, count)| (number as u16, std::mem::take(count)))
-            .collect();
-        Tally(counts)
+        let mut taken = Vec::new();
+        for (group, touched) in self.touched.iter_mut().enumerate() {
+            if !std::mem::take(touched) {
+                continue;
+            }
+            let first = group << GROUP_BITS;
+            let cells = &mut self.counts[first..first + (1 << GROUP_BITS)];
+            for (number, count) in (first..).zip(cells).filter(|(_, count)| **count > 0) {
+                taken.push((number as u16, std::mem::take(count)));
+            }
+        }
+        Tally(taken)
     }
 }
 

@@ -149,13 +149,23 @@ impl<L: Label> Top<L> {
     pub fn merge(&mut self, other: &Self) {
         let Some(theirs) = &other.counts else { return };
         let counts = self.counts.get_or_insert_default();
+        let error = counts.error();
         counts.sketch.merge(&theirs.sketch);
         counts.error = counts.error.saturating_add(theirs.error);
         counts.weight = counts.weight.saturating_add(theirs.weight);
         for (&key, label) in &other.labels {
             self.labels.entry(key).or_insert_with(|| label.clone());
         }
-        self.drop_labels();
+        // Where the error has not grown, no key here needs its label any less.
+        if counts.error() != error || self.labels.len() > 2 * EXACT {
+            self.drop_labels();
+        } else if error > 0 {
+            for key in other.labels.keys() {
+                if !counts.needs_label(*key) {
+                    self.labels.remove(key);
+                }
+            }
+        }
     }
 
     /// Forgets the labels that are not needed any more, and gives their memory back.

@@ -62,6 +62,8 @@ impl Packet {
 #[derive(Clone, Debug)]
 pub struct Bucket {
     naming: Naming,
+    /// How often packet time has gone back before this bucket.
+    turn: u64,
     minute: i64,
     /// Start of the minute, which the bucket need not cover from its start.
     minute_start: i64,
@@ -103,6 +105,7 @@ impl Bucket {
     pub fn new(naming: Naming) -> Self {
         Self {
             naming,
+            turn: 0,
             minute: 0,
             minute_start: 0,
             start: 0,
@@ -138,6 +141,17 @@ impl Bucket {
     /// The unix minute of the bucket.
     pub fn minute(&self) -> i64 {
         self.minute
+    }
+
+    /// What tells buckets before and after this one from it: how often packet time has gone back,
+    /// and the minute.
+    pub fn place(&self) -> (u64, i64) {
+        (self.turn, self.minute)
+    }
+
+    /// Packet time has gone back once more before this bucket.
+    pub fn next_turn(&mut self) {
+        self.turn += 1;
     }
 
     /// The counts of the second that a time lies in, or the nearest of this bucket.
@@ -239,8 +253,8 @@ impl Bucket {
                 _ => self.udp_ports.add(port, weighted),
             }
         }
-        // A header that was cut before its addresses has none.
-        if meta.version == IpVersion::None || meta.malformed && meta.src == meta.dst {
+        // A header that was cut before its addresses has none, and neither has what is not IP.
+        if !meta.addressed {
             return;
         }
         let (remote, local) = match packet.direction {
@@ -414,8 +428,8 @@ impl Bucket {
 
     /// Counts queries that are open at a moment, of which `due` were not answered in time.
     pub fn count_open(&mut self, open: u64, due: u64) {
-        self.dns.xact.open += open;
-        self.dns.xact.timed_out += due;
+        self.dns.xact.unpaired.open += open;
+        self.dns.xact.unpaired.timed_out += due;
         self.due += due;
     }
 
@@ -423,7 +437,7 @@ impl Bucket {
     /// start.
     pub fn finish(mut self, end: i64, geo: &mut Geo) -> (Summary, SinceStart) {
         let summary = self.take_summary(end, geo);
-        self.since_start.timed_out -= self.due;
+        self.since_start.unpaired.timed_out -= self.due;
         (summary, self.since_start)
     }
 
@@ -448,6 +462,7 @@ impl Bucket {
         packets.udp_ports = self.udp_ports.take();
         packets.payload = self.payload.take();
         let summary = Summary {
+            turn: self.turn,
             minute: self.minute,
             start: self.start,
             end: end.max(self.start),

@@ -3,6 +3,7 @@
 use pktvisor_common::api;
 use serde::{Deserialize, Serialize};
 
+use super::counters::Counters;
 use super::{IN, OUT, UNKNOWN};
 use crate::dns::iana;
 use crate::sketch::cardinality::Cardinality;
@@ -11,8 +12,8 @@ use crate::sketch::quantiles::Quantiles;
 use crate::sketch::tally::Tally;
 use crate::sketch::top::{Top, rank};
 
-/// DNS messages by kind; each counts n·weight.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// DNS messages by kind. Each message counts 1/rate, whatever packets carried it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wire {
     /// Messages that were inspected, not scaled.
     pub deep_samples: u64,
@@ -26,8 +27,10 @@ pub struct Wire {
     pub tcp: u64,
     /// Messages over IPv6; all others came over IPv4.
     pub ipv6: u64,
-    /// NOERROR replies without answers.
+    /// NOERROR replies to a query without an answer of the type asked for (RFC 2308).
     pub nodata: u64,
+    /// NOERROR replies that point to other servers.
+    pub referral: u64,
     /// Replies with TC.
     pub truncated: u64,
     /// Replies with AA.
@@ -47,8 +50,10 @@ impl Wire {
     pub fn total(&self) -> u64 {
         self.queries.saturating_add(self.replies).saturating_add(self.malformed)
     }
+}
 
-    pub(super) fn merge(&mut self, other: &Self) {
+impl Counters for Wire {
+    fn counters(&mut self) -> Vec<(&'static str, &mut u64)> {
         let Self {
             deep_samples,
             queries,
@@ -57,6 +62,7 @@ impl Wire {
             tcp,
             ipv6,
             nodata,
+            referral,
             truncated,
             aa,
             ad,
@@ -64,23 +70,22 @@ impl Wire {
             dnssec_ok,
             ecs,
         } = self;
-        for (mine, theirs) in [
-            (deep_samples, other.deep_samples),
-            (queries, other.queries),
-            (replies, other.replies),
-            (malformed, other.malformed),
-            (tcp, other.tcp),
-            (ipv6, other.ipv6),
-            (nodata, other.nodata),
-            (truncated, other.truncated),
-            (aa, other.aa),
-            (ad, other.ad),
-            (cd, other.cd),
-            (dnssec_ok, other.dnssec_ok),
-            (ecs, other.ecs),
-        ] {
-            *mine = mine.saturating_add(theirs);
-        }
+        vec![
+            ("dns.deep_samples", deep_samples),
+            ("dns.queries", queries),
+            ("dns.replies", replies),
+            ("dns.malformed", malformed),
+            ("dns.tcp", tcp),
+            ("dns.ipv6", ipv6),
+            ("dns.nodata", nodata),
+            ("dns.referral", referral),
+            ("dns.truncated", truncated),
+            ("dns.aa", aa),
+            ("dns.ad", ad),
+            ("dns.cd", cd),
+            ("dns.do", dnssec_ok),
+            ("dns.ecs", ecs),
+        ]
     }
 }
 
@@ -93,15 +98,40 @@ pub struct XactDirection {
     pub classes: Latencies,
 }
 
-/// Transactions.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Xact {
+/// What became of queries and replies that made no transaction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unpaired {
     /// Queries nobody answered in time.
     pub timed_out: u64,
     /// Replies without a query.
     pub orphans: u64,
+    /// Further replies to a query that was answered.
+    pub duplicates: u64,
+    /// Queries that ICMP said cannot be delivered.
+    pub unreachable: u64,
     /// Queries that wait for their reply; set where a summary ends at the present.
     pub open: u64,
+}
+
+impl Counters for Unpaired {
+    fn counters(&mut self) -> Vec<(&'static str, &mut u64)> {
+        let Self { timed_out, orphans, duplicates, unreachable, open } = self;
+        vec![
+            ("dns.xact.timed_out", timed_out),
+            ("dns.xact.orphans", orphans),
+            ("dns.xact.duplicates", duplicates),
+            ("dns.xact.unreachable", unreachable),
+            ("dns.xact.open", open),
+        ]
+    }
+}
+
+/// Transactions.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Xact {
+    /// Queries and replies that made no transaction; a part of the counters in the byte form.
+    #[serde(skip)]
+    pub unpaired: Unpaired,
     /// By direction of the reply: in, out, unknown.
     pub directions: [XactDirection; 3],
     /// Octets of the reply per octet of the query, in hundredths.
@@ -110,14 +140,13 @@ pub struct Xact {
 
 impl Xact {
     fn merge(&mut self, other: &Self) {
-        self.timed_out = self.timed_out.saturating_add(other.timed_out);
-        self.orphans = self.orphans.saturating_add(other.orphans);
-        self.open = self.open.saturating_add(other.open);
-        for (mine, theirs) in self.directions.iter_mut().zip(&other.directions) {
+        let Self { unpaired, directions, ratio } = self;
+        unpaired.add(&other.unpaired);
+        for (mine, theirs) in directions.iter_mut().zip(&other.directions) {
             mine.quantiles.merge(&theirs.quantiles);
             mine.classes.merge(&theirs.classes);
         }
-        self.ratio.merge(&other.ratio);
+        ratio.merge(&other.ratio);
     }
 
     fn view(&self) -> api::Xact {
@@ -135,10 +164,12 @@ impl Xact {
         api::Xact {
             counts: api::XactCounts {
                 total: inbound.total.saturating_add(outbound.total).saturating_add(unknown.total),
-                timed_out: self.timed_out,
-                orphans: self.orphans,
+                timed_out: self.unpaired.timed_out,
+                orphans: self.unpaired.orphans,
+                duplicates: self.unpaired.duplicates,
+                unreachable: self.unpaired.unreachable,
             },
-            open: self.open,
+            open: self.unpaired.open,
             inbound,
             outbound,
             unknown,
@@ -150,7 +181,8 @@ impl Xact {
 /// DNS messages and transactions.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct DnsSummary {
-    /// Messages by kind.
+    /// Messages by kind; a part of the counters in the byte form.
+    #[serde(skip)]
     pub wire: Wire,
     /// Query names.
     pub qnames: Cardinality,
@@ -184,30 +216,51 @@ pub struct DnsSummary {
     pub ecs_systems: Top<Box<str>>,
     /// Advertised UDP payload sizes, not scaled.
     pub udp_size: Tally,
-    /// Transactions.
+    /// Transactions; a section of their own in the byte form.
+    #[serde(skip)]
     pub xact: Xact,
 }
 
 impl DnsSummary {
     pub(super) fn merge(&mut self, other: &Self) {
-        self.wire.merge(&other.wire);
-        self.qnames.merge(&other.qnames);
-        self.qname2.merge(&other.qname2);
-        self.qname3.merge(&other.qname3);
-        self.nxdomain.merge(&other.nxdomain);
-        self.refused.merge(&other.refused);
-        self.servfail.merge(&other.servfail);
-        self.nodata.merge(&other.nodata);
-        self.noerror.merge(&other.noerror);
-        self.reply_octets.merge(&other.reply_octets);
-        self.qtypes.merge(&other.qtypes);
-        self.rcodes.merge(&other.rcodes);
-        self.udp_ports.merge(&other.udp_ports);
-        self.ecs.merge(&other.ecs);
-        self.ecs_places.merge(&other.ecs_places);
-        self.ecs_systems.merge(&other.ecs_systems);
-        self.udp_size.merge(&other.udp_size);
-        self.xact.merge(&other.xact);
+        let Self {
+            wire,
+            qnames,
+            qname2,
+            qname3,
+            nxdomain,
+            refused,
+            servfail,
+            nodata,
+            noerror,
+            reply_octets,
+            qtypes,
+            rcodes,
+            udp_ports,
+            ecs,
+            ecs_places,
+            ecs_systems,
+            udp_size,
+            xact,
+        } = self;
+        wire.add(&other.wire);
+        qnames.merge(&other.qnames);
+        qname2.merge(&other.qname2);
+        qname3.merge(&other.qname3);
+        nxdomain.merge(&other.nxdomain);
+        refused.merge(&other.refused);
+        servfail.merge(&other.servfail);
+        nodata.merge(&other.nodata);
+        noerror.merge(&other.noerror);
+        reply_octets.merge(&other.reply_octets);
+        qtypes.merge(&other.qtypes);
+        rcodes.merge(&other.rcodes);
+        udp_ports.merge(&other.udp_ports);
+        ecs.merge(&other.ecs);
+        ecs_places.merge(&other.ecs_places);
+        ecs_systems.merge(&other.ecs_systems);
+        udp_size.merge(&other.udp_size);
+        xact.merge(&other.xact);
     }
 
     fn rcode(&self, wanted: u16) -> u64 {
@@ -246,6 +299,7 @@ impl DnsSummary {
             notimp,
             other_rcode,
             nodata,
+            referral: self.wire.referral,
             truncated: self.wire.truncated,
             aa: self.wire.aa,
             ad: self.wire.ad,

@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 
 use pktvisor_common::api;
 use pktvisor_common::outcome::{OUTCOMES, Outcome};
-use serde::{Deserialize, Serialize};
 
+use self::counters::Counters;
 use crate::host::Direction;
 use crate::time::SECOND;
 
 pub mod bucket;
+pub mod counters;
 pub mod counts;
 pub mod dns;
 pub mod naming;
@@ -28,12 +29,16 @@ const OUT: usize = Direction::Out as usize;
 const UNKNOWN: usize = Direction::Unknown as usize;
 
 /// What became of packets, and what was lost.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// Packets by outcome.
     pub outcomes: [u64; OUTCOMES],
     /// Packets of a time before the bucket they were counted in.
     pub late: u64,
+    /// Packets whose time the reader did not believe: they count where they stand in the file.
+    pub time_outliers: u64,
+    /// Packets of a link type that is not read; they are in no other count.
+    pub unread_link_types: u64,
     /// What bounded tables and reassembly gave up, by reason.
     pub losses: BTreeMap<String, u64>,
 }
@@ -48,19 +53,33 @@ impl Account {
     }
 
     fn merge(&mut self, other: &Self) {
-        for (mine, theirs) in self.outcomes.iter_mut().zip(&other.outcomes) {
-            *mine = mine.saturating_add(*theirs);
-        }
-        self.late = self.late.saturating_add(other.late);
+        self.add(other);
         for (reason, count) in &other.losses {
             self.lose(reason, *count);
         }
     }
 }
 
+impl Counters for Account {
+    fn counters(&mut self) -> Vec<(&'static str, &mut u64)> {
+        let Self { outcomes, late, time_outliers, unread_link_types, losses: _ } = self;
+        let outcomes = Outcome::ALL.iter().zip(outcomes);
+        let mut counters: Vec<_> =
+            outcomes.map(|(outcome, count)| (outcome.name(), count)).collect();
+        counters.extend([
+            ("late_packets", late),
+            ("time_outliers", time_outliers),
+            ("unread_link_types", unread_link_types),
+        ]);
+        counters
+    }
+}
+
 /// The summary of the packets of a span of time.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Summary {
+    /// How often the packet time of a file went back before it; of several merged, the latest.
+    pub turn: u64,
     /// The newest unix minute in it.
     pub minute: i64,
     /// Start in nanoseconds: of the minute, or the first packet within it.
@@ -82,21 +101,43 @@ pub struct Summary {
 impl Summary {
     /// Takes in all that `other` took in.
     pub fn merge(&mut self, other: &Self) {
-        self.minute = self.minute.max(other.minute);
-        self.start = self.start.min(other.start);
-        self.end = self.end.max(other.end);
-        self.totals.merge(&other.totals);
-        self.rates.merge(&other.rates);
-        self.packets.merge(&other.packets);
-        self.dns.merge(&other.dns);
-        self.account.merge(&other.account);
+        let Self { turn, minute, start, end, totals, rates, packets, dns, account } = self;
+        *turn = other.turn.max(*turn);
+        *minute = other.minute.max(*minute);
+        *start = other.start.min(*start);
+        *end = other.end.max(*end);
+        totals.add(&other.totals);
+        rates.merge(&other.rates);
+        packets.merge(&other.packets);
+        dns.merge(&other.dns);
+        account.merge(&other.account);
     }
 
-    /// Takes in a later minute and folds the seconds before it into distributions, so that a
-    /// summary of any length stays small.
-    pub fn absorb(&mut self, later: &Self) {
-        self.merge(later);
-        self.rates.fold(self.start, later.minute);
+    /// A minute in which nothing happened.
+    pub fn empty(minute: i64, start: i64, end: i64) -> Self {
+        let rates = rates::Rates::of(minute, rates::Minute::default());
+        Self { minute, start, end, rates, ..Self::default() }
+    }
+
+    /// Whether nothing was counted: no packet, no message, no end of a transaction, no loss.
+    pub fn is_empty(&self) -> bool {
+        self.totals == packets::Totals::default()
+            && self.packets.deep_samples == 0
+            && self.dns.wire == dns::Wire::default()
+            && self.dns.xact.unpaired == dns::Unpaired::default()
+            && self.account == Account::default()
+    }
+
+    /// Takes in another minute and folds the seconds of the oldest ones into distributions, so that
+    /// a summary of any length stays small.
+    pub fn absorb(&mut self, minute: &Self) {
+        self.merge(minute);
+        self.rates.fold(self.start);
+    }
+
+    /// What tells summaries of minutes apart: how often packet time went back, and the minute.
+    pub fn place(&self) -> (u64, i64) {
+        (self.turn, self.minute)
     }
 
     /// The view that the REST interface serves, but for what only the source of packets knows.
@@ -132,6 +173,8 @@ impl Summary {
                 if_drops: self.account.losses.get("if_drops").copied().unwrap_or(0),
                 evictions: self.account.losses.clone(),
                 late_packets: self.account.late,
+                time_outliers: self.account.time_outliers,
+                unread_link_types: self.account.unread_link_types,
                 ..api::Capture::default()
             },
         }

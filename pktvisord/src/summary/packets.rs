@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use pktvisor_common::api;
 use serde::{Deserialize, Serialize};
 
+use super::counters::Counters;
 use super::{IN, OUT, UNKNOWN};
 use crate::sketch::cardinality::Cardinality;
 use crate::sketch::tally::Tally;
 use crate::sketch::top::{Label, Top, rank};
 
 /// Exact counts of all packets, whether they were sampled or not.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Packets by direction.
     pub packets: [u64; 3],
@@ -44,27 +45,42 @@ impl Totals {
     pub fn total(&self) -> u64 {
         self.packets.iter().fold(0, |sum, &n| sum.saturating_add(n))
     }
+}
 
-    pub(super) fn merge(&mut self, other: &Self) {
-        for at in [IN, OUT, UNKNOWN] {
-            self.packets[at] = self.packets[at].saturating_add(other.packets[at]);
-            self.octets[at] = self.octets[at].saturating_add(other.octets[at]);
-        }
-        let Self { udp, tcp, icmp, ipv4, ipv6, syn, fin, rst, fragments, malformed, .. } = self;
-        for (mine, theirs) in [
-            (udp, other.udp),
-            (tcp, other.tcp),
-            (icmp, other.icmp),
-            (ipv4, other.ipv4),
-            (ipv6, other.ipv6),
-            (syn, other.syn),
-            (fin, other.fin),
-            (rst, other.rst),
-            (fragments, other.fragments),
-            (malformed, other.malformed),
-        ] {
-            *mine = mine.saturating_add(theirs);
-        }
+impl Counters for Totals {
+    fn counters(&mut self) -> Vec<(&'static str, &mut u64)> {
+        let Self {
+            packets: [packets_in, packets_out, packets_unknown],
+            octets: [octets_in, octets_out, octets_unknown],
+            udp,
+            tcp,
+            icmp,
+            ipv4,
+            ipv6,
+            syn,
+            fin,
+            rst,
+            fragments,
+            malformed,
+        } = self;
+        vec![
+            ("packets.in", packets_in),
+            ("packets.out", packets_out),
+            ("packets.unknown_dir", packets_unknown),
+            ("packets.bytes.in", octets_in),
+            ("packets.bytes.out", octets_out),
+            ("packets.bytes.unknown_dir", octets_unknown),
+            ("packets.udp", udp),
+            ("packets.tcp", tcp),
+            ("packets.icmp", icmp),
+            ("packets.ipv4", ipv4),
+            ("packets.ipv6", ipv6),
+            ("packets.tcp.syn", syn),
+            ("packets.tcp.fin", fin),
+            ("packets.tcp.rst", rst),
+            ("packets.fragments", fragments),
+            ("packets.malformed", malformed),
+        ]
     }
 }
 

@@ -46,6 +46,10 @@ impl Second {
 
 const SERIES: usize = 7;
 
+/// Minutes of a single summary whose seconds are kept one by one: parts of a capture that overlap
+/// within them add up second by second.
+const KEPT_MINUTES: usize = 256;
+
 /// The seconds of a minute.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Second>")]
@@ -79,7 +83,8 @@ impl Minute {
 pub struct Rates {
     minutes: BTreeMap<i64, Minute>,
     folded: [Quantiles; SERIES],
-    /// The first unix second that is not folded.
+    /// The end of the latest minute that is folded, in unix seconds. Where there is one, minutes that
+    /// saw nothing can be missing.
     folded_until: Option<i64>,
 }
 
@@ -101,28 +106,21 @@ impl Rates {
         self.folded_until = self.folded_until.max(other.folded_until);
     }
 
-    /// Folds the full seconds from `start` (nanoseconds) to the minute `before`, the idle ones
-    /// too, and forgets them one by one.
-    pub fn fold(&mut self, start: i64, before: i64) {
-        let until = before * SECONDS_OF_MINUTE;
-        let from = self.folded_until.unwrap_or_else(|| first_full_second(start));
-        if from >= until {
-            return;
-        }
-        let kept = self.minutes.split_off(&before);
-        let mut idle = until - from;
-        for (minute, seconds) in std::mem::replace(&mut self.minutes, kept) {
-            for (second, counts) in (minute * SECONDS_OF_MINUTE..).zip(&seconds.0) {
-                if second >= from {
-                    idle -= 1;
-                    for (folded, value) in self.folded.iter_mut().zip(counts.series()) {
-                        folded.record(value, 1);
-                    }
+    /// Folds the full seconds from `start` (nanoseconds) on of all but the latest minutes, and
+    /// forgets them one by one. Minutes that saw nothing need not be here.
+    pub fn fold(&mut self, start: i64) {
+        let from = first_full_second(start);
+        let mut until = self.folded_until.unwrap_or(from);
+        while self.minutes.len() > KEPT_MINUTES
+            && let Some((minute, seconds)) = self.minutes.pop_first()
+        {
+            let first = minute.saturating_mul(SECONDS_OF_MINUTE);
+            for (_, counts) in (first..).zip(&seconds.0).filter(|(second, _)| *second >= from) {
+                for (folded, value) in self.folded.iter_mut().zip(counts.series()) {
+                    folded.record(value, 1);
                 }
             }
-        }
-        if idle > 0 {
-            self.folded.iter_mut().for_each(|folded| folded.record(0, idle as u64));
+            until = until.max(first.saturating_add(SECONDS_OF_MINUTE));
         }
         self.folded_until = Some(until);
     }
@@ -147,15 +145,15 @@ impl Rates {
     /// Quantiles over the full seconds between two times in nanoseconds, idle ones included; each
     /// `None` where there is no full second.
     pub fn quantiles(&self, start: i64, end: i64) -> (api::PacketRates, api::DnsRates) {
-        let from = self.folded_until.unwrap_or_else(|| first_full_second(start));
-        let seconds = from..end.div_euclid(SECOND);
+        let seconds = first_full_second(start)..end.div_euclid(SECOND);
         let (idle, columns) = self.columns(seconds);
-        let quantiles: [Option<api::Quantiles>; SERIES] = if self.folded_until.is_none() {
+        let quantiles: [Option<api::Quantiles>; SERIES] = if self.folded[0].count() == 0 {
             columns.map(|mut column| {
                 column.sort_unstable();
                 of_sorted(idle, &column)
             })
         } else {
+            let idle = idle.saturating_sub(self.folded[0].count());
             let mut folded = self.folded.clone();
             for (folded, column) in folded.iter_mut().zip(columns) {
                 folded.record(0, idle);
@@ -218,14 +216,26 @@ mod tests {
 
     #[test]
     fn folding_keeps_the_distribution() {
-        let mut rates = Rates::of(1, minute(|at| at));
-        rates.merge(&Rates::of(3, minute(|at| 100 + at)));
-        let (start, end) = (60 * SECOND, 240 * SECOND);
-        let whole = rates.quantiles(start, end);
-        rates.fold(start, 3);
-        assert_eq!(rates.minutes.len(), 1);
-        assert_eq!(rates.quantiles(start, end), whole);
-        rates.fold(start, 4);
-        assert_eq!(rates.quantiles(start, end), whole);
+        let minutes = KEPT_MINUTES as i64 + 3;
+        let (start, end) = (60 * SECOND, (minutes + 2) * 60 * SECOND);
+        let mut whole = Rates::default();
+        let mut folded = Rates::default();
+        // The last one first, and none of the second.
+        for number in [minutes].into_iter().chain([1]).chain(3..minutes) {
+            let minute = Rates::of(number, minute(|at| at + number as u64));
+            whole.merge(&minute);
+            folded.merge(&minute);
+            folded.fold(start);
+        }
+        assert_eq!((folded.minutes(), whole.minutes()), (KEPT_MINUTES, minutes as usize - 1));
+        let (exact, _) = whole.quantiles(start, end);
+        let (near, _) = folded.quantiles(start, end);
+        let (exact, near) = (exact.pps_in.unwrap(), near.pps_in.unwrap());
+        for (near, exact) in [(near.p50, exact.p50), (near.p99, exact.p99)] {
+            assert!(near.abs_diff(exact) * 100 <= exact, "{near} for {exact}");
+        }
+        // Nothing but idle seconds is added by time that passes.
+        let (idle, _) = folded.quantiles(start, end * 100);
+        assert_eq!(idle.pps_in.unwrap().p50, 0);
     }
 }

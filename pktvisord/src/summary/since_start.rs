@@ -3,7 +3,8 @@
 
 use super::Account;
 use super::Summary;
-use super::dns::Wire;
+use super::counters::Counters;
+use super::dns::{Unpaired, Wire};
 use super::packets::Totals;
 use crate::sketch::tally::Tally;
 
@@ -83,10 +84,8 @@ pub struct SinceStart {
     pub rcodes: Tally,
     /// Questions by type.
     pub qtypes: Tally,
-    /// Queries nobody answered in time.
-    pub timed_out: u64,
-    /// Replies without a query.
-    pub orphans: u64,
+    /// Queries and replies that made no transaction; `open` stays 0 here.
+    pub unpaired: Unpaired,
     /// Latencies of transactions in microseconds, by direction of the reply: in, out, unknown. Their
     /// sums are added to where transactions are.
     pub latencies: [Classes; 3],
@@ -106,8 +105,7 @@ impl Default for SinceStart {
             wire: Wire::default(),
             rcodes: Tally::default(),
             qtypes: Tally::default(),
-            timed_out: 0,
-            orphans: 0,
+            unpaired: Unpaired::default(),
             latencies: std::array::from_fn(|_| Classes::new(&LATENCY_BOUNDS_US)),
             payload: Classes::new(&PAYLOAD_BOUNDS),
             udp_size: Classes::new(&UDP_SIZE_BOUNDS),
@@ -119,14 +117,13 @@ impl Default for SinceStart {
 impl SinceStart {
     /// Counts a bucket on top.
     pub fn add(&mut self, bucket: &Summary) {
-        self.totals.merge(&bucket.totals);
+        self.totals.add(&bucket.totals);
         self.deep_samples = self.deep_samples.saturating_add(bucket.packets.deep_samples);
-        self.wire.merge(&bucket.dns.wire);
+        self.wire.add(&bucket.dns.wire);
         self.rcodes.merge(&bucket.dns.rcodes);
         self.qtypes.merge(&bucket.dns.qtypes);
         let xact = &bucket.dns.xact;
-        self.timed_out = self.timed_out.saturating_add(xact.timed_out);
-        self.orphans = self.orphans.saturating_add(xact.orphans);
+        self.unpaired.add(&Unpaired { open: 0, ..xact.unpaired.clone() });
         for (mine, theirs) in self.latencies.iter_mut().zip(&xact.directions) {
             theirs.classes.counts().for_each(|(bound, count)| mine.add(bound, count));
         }
@@ -137,13 +134,12 @@ impl SinceStart {
 
     /// Takes in what another shard has counted.
     pub fn merge(&mut self, other: &Self) {
-        self.totals.merge(&other.totals);
+        self.totals.add(&other.totals);
         self.deep_samples = self.deep_samples.saturating_add(other.deep_samples);
-        self.wire.merge(&other.wire);
+        self.wire.add(&other.wire);
         self.rcodes.merge(&other.rcodes);
         self.qtypes.merge(&other.qtypes);
-        self.timed_out = self.timed_out.saturating_add(other.timed_out);
-        self.orphans = self.orphans.saturating_add(other.orphans);
+        self.unpaired.add(&other.unpaired);
         for (mine, theirs) in self.latencies.iter_mut().zip(&other.latencies) {
             mine.merge(theirs);
         }

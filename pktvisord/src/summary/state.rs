@@ -1,32 +1,99 @@
-//! The byte form of a summary, by which shards, agents and fleets exchange what they merge.
+//! The byte form of a summary, by which workers, agents and fleets exchange what they merge.
 //!
-//! Sixteen octets of header, then the summary in postcard's wire format
-//! (<https://postcard.jamesmunns.com/wire-format>), the fields in the order of the Rust types:
+//! Sixteen bytes of header, then sections: `[tag u16][version u16][length u32][payload]`, all
+//! big-endian. A payload is in postcard's wire format
+//! (<https://postcard.jamesmunns.com/wire-format>). `docs/STATE.md` describes every section.
 //!
-//! | octets | meaning |
+//! | bytes | meaning |
 //! |---|---|
 //! | 0–3 | `PKTV` |
-//! | 4–5 | version, big-endian: [`VERSION`] |
+//! | 4–5 | version of this framing, big-endian: [`VERSION`] |
 //! | 6 | hash function: 1, XXH3-64 |
 //! | 7 | precision of cardinalities, log2 of the registers |
 //! | 8–15 | seed of the hash, big-endian |
 //!
-//! then the DNS ports, how names are cut and what is kept of addresses and names, and the summary. What
-//! does not fit together is refused, since merging it would give wrong numbers without a word.
+//! Agents of two releases merge what both know. A section or a counter that this release does not
+//! know is left out, and [`Decoded::left_out`] names it. Summaries made on other terms (DNS ports,
+//! keys, masks) are refused, since merging them would give wrong numbers without a word.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::Summary;
+use super::counters::Counters;
 use super::naming::Mask;
 use crate::sketch::cardinality::PRECISION;
 use crate::time::MINUTE;
 
-/// The version of the byte form that is written and read.
-pub const VERSION: u16 = 2;
+/// The version of the framing that is written and read.
+pub const VERSION: u16 = 3;
 const MAGIC: &[u8; 4] = b"PKTV";
 const HASH_XXH3: u8 = 1;
-/// Reasons of losses that are taken from outside.
+/// Reasons of losses that are taken from outside, at most.
 const MAX_REASONS: usize = 64;
+/// Counters that are taken from outside, at most.
+const MAX_COUNTERS: usize = 1_024;
+/// Names of what is left out, at most; characters of each.
+const MAX_LEFT_OUT: usize = 32;
+const MAX_NAME: usize = 64;
+
+/// A section: its tag and the version that this release writes and reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Section {
+    Terms = 1,
+    Period = 2,
+    Counters = 3,
+    Losses = 4,
+    Rates = 5,
+    Packets = 6,
+    Dns = 7,
+    Transactions = 8,
+}
+
+impl Section {
+    const ALL: [Self; 8] = [
+        Self::Terms,
+        Self::Period,
+        Self::Counters,
+        Self::Losses,
+        Self::Rates,
+        Self::Packets,
+        Self::Dns,
+        Self::Transactions,
+    ];
+
+    fn of_tag(tag: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|section| *section as u16 == tag)
+    }
+
+    /// The version of the section's payload.
+    const fn version(self) -> u16 {
+        match self {
+            Self::Terms
+            | Self::Period
+            | Self::Counters
+            | Self::Losses
+            | Self::Rates
+            | Self::Packets
+            | Self::Dns
+            | Self::Transactions => 1,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Terms => "terms",
+            Self::Period => "period",
+            Self::Counters => "counters",
+            Self::Losses => "losses",
+            Self::Rates => "rates",
+            Self::Packets => "packets",
+            Self::Dns => "dns",
+            Self::Transactions => "transactions",
+        }
+    }
+}
 
 /// What two summaries must share to be merged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,14 +111,32 @@ pub struct Terms {
     pub seed: u64,
 }
 
-/// Why octets are no summary that can be merged here.
+/// The span of a summary.
+#[derive(Serialize, Deserialize)]
+struct Period {
+    minute: i64,
+    start: i64,
+    end: i64,
+}
+
+/// A summary that was read.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    /// All of it that this release knows.
+    pub summary: Summary,
+    /// Sections and counters that this release does not know, or that the other one did not
+    /// write; at most 32 of them.
+    pub left_out: Vec<String>,
+}
+
+/// Why bytes are no summary that can be merged here.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
     /// They do not start like one.
     #[error("not the byte form of a summary: it does not start with PKTV")]
     NotAState,
-    /// Another version.
-    #[error("byte form of version {found}, but this is version {VERSION}")]
+    /// Another framing.
+    #[error("byte form of version {found}, but this release reads version {VERSION}")]
     Version {
         /// The version found.
         found: u16,
@@ -61,7 +146,7 @@ pub enum StateError {
     Sketch {
         /// What differs.
         what: &'static str,
-        /// Its value in the octets.
+        /// Its value in the bytes.
         found: u64,
         /// Its value here.
         wanted: u64,
@@ -69,10 +154,16 @@ pub enum StateError {
     /// Another set of DNS ports, or names cut otherwise.
     #[error("counted on other terms: {found:?} there and {wanted:?} here")]
     Terms {
-        /// The terms in the octets.
+        /// The terms in the bytes.
         found: Terms,
         /// The terms here.
         wanted: Terms,
+    },
+    /// Terms that this release does not know, so that it cannot tell whether it may merge.
+    #[error("counted on terms of version {found}, which this release does not know")]
+    UnknownTerms {
+        /// The version found.
+        found: u16,
     },
     /// Broken behind the header.
     #[error("broken summary: {0}")]
@@ -81,43 +172,219 @@ pub enum StateError {
 
 /// Writes a summary that was made on these terms.
 pub fn encode(summary: &Summary, terms: &Terms) -> Vec<u8> {
-    let mut octets = Vec::with_capacity(64 * 1024);
-    octets.extend_from_slice(MAGIC);
-    octets.extend_from_slice(&VERSION.to_be_bytes());
-    octets.extend_from_slice(&[HASH_XXH3, PRECISION]);
-    octets.extend_from_slice(&terms.seed.to_be_bytes());
-    postcard::to_extend(&(terms, summary), octets).expect("plain data serializes into memory")
+    let mut bytes = Vec::with_capacity(64 * 1024);
+    bytes.extend_from_slice(MAGIC);
+    bytes.extend_from_slice(&VERSION.to_be_bytes());
+    bytes.extend_from_slice(&[HASH_XXH3, PRECISION]);
+    bytes.extend_from_slice(&terms.seed.to_be_bytes());
+    let Summary { turn: _, minute, start, end, totals: _, rates, packets, dns, account } = summary;
+    let period = Period { minute: *minute, start: *start, end: *end };
+    let mut counted = summary.clone_counters();
+    let counters: Vec<(&str, u64)> =
+        counted.counters().into_iter().map(|(name, count)| (name, *count)).collect();
+    write(&mut bytes, Section::Terms, terms);
+    write(&mut bytes, Section::Period, &period);
+    write(&mut bytes, Section::Counters, &counters);
+    write(&mut bytes, Section::Losses, &account.losses);
+    write(&mut bytes, Section::Rates, rates);
+    write(&mut bytes, Section::Packets, packets);
+    write(&mut bytes, Section::Dns, dns);
+    write(&mut bytes, Section::Transactions, &dns.xact);
+    bytes
+}
+
+fn write(bytes: &mut Vec<u8>, section: Section, payload: &impl Serialize) {
+    bytes.extend_from_slice(&(section as u16).to_be_bytes());
+    bytes.extend_from_slice(&section.version().to_be_bytes());
+    let length_at = bytes.len();
+    bytes.extend_from_slice(&[0; 4]);
+    *bytes = postcard::to_extend(payload, std::mem::take(bytes))
+        .expect("plain data serializes into memory");
+    let length = (bytes.len() - length_at - 4) as u32;
+    bytes[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
 }
 
 /// Reads the terms that a summary was made on.
 ///
 /// # Errors
-/// [`StateError`] where the octets are no summary.
-pub fn terms(octets: &[u8]) -> Result<Terms, StateError> {
-    open(octets).map(|(terms, _)| terms)
+/// [`StateError`] where the bytes are no summary.
+pub fn terms(bytes: &[u8]) -> Result<Terms, StateError> {
+    let (seed, sections) = open(bytes)?;
+    read_terms(&sections, seed)
 }
 
 /// Reads a summary to be merged on these terms.
 ///
 /// # Errors
-/// [`StateError`] where the octets are no summary, or one made on other terms.
-pub fn decode(octets: &[u8], terms: &Terms) -> Result<Summary, StateError> {
-    let (found, body) = open(octets)?;
-    same("seed", found.seed, terms.seed)?;
+/// [`StateError`] where the bytes are no summary, or one made on other terms.
+pub fn decode(bytes: &[u8], terms: &Terms) -> Result<Decoded, StateError> {
+    let (seed, sections) = open(bytes)?;
+    same("seed", seed, terms.seed)?;
+    let found = read_terms(&sections, seed)?;
     if found != *terms {
         return Err(StateError::Terms { found, wanted: terms.clone() });
     }
-    let (summary, rest) = postcard::take_from_bytes::<Summary>(body).map_err(broken)?;
-    if !rest.is_empty() {
-        return Err(StateError::Broken(format!("{} octets behind its end", rest.len())));
+    let mut left_out = LeftOut(sections.unknown.clone());
+    let mut summary = Summary::default();
+    let Some(Period { minute, start, end }) = sections.read(Section::Period, &mut left_out)? else {
+        return Err(StateError::Broken("it does not say which time it covers".into()));
+    };
+    (summary.minute, summary.start, summary.end) = (minute, start, end);
+    let read = &mut left_out;
+    if let Some(counters) = sections.read::<Vec<(&str, u64)>>(Section::Counters, read)? {
+        set_counters(&mut summary, counters, read)?;
     }
-    check(&summary).map_err(|what| StateError::Broken(what.into()))?;
-    Ok(summary)
+    summary.account.losses = sections.read(Section::Losses, read)?.unwrap_or_default();
+    let rates = sections.read(Section::Rates, read)?;
+    let has_rates = rates.is_some();
+    summary.rates = rates.unwrap_or_default();
+    if let Some(packets) = sections.read(Section::Packets, read)? {
+        summary.packets = packets;
+    }
+    let wire = std::mem::take(&mut summary.dns.wire);
+    let unpaired = std::mem::take(&mut summary.dns.xact.unpaired);
+    summary.dns = sections.read(Section::Dns, read)?.unwrap_or_default();
+    summary.dns.xact = sections.read(Section::Transactions, read)?.unwrap_or_default();
+    (summary.dns.wire, summary.dns.xact.unpaired) = (wire, unpaired);
+    check(&summary, has_rates).map_err(|what| StateError::Broken(what.into()))?;
+    Ok(Decoded { summary, left_out: left_out.0 })
 }
 
-/// The terms of a summary, and the octets behind them.
-fn open(octets: &[u8]) -> Result<(Terms, &[u8]), StateError> {
-    let (header, body) = octets.split_first_chunk::<16>().ok_or(StateError::NotAState)?;
+/// Sets the counters that this release knows, and notes those that only one of the two knows.
+fn set_counters(
+    summary: &mut Summary,
+    named: Vec<(&str, u64)>,
+    left_out: &mut LeftOut,
+) -> Result<(), StateError> {
+    if named.len() > MAX_COUNTERS {
+        return Err(StateError::Broken("more counters than any release has".into()));
+    }
+    let mut found: BTreeMap<&str, u64> = BTreeMap::new();
+    for (name, count) in named {
+        if found.insert(name, count).is_some() {
+            return Err(StateError::Broken("a counter that comes twice".into()));
+        }
+    }
+    for (name, counter) in summary.counters() {
+        match found.remove(name) {
+            Some(count) => *counter = count,
+            None => left_out.note(format_args!("counter {name}")),
+        }
+    }
+    found.keys().for_each(|name| left_out.note(format_args!("counter {name}")));
+    Ok(())
+}
+
+impl Summary {
+    /// A summary that has the counters of this one, and nothing else.
+    fn clone_counters(&self) -> Self {
+        let mut counters =
+            Self { totals: self.totals.clone(), account: self.account.clone(), ..Self::default() };
+        counters.dns.wire = self.dns.wire.clone();
+        counters.dns.xact.unpaired = self.dns.xact.unpaired.clone();
+        counters
+    }
+}
+
+impl Counters for Summary {
+    fn counters(&mut self) -> Vec<(&'static str, &mut u64)> {
+        let Self { totals, dns, account, .. } = self;
+        let mut counters = totals.counters();
+        counters.extend(dns.wire.counters());
+        counters.extend(dns.xact.unpaired.counters());
+        counters.extend(account.counters());
+        counters
+    }
+}
+
+/// What is left out of a merge.
+struct LeftOut(Vec<String>);
+
+impl LeftOut {
+    /// Notes a name, of which nothing but plain text is kept: it came from outside.
+    fn note(&mut self, name: std::fmt::Arguments<'_>) {
+        if self.0.len() < MAX_LEFT_OUT {
+            let plain = |c: &char| c.is_ascii_graphic() || *c == ' ';
+            self.0.push(name.to_string().chars().filter(plain).take(MAX_NAME).collect());
+        }
+    }
+}
+
+/// The sections of a summary.
+struct Sections<'a> {
+    known: BTreeMap<u16, (u16, &'a [u8])>,
+    unknown: Vec<String>,
+}
+
+impl<'a> Sections<'a> {
+    fn split(mut bytes: &'a [u8]) -> Result<Self, StateError> {
+        let mut sections = Self { known: BTreeMap::new(), unknown: Vec::new() };
+        let mut unknown = LeftOut(Vec::new());
+        while !bytes.is_empty() {
+            let Some((&[t0, t1, v0, v1, l0, l1, l2, l3], rest)) = bytes.split_first_chunk() else {
+                return Err(StateError::Broken("it ends inside the head of a section".into()));
+            };
+            let length = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
+            let Some((payload, behind)) = rest.split_at_checked(length) else {
+                return Err(StateError::Broken("it ends inside a section".into()));
+            };
+            let (tag, version) = (u16::from_be_bytes([t0, t1]), u16::from_be_bytes([v0, v1]));
+            if Section::of_tag(tag).is_none() {
+                unknown.note(format_args!("section {tag} of version {version}"));
+            } else if sections.known.insert(tag, (version, payload)).is_some() {
+                return Err(StateError::Broken(format!("section {tag} comes twice")));
+            }
+            bytes = behind;
+        }
+        sections.unknown = unknown.0;
+        Ok(sections)
+    }
+
+    /// Reads a section; `None` where it is not there, or of a version that this release does not
+    /// know, which is noted.
+    fn read<T: Deserialize<'a>>(
+        &self,
+        section: Section,
+        left_out: &mut LeftOut,
+    ) -> Result<Option<T>, StateError> {
+        let name = section.name();
+        match self.known.get(&(section as u16)) {
+            None => left_out.note(format_args!("{name}")),
+            Some((version, _)) if *version != section.version() => {
+                left_out.note(format_args!("{name} of version {version}"));
+            }
+            Some((_, payload)) => {
+                let (value, rest) = postcard::take_from_bytes(payload)
+                    .map_err(|error| StateError::Broken(format!("{name}: {error}")))?;
+                if !rest.is_empty() {
+                    let what = format!("{name}: {} bytes behind its end", rest.len());
+                    return Err(StateError::Broken(what));
+                }
+                return Ok(Some(value));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn read_terms(sections: &Sections<'_>, seed: u64) -> Result<Terms, StateError> {
+    match sections.known.get(&(Section::Terms as u16)) {
+        None => Err(StateError::Broken("it does not say on which terms it was counted".into())),
+        Some((found, _)) if *found != Section::Terms.version() => {
+            Err(StateError::UnknownTerms { found: *found })
+        }
+        Some(_) => {
+            let terms: Option<Terms> = sections.read(Section::Terms, &mut LeftOut(Vec::new()))?;
+            terms
+                .map(|terms| Terms { seed, ..terms })
+                .ok_or_else(|| StateError::Broken("its terms cannot be read".into()))
+        }
+    }
+}
+
+/// The seed of a summary, and its sections.
+fn open(bytes: &[u8]) -> Result<(u64, Sections<'_>), StateError> {
+    let (header, body) = bytes.split_first_chunk::<16>().ok_or(StateError::NotAState)?;
     let [m0, m1, m2, m3, v0, v1, function, precision, seed @ ..] = *header;
     if [m0, m1, m2, m3] != *MAGIC {
         return Err(StateError::NotAState);
@@ -128,28 +395,126 @@ fn open(octets: &[u8]) -> Result<(Terms, &[u8]), StateError> {
     }
     same("hash function", function.into(), HASH_XXH3.into())?;
     same("precision", precision.into(), PRECISION.into())?;
-    let (terms, body) = postcard::take_from_bytes::<Terms>(body).map_err(broken)?;
-    Ok((Terms { seed: u64::from_be_bytes(seed), ..terms }, body))
+    Ok((u64::from_be_bytes(seed), Sections::split(body)?))
 }
 
 fn same(what: &'static str, found: u64, wanted: u64) -> Result<(), StateError> {
     if found == wanted { Ok(()) } else { Err(StateError::Sketch { what, found, wanted }) }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
-fn broken(error: postcard::Error) -> StateError {
-    StateError::Broken(error.to_string())
-}
-
-/// What deserialization alone does not see.
-fn check(summary: &Summary) -> Result<(), &'static str> {
+/// Checks what deserialization alone does not see.
+fn check(summary: &Summary, has_rates: bool) -> Result<(), &'static str> {
     let length = summary.end.checked_sub(summary.start).ok_or("a span that overflows")?;
     let minutes = summary.rates.minutes() as i64;
-    if length < 0 || !summary.rates.is_folded() && length > minutes.saturating_mul(MINUTE) {
+    let covered = summary.rates.is_folded() || length <= minutes.saturating_mul(MINUTE);
+    if length < 0 || has_rates && !covered {
         return Err("a span that its minutes do not cover");
     }
     if summary.account.losses.len() > MAX_REASONS {
         return Err("more reasons of losses than there are");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::summary::rates::{Minute, Rates};
+
+    fn terms() -> Terms {
+        Terms { ports: vec![53], public_suffix: false, mask: None, names: None, seed: 7 }
+    }
+
+    fn summary() -> Summary {
+        let mut summary =
+            Summary { minute: 3, start: 3 * MINUTE, end: 4 * MINUTE, ..Summary::default() };
+        summary.rates = Rates::of(3, Minute::default());
+        summary.totals.packets = [1, 2, 3];
+        summary.dns.wire.referral = 4;
+        summary.dns.xact.unpaired.duplicates = 5;
+        summary.account.outcomes[0] = 6;
+        summary.account.time_outliers = 7;
+        summary.account.lose("reason", 8);
+        summary
+    }
+
+    fn section(tag: u16, version: u16, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = tag.to_be_bytes().to_vec();
+        bytes.extend(version.to_be_bytes());
+        bytes.extend((payload.len() as u32).to_be_bytes());
+        bytes.extend(payload);
+        bytes
+    }
+
+    /// Where the section of this tag starts, and where it ends.
+    fn place(bytes: &[u8], tag: u16) -> std::ops::Range<usize> {
+        let mut at = 16;
+        loop {
+            let length = u32::from_be_bytes(*bytes[at + 4..].first_chunk().unwrap()) as usize;
+            let end = at + 8 + length;
+            if bytes[at..at + 2] == tag.to_be_bytes() {
+                return at..end;
+            }
+            at = end;
+        }
+    }
+
+    #[test]
+    fn decodes_what_was_encoded() {
+        let bytes = encode(&summary(), &terms());
+        let Decoded { summary: again, left_out } = decode(&bytes, &terms()).unwrap();
+        assert_eq!(left_out, [""; 0]);
+        assert_eq!(again.totals.packets, [1, 2, 3]);
+        assert_eq!((again.dns.wire.referral, again.dns.xact.unpaired.duplicates), (4, 5));
+        assert_eq!(again.account, summary().account);
+        assert_eq!(encode(&again, &terms()), bytes);
+    }
+
+    #[test]
+    fn leaves_out_and_names_sections_of_other_releases() {
+        let mut bytes = encode(&summary(), &terms());
+        bytes.extend(section(99, 4, b"of a later release"));
+        let dns = place(&bytes, Section::Dns as u16);
+        bytes[dns.start + 3] = 2;
+        let transactions = place(&bytes, Section::Transactions as u16);
+        bytes.drain(transactions);
+        let Decoded { summary, left_out } = decode(&bytes, &terms()).unwrap();
+        assert_eq!(left_out, ["section 99 of version 4", "dns of version 2", "transactions"]);
+        assert_eq!(summary.totals.packets, [1, 2, 3]);
+        assert_eq!(summary.dns.wire.referral, 4, "counters are in a section of their own");
+    }
+
+    #[test]
+    fn merges_the_counters_that_both_releases_know() {
+        let mut bytes = encode(&summary(), &terms());
+        let place = place(&bytes, Section::Counters as u16);
+        let mut of_another: Vec<(&str, u64)> =
+            postcard::from_bytes(&bytes[place.start + 8..place.end]).unwrap();
+        of_another.retain(|(name, _)| *name != "time_outliers");
+        of_another.push(("dns.\u{1b}[31mlater", 9));
+        let payload = postcard::to_stdvec(&of_another).unwrap();
+        bytes.splice(place, section(Section::Counters as u16, 1, &payload));
+        let Decoded { summary, left_out } = decode(&bytes, &terms()).unwrap();
+        assert_eq!(left_out, ["counter time_outliers", "counter dns.[31mlater"]);
+        assert_eq!((summary.totals.packets, summary.account.time_outliers), ([1, 2, 3], 0));
+    }
+
+    #[test]
+    fn refuses_other_terms_and_broken_sections() {
+        let bytes = encode(&summary(), &terms());
+        let other = Terms { seed: 8, ..terms() };
+        assert!(matches!(decode(&bytes, &other), Err(StateError::Sketch { what: "seed", .. })));
+        let other = Terms { ports: vec![54], ..terms() };
+        assert!(matches!(decode(&bytes, &other), Err(StateError::Terms { .. })));
+        let mut newer = bytes.clone();
+        newer[19] = 9;
+        assert_eq!(decode(&newer, &terms()).unwrap_err(), StateError::UnknownTerms { found: 9 });
+        for cut in 16..bytes.len() {
+            // A cut between two sections leaves sections out; any other is refused.
+            let cut_off = decode(&bytes[..cut], &terms());
+            assert!(cut_off.is_err() || !cut_off.unwrap().left_out.is_empty(), "{cut}");
+        }
+        let twice = [&bytes[..], &bytes[place(&bytes, Section::Rates as u16)]].concat();
+        assert!(matches!(decode(&twice, &terms()), Err(StateError::Broken(_))));
+    }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use lzma_rust2::{XzOptions, XzWriter};
 use pktvisord::capture::Block;
 use pktvisord::capture::file::{CaptureReader, FileOptions, Truncation};
 
@@ -23,6 +24,14 @@ fn zstandard(octets: &[u8]) -> Vec<u8> {
     zstd::encode_all(octets, 3).unwrap()
 }
 
+fn xz(octets: &[u8]) -> Vec<u8> {
+    let mut encoder = XzWriter::new(Vec::new(), XzOptions::with_preset(1)).unwrap();
+    encoder.write_all(octets).unwrap();
+    encoder.finish().unwrap()
+}
+
+const COMPRESS: [fn(&[u8]) -> Vec<u8>; 3] = [gzip, zstandard, xz];
+
 fn capture() -> Vec<u8> {
     let mut writer = PcapWriter::ethernet();
     for number in 0..4_000_u32 {
@@ -34,11 +43,11 @@ fn capture() -> Vec<u8> {
 }
 
 #[test]
-fn gzip_and_zstd_are_told_by_their_magic_number() {
+fn compression_is_told_by_its_magic_number() {
     let plain = capture();
     let expected = read_all(&plain).complete();
     assert_eq!(expected.len(), 4_000);
-    for compress in [gzip, zstandard] {
+    for compress in COMPRESS {
         assert_eq!(read_all(&compress(&plain)).complete(), expected);
         // Several members or frames, the first of which ends inside the file header.
         let parts = [&plain[..10], &plain[10..100_000], &[], &plain[100_000..]];
@@ -58,7 +67,7 @@ fn gzip_and_zstd_are_told_by_their_magic_number() {
 fn cut_compressed_data_is_read_up_to_the_cut() {
     let plain = capture();
     let expected = read_all(&plain).complete();
-    for compress in [gzip, zstandard] {
+    for compress in COMPRESS {
         let compressed = compress(&plain);
         for cut in [compressed.len() / 2, compressed.len() - 1] {
             let outcome = read_all(&compressed[..cut]);
@@ -82,9 +91,9 @@ fn damaged_compressed_data_is_an_error_after_what_is_sound() {
     let mut checked = zstd::Encoder::new(Vec::new(), 1).unwrap();
     checked.include_checksum(true).unwrap();
     checked.write_all(&plain).unwrap();
-    // The checksum is the last of zstd, and before the length in gzip.
+    // The checksum is the last of zstd, before the length in gzip, and before the index in xz.
     for (mut compressed, format, from_end) in
-        [(gzip(&plain), "gzip", 8), (checked.finish().unwrap(), "zstd", 1)]
+        [(gzip(&plain), "gzip", 8), (checked.finish().unwrap(), "zstd", 1), (xz(&plain), "xz", 40)]
     {
         let checksum = compressed.len() - from_end;
         compressed[checksum] ^= 1;
@@ -105,6 +114,78 @@ fn a_window_too_large_for_memory_is_refused() {
     encoder.write_all(&capture()).unwrap();
     let message = read_all(&encoder.finish().unwrap()).error.unwrap().to_string();
     assert!(message.contains("the zstd data cannot be decompressed"), "{message}");
+
+    // A stream of xz names its dictionary: 1 GiB, though there is next to nothing in it.
+    let mut options = XzOptions::with_preset(0);
+    options.lzma_options.dict_size = 1 << 30;
+    let mut encoder = XzWriter::new(Vec::new(), options).unwrap();
+    encoder.write_all(&capture()[..1_000]).unwrap();
+    let message = read_all(&encoder.finish().unwrap()).error.unwrap().to_string();
+    assert!(message.contains("the xz data cannot be decompressed"), "{message}");
+}
+
+#[test]
+fn octets_behind_the_end_are_a_warning() {
+    let plain = capture();
+    let expected = read_all(&plain).complete();
+    let tails: [&[u8]; 4] = [&[0; 512], &[0; 3], b"signature: none", &[0x1f]];
+    for (number, compress) in COMPRESS.into_iter().enumerate() {
+        for tail in tails {
+            let starts_a_member = number == 0 && tail == [0x1f];
+            if starts_a_member {
+                continue;
+            }
+            let outcome = read_all(&[&compress(&plain)[..], tail].concat());
+            // Zeros in multiples of 4 are padding of xz.
+            let is_padding = number == 2 && tail.len() == 512;
+            let warnings = outcome.warnings.clone();
+            assert_eq!(outcome.complete(), expected);
+            if is_padding {
+                assert!(warnings.is_empty(), "{warnings:?}");
+            } else {
+                let octets = if tail.len() == 1 {
+                    "1 octet".into()
+                } else {
+                    format!("{} octets", tail.len())
+                };
+                let expected =
+                    format!("{octets} behind the end of the compressed data were left out");
+                assert_eq!(warnings, [expected]);
+            }
+        }
+    }
+    // Padding, then another stream.
+    let parts = [&xz(&plain[..100_000])[..], &[0; 8], &xz(&plain[100_000..])].concat();
+    assert_eq!(read_all(&parts).complete(), expected);
+}
+
+#[test]
+fn a_tail_of_zeros_is_a_warning() {
+    let plain = capture();
+    let expected = read_all(&plain).complete();
+    let mut newer = PcapNgWriter::new(Order::Big);
+    newer.interface(1, 0, None, None).enhanced(0, 1, 1, &[1]);
+    for zeros in [1_usize, 15, 16, 512, 3_000_001] {
+        for (octets, packets) in [(&plain, expected.len()), (&newer.octets, 1)] {
+            let outcome = read_all(&[&octets[..], &vec![0; zeros]].concat());
+            let warnings = outcome.warnings.clone();
+            assert_eq!(outcome.complete().len(), packets, "{zeros}");
+            let noun = if zeros == 1 { "octet" } else { "octets" };
+            let expected =
+                format!("{zeros} zero {noun} at the end are no packets and were left out");
+            assert_eq!(warnings, [expected]);
+        }
+        // Not a tail: records of zero length in the middle, and a block that is none.
+        let behind = PcapWriter::ethernet().packet(3, 0, 4, &[3; 4]).octets.split_off(24);
+        let records = zeros / 16;
+        let whole = [&plain[..], &vec![0; records * 16], &behind].concat();
+        let outcome = read_all(&whole);
+        assert_eq!(outcome.packets.len(), expected.len() + records + 1);
+        assert_eq!(outcome.packets.last().unwrap().bytes, [3; 4]);
+        let error =
+            read_all(&[&newer.octets[..], &vec![0; zeros.max(12)], &[1; 40]].concat()).error;
+        assert!(error.unwrap().to_string().contains(" zeros where a block should start"));
+    }
 }
 
 #[test]
@@ -148,8 +229,7 @@ fn packets_of_a_pipe_come_before_more_is_waited_for() {
         // The start of one that never ends.
         writer.write_all(&octets[..20]).unwrap();
     });
-    let mut outcome =
-        Outcome { packets: Vec::new(), truncation: None, filtered_out: 0, error: None };
+    let mut outcome = Outcome::default();
     drain(capture, &mut outcome);
     feed.join().unwrap();
     assert!(outcome.error.is_none());

@@ -3,7 +3,7 @@
 use pcap::{Capture, Linktype};
 use pktvisord::capture::file::FileOptions;
 use pktvisord::capture::filter::Filter;
-use pktvisord::capture::{Block, LinkType, PacketRecord};
+use pktvisord::capture::{Block, LinkType, Mark, PacketRecord};
 use proptest::prelude::*;
 
 use super::support::{
@@ -157,9 +157,56 @@ proptest! {
         let record = PacketRecord {
             time: 0, offset: 0, captured: length, wire_len: length, link: LinkType::Ethernet,
         };
-        let mut block = Block { data: bytes, packets: vec![record] };
+        let mut block = Block { data: bytes, packets: vec![record], ..Block::default() };
         let left_out = Filter::new(expression).apply(&mut block).unwrap();
         prop_assert_eq!(left_out == 0, expected, "{}", expression);
         prop_assert_eq!(block.packets.len(), usize::from(expected));
     }
+}
+
+#[test]
+fn a_filter_that_leaves_out_everything_says_why_it_may() {
+    let frame = udp_frame(9, b"x");
+    let tagged = |tag: &[u8]| [&frame[..12], tag, &frame[12..]].concat();
+    let warnings = |frames: &[Vec<u8>]| {
+        let mut writer = PcapWriter::ethernet();
+        for frame in frames {
+            writer.packet(1, 0, frame.len() as u32, frame);
+        }
+        filtered(&writer.octets, "udp dst port 9").warnings
+    };
+    let vlan = tagged(&[0x81, 0, 0, 7]);
+    let left_out = warnings(&[vlan.clone(), vlan.clone()]);
+    let expected = "the filter left out all 2 packets; 2 have a VLAN tag, behind which a filter \
+                    looks only after the keyword `vlan`: `vlan and (EXPRESSION)`";
+    assert_eq!(left_out, [expected]);
+    let mpls = [&frame[..12], &[0x88, 0x47, 0, 0, 0x11, 64], &frame[14..]].concat();
+    let pppoe = [&frame[..12], &[0x88, 0x64, 0x11, 0, 0, 1, 0, 9, 0, 0x21], &frame[14..]].concat();
+    let left_out = warnings(&[mpls, pppoe]);
+    assert!(left_out[0].contains("`mpls`") && left_out[0].contains("`pppoes`"), "{left_out:?}");
+    assert_eq!(warnings(&[udp_frame(8, b"x")]), ["the filter left out all 1 packet"]);
+    // One that passes is enough, and there need not be any packet.
+    assert!(warnings(&[vlan, frame.clone()]).is_empty());
+    assert!(warnings(&[]).is_empty());
+}
+
+#[test]
+fn marks_stay_with_their_packets() {
+    // Packets of port 8 are left out; one of them is where time goes back, one is an outlier.
+    let mut writer = PcapWriter::ethernet();
+    for (second, port) in [
+        (10_000, 9),
+        (10_001, 8),
+        (2_000_000_000, 8),
+        (2_000_000_000, 9),
+        (10_002, 9),
+        (9_000, 8),
+        (9_001, 9),
+    ] {
+        let frame = udp_frame(port, b"x");
+        writer.packet(second, 0, frame.len() as u32, &frame);
+    }
+    let outcome = filtered(&writer.octets, "udp dst port 9");
+    assert_eq!(outcome.marks, [(1, Mark::Outlier), (3, Mark::Back)]);
+    assert_eq!(outcome.packets.len(), 4);
 }

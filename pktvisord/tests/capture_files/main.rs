@@ -2,10 +2,13 @@
 
 mod compress;
 mod damage;
+mod drops;
 mod errors;
 mod filter;
 mod libpcap;
 mod link;
+mod link_types;
 mod pcap;
 mod pcapng;
 mod support;
+mod times;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use pktvisord::capture::Block;
 use pktvisord::capture::LinkType;
-use pktvisord::capture::file::{CaptureReader, FileOptions, ReadError, Truncation};
+use pktvisord::capture::Mark;
+use pktvisord::capture::file::{CaptureReader, Drops, FileOptions, ReadError, Truncation};
 use tempfile::TempDir;
 
 /// A packet as it was read.
@@ -18,9 +19,14 @@ pub struct Packet {
 }
 
 /// What reading a capture came to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Outcome {
     pub packets: Vec<Packet>,
+    /// Marks by the number of their packet among those read, from 0.
+    pub marks: Vec<(usize, Mark)>,
+    pub unread: u64,
+    pub drops: Drops,
+    pub warnings: Vec<String>,
     pub truncation: Option<Truncation>,
     pub filtered_out: u64,
     pub error: Option<ReadError>,
@@ -53,8 +59,7 @@ pub fn store(octets: &[u8]) -> Stored {
 /// Reads a capture to its end.
 pub fn read(octets: &[u8], options: &FileOptions) -> Outcome {
     let stored = store(octets);
-    let mut outcome =
-        Outcome { packets: Vec::new(), truncation: None, filtered_out: 0, error: None };
+    let mut outcome = Outcome::default();
     match CaptureReader::open(&stored.path, options) {
         Ok(reader) => drain(reader, &mut outcome),
         Err(error) => outcome.error = Some(error),
@@ -74,6 +79,9 @@ pub fn drain(mut reader: CaptureReader, outcome: &mut Outcome) {
         match reader.next_block(&mut block) {
             Ok(true) => {
                 assert!(!block.packets.is_empty(), "a block without packets is not handed over");
+                let before = outcome.packets.len();
+                let marks = block.marks.iter().map(|&(at, mark)| (before + at as usize, mark));
+                outcome.marks.extend(marks);
                 outcome.packets.extend(block.packets.iter().map(|record| Packet {
                     time: record.time,
                     wire_len: record.wire_len,
@@ -89,6 +97,9 @@ pub fn drain(mut reader: CaptureReader, outcome: &mut Outcome) {
         }
     }
     assert!(matches!(reader.next_block(&mut block), Ok(false)), "the end stays the end");
+    outcome.unread = reader.take_unread();
+    outcome.drops = reader.drops();
+    outcome.warnings = reader.warnings();
     outcome.truncation = reader.truncation();
     outcome.filtered_out = reader.filtered_out();
 }
@@ -252,6 +263,29 @@ impl PcapNgWriter {
         body.extend(self.order.u16(5));
         body.extend(b"hello\0\0\0\0\0\0\0");
         self.block(6, &body)
+    }
+
+    /// An enhanced packet that tells how many were lost before it.
+    pub fn behind_drops(&mut self, interface: u32, ticks: u64, lost: u64) -> &mut Self {
+        let mut body = self.packet_body(&self.order.u32(interface), ticks, 4, &[1; 4]);
+        body.extend(self.order.u16(4));
+        body.extend(self.order.u16(8));
+        body.extend(self.order.u64(lost));
+        body.extend([0; 4]);
+        self.block(6, &body)
+    }
+
+    /// Statistics of an interface: packets received, and dropped by the interface and the system.
+    pub fn statistics(&mut self, interface: u32, if_drop: u64, os_drop: u64) -> &mut Self {
+        let mut body = self.order.u32(interface).to_vec();
+        body.extend([0; 8]);
+        for (code, count) in [(4, 12_345), (5, if_drop), (6, 99), (7, os_drop)] {
+            body.extend(self.order.u16(code));
+            body.extend(self.order.u16(8));
+            body.extend(self.order.u64(count));
+        }
+        body.extend([0; 4]);
+        self.block(5, &body)
     }
 
     pub fn obsolete(

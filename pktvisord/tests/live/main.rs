@@ -8,6 +8,7 @@ mod hosts;
 mod interfaces;
 mod limits;
 mod load;
+mod offloads;
 mod owners;
 mod reload;
 mod sandbox;

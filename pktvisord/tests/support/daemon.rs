@@ -7,7 +7,7 @@ use pktvisord::geo::GeoDatabases;
 use pktvisord::host::HostSpec;
 use pktvisord::live::{Live, Source};
 use pktvisord::pipeline::Pipeline;
-use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings};
+use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
 use pktvisord::summary::naming::Naming;
 use pktvisord::time::{MINUTE, SECOND};
 use pktvisord::window::Window;
@@ -26,13 +26,8 @@ pub fn live(minutes: &[u32]) -> Arc<Live> {
     live_with(minutes, false)
 }
 
-/// The same, with `--summary`: everything in one summary.
-#[allow(dead_code, reason = "each test takes the parts it needs")]
-pub fn single(minutes: &[u32]) -> Arc<Live> {
-    live_with(minutes, true)
-}
-
-fn live_with(minutes: &[u32], single: bool) -> Arc<Live> {
+/// The same, where `single` asks for everything in one summary, as `--summary` does.
+pub fn live_with(minutes: &[u32], single: bool) -> Arc<Live> {
     let settings = Arc::new(Settings {
         hosts: "192.0.2.1/32".parse::<HostSpec>().unwrap().into(),
         ports: DnsPorts::new(&DEFAULT_DNS_PORTS).into(),
@@ -41,6 +36,7 @@ fn live_with(minutes: &[u32], single: bool) -> Arc<Live> {
         timeout: 5 * SECOND,
         naming: Naming::default(),
         sampling: Sampling::new(100),
+        tunnels: Tunnels::Outer,
     });
     let window = Arc::new(Window::new(1, PERIODS, single));
     let mut pipeline = Pipeline::threads(Arc::clone(&settings), &window, 1).unwrap();
@@ -54,7 +50,8 @@ fn live_with(minutes: &[u32], single: bool) -> Arc<Live> {
             link: LinkType::Ethernet,
         })
     });
-    let block = Arc::new(Block { data: FRAME.to_vec(), packets: packets.collect() });
+    let block =
+        Arc::new(Block { data: FRAME.to_vec(), packets: packets.collect(), ..Block::default() });
     pipeline.feed(&block, 0..block.packets.len());
     // The answer comes behind all that was fed.
     pipeline.present();

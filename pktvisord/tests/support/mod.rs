@@ -15,6 +15,7 @@ pub mod shapes;
 pub mod tool;
 pub mod traffic;
 pub mod tshark;
+pub mod wrappings;
 
 /// What `--capture tc` takes here: the kernel knows TCX since Linux 6.6.
 pub fn tc() -> &'static str {

@@ -159,26 +159,33 @@ impl Pair {
         text
     }
 
-    /// Sends frames from the other host, as they are.
-    pub fn send(&self, frames: &[Vec<u8>]) {
+    /// Does something on the other host, in a thread whose sockets are there.
+    pub fn do_there<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let namespace =
             fs::File::open(format!("/run/netns/{}", self.namespace)).expect("it is there");
         std::thread::scope(|scope| {
             // The namespace of a thread ends with it.
-            let sent = scope.spawn(|| {
+            let done = scope.spawn(|| {
                 let kind = Some(LinkNameSpaceType::Network);
                 move_into_link_name_space(namespace.as_fd(), kind).expect("root may");
-                let capture = pcap::Capture::from_device(self.namespace.as_str());
-                let mut capture = capture.and_then(pcap::Capture::open).expect("a packet socket");
-                for some in frames.chunks(64) {
-                    for frame in some {
-                        capture.sendpacket(frame.as_slice()).expect("a frame is sent");
-                    }
-                    // The other end of the cable has room for 256.
-                    std::thread::sleep(Duration::from_micros(500));
-                }
+                work()
             });
-            sent.join().expect("all are sent");
+            done.join().expect("the thread ends")
+        })
+    }
+
+    /// Sends frames from the other host, as they are.
+    pub fn send(&self, frames: &[Vec<u8>]) {
+        self.do_there(|| {
+            let capture = pcap::Capture::from_device(self.namespace.as_str());
+            let mut capture = capture.and_then(pcap::Capture::open).expect("a packet socket");
+            for some in frames.chunks(64) {
+                for frame in some {
+                    capture.sendpacket(frame.as_slice()).expect("a frame is sent");
+                }
+                // The other end of the cable has room for 256.
+                std::thread::sleep(Duration::from_micros(500));
+            }
         });
     }
 

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::dns::{A, Message, NOERROR};
 use super::frame::{self, ACK, FIN, Flow, RST, SYN};
+use super::wrappings;
 
 pub fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -75,4 +76,50 @@ pub fn frames() -> Vec<Vec<u8>> {
     frames.push(frame::arp());
     frames.push([&[0xff; 12][..], &[0x88, 0xcc], &[0; 50]].concat());
     frames
+}
+
+/// Messages and parts of them, from the IP header on.
+fn inner() -> Vec<Vec<u8>> {
+    let mut packets = Vec::new();
+    for (host, remote) in [("192.0.2.1", "198.51.100.7"), ("2001:db8::1", "2001:db8:1::7")] {
+        let query = Flow::new(address(remote), 4242, address(host), 53);
+        let message = Message::query(7, "www.example.com", A);
+        packets.push(frame::udp(&query, &message.octets()));
+        packets.push(frame::udp(&query.reversed(), &message.reply(NOERROR, 3).octets()));
+        packets.push(frame::tcp(&query, 1, ACK, &message.framed()));
+        packets.extend(frame::fragments(&frame::udp(&query, &[7; 200]), 77, 120));
+    }
+    packets
+}
+
+/// Ethernet frames with labels and tags of every kind before IP.
+pub fn wrapped() -> Vec<Vec<u8>> {
+    let wrapped = |packet: &Vec<u8>| wrappings::wrapped(packet);
+    inner().iter().flat_map(wrapped).map(|(_, frame)| frame).collect()
+}
+
+/// The ends of tunnels.
+pub fn tunnel_ends() -> [(IpAddr, IpAddr); 2] {
+    [("203.0.113.1", "203.0.113.2"), ("2001:db8:f::1", "2001:db8:f::2")]
+        .map(|(src, dst)| (address(src), address(dst)))
+}
+
+/// Ethernet frames with tunnels of every kind, tunnels in tunnels, and what looks like one.
+pub fn tunnelled() -> Vec<Vec<u8>> {
+    let mut packets = Vec::new();
+    for (src, dst) in tunnel_ends() {
+        for packet in inner() {
+            packets.extend(wrappings::tunnelled(src, dst, &packet));
+        }
+        packets.extend(wrappings::hardly_tunnels(src, dst));
+        let mut nested = inner().swap_remove(0);
+        for depth in 0..5 {
+            let mut tunnels = wrappings::tunnelled(src, dst, &nested);
+            packets.extend(tunnels.iter().cloned());
+            nested = tunnels.swap_remove(depth * 4 % 17).1;
+        }
+        let outer = frame::fragments(&nested, 79, 64);
+        packets.extend(outer.into_iter().map(|fragment| ("a fragment", fragment)));
+    }
+    packets.iter().map(|(_, packet)| frame::ethernet(packet)).collect()
 }

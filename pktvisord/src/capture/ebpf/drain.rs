@@ -116,12 +116,12 @@ impl Drain {
             let records = drain(&mut ring, &mut lane, now, &status);
             if records < BATCH {
                 // The ring is empty: what they answer to has been taken in.
-                datagrams.drain(..).for_each(|datagram| lane.datagram(&datagram));
+                datagrams.drain(..).for_each(|forwarded| lane.take(&forwarded));
             }
             for forwarded in lane.take_forwarded() {
                 // A lane whose queue is full would have to be waited for, and it perhaps for this
                 // one. What is given up is counted.
-                let to = forwarded.lane;
+                let to = forwarded.lane();
                 if lanes[to].try_send(Work::Datagram(forwarded)).is_err() {
                     lane.lose("fragments_not_forwarded", 1);
                 }
@@ -169,7 +169,7 @@ impl Drain {
                     Ok(Work::Answer(reply)) => drop(reply.send(())),
                     Ok(Work::Reload) => lane.reload(),
                     // Packets come from the ring, and time from the clock.
-                    Ok(Work::Packets(..) | Work::Advance(_) | Work::End) => {}
+                    Ok(Work::Packets(..) | Work::Advance(_) | Work::End | Work::Unread(_)) => {}
                     Ok(Work::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                     Err(RecvTimeoutError::Timeout) => break,
                 }

@@ -11,12 +11,13 @@ use pktvisor_common::abi::{
     CONFIG_WORDS, COUNTER_WORDS, Counters, HOST_RANGES, HostMode, ProbeConfig, RINGS, RangeV4,
     RangeV6, seen_place,
 };
+use pktvisor_common::packet::tunnel::MAX_TUNNELS;
 use pktvisor_common::sampling::Rate;
 
 use super::OBJECT;
 use super::refusal::Refusal;
 use crate::host::HostSpec;
-use crate::settings::DnsPorts;
+use crate::settings::{DnsPorts, Tunnels};
 
 /// Names of the ring maps.
 const RING_NAMES: [&str; RINGS] = ["RING_0", "RING_1", "RING_2", "RING_3"];
@@ -50,6 +51,8 @@ pub struct Terms<'a> {
     pub dns: Rate,
     /// How many others are.
     pub rest: Rate,
+    /// What counts of a packet in an IP tunnel.
+    pub tunnels: Tunnels,
 }
 
 impl Probe {
@@ -124,6 +127,11 @@ impl Probe {
             ring_mask: self.rings as u32 - 1,
             ranges_v4: hosts_v4.len().min(HOST_RANGES) as u32,
             ranges_v6: hosts_v6.len().min(HOST_RANGES) as u32,
+            tunnels: match terms.tunnels {
+                Tunnels::Outer => 0,
+                Tunnels::Inner => MAX_TUNNELS as u32,
+            },
+            padding: 0,
             hosts_v4: std::array::from_fn(|at| hosts_v4.get(at).copied().unwrap_or_default()),
             hosts_v6: std::array::from_fn(|at| hosts_v6.get(at).copied().unwrap_or_default()),
             dns_ports: *terms.ports.bits(),

@@ -1,10 +1,9 @@
 //! The octets of a capture, whatever they are stored as.
 //!
-//! gzip and zstd are told by their magic numbers and decompressed while reading, all members and
-//! frames of a file one behind the other.
+//! gzip, zstd and xz are told by their magic numbers and decompressed while reading.
 
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, Read, Seek};
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,17 +11,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::error::Problem;
-
-/// Compressed octets read at once.
-const COMPRESSED_CHUNK: usize = 128 * 1024;
-/// Largest zstd window that is decompressed, as a power of 2: 64 MiB. `zstd` writes no larger one
-/// unless told to with `--long` or `--ultra -22`.
-const ZSTD_WINDOW_LOG: u32 = 26;
+use super::members::{Compression, Members, Stored};
 
 /// The decompressed octets of a file or pipe.
 pub(super) struct Input {
     reader: Box<dyn Read + Send>,
-    compression: Option<&'static str>,
+    compression: Option<Compression>,
+    behind: Arc<AtomicU64>,
     stored: Arc<AtomicU64>,
     stored_total: Option<u64>,
     prompt: bool,
@@ -47,35 +42,26 @@ impl Input {
         let stored = Arc::new(AtomicU64::new(0));
         let prompt = kind.is_fifo() || kind.is_socket() || kind.is_char_device();
         let interrupt = interrupt.filter(|_| prompt);
-        let mut raw = Source { file, octets: Arc::clone(&stored), interrupt };
-        let mut magic = Vec::with_capacity(4);
-        (&mut raw)
-            .take(4)
-            .read_to_end(&mut magic)
-            .map_err(|source| Problem::Read { byte: 0, source })?;
-        let compression = match *magic.as_slice() {
-            [0x1f, 0x8b, ..] => Some("gzip"),
-            // A frame, or a skippable frame, which parallel compressors write first.
-            [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Some("zstd"),
-            _ => None,
-        };
-        let whole = Cursor::new(magic).chain(raw);
+        let mut source = Stored::new(Source { file, octets: Arc::clone(&stored), interrupt });
+        let unread = |source| Problem::Read { byte: 0, source };
+        let compression = source.compression().map_err(unread)?;
+        let behind = Arc::new(AtomicU64::new(0));
         let reader: Box<dyn Read + Send> = match compression {
-            Some("gzip") => Box::new(flate2::bufread::MultiGzDecoder::new(
-                BufReader::with_capacity(COMPRESSED_CHUNK, whole),
-            )),
-            Some(_) => {
-                let buffered = BufReader::with_capacity(COMPRESSED_CHUNK, whole);
-                let mut decoder = zstd::stream::read::Decoder::with_buffer(buffered)
-                    .map_err(|source| Problem::Read { byte: 0, source })?;
-                decoder
-                    .window_log_max(ZSTD_WINDOW_LOG)
-                    .map_err(|source| Problem::Read { byte: 0, source })?;
-                Box::new(decoder)
+            Some(compression) => {
+                Box::new(Members::new(compression, source, Arc::clone(&behind)).map_err(unread)?)
             }
-            None => Box::new(whole),
+            None => Box::new(source),
         };
-        Ok(Self { reader, compression, stored, stored_total, prompt, position: 0, cut: false })
+        Ok(Self {
+            reader,
+            compression,
+            behind,
+            stored,
+            stored_total,
+            prompt,
+            position: 0,
+            cut: false,
+        })
     }
 
     /// Whether the octets come from another program as it writes them, so that what is there has
@@ -97,6 +83,11 @@ impl Input {
     /// Octets read so far as they are stored, and how many there are if that is known.
     pub(super) fn stored(&self) -> (Arc<AtomicU64>, Option<u64>) {
         (Arc::clone(&self.stored), self.stored_total)
+    }
+
+    /// Octets behind the end of the compressed data, known when that was read.
+    pub(super) fn behind(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.behind)
     }
 
     /// Reads until `buffer` is full or the input ends and says how many octets that were.
@@ -132,8 +123,8 @@ impl Input {
                 self.cut = true;
                 Ok(0)
             }
-            Some(format) if source.raw_os_error().is_none() => {
-                Err(Problem::Compression { format, byte, source })
+            Some(compression) if source.raw_os_error().is_none() => {
+                Err(Problem::Compression { format: compression.name(), byte, source })
             }
             _ => Err(Problem::Read { byte, source }),
         }

@@ -4,7 +4,6 @@ use std::fmt;
 use std::io;
 
 use crate::capture::filter::FilterError;
-use crate::capture::link::UnsupportedLink;
 
 /// Why a capture cannot be read, or not any further.
 #[derive(Debug, thiserror::Error)]
@@ -38,8 +37,8 @@ pub enum Problem {
     Empty,
     /// It is something else than a capture.
     #[error(
-        "not a capture file: {reason}; pcap and pcapng are read, plain or compressed with gzip or \
-         zstd"
+        "not a capture file: {reason}; pcap and pcapng are read, plain or compressed with gzip, \
+         zstd or xz"
     )]
     NotACapture {
         /// How that shows.
@@ -89,14 +88,6 @@ pub enum Problem {
         packet: u64,
         /// What it said.
         message: String,
-    },
-    /// Packets start with a link-layer header that is not read.
-    #[error("packet {packet}: {link}")]
-    LinkType {
-        /// The first packet of that kind.
-        packet: u64,
-        /// The link type.
-        link: UnsupportedLink,
     },
     /// The filter does not compile.
     #[error(transparent)]

@@ -17,7 +17,16 @@ pub(super) struct Interface {
     ticks_per_second: u64,
     /// Nanoseconds to add to a time.
     offset: i128,
+    /// Packets that the interface dropped, as its statistics said last.
+    pub(super) if_dropped: u64,
+    /// Packets that the system dropped, as its statistics said last.
+    pub(super) os_dropped: u64,
+    /// Packets lost before packets of this interface, as those say (`epb_dropcount`).
+    pub(super) lost_before: u64,
 }
+
+/// Times that are outside of these are taken for them: minutes around them still fit 64 bits.
+const TIMES: std::ops::RangeInclusive<i128> = -(1 << 62)..=i64::MAX as i128 - 86_400_000_000_000;
 
 impl Interface {
     /// Reads a description; the error says what is wrong with it.
@@ -49,13 +58,41 @@ impl Interface {
                 )
             })?,
             offset: i128::from(offset) * 1_000_000_000,
+            if_dropped: 0,
+            os_dropped: 0,
+            lost_before: 0,
         })
     }
 
-    /// Nanoseconds of unix time; the nearest there is where 64 bits do not hold them.
-    pub(super) fn nanoseconds(&self, ticks: u64) -> i64 {
+    /// Nanoseconds of unix time, the nearest there is, and whether 64 bits hold them.
+    pub(super) fn nanoseconds(&self, ticks: u64) -> (i64, bool) {
         let nanoseconds = u128::from(ticks) * 1_000_000_000 / u128::from(self.ticks_per_second);
         let time = nanoseconds as i128 + self.offset;
-        time.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
+        let fits = TIMES.contains(&time);
+        (time.clamp(*TIMES.start(), *TIMES.end()) as i64, fits)
+    }
+
+    /// Packets dropped by the interface and by the system. What packets say was lost before them
+    /// includes both, and counts where the statistics know of less.
+    pub(super) fn drops(&self) -> Drops {
+        let known = self.if_dropped.saturating_add(self.os_dropped);
+        let more = self.lost_before.saturating_sub(known);
+        Drops { interface: self.if_dropped, system: self.os_dropped.saturating_add(more) }
+    }
+}
+
+/// Drops that a capture tells of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drops {
+    /// Packets that interfaces dropped.
+    pub interface: u64,
+    /// Packets that the system dropped.
+    pub system: u64,
+}
+
+impl Drops {
+    pub(super) fn add(&mut self, other: Self) {
+        self.interface = self.interface.saturating_add(other.interface);
+        self.system = self.system.saturating_add(other.system);
     }
 }

@@ -12,7 +12,9 @@ use pcap::{Capture, Offline, Precision};
 
 use super::compress::Input;
 use super::error::{Problem, Truncation};
+use super::findings::Findings;
 use super::stream::{BLOCK_SIZE, Next};
+use crate::capture::link::UnsupportedLink;
 use crate::capture::{Block, LinkType, PacketRecord};
 
 /// Octets handed to the pipe at once.
@@ -21,8 +23,9 @@ const CHUNK: usize = 64 * 1024;
 /// A capture that libpcap reads.
 pub(super) struct LibpcapReader {
     capture: Capture<Offline>,
-    link: LinkType,
+    link: Result<LinkType, UnsupportedLink>,
     packets: u64,
+    pub(super) findings: Findings,
     /// Why there are no more packets.
     end: Option<pcap::Error>,
     feed: mpsc::Receiver<Fed>,
@@ -50,26 +53,34 @@ impl LibpcapReader {
         let path = format!("/dev/fd/{}", reader.as_raw_fd());
         let capture = Capture::from_file_with_precision(path, Precision::Nano)
             .map_err(|error| refusal(&message(error), &feed))?;
-        let link = LinkType::from_number(capture.get_datalink().0 as u32)
-            .map_err(|link| Problem::LinkType { packet: 1, link })?;
-        Ok(Self { capture, link, packets: 0, end: None, feed })
+        let link = LinkType::from_number(capture.get_datalink().0 as u32);
+        Ok(Self { capture, link, packets: 0, findings: Findings::default(), end: None, feed })
     }
 
-    /// The link type of all packets.
-    pub(super) fn link(&self) -> LinkType {
-        self.link
+    /// The link type of all packets, if it is read.
+    pub(super) fn link(&self) -> Option<LinkType> {
+        self.link.ok()
     }
 
     /// Fills `block` with the next packets.
     pub(super) fn next_block(&mut self, block: &mut Block) -> Result<Next, Problem> {
         block.data.clear();
-        block.packets.clear();
+        block.clear();
         while self.end.is_none() && block.data.len() < BLOCK_SIZE {
             let packet = match self.capture.next_packet() {
                 Ok(packet) => packet,
                 Err(error) => {
                     self.end = Some(error);
                     break;
+                }
+            };
+            self.packets += 1;
+            let link = match self.link {
+                Ok(link) => link,
+                Err(link) => {
+                    block.skip_unread(1);
+                    self.findings.unread(link, self.packets, 1);
+                    continue;
                 }
             };
             let seconds = packet.header.ts.tv_sec;
@@ -80,10 +91,9 @@ impl LibpcapReader {
                 offset: block.data.len() as u32,
                 captured,
                 wire_len: packet.header.len.max(captured),
-                link: self.link,
+                link,
             });
             block.data.extend_from_slice(packet.data);
-            self.packets += 1;
         }
         match self.end.take_if(|_| block.packets.is_empty()) {
             Some(error) => self.finish(error),

@@ -1,11 +1,22 @@
-//! From octets in order to messages.
+//! From bytes in order to messages.
 
 use super::StreamLosses;
 
-/// Octets of the length before each message.
+/// Bytes of the length before each message.
 const LENGTH: usize = 2;
-/// Octets of length and DNS header.
+/// Bytes of length and DNS header.
 const HEADER_END: usize = LENGTH + 12;
+
+/// A message, as far as it was captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message<'a> {
+    /// The bytes captured, from the message's first one on; at least 12 of a cut message.
+    pub bytes: &'a [u8],
+    /// Bytes of the whole message.
+    pub length: usize,
+    /// The latest time of capture among the segments that carried it.
+    pub time: i64,
+}
 
 /// How well it is known where messages start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,9 +29,9 @@ enum Boundary {
     Sought,
 }
 
-/// What stands at the start of some octets.
+/// What stands at the start of some bytes.
 enum Frame {
-    /// A whole message of that many octets, behind its length.
+    /// A whole message of that many bytes, behind its length.
     Whole(usize),
     /// The start of a message.
     Open,
@@ -33,7 +44,9 @@ enum Frame {
 pub struct Framer {
     /// The start of a message whose end is still to come, with its length.
     partial: Vec<u8>,
-    /// Octets up to the end of a message that is broken.
+    /// The latest time among the segments that `partial` came from.
+    time: i64,
+    /// Bytes up to the end of the message that is open or broken, none of which is kept.
     skip: u32,
     boundary: Boundary,
 }
@@ -41,7 +54,7 @@ pub struct Framer {
 impl Framer {
     /// For a half-stream that is seen from its start.
     pub fn from_start() -> Self {
-        Self { partial: Vec::new(), skip: 0, boundary: Boundary::Known }
+        Self { partial: Vec::new(), time: i64::MIN, skip: 0, boundary: Boundary::Known }
     }
 
     /// For a half-stream of which the start was not seen. Its first segment is taken to start
@@ -50,7 +63,7 @@ impl Framer {
         Self { boundary: Boundary::Found, ..Self::from_start() }
     }
 
-    /// Octets of memory held.
+    /// Bytes of memory held.
     pub fn held(&self) -> usize {
         self.partial.capacity()
     }
@@ -60,26 +73,27 @@ impl Framer {
         !self.partial.is_empty()
     }
 
-    /// Takes the next octets, which started a segment.
+    /// Takes the next bytes, which started a segment of this time.
     pub fn feed(
         &mut self,
         segment: &[u8],
+        time: i64,
         losses: &mut StreamLosses,
-        message: &mut dyn FnMut(&[u8]),
+        emit: &mut dyn FnMut(Message<'_>),
     ) {
-        let skipped = segment.len().min(self.skip as usize);
-        self.skip -= skipped as u32;
-        let mut rest = &segment[skipped..];
+        let mut rest = segment;
+        if self.skip > 0 {
+            let skipped = rest.len().min(self.skip as usize);
+            rest = &rest[skipped..];
+            self.skip_to(self.skip - skipped as u32, time, emit);
+        }
         while self.is_open() && !rest.is_empty() {
             let lacking = frame_len(&self.partial).unwrap_or(LENGTH) - self.partial.len();
             let (taken, behind) = rest.split_at(lacking.min(rest.len()));
-            self.hold(taken);
+            self.hold(taken, time);
             rest = behind;
             match self.frame(&self.partial) {
-                Frame::Whole(len) => {
-                    let partial = std::mem::take(&mut self.partial);
-                    self.hand_over(&partial[LENGTH..LENGTH + len], message);
-                }
+                Frame::Whole(_) => self.hand_over_partial(emit),
                 Frame::Open => {}
                 Frame::Not => {
                     // The next candidate is where this segment starts.
@@ -91,11 +105,11 @@ impl Framer {
         while !rest.is_empty() {
             match self.frame(rest) {
                 Frame::Whole(len) => {
-                    self.hand_over(&rest[LENGTH..LENGTH + len], message);
+                    self.hand_over(&rest[LENGTH..LENGTH + len], len, time, emit);
                     rest = &rest[LENGTH + len..];
                 }
                 Frame::Open => {
-                    self.hold(rest);
+                    self.hold(rest, time);
                     return;
                 }
                 Frame::Not => {
@@ -106,20 +120,63 @@ impl Framer {
         }
     }
 
-    /// Steps over octets that never come.
-    pub fn lose(&mut self, octets: u32, losses: &mut StreamLosses) {
-        let lacking = if self.skip > 0 {
-            self.skip
-        } else {
-            let len = frame_len(&self.partial).unwrap_or(0);
-            let lacking = len.saturating_sub(self.partial.len()) as u32;
+    /// Steps over bytes that were never captured. They cost the messages that they belong to.
+    pub fn lose(&mut self, bytes: u32, losses: &mut StreamLosses) {
+        let lacking = self.lacking();
+        self.end(losses);
+        self.step_over(bytes, lacking, losses);
+    }
+
+    /// Steps over bytes that the capture cut off a segment of this time. A message of which the
+    /// header was captured is handed over as far as it goes when its end has passed.
+    pub fn cut(
+        &mut self,
+        bytes: u32,
+        time: i64,
+        losses: &mut StreamLosses,
+        emit: &mut dyn FnMut(Message<'_>),
+    ) {
+        losses.cut += 1;
+        let lacking = self.lacking();
+        if self.partial.len() < HEADER_END || self.boundary == Boundary::Sought {
             self.end(losses);
-            lacking
-        };
-        if octets <= lacking && self.boundary != Boundary::Sought {
-            self.skip = lacking - octets;
+        } else if bytes >= lacking {
+            self.skip_to(0, time, emit);
+        } else {
+            self.time = self.time.max(time);
+        }
+        self.step_over(bytes, lacking, losses);
+    }
+
+    /// Bytes that the open message still has to come.
+    fn lacking(&self) -> u32 {
+        match self.skip {
+            0 => {
+                let len = frame_len(&self.partial).unwrap_or(0);
+                len.saturating_sub(self.partial.len()) as u32
+            }
+            skip => skip,
+        }
+    }
+
+    /// Goes on behind `bytes` that did not come, where the open message lacks `lacking`.
+    fn step_over(&mut self, bytes: u32, lacking: u32, losses: &mut StreamLosses) {
+        if bytes <= lacking && self.boundary != Boundary::Sought {
+            self.skip = lacking - bytes;
         } else {
             self.seek(losses);
+        }
+    }
+
+    /// Goes on to where `skip` bytes of the open message are to come; at its end it is handed over
+    /// as far as it was captured.
+    fn skip_to(&mut self, skip: u32, time: i64, emit: &mut dyn FnMut(Message<'_>)) {
+        self.skip = skip;
+        if self.is_open() {
+            self.time = self.time.max(time);
+            if skip == 0 {
+                self.hand_over_partial(emit);
+            }
         }
     }
 
@@ -131,7 +188,7 @@ impl Framer {
 
     fn seek(&mut self, losses: &mut StreamLosses) {
         losses.desync += u64::from(self.boundary != Boundary::Sought);
-        *self = Self { partial: Vec::new(), skip: 0, boundary: Boundary::Sought };
+        *self = Self { boundary: Boundary::Sought, ..Self::from_start() };
     }
 
     fn frame(&self, bytes: &[u8]) -> Frame {
@@ -144,17 +201,31 @@ impl Framer {
         }
     }
 
-    fn hand_over(&mut self, bytes: &[u8], message: &mut dyn FnMut(&[u8])) {
+    fn hand_over_partial(&mut self, emit: &mut dyn FnMut(Message<'_>)) {
+        let partial = std::mem::take(&mut self.partial);
+        let time = std::mem::replace(&mut self.time, i64::MIN);
+        let length = frame_len(&partial).unwrap_or(LENGTH) - LENGTH;
+        self.hand_over(partial.get(LENGTH..).unwrap_or_default(), length, time, emit);
+    }
+
+    fn hand_over(
+        &mut self,
+        bytes: &[u8],
+        length: usize,
+        time: i64,
+        emit: &mut dyn FnMut(Message<'_>),
+    ) {
         if self.boundary == Boundary::Sought {
             self.boundary = Boundary::Found;
         }
         if !bytes.is_empty() {
-            message(bytes);
+            emit(Message { bytes, length, time });
         }
     }
 
-    /// Keeps octets of a message that [`Self::frame`] calls open.
-    fn hold(&mut self, bytes: &[u8]) {
+    /// Keeps bytes of a message that [`Self::frame`] calls open.
+    fn hold(&mut self, bytes: &[u8], time: i64) {
+        self.time = self.time.max(time);
         let len = self.partial.len() + bytes.len();
         if len > self.partial.capacity() {
             // Doubled as usual, but not beyond the message's end.
@@ -168,7 +239,7 @@ impl Framer {
     }
 }
 
-/// Octets of the frame at the start of `bytes`, its length included.
+/// Bytes of the frame at the start of `bytes`, its length included.
 fn frame_len(bytes: &[u8]) -> Option<usize> {
     let length = bytes.first_chunk::<LENGTH>()?;
     Some(LENGTH + usize::from(u16::from_be_bytes(*length)))
@@ -202,7 +273,7 @@ fn reads_well(frame: &[u8]) -> bool {
         _ => false,
     };
     let reserved = low & 0x40 != 0 || query && low & 0x0f != 0;
-    // A question takes 5 octets at least, a record 11.
+    // A question takes 5 bytes at least, a record 11.
     counts_fit
         && !reserved
         && HEADER_END + 5 * questions + 11 * records <= len

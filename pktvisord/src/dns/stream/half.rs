@@ -1,13 +1,13 @@
-//! One half-stream: from segments to octets in order.
+//! One half-stream: from segments to bytes in order.
 
 use pktvisor_common::packet::{TCP_FIN, TCP_RST};
 
-use super::framing::Framer;
+use super::framing::{Framer, Message};
 use super::{Segment, StreamLimits, StreamLosses, is_syn};
 
-/// Longest run of octets of one segment; IPv6 jumbograms and super-packets stay far below.
+/// Longest run of bytes of one segment; IPv6 jumbograms and super-packets stay far below.
 const MAX_SEGMENT: u32 = 1 << 24;
-/// Octets that a segment may lie behind to count as one that came before. What lies further
+/// Bytes that a segment may lie behind to count as one that came before. What lies further
 /// behind belongs to another connection whose start was missed.
 const BEHIND: i32 = 1 << 22;
 /// Segments that may wait for earlier ones.
@@ -17,7 +17,7 @@ const MAX_WAITING: usize = 256;
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival<'a> {
     time: i64,
-    /// Sequence number of the first octet of `payload`.
+    /// Sequence number of the first byte of `payload`.
     seq: u32,
     flags: u8,
     payload: &'a [u8],
@@ -26,7 +26,7 @@ pub struct Arrival<'a> {
 
 impl<'a> Arrival<'a> {
     /// The segment without its key; SYN takes a sequence number before its payload's first.
-    pub fn of(segment: &Segment<'a>) -> Self {
+    pub fn of<C>(segment: &Segment<'a, C>) -> Self {
         let payload = &segment.payload[..segment.payload.len().min(MAX_SEGMENT as usize)];
         Self {
             time: segment.time,
@@ -39,34 +39,34 @@ impl<'a> Arrival<'a> {
 
     /// Whether it neither starts a stream nor carries payload.
     pub fn is_bare(&self) -> bool {
-        self.octets() == 0 && !is_syn(self.flags)
+        self.length() == 0 && !is_syn(self.flags)
     }
 
-    fn octets(&self) -> u32 {
+    fn length(&self) -> u32 {
         self.payload.len() as u32 + self.missing
     }
 
     fn end(&self) -> u32 {
-        self.seq.wrapping_add(self.octets())
+        self.seq.wrapping_add(self.length())
     }
 
-    /// Takes the first `octets` away; at most all.
-    fn take(&mut self, octets: u32) -> Self {
-        let (payload, rest) = self.payload.split_at(self.payload.len().min(octets as usize));
-        let missing = octets - payload.len() as u32;
+    /// Takes the first `length` bytes away; at most all.
+    fn take(&mut self, length: u32) -> Self {
+        let (payload, rest) = self.payload.split_at(self.payload.len().min(length as usize));
+        let missing = length - payload.len() as u32;
         let taken = Self { payload, missing, ..*self };
-        self.seq = self.seq.wrapping_add(octets);
+        self.seq = self.seq.wrapping_add(length);
         self.payload = rest;
         self.missing -= missing;
         taken
     }
 }
 
-/// Octets that wait for earlier ones.
+/// Bytes that wait for earlier ones.
 #[derive(Debug)]
 struct Waiting {
     seq: u32,
-    /// Octets behind `data` that were cut off.
+    /// Bytes behind `data` that were cut off.
     missing: u32,
     time: i64,
     data: Box<[u8]>,
@@ -78,17 +78,34 @@ impl Waiting {
     }
 }
 
+/// Where a half-stream begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    /// At its SYN.
+    Syn,
+    /// Inside the connection. Until this time, segments that lie before the first one captured
+    /// may still come, and all of them wait.
+    Open(i64),
+    /// Inside the connection, where the first segment to come was.
+    Middle,
+}
+
 /// One direction of a connection.
 #[derive(Debug)]
 pub struct HalfStream {
     framer: Framer,
     /// In order of their sequence numbers, without overlap.
     waiting: Vec<Waiting>,
-    /// Sequence number of the first octet of the stream, as far as it was seen.
+    /// The earliest time among what waits, at the latest; means nothing where nothing waits.
+    since: i64,
+    /// Sequence number of the first byte of the stream, as far as it was seen.
     start: u32,
-    /// Sequence number of the next octet in order.
+    begins: Start,
+    /// Sequence number of the next byte in order.
     next: u32,
-    /// Sequence number of the FIN, while octets before it are missing.
+    /// The highest acknowledgement of the peer, and when it was captured.
+    acknowledged: Option<(u32, i64)>,
+    /// Sequence number of the FIN, while bytes before it are missing.
     fin: Option<u32>,
     /// Ended by FIN or RST. Kept, so that what is sent again is known as such.
     closed: bool,
@@ -96,27 +113,64 @@ pub struct HalfStream {
 
 impl HalfStream {
     /// The half-stream that a first segment opens.
-    pub fn starting(first: &Arrival<'_>) -> Self {
+    pub fn starting(first: &Arrival<'_>, limits: &StreamLimits) -> Self {
         let syn = is_syn(first.flags);
         Self {
             framer: if syn { Framer::from_start() } else { Framer::from_middle() },
             waiting: Vec::new(),
+            since: 0,
             start: first.seq,
+            begins: match syn {
+                true => Start::Syn,
+                false => Start::Open(first.time.saturating_add(limits.reorder)),
+            },
             next: first.seq,
+            acknowledged: None,
             fin: None,
             closed: false,
         }
     }
 
-    /// Octets of memory held beyond the half-stream itself.
+    /// Bytes of memory held beyond the half-stream itself.
     pub fn held(&self) -> usize {
         let data: usize = self.waiting.iter().map(|waiting| waiting.data.len()).sum();
         self.framer.held() + data + self.waiting.capacity() * size_of::<Waiting>()
     }
 
-    /// Whether it is inside a message or waits for octets.
+    /// Whether it is inside a message or waits for bytes.
     pub fn is_unfinished(&self) -> bool {
         self.framer.is_open() || !self.waiting.is_empty() || self.fin.is_some()
+    }
+
+    /// Since when, at the latest, segments wait for earlier ones; `None` where none do. All that
+    /// the half-stream will hand over is of this time or a later one.
+    pub fn waits_since(&self) -> Option<i64> {
+        (!self.waiting.is_empty()).then_some(self.since)
+    }
+
+    /// When what is waited for is given up: [`StreamLimits::reorder`] after the peer acknowledged
+    /// beyond it, and at the latest [`StreamLimits::gap`] after the first segment that waits.
+    pub fn deadline(&self, limits: &StreamLimits) -> Option<i64> {
+        let first = self.waiting.first()?;
+        if let Start::Open(until) = self.begins {
+            return Some(until);
+        }
+        let latest = first.time.saturating_add(limits.gap);
+        let acknowledged = self.acknowledged.filter(|(ack, _)| after(*ack, first.seq) >= 0);
+        Some(acknowledged.map_or(latest, |(_, time)| {
+            time.max(first.time).saturating_add(limits.reorder).min(latest)
+        }))
+    }
+
+    /// The peer has acknowledged all before `ack`, as captured at `time`.
+    pub fn acknowledge(&mut self, ack: u32, time: i64) {
+        if self.acknowledged.is_none_or(|(highest, _)| after(ack, highest) > 0) {
+            // A gap that was acknowledged already stays so.
+            let kept = self.acknowledged.filter(|(highest, _)| {
+                self.waiting.first().is_some_and(|first| after(*highest, first.seq) >= 0)
+            });
+            self.acknowledged = Some((ack, kept.map_or(time, |(_, since)| since)));
+        }
     }
 
     /// Takes a segment.
@@ -125,25 +179,40 @@ impl HalfStream {
         mut arrival: Arrival<'_>,
         limits: &StreamLimits,
         losses: &mut StreamLosses,
-        message: &mut dyn FnMut(&[u8]),
+        emit: &mut dyn FnMut(Message<'_>),
     ) {
         if arrival.flags & TCP_RST != 0 {
             // Not one that only guesses the sequence number (RFC 5961).
             if self.distance(arrival.seq).unsigned_abs() <= limits.ahead {
-                self.give_up(losses, message);
+                self.give_up(losses, emit);
                 self.closed = true;
             }
             return;
         }
+        let distance = self.distance(arrival.seq);
+        let is_open = matches!(self.begins, Start::Open(_));
+        let near = distance.unsigned_abs() <= limits.ahead;
         let reopened = if is_syn(arrival.flags) {
-            arrival.seq != self.start
+            arrival.seq != self.start && !(is_open && near && distance <= 0)
         } else {
-            let distance = self.distance(arrival.seq);
             !arrival.is_bare() && (distance < -BEHIND || self.closed && distance >= 0)
         };
         if reopened {
-            self.give_up(losses, message);
-            *self = Self::starting(&arrival);
+            self.give_up(losses, emit);
+            let acknowledged = self.acknowledged;
+            *self = Self { acknowledged, ..Self::starting(&arrival, limits) };
+        } else if is_open && is_syn(arrival.flags) {
+            // The start comes behind what follows it.
+            self.framer = Framer::from_start();
+            (self.begins, self.start, self.next) = (Start::Syn, arrival.seq, arrival.seq);
+        } else if is_open && near && distance < 0 && arrival.length() > 0 {
+            (self.start, self.next) = (arrival.seq, arrival.seq);
+        } else if self.begins == Start::Middle
+            && after(arrival.seq, self.start) < 0
+            && arrival.length() > 0
+            && near
+        {
+            losses.before_start += 1;
         }
         if self.closed {
             return;
@@ -151,35 +220,47 @@ impl HalfStream {
         if arrival.flags & TCP_FIN != 0 && self.distance(arrival.end()) >= 0 {
             self.fin = Some(arrival.end());
         }
-        if arrival.octets() > 0 && self.distance(arrival.end()) > 0 {
-            self.reach(arrival.seq, limits.ahead as i32, losses, message);
+        if arrival.length() > 0 && self.distance(arrival.end()) > 0 {
+            self.reach(arrival.seq, limits.ahead as i32, losses, emit);
             if self.closed {
                 return;
             }
             let behind = self.distance(arrival.seq).min(0).unsigned_abs();
-            arrival.take(behind.min(arrival.octets()));
-            self.insert(arrival, losses, message);
+            arrival.take(behind.min(arrival.length()));
+            self.insert(arrival, losses, emit);
         }
-        self.drain(losses, message);
-        let too_old = |first: &Waiting| arrival.time.saturating_sub(first.time) > limits.gap;
-        while self.waiting.len() > MAX_WAITING || self.waiting.first().is_some_and(too_old) {
-            self.skip_gap(losses, message);
+        self.drain(losses, emit);
+        while self.waiting.len() > MAX_WAITING {
+            self.skip_gap(losses, emit);
+        }
+    }
+
+    /// Gives up what is waited for, where its time is over before `now`.
+    pub fn expire(
+        &mut self,
+        now: i64,
+        limits: &StreamLimits,
+        losses: &mut StreamLosses,
+        emit: &mut dyn FnMut(Message<'_>),
+    ) {
+        while self.deadline(limits).is_some_and(|deadline| deadline < now) {
+            self.skip_gap(losses, emit);
         }
     }
 
     /// Gives up what is waited for and ends the message that is open.
-    pub fn give_up(&mut self, losses: &mut StreamLosses, message: &mut dyn FnMut(&[u8])) {
+    pub fn give_up(&mut self, losses: &mut StreamLosses, emit: &mut dyn FnMut(Message<'_>)) {
         while !self.waiting.is_empty() {
-            self.skip_gap(losses, message);
+            self.skip_gap(losses, emit);
         }
         let fin = self.fin.take();
         losses.gaps += u64::from(fin.is_some_and(|fin| self.distance(fin) > 0));
         self.framer.end(losses);
     }
 
-    /// Octets from the next one in order to `seq`.
+    /// Bytes from the next one in order to `seq`.
     fn distance(&self, seq: u32) -> i32 {
-        seq.wrapping_sub(self.next) as i32
+        after(seq, self.next)
     }
 
     /// Gives up gaps until `seq` lies at most `ahead`.
@@ -188,40 +269,44 @@ impl HalfStream {
         seq: u32,
         ahead: i32,
         losses: &mut StreamLosses,
-        message: &mut dyn FnMut(&[u8]),
+        emit: &mut dyn FnMut(Message<'_>),
     ) {
         while self.distance(seq) > ahead {
             if self.waiting.is_empty() {
                 self.lose(self.distance(seq) as u32, losses);
             } else {
-                self.skip_gap(losses, message);
+                self.skip_gap(losses, emit);
             }
         }
     }
 
-    /// Takes octets that end behind the next one in order: at once where they are next and none
+    /// Takes bytes that end behind the next one in order: at once where they are next and none
     /// of them is there already, else beside those that wait.
     fn insert(
         &mut self,
         mut arrival: Arrival<'_>,
         losses: &mut StreamLosses,
-        message: &mut dyn FnMut(&[u8]),
+        emit: &mut dyn FnMut(Message<'_>),
     ) {
-        let overlaps = |first: &Waiting| (first.seq.wrapping_sub(arrival.end()) as i32) < 0;
-        if self.distance(arrival.seq) == 0 && !self.waiting.first().is_some_and(overlaps) {
-            self.accept(arrival.payload, arrival.missing, losses, message);
+        let overlaps = |first: &Waiting| after(first.seq, arrival.end()) < 0;
+        let is_open = matches!(self.begins, Start::Open(_));
+        let is_next = self.distance(arrival.seq) == 0 && !is_open;
+        if is_next && !self.waiting.first().is_some_and(overlaps) {
+            self.accept(arrival.payload, arrival.missing, arrival.time, losses, emit);
             return;
         }
-        while arrival.octets() > 0 {
+        while arrival.length() > 0 {
             let from_next = self.distance(arrival.seq);
             let at =
                 self.waiting.partition_point(|waiting| self.distance(waiting.end()) <= from_next);
-            let len = arrival.octets();
-            let hole = self.waiting.get(at).map_or(len, |waiting| {
-                (waiting.seq.wrapping_sub(arrival.seq) as i32).clamp(0, len as i32) as u32
-            });
+            let len = arrival.length();
+            let hole = self
+                .waiting
+                .get(at)
+                .map_or(len, |waiting| after(waiting.seq, arrival.seq).clamp(0, len as i32) as u32);
             if hole > 0 {
                 let Arrival { time, seq, payload, missing, .. } = arrival.take(hole);
+                self.since = if self.waiting.is_empty() { time } else { self.since.min(time) };
                 self.waiting.insert(at, Waiting { seq, missing, time, data: payload.into() });
             } else {
                 let known = self.waiting[at].end().wrapping_sub(arrival.seq);
@@ -231,16 +316,20 @@ impl HalfStream {
     }
 
     /// Hands on what waits and is next.
-    fn drain(&mut self, losses: &mut StreamLosses, message: &mut dyn FnMut(&[u8])) {
-        while self.waiting.first().is_some_and(|first| first.seq == self.next) {
+    fn drain(&mut self, losses: &mut StreamLosses, emit: &mut dyn FnMut(Message<'_>)) {
+        if matches!(self.begins, Start::Open(_)) {
+            return;
+        }
+        let is_next = |first: &Waiting, next: u32| first.seq == next;
+        while self.waiting.first().is_some_and(|first| is_next(first, self.next)) {
             let first = self.waiting.remove(0);
-            self.accept(&first.data, first.missing, losses, message);
+            self.accept(&first.data, first.missing, first.time, losses, emit);
         }
         if self.waiting.is_empty() {
             self.waiting = Vec::new();
         }
         if self.fin == Some(self.next) {
-            self.give_up(losses, message);
+            self.give_up(losses, emit);
             // Its FIN takes a sequence number.
             self.next = self.next.wrapping_add(1);
             self.closed = true;
@@ -248,33 +337,43 @@ impl HalfStream {
     }
 
     /// Gives up what the first waiting segment waits for.
-    fn skip_gap(&mut self, losses: &mut StreamLosses, message: &mut dyn FnMut(&[u8])) {
-        if let Some(first) = self.waiting.first() {
-            self.lose(self.distance(first.seq) as u32, losses);
-            self.drain(losses, message);
+    fn skip_gap(&mut self, losses: &mut StreamLosses, emit: &mut dyn FnMut(Message<'_>)) {
+        let Some(first) = self.waiting.first() else { return };
+        let (seq, is_open) = (first.seq, matches!(self.begins, Start::Open(_)));
+        if is_open {
+            (self.begins, self.start, self.next) = (Start::Middle, seq, seq);
+        } else {
+            self.lose(self.distance(seq) as u32, losses);
         }
+        self.drain(losses, emit);
+        self.since = self.waiting.iter().map(|waiting| waiting.time).min().unwrap_or_default();
     }
 
-    /// Steps over octets that were never captured.
-    fn lose(&mut self, octets: u32, losses: &mut StreamLosses) {
+    /// Steps over bytes that were never captured.
+    fn lose(&mut self, length: u32, losses: &mut StreamLosses) {
         losses.gaps += 1;
-        self.framer.lose(octets, losses);
-        self.next = self.next.wrapping_add(octets);
+        self.framer.lose(length, losses);
+        self.next = self.next.wrapping_add(length);
     }
 
-    /// Takes the next octets in order.
+    /// Takes the next bytes in order.
     fn accept(
         &mut self,
         payload: &[u8],
         missing: u32,
+        time: i64,
         losses: &mut StreamLosses,
-        message: &mut dyn FnMut(&[u8]),
+        emit: &mut dyn FnMut(Message<'_>),
     ) {
-        self.framer.feed(payload, losses, message);
+        self.framer.feed(payload, time, losses, emit);
         if missing > 0 {
-            losses.cut += 1;
-            self.framer.lose(missing, losses);
+            self.framer.cut(missing, time, losses, emit);
         }
         self.next = self.next.wrapping_add(payload.len() as u32).wrapping_add(missing);
     }
+}
+
+/// Bytes from `from` to `seq`, negative where `seq` lies before it (RFC 9293 section 3.4).
+fn after(seq: u32, from: u32) -> i32 {
+    seq.wrapping_sub(from) as i32
 }

@@ -8,9 +8,14 @@
 //! one starts; else, and where the capture starts inside a connection, the next segment whose
 //! start reads like a message does.
 //!
-//! The table has no clock: time comes with the segments. It is bounded in streams, in octets held
+//! What a segment waits for is given up shortly after the peer has acknowledged it: the peer has it,
+//! so the capture missed it. A message has the time of the segment that completes it, whenever it
+//! is handed over, and both directions of a connection are handed over in the order of their times.
+//!
+//! The table has no clock: time comes with the segments. It is bounded in connections, in bytes held
 //! and in age, and what it forgets or cannot read is counted by reason in [`StreamLosses`].
 
+mod connection;
 mod framing;
 mod half;
 mod slots;
@@ -20,36 +25,46 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
-use pktvisor_common::packet::{IpVersion, PacketMeta, TCP_RST, TCP_SYN};
+use std::cmp::Ordering;
 
-use self::half::{Arrival, HalfStream};
+use pktvisor_common::packet::{IpVersion, PacketMeta, TCP_ACK, TCP_RST, TCP_SYN};
+
+use self::connection::{Connection, Side};
+pub use self::framing::Message;
+use self::half::Arrival;
 use self::slots::Slots;
 
 /// How much a [`StreamTable`] may keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamLimits {
-    /// Half-streams kept; the one that was silent for longest makes room for a new one. At least
-    /// 1 is kept.
-    pub streams: usize,
-    /// Octets of memory held over all streams for unfinished messages and for segments that wait
-    /// for earlier ones; the holder that was silent for longest is forgotten first.
+    /// Connections kept; the one that was silent for longest makes room for a new one. At least 1
+    /// is kept.
+    pub connections: usize,
+    /// Bytes of memory held over all connections for unfinished messages, for segments that wait
+    /// for earlier ones and for messages held back; the holder that was silent for longest is
+    /// forgotten first.
     pub bytes: usize,
-    /// Nanoseconds after which a silent stream is forgotten.
+    /// Nanoseconds after which a silent connection is forgotten.
     pub idle: i64,
-    /// Nanoseconds that a segment waits for earlier ones before they are given up.
+    /// Nanoseconds that a segment waits for earlier ones at most.
     pub gap: i64,
-    /// Octets that a segment may lie ahead before what it waits for is given up; at most 2^30.
+    /// Nanoseconds that a segment waits for earlier ones once the peer has acknowledged them:
+    /// captures of several queues can show an acknowledgement first. At the start of a capture
+    /// inside a connection, the time in which earlier segments are waited for.
+    pub reorder: i64,
+    /// Bytes that a segment may lie ahead before what it waits for is given up; at most 2^30.
     pub ahead: u32,
 }
 
 impl Default for StreamLimits {
-    /// 16384 streams, 8 MiB, 60 s idle, 2 s for a gap, 256 KiB ahead.
+    /// 8192 connections, 8 MiB, 60 s idle, 2 s for a gap, 50 ms once acknowledged, 256 KiB ahead.
     fn default() -> Self {
         Self {
-            streams: 16_384,
+            connections: 8_192,
             bytes: 8 << 20,
             idle: 60_000_000_000,
             gap: 2_000_000_000,
+            reorder: 50_000_000,
             ahead: 256 << 10,
         }
     }
@@ -82,44 +97,66 @@ impl StreamKey {
         }
     }
 
-    /// The key's octets, for hashing.
-    fn octets(&self) -> [u8; 37] {
-        let mut octets = [0; 37];
-        octets[..16].copy_from_slice(&self.src);
-        octets[16..32].copy_from_slice(&self.dst);
-        octets[32..34].copy_from_slice(&self.src_port.to_be_bytes());
-        octets[34..36].copy_from_slice(&self.dst_port.to_be_bytes());
-        octets[36] = u8::from(self.ipv6);
-        octets
+    /// The key that both directions of the connection have, and which direction this one is.
+    fn connection(&self) -> (Self, Side) {
+        let ends = (self.src, self.src_port).cmp(&(self.dst, self.dst_port));
+        if ends == Ordering::Greater {
+            let turned = Self {
+                src: self.dst,
+                dst: self.src,
+                src_port: self.dst_port,
+                dst_port: self.src_port,
+                ..*self
+            };
+            return (turned, 1);
+        }
+        (*self, 0)
+    }
+
+    /// The key's bytes, for hashing.
+    fn bytes(&self) -> [u8; 37] {
+        let mut bytes = [0; 37];
+        bytes[..16].copy_from_slice(&self.src);
+        bytes[16..32].copy_from_slice(&self.dst);
+        bytes[32..34].copy_from_slice(&self.src_port.to_be_bytes());
+        bytes[34..36].copy_from_slice(&self.dst_port.to_be_bytes());
+        bytes[36] = u8::from(self.ipv6);
+        bytes
     }
 }
 
-/// One TCP segment as it was captured.
+/// One TCP segment as it was captured; `C` is what its user knows of it.
 #[derive(Clone, Copy, Debug)]
-pub struct Segment<'a> {
+pub struct Segment<'a, C> {
     /// The half-stream it belongs to.
     pub key: StreamKey,
+    /// What is handed back with the messages of the half-stream.
+    pub context: C,
     /// Time of capture in nanoseconds of unix time.
     pub time: i64,
-    /// Sequence number (RFC 9293) of the segment's first octet, or of its SYN.
+    /// Sequence number (RFC 9293) of the segment's first byte, or of its SYN.
     pub seq: u32,
+    /// Acknowledgement number, where the segment has one.
+    pub ack: Option<u32>,
     /// Flags as in [`PacketMeta::tcp_flags`].
     pub flags: u8,
-    /// The octets of payload that were captured.
+    /// The bytes of payload that were captured.
     pub payload: &'a [u8],
-    /// Octets that followed `payload` on the wire and were cut off by the capture.
+    /// Bytes that followed `payload` on the wire and were cut off by the capture.
     pub missing: u32,
 }
 
-impl<'a> Segment<'a> {
+impl<'a, C> Segment<'a, C> {
     /// The segment that `packet` holds, of which `meta` is the walk.
-    pub fn of(meta: &PacketMeta, packet: &'a [u8], time: i64) -> Self {
+    pub fn of(meta: &PacketMeta, packet: &'a [u8], time: i64, context: C) -> Self {
         let captured = packet.get(usize::from(meta.payload_offset)..).unwrap_or_default();
         let payload = &captured[..captured.len().min(meta.payload_len as usize)];
         Self {
             key: StreamKey::of(meta),
+            context,
             time,
             seq: meta.tcp_seq,
+            ack: (meta.tcp_flags & TCP_ACK != 0).then_some(meta.tcp_ack),
             flags: meta.tcp_flags,
             payload,
             missing: meta.payload_len - payload.len() as u32,
@@ -130,91 +167,121 @@ impl<'a> Segment<'a> {
 /// What was lost on the way from segments to messages, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamLosses {
-    /// Streams forgotten because there were more than [`StreamLimits::streams`].
+    /// Connections forgotten because there were more than [`StreamLimits::connections`].
     pub evicted_streams: u64,
-    /// Streams forgotten because all together held more than [`StreamLimits::bytes`].
+    /// Connections forgotten because all together held more than [`StreamLimits::bytes`].
     pub evicted_bytes: u64,
-    /// Streams that fell silent inside a message or waiting for a segment.
+    /// Connections that fell silent inside a message or waiting for a segment.
     pub idle: u64,
-    /// Runs of octets that were never captured and were given up.
+    /// Runs of bytes that were never captured and were given up.
     pub gaps: u64,
-    /// Runs of octets that the capture's snap length cut off.
+    /// Runs of bytes that the capture's snap length cut off.
     pub cut: u64,
     /// Messages that began but never ended: by a gap, a cut, or the end of their connection.
     pub broken: u64,
     /// Times that it was no longer known where messages start.
     pub desync: u64,
+    /// Segments that came after what follows them had been read, at the start of a capture inside
+    /// a connection.
+    pub before_start: u64,
 }
 
-/// The half-streams of all connections. See the [module](self).
+/// The connections. See the [module](self).
 #[derive(Debug)]
-pub struct StreamTable {
+pub struct StreamTable<C> {
     limits: StreamLimits,
-    slots: Slots,
+    slots: Slots<C>,
     losses: StreamLosses,
 }
 
-impl StreamTable {
+impl<C: Copy> StreamTable<C> {
     /// An empty table.
     pub fn new(limits: StreamLimits) -> Self {
         let limits = StreamLimits {
-            streams: limits.streams.clamp(1, slots::MAX),
+            connections: limits.connections.clamp(1, slots::MAX),
             ahead: limits.ahead.min(1 << 30),
             ..limits
         };
         Self { limits, slots: Slots::default(), losses: StreamLosses::default() }
     }
 
-    /// Takes a segment and hands each message that it completes, in order and without its length,
-    /// to `message`.
+    /// Takes a segment and hands each message that is complete to `emit`, without its length, with
+    /// the context of the latest segment of its half-stream.
     ///
-    /// A message of less than 12 octets is handed over too, one of 0 octets is not. A segment
-    /// that holds whole messages and comes in order is read in place.
-    pub fn segment(&mut self, segment: &Segment<'_>, mut message: impl FnMut(&[u8])) {
+    /// A message of less than 12 bytes is handed over too, one of 0 bytes is not. A segment that
+    /// holds whole messages and comes in order is read in place.
+    pub fn segment(&mut self, segment: &Segment<'_, C>, mut emit: impl FnMut(&C, Message<'_>)) {
+        self.expire(segment.time, &mut emit);
         let arrival = Arrival::of(segment);
-        let index = match self.slots.find(&segment.key) {
+        let (key, side) = segment.key.connection();
+        let index = match self.slots.find(&key) {
             Some(index) => index,
             None if segment.flags & TCP_RST != 0 || arrival.is_bare() => return,
             None => {
-                while self.slots.len() >= self.limits.streams {
-                    self.evict_oldest();
+                while self.slots.len() >= self.limits.connections {
+                    let Some(oldest) = self.slots.oldest() else { break };
+                    self.losses.evicted_streams += 1;
+                    self.forget(oldest, &mut emit);
                 }
-                self.slots.insert(segment.key, segment.time, HalfStream::starting(&arrival))
+                self.slots.insert(key, segment.time)
             }
         };
         let slot = self.slots.touch(index);
-        if segment.time.saturating_sub(slot.last) > self.limits.idle {
-            self.losses.idle += u64::from(slot.half.is_unfinished());
-            slot.half.give_up(&mut self.losses, &mut message);
-            slot.half = HalfStream::starting(&arrival);
+        let (limits, losses) = (&self.limits, &mut self.losses);
+        if segment.time.saturating_sub(slot.last) > limits.idle {
+            losses.idle += u64::from(slot.connection.is_unfinished());
+            slot.connection.give_up(losses, &mut emit);
+            slot.connection = Connection::new();
         }
         slot.last = slot.last.max(segment.time);
-        slot.half.arrive(arrival, &self.limits, &mut self.losses, &mut message);
-        self.slots.account(index);
+        let ack = segment.ack.map(|ack| (ack, segment.time));
+        slot.connection.arrive(side, segment.context, arrival, ack, limits, losses, &mut emit);
+        self.slots.account(index, &self.limits);
         while self.slots.bytes() > self.limits.bytes {
             let Some(holder) = self.slots.oldest_holder() else { break };
-            self.slots.remove(holder);
             self.losses.evicted_bytes += 1;
+            self.forget(holder, &mut emit);
         }
     }
 
-    /// Forgets the streams that were silent for longer than [`StreamLimits::idle`] at `now`.
+    /// Gives up the gaps whose time is over before `now`; messages behind them go to `emit`.
     ///
-    /// Whole messages behind a gap that nothing filled are handed to `message` first, with their
-    /// stream and the time of its latest segment.
-    pub fn advance(&mut self, now: i64, mut message: impl FnMut(&StreamKey, i64, &[u8])) {
+    /// It is to be called as time passes, also where no segment comes.
+    #[inline]
+    pub fn expire(&mut self, now: i64, emit: &mut impl FnMut(&C, Message<'_>)) {
+        while let Some(index) = self.slots.due(now) {
+            let slot = self.slots.get_mut(index);
+            slot.connection.expire(now, &self.limits, &mut self.losses, emit);
+            self.slots.account(index, &self.limits);
+        }
+    }
+
+    /// The earliest time of what waits for earlier segments, at the latest; `None` where nothing
+    /// waits. No message of an earlier time will be handed over.
+    pub fn waits_since(&self) -> Option<i64> {
+        self.slots.waits_since()
+    }
+
+    /// Forgets the connections that were silent for longer than [`StreamLimits::idle`] at `now`.
+    ///
+    /// Whole messages behind a gap that nothing filled are handed to `emit` first.
+    pub fn advance(&mut self, now: i64, mut emit: impl FnMut(&C, Message<'_>)) {
+        self.expire(now, &mut emit);
         while let Some(index) = self.slots.oldest() {
-            if now.saturating_sub(self.slots.get(index).last) <= self.limits.idle {
+            let slot = self.slots.get(index);
+            if now.saturating_sub(slot.last) <= self.limits.idle {
                 break;
             }
-            self.forget_silent(index, &mut message);
+            self.losses.idle += u64::from(slot.connection.is_unfinished());
+            self.forget(index, &mut emit);
         }
     }
 
-    /// Forgets all streams, as at the end of a capture; `message` as for [`Self::advance`].
-    pub fn finish(&mut self, mut message: impl FnMut(&StreamKey, i64, &[u8])) {
+    /// Forgets all connections, as at the end of a capture; `emit` as for [`Self::advance`].
+    pub fn finish(&mut self, mut emit: impl FnMut(&C, Message<'_>)) {
         while let Some(index) = self.slots.oldest() {
-            self.forget_silent(index, &mut message);
+            self.losses.idle += u64::from(self.slots.get(index).connection.is_unfinished());
+            self.forget(index, &mut emit);
         }
     }
 
@@ -223,31 +290,20 @@ impl StreamTable {
         std::mem::take(&mut self.losses)
     }
 
-    /// Half-streams in the table.
-    pub fn streams(&self) -> usize {
+    /// Connections in the table.
+    pub fn connections(&self) -> usize {
         self.slots.len()
     }
 
-    /// Octets of memory held for unfinished messages and waiting segments.
+    /// Bytes of memory held for unfinished messages, waiting segments and messages held back.
     pub fn bytes(&self) -> usize {
         self.slots.bytes()
     }
 
-    fn evict_oldest(&mut self) {
-        if let Some(oldest) = self.slots.oldest() {
-            self.slots.remove(oldest);
-            self.losses.evicted_streams += 1;
-        }
-    }
-
-    fn forget_silent(
-        &mut self,
-        index: slots::Index,
-        message: &mut impl FnMut(&StreamKey, i64, &[u8]),
-    ) {
+    /// Forgets a connection; what it has of whole messages goes to `emit`.
+    fn forget(&mut self, index: slots::Index, emit: &mut impl FnMut(&C, Message<'_>)) {
         let mut slot = self.slots.remove(index);
-        self.losses.idle += u64::from(slot.half.is_unfinished());
-        slot.half.give_up(&mut self.losses, &mut |bytes| message(&slot.key, slot.last, bytes));
+        slot.connection.give_up(&mut self.losses, emit);
     }
 }
 

@@ -4,12 +4,18 @@ use super::*;
 
 const SECOND: i64 = 1_000_000_000;
 
-const LIMITS: StreamLimits =
-    StreamLimits { streams: 8, bytes: 200_000, idle: 60 * SECOND, gap: 2 * SECOND, ahead: 70_000 };
+const LIMITS: StreamLimits = StreamLimits {
+    connections: 8,
+    bytes: 200_000,
+    idle: 60 * SECOND,
+    gap: 2 * SECOND,
+    reorder: SECOND / 20,
+    ahead: 70_000,
+};
 
 /// One half-stream of a table, its sequence numbers counted from the first octet.
 struct Sender {
-    table: StreamTable,
+    table: StreamTable<u16>,
     key: StreamKey,
     first: u32,
     time: i64,
@@ -41,8 +47,17 @@ impl Sender {
     fn send_cut(&mut self, at: u32, flags: u8, payload: &[u8], missing: u32) -> Vec<Vec<u8>> {
         let (key, time, seq) = (self.key, self.time, self.first.wrapping_add(at));
         let mut messages = Vec::new();
-        let segment = Segment { key, time, seq, flags, payload, missing };
-        self.table.segment(&segment, |message| messages.push(message.to_vec()));
+        let (context, ack) = (key.src_port, None);
+        let segment = Segment { key, context, time, seq, ack, flags, payload, missing };
+        self.table.segment(&segment, |_, message| messages.push(message.bytes.to_vec()));
+        messages
+    }
+
+    /// Lets the time pass in which segments before the first one captured may come.
+    fn settle(&mut self) -> Vec<Vec<u8>> {
+        self.time += LIMITS.reorder + 1;
+        let mut messages = Vec::new();
+        self.table.expire(self.time, &mut |_, message| messages.push(message.bytes.to_vec()));
         messages
     }
 
@@ -166,14 +181,16 @@ fn sequence_numbers_wrap() {
 fn a_capture_may_start_inside_a_connection() {
     let messages = vec![query(1, 9), query(2, 9)];
     let mut sender = Sender::new(LIMITS);
-    assert_eq!(sender.data(0, &framed(&messages)), messages);
+    assert!(sender.data(0, &framed(&messages)).is_empty(), "earlier segments may still come");
+    assert_eq!(sender.settle(), messages);
     assert_eq!(sender.losses(), StreamLosses::default());
 
     // Length and message in segments of their own.
     let stream = framed(&messages[..1]);
     let mut sender = Sender::new(LIMITS);
     assert!(sender.data(0, &stream[..2]).is_empty());
-    assert_eq!(sender.data(2, &stream[2..]), messages[..1]);
+    assert!(sender.data(2, &stream[2..]).is_empty());
+    assert_eq!(sender.settle(), messages[..1]);
 }
 
 #[test]
@@ -183,6 +200,7 @@ fn a_capture_may_start_inside_a_message() {
     let mut sender = Sender::new(LIMITS);
     // The rest of the first message does not read like one, so what follows in it is not looked at.
     assert!(sender.data(500, &stream[500..800]).is_empty());
+    assert!(sender.settle().is_empty());
     assert!(sender.data(800, &stream[800..902]).is_empty());
     assert_eq!(sender.data(902, &stream[902..]), messages[1..]);
     assert_eq!(sender.losses(), StreamLosses { desync: 1, ..StreamLosses::default() });
@@ -190,11 +208,13 @@ fn a_capture_may_start_inside_a_message() {
     // It starts behind the length.
     let mut sender = Sender::new(LIMITS);
     assert!(sender.data(2, &stream[2..902]).is_empty());
+    assert!(sender.settle().is_empty());
     assert_eq!(sender.data(902, &stream[902..]), messages[1..]);
 
     // A start too short to be judged is dropped when more of it is there.
     let mut sender = Sender::new(LIMITS);
     assert!(sender.data(890, &stream[890..902]).is_empty());
+    assert!(sender.settle().is_empty());
     assert_eq!(sender.data(902, &stream[902..]), messages[1..]);
     assert_eq!(sender.losses().desync, 1);
 }
@@ -212,7 +232,7 @@ fn both_directions_stand_alone() {
     assert_eq!(sender.data(0, &framed(&[reply(1, 90)])), [reply(1, 90)]);
     (sender.key, sender.first) = (client, 1001);
     assert_eq!(sender.data(0, &framed(&[query(1, 9)])), [query(1, 9)]);
-    assert_eq!(sender.table.streams(), 2);
+    assert_eq!(sender.table.connections(), 1);
 }
 
 #[test]
@@ -252,9 +272,11 @@ fn fin_ends_a_stream_when_all_before_it_is_there() {
     sender.syn();
     assert_eq!(sender.send(0, TCP_FIN, &framed(&[query(3, 9)])), [query(3, 9)]);
     sender.first = 700_000_000;
-    assert_eq!(sender.data(0, &framed(&[query(4, 9)])), [query(4, 9)]);
+    assert!(sender.data(0, &framed(&[query(4, 9)])).is_empty());
+    assert_eq!(sender.settle(), [query(4, 9)]);
     sender.first = 0;
-    assert_eq!(sender.data(0, &framed(&[query(5, 9)])), [query(5, 9)]);
+    assert!(sender.data(0, &framed(&[query(5, 9)])).is_empty());
+    assert_eq!(sender.settle(), [query(5, 9)]);
 }
 
 #[test]
@@ -347,23 +369,28 @@ fn cut_segments_are_stepped_over_at_once() {
     let stream = framed(&[query(1, 9), reply(2, 500), query(3, 9), query(4, 9)]);
     let mut sender = Sender::opened();
     // The cut ends inside the second message.
+    let start = stream[31..96].to_vec();
     assert_eq!(sender.send_cut(0, 0, &stream[..96], 304), [query(1, 9)]);
-    assert_eq!(sender.data(400, &stream[400..]), [query(3, 9), query(4, 9)]);
-    assert_eq!(sender.losses(), StreamLosses { cut: 1, broken: 1, ..StreamLosses::default() });
+    assert_eq!(sender.data(400, &stream[400..]), [start.clone(), query(3, 9), query(4, 9)]);
+    assert_eq!(sender.losses(), StreamLosses { cut: 1, ..StreamLosses::default() });
 
     // It came out of order; what was cut is not waited for.
     let mut sender = Sender::opened();
     assert!(sender.send_cut(96, 0, &stream[96..192], 208).is_empty());
     assert!(sender.data(400, &stream[400..]).is_empty());
-    assert_eq!(sender.data(0, &stream[..96]), [query(1, 9), query(3, 9), query(4, 9)]);
-    assert_eq!(sender.losses(), StreamLosses { cut: 1, broken: 1, ..StreamLosses::default() });
+    let whole = stream[31..192].to_vec();
+    assert_eq!(sender.data(0, &stream[..96]), [query(1, 9), whole, query(3, 9), query(4, 9)]);
+    assert_eq!(sender.losses(), StreamLosses { cut: 1, ..StreamLosses::default() });
 
     // It goes over a boundary.
     let mut sender = Sender::opened();
-    assert_eq!(sender.send_cut(0, 0, &stream[..96], stream.len() as u32 - 96), [query(1, 9)]);
+    assert_eq!(
+        sender.send_cut(0, 0, &stream[..96], stream.len() as u32 - 96),
+        [query(1, 9), start]
+    );
     let rest = framed(&[query(5, 9)]);
     assert_eq!(sender.data(stream.len() as u32, &rest), [query(5, 9)]);
-    let expected = StreamLosses { cut: 1, broken: 1, desync: 1, ..StreamLosses::default() };
+    let expected = StreamLosses { cut: 1, desync: 1, ..StreamLosses::default() };
     assert_eq!(sender.losses(), expected);
 }
 
@@ -379,8 +406,11 @@ fn the_oldest_stream_makes_room() {
         sender.key = key(0);
         sender.data(0, &stream[..9]);
     }
-    assert_eq!(sender.table.streams(), 8);
-    assert_eq!(sender.losses(), StreamLosses { evicted_streams: 1, ..StreamLosses::default() });
+    assert_eq!(sender.table.connections(), 8);
+    assert_eq!(
+        sender.losses(),
+        StreamLosses { evicted_streams: 1, broken: 1, ..StreamLosses::default() }
+    );
     assert_eq!(sender.data(9, &stream[9..]), [query(1, 9)]);
     sender.key = key(1);
     assert!(sender.data(9, &stream[9..]).is_empty());
@@ -401,8 +431,11 @@ fn the_oldest_holder_makes_room_for_octets() {
         assert!(sender.table.bytes() <= LIMITS.bytes);
     }
     // Streams 0 and 2 went; stream 1 holds nothing and stayed.
-    assert_eq!(sender.losses(), StreamLosses { evicted_bytes: 2, ..StreamLosses::default() });
-    assert_eq!(sender.table.streams(), 4);
+    assert_eq!(
+        sender.losses(),
+        StreamLosses { evicted_bytes: 2, broken: 2, ..StreamLosses::default() }
+    );
+    assert_eq!(sender.table.connections(), 4);
     sender.key = key(5);
     assert_eq!(sender.data(50_000, &stream[50_000..]), [reply(1, 60_000)]);
 }
@@ -417,16 +450,16 @@ fn silent_streams_are_forgotten() {
     assert!(sender.data(29, &stream[29..]).is_empty());
 
     let mut messages = Vec::new();
-    let mut note = |key: &StreamKey, time: i64, message: &[u8]| {
-        messages.push((key.src_port, time, message.to_vec()));
+    let mut note = |port: &u16, message: Message<'_>| {
+        messages.push((*port, message.time, message.bytes.to_vec()));
     };
     sender.table.advance(61 * SECOND, &mut note);
-    assert_eq!(sender.table.streams(), 2);
+    assert_eq!(sender.table.connections(), 2);
     sender.table.advance(61 * SECOND + 1, &mut note);
-    assert_eq!(sender.table.streams(), 0);
+    assert_eq!(sender.table.connections(), 0);
     assert_eq!(sender.table.bytes(), 0);
     assert_eq!(messages, [(2, SECOND, query(2, 9))]);
-    let expected = StreamLosses { idle: 1, gaps: 1, desync: 1, ..StreamLosses::default() };
+    let expected = StreamLosses { gaps: 1, desync: 1, ..StreamLosses::default() };
     assert_eq!(sender.losses(), expected);
 }
 
@@ -436,7 +469,8 @@ fn a_stream_that_was_silent_too_long_is_new_without_advance() {
     let mut sender = Sender::opened();
     assert!(sender.data(0, &stream[..20]).is_empty());
     sender.time += 61 * SECOND;
-    assert_eq!(sender.data(0, &stream), [query(1, 9)]);
+    assert!(sender.data(0, &stream).is_empty());
+    assert_eq!(sender.settle(), [query(1, 9)]);
     let losses = sender.losses();
     assert_eq!((losses.idle, losses.broken), (1, 1));
 }
@@ -448,16 +482,16 @@ fn the_end_of_a_capture_gives_up_all_gaps() {
     assert!(sender.data(0, &stream[..10]).is_empty());
     assert!(sender.data(20, &stream[20..]).is_empty());
     let mut messages = Vec::new();
-    sender.table.finish(|_, _, message| messages.push(message.to_vec()));
+    sender.table.finish(|_, message| messages.push(message.bytes.to_vec()));
     assert_eq!(messages, [query(2, 9), query(3, 9)]);
-    assert_eq!(sender.table.streams(), 0);
+    assert_eq!(sender.table.connections(), 0);
 }
 
 #[test]
 fn octets_missing_before_a_fin_are_a_gap() {
     let mut sender = Sender::opened();
     assert!(sender.send(29, TCP_FIN, &[]).is_empty());
-    sender.table.finish(|_, _, _| unreachable!("nothing was captured"));
+    sender.table.finish(|_, _| unreachable!("nothing was captured"));
     assert_eq!(sender.losses(), StreamLosses { idle: 1, gaps: 1, ..StreamLosses::default() });
 }
 
@@ -468,5 +502,140 @@ fn segments_without_data_keep_no_stream() {
         assert!(sender.send(5, flags, &[]).is_empty());
     }
     assert!(sender.send(5, TCP_RST, &framed(&[query(1, 9)])).is_empty());
-    assert_eq!(sender.table.streams(), 0);
+    assert_eq!(sender.table.connections(), 0);
+}
+
+/// A connection whose client and server are both captured from the start.
+struct Dialogue {
+    table: StreamTable<u16>,
+    time: i64,
+}
+
+/// Who sends.
+#[derive(Clone, Copy)]
+enum From {
+    Client,
+    Server,
+}
+
+impl Dialogue {
+    fn opened() -> Self {
+        let mut dialogue = Self { table: StreamTable::new(LIMITS), time: SECOND };
+        dialogue.send(From::Client, u32::MAX, TCP_SYN, None, &[]);
+        dialogue.send(From::Server, u32::MAX, TCP_SYN, Some(0), &[]);
+        dialogue
+    }
+
+    fn send(
+        &mut self,
+        from: From,
+        seq: u32,
+        flags: u8,
+        ack: Option<u32>,
+        payload: &[u8],
+    ) -> Vec<(i64, Vec<u8>)> {
+        let client = key(1);
+        let server =
+            StreamKey { src: client.dst, dst: client.src, src_port: 53, dst_port: 1, ipv6: true };
+        let key = match from {
+            From::Client => client,
+            From::Server => server,
+        };
+        let (context, time) = (key.src_port, self.time);
+        let segment = Segment { key, context, time, seq, ack, flags, payload, missing: 0 };
+        let mut got = Vec::new();
+        self.table.segment(&segment, |_, message| got.push((message.time, message.bytes.to_vec())));
+        got
+    }
+
+    fn expire(&mut self) -> Vec<(i64, Vec<u8>)> {
+        let mut got = Vec::new();
+        self.table.expire(self.time, &mut |_, message: Message<'_>| {
+            got.push((message.time, message.bytes.to_vec()));
+        });
+        got
+    }
+}
+
+#[test]
+fn a_message_has_the_time_of_its_own_segment() {
+    let messages = [query(1, 9), query(2, 9), query(3, 9)];
+    let stream = framed(&messages);
+    let length = stream.len() as u32 / 3;
+    let mut dialogue = Dialogue::opened();
+    let part = |at: u32| &stream[(at * length) as usize..((at + 1) * length) as usize];
+    assert_eq!(dialogue.send(From::Client, 0, 0, None, part(0)), [(SECOND, query(1, 9))]);
+    dialogue.time += 5;
+    assert!(dialogue.send(From::Client, 2 * length, 0, None, part(2)).is_empty());
+    // The peer has what the capture missed.
+    dialogue.time += 5;
+    assert!(dialogue.send(From::Server, 0, 0, Some(3 * length), &[]).is_empty());
+    dialogue.time += LIMITS.reorder;
+    assert!(dialogue.expire().is_empty(), "it may still come");
+    dialogue.time += 1;
+    assert_eq!(dialogue.expire(), [(SECOND + 5, query(3, 9))]);
+    assert_eq!(dialogue.table.take_losses().gaps, 1);
+}
+
+#[test]
+fn a_reply_does_not_overtake_its_query() {
+    let stream = framed(&[query(1, 9), query(2, 9)]);
+    let length = stream.len() as u32 / 2;
+    let mut dialogue = Dialogue::opened();
+    // The first query is not captured, the second is, and its reply comes before that shows.
+    assert!(dialogue.send(From::Client, length, 0, None, &stream[length as usize..]).is_empty());
+    dialogue.time += 10;
+    let replies = framed(&[reply(1, 50), reply(2, 50)]);
+    assert!(dialogue.send(From::Server, 0, 0, Some(2 * length), &replies).is_empty());
+    dialogue.time += LIMITS.reorder + 1;
+    let late = SECOND + 10;
+    let expected = [(SECOND, query(2, 9)), (late, reply(1, 50)), (late, reply(2, 50))];
+    assert_eq!(dialogue.expire(), expected);
+    assert_eq!(dialogue.table.bytes(), 0);
+    // What fills a gap in time is read as if it had come in order.
+    dialogue.time += 10;
+    let more = framed(&[query(3, 9), query(4, 9)]);
+    let (seq, now) = (2 * length, dialogue.time);
+    assert!(
+        dialogue.send(From::Client, seq + length, 0, None, &more[length as usize..]).is_empty()
+    );
+    dialogue.time += 1;
+    let got = dialogue.send(From::Client, seq, 0, None, &more[..length as usize]);
+    assert_eq!(got, [(now, query(4, 9)), (now + 1, query(3, 9))], "each at its own time");
+}
+
+#[test]
+fn an_acknowledgement_may_stand_before_what_it_acknowledges() {
+    let stream = framed(&[query(1, 9), query(2, 9)]);
+    let mut dialogue = Dialogue::opened();
+    let end = stream.len() as u32;
+    assert!(dialogue.send(From::Server, 0, 0, Some(end), &[]).is_empty());
+    dialogue.time += 1;
+    assert!(dialogue.send(From::Client, 10, 0, None, &stream[10..]).is_empty());
+    dialogue.time += 1;
+    assert!(dialogue.expire().is_empty());
+    assert_eq!(dialogue.send(From::Client, 0, 0, None, &stream[..10]).len(), 2);
+    assert_eq!(dialogue.table.take_losses(), StreamLosses::default());
+}
+
+#[test]
+fn the_first_segments_of_a_capture_may_be_out_of_order() {
+    let messages = vec![query(1, 9), reply(2, 300), query(3, 9)];
+    let stream = framed(&messages);
+    let mut sender = Sender::new(LIMITS);
+    for (start, end) in [(200, 300), (0, 20), (300, stream.len()), (20, 200)] {
+        assert!(sender.data(start as u32, &stream[start..end]).is_empty());
+    }
+    assert_eq!(sender.settle(), messages);
+    assert_eq!(sender.losses(), StreamLosses::default());
+    // One that comes later than that is counted.
+    let mut sender = Sender::new(LIMITS);
+    assert!(sender.data(29, &stream[29..]).is_empty());
+    assert_eq!(sender.settle(), messages[1..]);
+    assert!(sender.data(0, &stream[..29]).is_empty());
+    assert_eq!(sender.losses(), StreamLosses { before_start: 1, ..StreamLosses::default() });
+    // A SYN that comes behind what follows it.
+    let mut sender = Sender::new(LIMITS);
+    assert!(sender.data(0, &stream).is_empty());
+    assert_eq!(sender.syn(), messages);
 }

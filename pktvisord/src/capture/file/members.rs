@@ -1,0 +1,247 @@
+//! Decompression of gzip, zstd and xz, with memory bounded for each.
+//!
+//! A compressed file is one or more members (gzip), frames (zstd) or streams (xz), one behind the
+//! other. What follows the last one and starts no other is counted and left unread.
+
+use std::io::{self, BufRead, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use flate2::bufread::GzDecoder;
+use lzma_rust2::XzReader;
+use zstd::stream::read::Decoder as ZstdDecoder;
+
+/// Compressed octets read at once.
+const CHUNK: usize = 128 * 1024;
+/// Octets by which each format can be told.
+const MAGIC: usize = 6;
+/// Largest zstd window that is decompressed, as a power of 2: 64 MiB. `zstd` writes no larger one
+/// unless told to with `--long` or `--ultra -22`.
+const ZSTD_WINDOW_LOG: u32 = 26;
+/// Most KiB that decompressing xz takes: `xz -9` needs 65 MiB, which is the most without
+/// `--lzma2=dict=`.
+const XZ_MEMORY_KIB: u32 = 68 * 1024;
+
+/// How a file is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compression {
+    Gzip,
+    Zstd,
+    Xz,
+}
+
+impl Compression {
+    /// Tells the format by the first octets, which can also be only the start of its magic number.
+    fn starts(start: &[u8]) -> Option<Self> {
+        const FRAME: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+        let begins = |magic: &[u8]| {
+            let known = magic.len().min(start.len());
+            known > 0 && start[..known] == magic[..known]
+        };
+        // A skippable frame, which parallel compressors write first.
+        let skippable = matches!(start, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
+        if begins(&[0x1f, 0x8b]) {
+            Some(Self::Gzip)
+        } else if begins(FRAME) || skippable {
+            Some(Self::Zstd)
+        } else if begins(&[0xfd, b'7', b'z', b'X', b'Z', 0]) {
+            Some(Self::Xz)
+        } else {
+            None
+        }
+    }
+
+    /// The name of the format and of its tool.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+            Self::Xz => "xz",
+        }
+    }
+}
+
+/// Octets as they are stored, of which the next can be looked at.
+pub(super) struct Stored<R> {
+    source: R,
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+impl<R: Read> Stored<R> {
+    pub(super) fn new(source: R) -> Self {
+        Self { source, buffer: Vec::with_capacity(CHUNK), start: 0 }
+    }
+
+    /// Returns the next `count` octets without consuming them, fewer only at the end.
+    fn peek(&mut self, count: usize) -> io::Result<&[u8]> {
+        while self.buffer.len() - self.start < count {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+            if self.read_more()? == 0 {
+                break;
+            }
+        }
+        let end = self.buffer.len().min(self.start + count);
+        Ok(&self.buffer[self.start..end])
+    }
+
+    fn read_more(&mut self) -> io::Result<usize> {
+        let before = self.buffer.len();
+        self.buffer.resize(CHUNK.max(before + MAGIC), 0);
+        let read = loop {
+            match self.source.read(&mut self.buffer[before..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        self.buffer.truncate(before + read.as_ref().copied().unwrap_or(0));
+        read
+    }
+
+    /// Tells by the first octets whether and how what follows is compressed.
+    pub(super) fn compression(&mut self) -> io::Result<Option<Compression>> {
+        let start = self.peek(MAGIC)?;
+        Ok(if start.len() < 2 { None } else { Compression::starts(start) })
+    }
+
+    /// Consumes zeros and returns how many.
+    fn skip_zeros(&mut self) -> io::Result<u64> {
+        let mut zeros = 0;
+        loop {
+            let data = self.fill_buf()?;
+            let here = data.iter().position(|&octet| octet != 0).unwrap_or(data.len());
+            let more = here > 0 && here == data.len();
+            self.consume(here);
+            zeros += here as u64;
+            if !more {
+                return Ok(zeros);
+            }
+        }
+    }
+}
+
+impl<R: Read> BufRead for Stored<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.start == self.buffer.len() {
+            self.buffer.clear();
+            self.start = 0;
+            self.read_more()?;
+        }
+        Ok(&self.buffer[self.start..])
+    }
+
+    fn consume(&mut self, octets: usize) {
+        self.start = (self.start + octets).min(self.buffer.len());
+    }
+}
+
+impl<R: Read> Read for Stored<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        // Large reads go past the buffer, so that blocks of packets are not copied.
+        if self.start == self.buffer.len() && into.len() >= CHUNK / 2 {
+            return self.source.read(into);
+        }
+        let data = self.fill_buf()?;
+        let octets = data.len().min(into.len());
+        into[..octets].copy_from_slice(&data[..octets]);
+        self.consume(octets);
+        Ok(octets)
+    }
+}
+
+enum Decoder<R: Read> {
+    Gzip(Box<GzDecoder<Stored<R>>>),
+    Zstd(Box<ZstdDecoder<'static, Stored<R>>>),
+    Xz(Box<XzReader<Stored<R>>>),
+}
+
+impl<R: Read> Decoder<R> {
+    fn new(compression: Compression, stored: Stored<R>) -> io::Result<Self> {
+        Ok(match compression {
+            Compression::Gzip => Self::Gzip(Box::new(GzDecoder::new(stored))),
+            Compression::Zstd => {
+                let mut decoder = ZstdDecoder::with_buffer(stored)?.single_frame();
+                decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+                Self::Zstd(Box::new(decoder))
+            }
+            Compression::Xz => {
+                Self::Xz(Box::new(XzReader::new_mem_limit(stored, false, XZ_MEMORY_KIB)))
+            }
+        })
+    }
+
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Gzip(decoder) => decoder.read(into),
+            Self::Zstd(decoder) => decoder.read(into),
+            Self::Xz(decoder) => decoder.read(into),
+        }
+    }
+
+    fn into_stored(self) -> Stored<R> {
+        match self {
+            Self::Gzip(decoder) => decoder.into_inner(),
+            Self::Zstd(decoder) => decoder.finish(),
+            Self::Xz(decoder) => decoder.into_inner(),
+        }
+    }
+}
+
+/// The decompressed octets of all members of a file.
+pub(super) struct Members<R: Read> {
+    compression: Compression,
+    /// `None` behind the last member, and after an error.
+    decoder: Option<Decoder<R>>,
+    behind: Arc<AtomicU64>,
+}
+
+impl<R: Read> Members<R> {
+    /// Reads `stored`; `behind` gets the number of octets that follow the last member.
+    pub(super) fn new(
+        compression: Compression,
+        stored: Stored<R>,
+        behind: Arc<AtomicU64>,
+    ) -> io::Result<Self> {
+        let decoder = Some(Decoder::new(compression, stored)?);
+        Ok(Self { compression, decoder, behind })
+    }
+
+    /// Goes on to the next member, if one follows.
+    fn next_member(&mut self, mut stored: Stored<R>) -> io::Result<()> {
+        // Zeros are padding of xz, in multiples of 4 octets.
+        let zeros = if self.compression == Compression::Xz { stored.skip_zeros()? } else { 0 };
+        let start = stored.peek(MAGIC)?;
+        if !start.is_empty() && Compression::starts(start) == Some(self.compression) {
+            self.decoder = Some(Decoder::new(self.compression, stored)?);
+            return Ok(());
+        }
+        let rest = io::copy(&mut stored, &mut io::sink())?;
+        let padding = rest == 0 && zeros.is_multiple_of(4);
+        self.behind.store(if padding { 0 } else { zeros + rest }, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for Members<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if into.is_empty() {
+            return Ok(0);
+        }
+        while let Some(mut decoder) = self.decoder.take() {
+            // A decoder is not used again after an error.
+            let octets = loop {
+                match decoder.read(into) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    read => break read?,
+                }
+            };
+            if octets > 0 {
+                self.decoder = Some(decoder);
+                return Ok(octets);
+            }
+            self.next_member(decoder.into_stored())?;
+        }
+        Ok(0)
+    }
+}

@@ -1,0 +1,134 @@
+//! Both directions of a connection, whose messages are handed over in the order of their times.
+//!
+//! While one direction waits for a segment, messages of the other direction that are later than
+//! what waits are held back, so that a reply never overtakes its query.
+
+use super::framing::Message;
+use super::half::{Arrival, HalfStream};
+use super::{StreamLimits, StreamLosses};
+
+/// Which direction of a connection: 0 or 1.
+pub type Side = usize;
+
+/// A message that is held back.
+#[derive(Debug)]
+struct Held {
+    side: Side,
+    time: i64,
+    length: usize,
+    bytes: Box<[u8]>,
+}
+
+/// A connection; `C` is what its user knows of the segments of one direction.
+#[derive(Debug)]
+pub struct Connection<C> {
+    halves: [Option<HalfStream>; 2],
+    /// Of the latest segment of each direction.
+    contexts: [Option<C>; 2],
+    held: Vec<Held>,
+}
+
+impl<C: Copy> Connection<C> {
+    /// A connection of which no segment was taken.
+    pub fn new() -> Self {
+        Self { halves: [None, None], contexts: [None, None], held: Vec::new() }
+    }
+
+    /// Bytes of memory held beyond the connection itself.
+    pub fn held(&self) -> usize {
+        let messages: usize = self.held.iter().map(|held| held.bytes.len()).sum();
+        let halves: usize = self.halves.iter().flatten().map(HalfStream::held).sum();
+        halves + messages + self.held.capacity() * size_of::<Held>()
+    }
+
+    /// Whether a direction is inside a message or waits for bytes.
+    pub fn is_unfinished(&self) -> bool {
+        self.halves.iter().flatten().any(HalfStream::is_unfinished)
+    }
+
+    /// Since when segments wait for earlier ones, at the latest; `None` where none do.
+    pub fn waits_since(&self) -> Option<i64> {
+        self.halves.iter().flatten().filter_map(HalfStream::waits_since).min()
+    }
+
+    /// When the next gap is given up.
+    pub fn deadline(&self, limits: &StreamLimits) -> Option<i64> {
+        self.halves.iter().flatten().filter_map(|half| half.deadline(limits)).min()
+    }
+
+    /// Takes a segment of the direction `side`, which acknowledges all of the other before `ack`.
+    pub fn arrive(
+        &mut self,
+        side: Side,
+        context: C,
+        arrival: Arrival<'_>,
+        ack: Option<(u32, i64)>,
+        limits: &StreamLimits,
+        losses: &mut StreamLosses,
+        emit: &mut dyn FnMut(&C, Message<'_>),
+    ) {
+        self.contexts[side] = Some(context);
+        if let (Some((ack, time)), Some(peer)) = (ack, &mut self.halves[1 - side]) {
+            peer.acknowledge(ack, time);
+        }
+        let in_order = self.held.is_empty() && self.waits_since().is_none();
+        let half = match &mut self.halves[side] {
+            None if arrival.is_bare() => return,
+            half => half.get_or_insert_with(|| HalfStream::starting(&arrival, limits)),
+        };
+        if in_order {
+            half.arrive(arrival, limits, losses, &mut |message| emit(&context, message));
+        } else {
+            let held = &mut self.held;
+            half.arrive(arrival, limits, losses, &mut |message| hold(held, side, message));
+            self.release(emit);
+        }
+    }
+
+    /// Gives up the gaps whose time is over before `now`.
+    pub fn expire(
+        &mut self,
+        now: i64,
+        limits: &StreamLimits,
+        losses: &mut StreamLosses,
+        emit: &mut dyn FnMut(&C, Message<'_>),
+    ) {
+        for (side, half) in self.halves.iter_mut().enumerate() {
+            let (Some(half), held) = (half, &mut self.held) else { continue };
+            half.expire(now, limits, losses, &mut |message| hold(held, side, message));
+        }
+        self.release(emit);
+    }
+
+    /// Gives up all gaps and open messages.
+    pub fn give_up(&mut self, losses: &mut StreamLosses, emit: &mut dyn FnMut(&C, Message<'_>)) {
+        for (side, half) in self.halves.iter_mut().enumerate() {
+            let (Some(half), held) = (half, &mut self.held) else { continue };
+            half.give_up(losses, &mut |message| hold(held, side, message));
+        }
+        self.release(emit);
+    }
+
+    /// Hands over what is held back and is not later than what either direction waits with.
+    fn release(&mut self, emit: &mut dyn FnMut(&C, Message<'_>)) {
+        if self.held.is_empty() {
+            return;
+        }
+        self.held.sort_by_key(|held| held.time);
+        let until = self.waits_since().unwrap_or(i64::MAX);
+        let ready = self.held.partition_point(|held| held.time <= until);
+        for Held { side, time, length, bytes } in self.held.drain(..ready) {
+            if let Some(context) = &self.contexts[side] {
+                emit(context, Message { bytes: &bytes, length, time });
+            }
+        }
+        if self.held.is_empty() {
+            self.held = Vec::new();
+        }
+    }
+}
+
+fn hold(held: &mut Vec<Held>, side: Side, message: Message<'_>) {
+    let Message { bytes, length, time } = message;
+    held.push(Held { side, time, length, bytes: bytes.into() });
+}

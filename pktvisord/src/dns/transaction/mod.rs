@@ -1,0 +1,407 @@
+//! Matching of DNS queries and replies.
+//!
+//! A reply travels in the direction opposite to its query, between the same endpoints, with the
+//! same transport, id and opcode, and with the same name and type where it repeats the question
+//! (RFC 1035 section 7.3, RFC 5452 section 9.1). All tables are bounded, and nothing here looks at
+//! a clock:
+//!
+//! * **Open queries.** When the table is full the oldest one is given up, which is counted.
+//! * **Early replies** stand before their query in a capture of several queues. A reply without a
+//!   query is kept for [`EARLY`] before it counts as an orphan.
+//! * **Answered queries.** A further reply to one is a duplicate. A query over UDP that is
+//!   repeated after it was answered is the same query.
+//! * **Zone transfers.** Further messages are part of the transaction.
+
+mod answered;
+mod pending;
+#[cfg(test)]
+mod tests;
+mod transfers;
+
+use std::cmp::Ordering;
+
+use pktvisor_common::flow::mix;
+use pktvisor_common::packet::PacketMeta;
+
+use self::answered::Answered;
+use self::pending::{Pending, Waiting};
+use self::transfers::Transfers;
+use crate::time::SECOND;
+
+/// How long a reply waits for the query that stands behind it in the capture.
+pub const EARLY: i64 = SECOND;
+/// Replies of a part of the flows that wait for their query; the oldest counts as an orphan.
+const EARLY_REPLIES: usize = 1_024;
+/// Open queries that are compared with an ICMP error that quotes no DNS id.
+const QUOTED_WITHOUT_ID: usize = 16;
+
+/// Which way a message travels between its two endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Way {
+    /// From the lower endpoint, by address and then port, to the higher one.
+    Up = 0,
+    /// From the higher endpoint to the lower one.
+    Down = 1,
+    /// Both are the same.
+    Within = 2,
+}
+
+impl Way {
+    /// The way of a packet.
+    #[inline]
+    pub fn of(meta: &PacketMeta) -> Self {
+        match (meta.src, meta.src_port).cmp(&(meta.dst, meta.dst_port)) {
+            Ordering::Less => Self::Up,
+            Ordering::Greater => Self::Down,
+            Ordering::Equal => Self::Within,
+        }
+    }
+
+    /// The opposite way.
+    #[inline]
+    #[must_use]
+    pub fn back(self) -> Self {
+        match self {
+            Self::Up => Self::Down,
+            Self::Down => Self::Up,
+            Self::Within => Self::Within,
+        }
+    }
+}
+
+/// What a query and its reply have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Symmetric hash of endpoints and transport.
+    pub flow: u64,
+    /// Hash of the question's name and type; 0 where the message has no question, or it was not
+    /// captured.
+    pub question: u64,
+    /// DNS id.
+    pub id: u16,
+    /// The opcode.
+    pub opcode: u8,
+    /// The way that the query travels.
+    pub way: Way,
+}
+
+impl Key {
+    /// Flow, and all else that is known without the question.
+    #[inline]
+    fn exchange(&self) -> (u64, u64) {
+        let rest = u64::from(self.id) << 16 | u64::from(self.opcode) << 8 | self.way as u64;
+        (self.flow, rest)
+    }
+
+    #[inline]
+    fn exchange_hash(&self) -> u64 {
+        let (flow, rest) = self.exchange();
+        mix(flow ^ rest.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    #[inline]
+    fn hash(&self) -> u64 {
+        mix(self.exchange_hash() ^ self.question.rotate_left(17))
+    }
+
+    #[inline]
+    fn is_same_exchange(&self, other: &Self) -> bool {
+        self.exchange() == other.exchange()
+    }
+
+    /// The key of a message of the same exchange whose question is not known.
+    fn without_question(&self) -> Self {
+        Self { question: 0, ..*self }
+    }
+}
+
+/// The hash by which questions are told apart; never 0.
+#[inline]
+pub fn question_hash(name: u64, qtype: u16) -> u64 {
+    (name ^ u64::from(qtype).wrapping_mul(0x9e37_79b9_7f4a_7c15)).max(1)
+}
+
+/// What an ICMP error quotes of a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quoted {
+    /// All of its key, or all but its question.
+    Key(Key),
+    /// Its ports only, as RFC 792 demands: the query is looked for among the newest ones.
+    Flow {
+        /// Symmetric hash of endpoints and transport.
+        flow: u64,
+        /// The way that it travels.
+        way: Way,
+    },
+}
+
+/// An open query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// What its reply is found by.
+    pub key: Key,
+    /// Time of the query in nanoseconds of unix time.
+    pub time: i64,
+    /// Bytes of the query.
+    pub length: u16,
+    /// The transactions it stands for.
+    pub weight: u32,
+    /// Whether a query that is repeated after its answer is a new one: over TCP, which repeats
+    /// nothing by itself.
+    pub stream: bool,
+    /// Whether it asks for a zone transfer over TCP.
+    pub transfer: bool,
+    /// Whether it could be read. One that could not may be answered FORMERR, but nobody need
+    /// answer it: it neither times out nor counts as open.
+    pub readable: bool,
+}
+
+/// A reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// What its query is found by.
+    pub key: Key,
+    /// Time of the reply in nanoseconds of unix time.
+    pub time: i64,
+    /// Bytes of the reply.
+    pub length: u32,
+    /// The replies it stands for.
+    pub weight: u32,
+    /// Which transactions it counts to, as the place of a direction.
+    pub direction: u8,
+    /// Whether its question asks for a zone transfer over TCP.
+    pub transfer: bool,
+}
+
+impl Waiting for Query {
+    fn key(&self) -> &Key {
+        &self.key
+    }
+}
+
+impl Waiting for Reply {
+    fn key(&self) -> &Key {
+        &self.key
+    }
+}
+
+/// What a reply is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It answers this query.
+    Of(Query),
+    /// A further reply to a query that was answered.
+    Duplicate,
+    /// A further message of a zone transfer.
+    OfTransfer,
+    /// It waits for its query, or has no room to.
+    Early,
+}
+
+/// What leaves the tables without having met its counterpart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// A query nobody answered in time.
+    TimedOut(Query),
+    /// A reply without a query.
+    Orphan(Reply),
+}
+
+/// The transactions of a part of the flows.
+#[derive(Debug)]
+pub struct Transactions {
+    open: Pending<Query>,
+    /// Open queries that could not be read.
+    unreadable: u64,
+    early: Pending<Reply>,
+    answered: Answered,
+    transfers: Transfers,
+    timeout: i64,
+    evicted: u64,
+}
+
+impl Transactions {
+    /// A table of at most `capacity` open queries that time out after `timeout` nanoseconds.
+    pub fn new(capacity: usize, timeout: i64) -> Self {
+        Self {
+            open: Pending::new(capacity),
+            unreadable: 0,
+            early: Pending::new(EARLY_REPLIES),
+            answered: Answered::default(),
+            transfers: Transfers::default(),
+            timeout,
+            evicted: 0,
+        }
+    }
+
+    /// Open queries.
+    pub fn open(&self) -> u64 {
+        self.open.len() as u64 - self.unreadable
+    }
+
+    /// Queries given up because the table was full, since the last call.
+    pub fn take_evicted(&mut self) -> u64 {
+        std::mem::take(&mut self.evicted)
+    }
+
+    /// Takes in a query. Returns the reply to it that stood before it.
+    ///
+    /// A repeated query keeps its first time until it times out. `gone` gets the query that it
+    /// replaces because its time is over.
+    pub fn query(&mut self, query: Query, gone: &mut impl FnMut(Gone)) -> Option<Reply> {
+        if let Some(at) = self.open.find(&query.key) {
+            let first = self.open.get(at).map_or(query.time, |first| first.time);
+            if query.time.saturating_sub(first) <= self.timeout {
+                return None;
+            }
+            self.take(at).filter(|query| query.readable).map(|query| gone(Gone::TimedOut(query)));
+        }
+        if !query.stream && self.is_answered(&query.key, query.time) {
+            return None;
+        }
+        self.transfers.end(&query.key);
+        if let Some(reply) = self.early_reply(&query) {
+            self.settle(&query, reply.transfer);
+            return Some(reply);
+        }
+        if self.open.is_full() {
+            self.evicted += u64::from(self.take_oldest().is_some_and(|query| query.readable));
+        }
+        self.unreadable += u64::from(!query.readable);
+        self.open.insert(query);
+        None
+    }
+
+    /// The early reply to a query, which leaves the table.
+    fn early_reply(&mut self, query: &Query) -> Option<Reply> {
+        if self.early.len() == 0 {
+            return None;
+        }
+        let key = &query.key;
+        let at = self.early.find(key).or_else(|| self.early.find(&key.without_question()))?;
+        let reply = self.early.get(at)?;
+        let apart = reply.time.saturating_sub(query.time);
+        if (0..=EARLY).contains(&apart) { self.early.remove(at) } else { None }
+    }
+
+    /// Takes in a reply. `gone` gets what its coming shows to be over.
+    pub fn reply(&mut self, reply: &Reply, gone: &mut impl FnMut(Gone)) -> Answer {
+        if let Some(query) = self.asked(reply, gone) {
+            self.settle(&query, reply.transfer);
+            return Answer::Of(query);
+        }
+        if self.transfers.goes_on(&reply.key, reply.time) {
+            return Answer::OfTransfer;
+        }
+        if self.is_answered(&reply.key, reply.time) {
+            return Answer::Duplicate;
+        }
+        if reply.transfer {
+            // The query was not captured. What follows belongs to this first message.
+            self.transfers.begin(&reply.key, reply.time);
+        }
+        if self.early.find(&reply.key).is_some() {
+            gone(Gone::Orphan(*reply));
+            return Answer::Early;
+        }
+        if self.early.is_full() {
+            self.early.remove_oldest().map(|reply| gone(Gone::Orphan(reply)));
+        }
+        self.early.insert(*reply);
+        Answer::Early
+    }
+
+    /// The query of a reply, which leaves the table.
+    fn asked(&mut self, reply: &Reply, gone: &mut impl FnMut(Gone)) -> Option<Query> {
+        let key = &reply.key;
+        let at = match key.question {
+            0 => self.open.find_exchange(key),
+            _ => self.open.find(key).or_else(|| self.open.find(&key.without_question())),
+        }?;
+        if self.open.get(at)?.time > reply.time {
+            // The clock of the capture says that it was asked later.
+            return None;
+        }
+        let query = self.take(at)?;
+        if reply.time.saturating_sub(query.time) > self.timeout {
+            if query.readable {
+                gone(Gone::TimedOut(query));
+            }
+            return None;
+        }
+        Some(query)
+    }
+
+    /// A query has met its reply.
+    fn settle(&mut self, query: &Query, transfer: bool) {
+        if query.transfer || transfer {
+            self.transfers.begin(&query.key, query.time);
+        } else {
+            self.answered.note(&query.key, query.time);
+        }
+    }
+
+    fn is_answered(&self, key: &Key, time: i64) -> bool {
+        let asked = self.answered.asked(key);
+        asked.is_some_and(|asked| (0..=self.timeout).contains(&time.saturating_sub(asked)))
+    }
+
+    /// Takes out the open query that an ICMP error quotes.
+    pub fn unreachable(&mut self, quoted: &Quoted) -> Option<Query> {
+        let at = match quoted {
+            Quoted::Key(key) if key.question == 0 => self.open.find_exchange(key),
+            Quoted::Key(key) => self.open.find(key),
+            Quoted::Flow { flow, way } => self
+                .open
+                .newest(QUOTED_WITHOUT_ID)
+                .find(|(_, query)| query.key.flow == *flow && query.key.way == *way)
+                .map(|(at, _)| at),
+        };
+        self.take(at?).filter(|query| query.readable)
+    }
+
+    /// Lets time pass up to `now`: queries time out, and replies give up waiting for their query.
+    #[inline]
+    pub fn expire(&mut self, now: i64, gone: &mut impl FnMut(Gone)) {
+        while self.open.oldest().is_some_and(|query| is_over(query.time, self.timeout, now)) {
+            let query = self.take_oldest().filter(|query| query.readable);
+            query.map(|query| gone(Gone::TimedOut(query)));
+        }
+        while self.early.oldest().is_some_and(|reply| is_over(reply.time, EARLY, now)) {
+            self.early.remove_oldest().map(|reply| gone(Gone::Orphan(reply)));
+        }
+    }
+
+    /// No query comes any more: all replies that wait for one are orphans.
+    pub fn end_input(&mut self, gone: &mut impl FnMut(Gone)) {
+        while let Some(reply) = self.early.remove_oldest() {
+            gone(Gone::Orphan(reply));
+        }
+    }
+
+    /// The open queries whose time is over before `now`, which [`Self::expire`] would give up.
+    pub fn due(&self, now: i64) -> impl Iterator<Item = &Query> {
+        self.open
+            .iter()
+            .take_while(move |query| is_over(query.time, self.timeout, now))
+            .filter(|query| query.readable)
+    }
+
+    fn take(&mut self, at: u32) -> Option<Query> {
+        let query = self.open.remove(at)?;
+        self.unreadable -= u64::from(!query.readable);
+        Some(query)
+    }
+
+    fn take_oldest(&mut self) -> Option<Query> {
+        let query = self.open.remove_oldest()?;
+        self.unreadable -= u64::from(!query.readable);
+        Some(query)
+    }
+}
+
+/// Whether the time of what came at `time` is over before `now`.
+fn is_over(time: i64, patience: i64, now: i64) -> bool {
+    time.saturating_add(patience) < now
+}

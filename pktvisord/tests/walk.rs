@@ -1,0 +1,258 @@
+//! The walk through link-layer wrappings and IP tunnels, against the walk over what they carry and
+//! against tshark.
+
+mod support;
+
+use pktvisor_common::classify::{self, enter_tunnels};
+use pktvisor_common::packet::tunnel::MAX_TUNNELS;
+use pktvisor_common::packet::{IpVersion, PacketMeta, Transport, walk_ethernet};
+use pktvisord::capture::{LinkType, PacketRecord, link};
+use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts};
+use support::capture::{Capture, Folder, MICROSECOND, START};
+use support::dns::{A, Message};
+use support::frame::{self, ACK, Flow};
+use support::program::{run, view};
+use support::shapes::{address, tunnel_ends};
+use support::wrappings::{hardly_tunnels, tunnelled, wrapped};
+use support::{shapes, tshark};
+
+fn walk(frame: &[u8]) -> PacketMeta {
+    walk_ethernet(frame, frame.len())
+}
+
+/// The walk inside tunnels.
+fn walk_inside(frame: &[u8]) -> PacketMeta {
+    let ports = DnsPorts::new(&DEFAULT_DNS_PORTS);
+    enter_tunnels(ports.bits(), frame, frame.len(), walk(frame))
+}
+
+/// A query and a segment over each IP version, from the IP header on.
+fn inner() -> Vec<Vec<u8>> {
+    let of_version = |(src, dst)| {
+        let flow = Flow::new(address(src), 4_242, address(dst), 53);
+        let message = Message::query(7, "www.example.com", A);
+        [frame::udp(&flow, &message.octets()), frame::tcp(&flow, 9, ACK, &message.framed())]
+    };
+    let ends = [("198.51.100.7", "192.0.2.1"), ("2001:db8:1::7", "2001:db8::1")];
+    ends.into_iter().flat_map(of_version).collect()
+}
+
+/// The walk over a packet that is a part of a frame, `before` octets behind where it would be.
+fn moved(mut meta: PacketMeta, before: usize) -> PacketMeta {
+    meta.l3_offset += before as u16;
+    meta.payload_offset += before as u16;
+    meta
+}
+
+/// Asserts that the walk over a frame finds the packet at its end, whole or cut.
+#[track_caller]
+fn finds(name: &str, frame: &[u8], packet: &[u8], walk: impl Fn(&[u8]) -> PacketMeta) {
+    let plain = frame::ethernet(packet);
+    let expected = moved(walk_ethernet(plain.as_slice(), plain.len()), frame.len() - plain.len());
+    assert_eq!(walk(frame), expected, "{name}");
+    for cut in 0..frame.len() {
+        let meta = walk(&frame[..cut]);
+        if cut >= usize::from(expected.payload_offset) {
+            assert_eq!(meta, expected, "{name} cut to {cut}");
+        } else {
+            assert!(meta != expected, "{name} cut to {cut}");
+            assert!(meta.malformed || meta.dst_port != 53, "{name} cut to {cut}: {meta:?}");
+        }
+    }
+}
+
+#[test]
+fn wrappings_are_looked_through() {
+    for packet in inner() {
+        for (name, frame) in wrapped(&packet) {
+            finds(name, &frame, &packet, walk);
+        }
+    }
+}
+
+#[test]
+fn a_thousand_vlan_tags_are_looked_through() {
+    let packet = inner().swap_remove(0);
+    let tagged = |tags: usize| frame::tagged(&vec![5; tags], &packet);
+    for tags in [4, 9, 100, 1_024] {
+        assert_eq!(walk(&tagged(tags)).transport, Transport::Udp, "{tags} tags");
+    }
+    assert_eq!(walk(&tagged(1_025)).version, IpVersion::None);
+}
+
+#[test]
+fn what_is_no_ip_behind_a_wrapping_is_not_ip() {
+    let of = |octets: &[u8]| walk(&[&[2; 12], octets, &[0x45; 40]].concat());
+    for octets in [
+        // A label and another first half-octet, an echo of PPPoE's LCP, discovery of PPPoE.
+        &[0x88, 0x47, 0, 0, 0x11, 9, 0x50][..],
+        &[0x88, 0x64, 0x11, 0, 0, 7, 0, 9, 0xc0, 0x21],
+        &[0x88, 0x64, 0x21, 0, 0, 7, 0, 9, 0, 0x21],
+        &[0x88, 0x63, 0x11, 9, 0, 7, 0, 9],
+        // A spanning tree's message, and Cisco's SNAP.
+        &[0, 38, 0x42, 0x42, 3],
+        &[0, 60, 0xaa, 0xaa, 3, 0, 0, 12, 0x20, 0],
+    ] {
+        let meta = of(octets);
+        assert_eq!((meta.version, meta.malformed), (IpVersion::None, false), "{octets:x?}");
+    }
+}
+
+#[test]
+fn tags_of_switches_are_looked_through() {
+    for packet in inner() {
+        let plain = frame::ethernet(&packet);
+        let (addresses, rest) = plain.split_at(12);
+        let inside = [addresses, &[0x40, 8, 0, 0], rest].concat();
+        let before = [&[0x20, 0, 0, 3], &plain[..]].concat();
+        for (number, frame) in [(281, &inside), (282, &before), (283, &inside)] {
+            let link = LinkType::from_number(number).unwrap();
+            finds(&format!("link type {number}"), frame, &packet, |frame| {
+                let length = frame.len() as u32;
+                let (time, offset) = (START, 0);
+                let record =
+                    PacketRecord { time, offset, captured: length, wire_len: length, link };
+                link::walk(&record, frame)
+            });
+        }
+    }
+}
+
+#[test]
+fn tunnels_are_told_and_looked_into() {
+    for (src, dst) in tunnel_ends() {
+        for packet in inner() {
+            for (name, outer) in tunnelled(src, dst, &packet) {
+                let frame = frame::ethernet(&outer);
+                let meta = walk(&frame);
+                assert!(meta.is_tunnel() && !meta.malformed, "{name}: {meta:?}");
+                let (v4, v6) = (IpVersion::V4, IpVersion::V6);
+                assert_eq!(meta.version, if src.is_ipv4() { v4 } else { v6 }, "{name}");
+                finds(name, &frame, &packet, walk_inside);
+            }
+        }
+    }
+}
+
+#[test]
+fn tunnels_in_tunnels_are_looked_into_up_to_a_bound() {
+    let (src, dst) = tunnel_ends()[0];
+    let packet = inner().swap_remove(0);
+    let names = tunnelled(src, dst, &packet).len();
+    for at in 0..names {
+        let mut outer = packet.clone();
+        for depth in 1..=MAX_TUNNELS + 1 {
+            outer = tunnelled(src, dst, &outer).swap_remove((at + depth) % names).1;
+            let meta = walk_inside(&frame::ethernet(&outer));
+            assert_eq!(meta.is_tunnel(), depth > MAX_TUNNELS, "{at} {depth}");
+            assert_eq!(meta.dst_port == 53, depth <= MAX_TUNNELS, "{at} {depth}");
+        }
+    }
+}
+
+#[test]
+fn a_port_alone_makes_no_tunnel() {
+    for (src, dst) in tunnel_ends() {
+        for (name, packet) in hardly_tunnels(src, dst) {
+            let frame = frame::ethernet(&packet);
+            let meta = walk(&frame);
+            assert!(!meta.malformed, "{name}");
+            let valid = !(name.starts_with("not") || name.starts_with("too"));
+            assert_eq!(meta.is_tunnel(), valid, "{name}");
+            let inside = walk_inside(&frame);
+            assert!(inside == meta || name == "IP in IP that is none", "{name}: {inside:?}");
+        }
+    }
+}
+
+#[test]
+fn dns_goes_before_tunnels() {
+    let ports = DnsPorts::new(&DEFAULT_DNS_PORTS);
+    let (src, dst) = (address("192.0.2.1"), address("198.51.100.7"));
+    // A reply to a client that took the port of VXLAN, and that reads like its header.
+    let payload = [&[8, 0, 0, 0, 0, 0, 0, 0][..], &[0; 40]].concat();
+    let of =
+        |port| walk(&frame::ethernet(&frame::udp(&Flow::new(src, port, dst, 4_789), &payload)));
+    assert!(of(53).is_tunnel() && of(60_000).is_tunnel());
+    assert!(!classify::is_tunnel(ports.bits(), &of(53)));
+    assert!(classify::is_tunnel(ports.bits(), &of(60_000)));
+    assert!(classify::is_tunnel(ports.bits(), &of(53_000)), "a valid header is more than chance");
+}
+
+#[test]
+fn a_frame_shorter_than_its_ip_length_is_cut_and_not_malformed() {
+    for packet in inner() {
+        let frame = frame::ethernet(&packet);
+        let whole = walk(&frame);
+        for cut in usize::from(whole.payload_offset)..frame.len() {
+            // The capture says how long the frame was, or does not.
+            assert_eq!(walk_ethernet(&frame[..cut], frame.len()), whole);
+            assert_eq!(walk_ethernet(&frame[..cut], cut), whole);
+        }
+    }
+    let flow = Flow::new(address("192.0.2.1"), 53, address("198.51.100.7"), 4_242);
+    let mut long = frame::ethernet(&frame::udp(&flow, &[0; 30]));
+    long[39] += 1;
+    assert!(walk(&long).malformed, "a UDP length beyond the IP payload");
+}
+
+#[test]
+fn frames_are_what_tshark_takes_them_for() {
+    if !tshark::is_there() {
+        return;
+    }
+    let message = Message::query(0x4242, "www.example.com", A).octets();
+    let flow = Flow::new(address("198.51.100.7"), 4_242, address("192.0.2.1"), 53);
+    let packet = frame::udp(&flow, &message);
+    let (src, dst) = tunnel_ends()[0];
+    let mut named = wrapped(&packet);
+    for (name, outer) in tunnelled(src, dst, &packet) {
+        named.push((name, frame::ethernet(&outer)));
+    }
+    let mut capture = Capture::default();
+    for (at, (_, frame)) in named.iter().enumerate() {
+        capture.push(START + at as i64 * MICROSECOND, frame.clone());
+    }
+    let folder = Folder::new();
+    let file = folder.store("wrapped.pcap", &capture.pcap());
+    let rows = tshark::fields(&file, &[], &["dns.id", "ip.src"]);
+    for ((name, frame), row) in named.iter().zip(rows) {
+        // What tshark has no dissector for, or takes for something else without its preferences.
+        if row[0].is_empty() {
+            let unread = ["a pseudowire", "EDSA", "an old Broadcom tag", "VXLAN with a policy"];
+            assert!(unread.contains(name), "{name}");
+            continue;
+        }
+        assert_eq!(row[0], "0x4242", "{name}");
+        assert!(row[1].ends_with("198.51.100.7"), "{name}: {}", row[1]);
+        assert_eq!(walk_inside(frame).dst_port, 53, "{name}");
+    }
+}
+
+#[test]
+fn a_file_counts_tunnels_by_the_headers_that_are_asked_for() {
+    let mut capture = Capture::default();
+    for (at, frame) in shapes::tunnelled().into_iter().enumerate() {
+        capture.push(START + at as i64 * MICROSECOND, frame);
+    }
+    let folder = Folder::new();
+    let file = folder.store("tunnels.pcap", &capture.pcap());
+    let total = capture.packets.len() as u64;
+    let of = |tunnels: &str| view(&run(&["--summary", "--tunnels", tunnels, &file]));
+    let (outer, inner) = (of("outer"), of("inner"));
+    for view in [&outer, &inner] {
+        assert_eq!(view.packets.total, total);
+        assert_eq!(view.packets.bytes.total, outer.packets.bytes.total, "of the frames");
+        assert_eq!(view.capture.outcomes.values().sum::<u64>(), total);
+    }
+    assert_eq!(outer.dns.wire_packets.total, 0);
+    assert!(outer.capture.outcomes["tunnel"] > total * 3 / 4);
+    assert!(inner.capture.outcomes["tunnel"] < total / 4);
+    assert!(inner.dns.wire_packets.total > total / 3);
+    assert!(inner.packets.top_ports.iter().any(|port| port.name == "53/udp"));
+    assert!(outer.packets.top_ports.iter().any(|port| port.name == "4789/udp"));
+    assert_eq!(
+        run(&["--summary", &file]).stdout,
+        run(&["--summary", "--tunnels", "outer", &file]).stdout
+    );
+}
