@@ -195,10 +195,17 @@ fn unknown_directions_are_told_with_the_remedy() {
         cable(second, "veth2", "10.7.0.3/24");
         sh("ip link set veth1 master br0; ip link set veth2 master br0");
         watch("tc", |server| {
-            datagrams_of(first, "10.7.0.3:9", 150);
-            std::thread::sleep(SETTLED);
-            let app: AppMetrics = server.json("/api/v1/metrics/app");
-            let advice = app.app.capture.advice.expect("advice");
+            // A minute can end in between.
+            let started = Instant::now();
+            let advice = loop {
+                datagrams_of(first, "10.7.0.3:9", 150);
+                std::thread::sleep(SETTLED);
+                let app: AppMetrics = server.json("/api/v1/metrics/app");
+                if let Some(advice) = app.app.capture.advice {
+                    break advice;
+                }
+                assert!(started.elapsed() < PATIENCE, "no advice: {}", server.log_so_far());
+            };
             assert!(advice.contains("unknown direction") && advice.contains("-H"), "{advice}");
         });
     });
