@@ -403,7 +403,13 @@ impl Live {
 
     /// Says how HOST is named, where most packets have an unknown direction.
     fn advice(&self) -> Option<String> {
-        let packets = self.present().live.totals.packets;
+        let mut packets = self.present().live.totals.packets;
+        // At the start of a minute the one before it tells.
+        if packets.iter().sum::<u64>() < LEAST_PACKETS
+            && let Some(closed) = self.window.closed(1)
+        {
+            packets = closed.totals.packets;
+        }
         let [inbound, outbound, unknown] = packets;
         let total: u64 = packets.iter().sum();
         (total >= LEAST_PACKETS && unknown > inbound.saturating_add(outbound)).then(|| {

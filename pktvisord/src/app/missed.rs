@@ -70,7 +70,7 @@ mod tests {
 
     fn interface(index: u32, up: bool, received: u64) -> Interface {
         let address = index.to_be_bytes().to_vec();
-        Interface { index, up, received, address, ..Interface::default() }
+        Interface { index, up, address, received, ..Interface::default() }
     }
 
     #[test]

@@ -35,7 +35,8 @@ fn send(states: &[NotifyState<'_>]) -> io::Result<()> {
     let Some(name) = socket.as_bytes().strip_prefix(b"@") else {
         return sd_notify::notify(states);
     };
-    let text: String = states.iter().map(|state| format!("{state}\n")).collect();
+    let lines: Vec<String> = states.iter().map(NotifyState::to_string).collect();
+    let text = lines.join("\n") + "\n";
     let address = SocketAddr::from_abstract_name(name)?;
     UnixDatagram::unbound()?.send_to_addr(text.as_bytes(), &address).map(|_| ())
 }

@@ -18,6 +18,7 @@ use super::{AppError, Run, settings, system};
 use crate::capture::ebpf::attach::CaptureMode;
 use crate::capture::ebpf::drain::{Drain, DrainStatus};
 use crate::capture::ebpf::probe::Probe;
+use crate::capture::interface::selection::is_tunnel;
 use crate::capture::interface::{self, Interface, Selected, Sides};
 use crate::capture::netlink::Requests;
 use crate::capture::netlink::changes::Changes;
@@ -30,7 +31,7 @@ use crate::lane::{Lane, Share};
 use crate::live::{Live, Source};
 use crate::pipeline::Clock;
 use crate::privileges::{Keep, Rights, User, give_up, raise, raise_limits};
-use crate::settings::Settings;
+use crate::settings::{Settings, Tunnels};
 use crate::workers::Workers;
 
 /// How long programs are attached before anything is served; the rest follows in the background.
@@ -136,7 +137,7 @@ fn named<'a>(addresses: impl Iterator<Item = &'a IpAddr>) -> String {
 /// Where packets come from, set up and not started yet.
 enum Capture {
     Kernel(Box<Programs>),
-    Libpcap(Captures),
+    Libpcap(Box<Captures>),
 }
 
 /// Rings for so many workers: a power of two.
@@ -156,6 +157,14 @@ pub(super) fn check_mode(cli: &Cli) -> Result<(), AppError> {
 pub(super) fn user(cli: &Cli) -> Result<Option<User>, AppError> {
     let user = cli.user.as_deref().map(str::parse).transpose();
     user.map_err(|problem| AppError::User { user: cli.user.clone().unwrap_or_default(), problem })
+}
+
+/// The name of a tunnel that is watched together with an interface that its outer packets can pass.
+fn watched_tunnel(wanted: &[(Interface, Selected)]) -> Option<&str> {
+    let is_below = |one: &Interface| !is_tunnel(&one.kind) && !one.loopback;
+    let below = wanted.iter().any(|(one, _)| is_below(one));
+    let tunnel = wanted.iter().find(|(one, _)| is_tunnel(&one.kind)).filter(|_| below);
+    tunnel.map(|(one, _)| one.name.as_str())
 }
 
 /// Watches interfaces until the end is asked for.
@@ -189,7 +198,17 @@ pub(super) fn watch(
     if hosts.is_empty() {
         info!("no addresses and no -H HOSTSPEC: what is received is in, what is sent is out");
     }
-    let settings = settings(cli, hosts, databases)?;
+    let mut settings = settings(cli, hosts, databases)?;
+    if settings.tunnels == Tunnels::Inner
+        && let Some(tunnel) = watched_tunnel(&wanted)
+        && let Some(settings) = Arc::get_mut(&mut settings)
+    {
+        info!(
+            "--tunnels inner is not used: {tunnel} is watched itself, and the packets in it would count \
+             a second time at the interface below"
+        );
+        settings.tunnels = Tunnels::Outer;
+    }
     let load = || {
         let probe = Probe::load(rings(cli.workers()), cli.ring_size())?;
         Programs::start(probe, selection.clone(), cli.capture, &settings, &listed, AT_ONCE)
@@ -215,7 +234,10 @@ pub(super) fn watch(
             (Capture::Kernel(Box::new(programs)), Keep::NetAdmin)
         }
         Some(programs) => (Capture::Kernel(Box::new(programs)), Keep::Nothing),
-        None => (Capture::Libpcap(Captures::open(cli, selection, &listed, AT_ONCE)?), Keep::NetRaw),
+        None => (
+            Capture::Libpcap(Box::new(Captures::open(cli, selection, &listed, AT_ONCE)?)),
+            Keep::NetRaw,
+        ),
     };
     let files = (!cli.no_sandbox).then(|| config.files());
     let rights = give_up(user.as_ref(), keep, files.as_deref())?;

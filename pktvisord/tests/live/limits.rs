@@ -56,15 +56,13 @@ fn many_interfaces_are_attached_in_the_background() {
     host(1, |guests| {
         let guest = &guests[0];
         // Enough for more than a second of TCX.
-        let made: String = (0..120)
+        let made: Vec<String> = (0..120)
             .map(|at| {
-                format!(
-                    "link add m{at} type veth peer name m{at} netns {guest}\nlink set m{at} up\n"
-                )
+                format!("link add m{at} type veth peer name m{at} netns {guest}\nlink set m{at} up")
             })
             .collect();
         let file = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(file.path(), made).expect("it takes lines");
+        std::fs::write(file.path(), made.join("\n") + "\n").expect("it takes lines");
         sh(&format!("ip -b {}", file.path().display()));
         cable(guest, "nic", "10.7.0.2/24");
         sh("ip addr add 10.7.0.1/24 dev nic");

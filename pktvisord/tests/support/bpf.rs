@@ -21,6 +21,9 @@ struct Load {
     rest: [u64; 13],
 }
 
+/// The command of bpf(2) that loads a program.
+const PROG_LOAD: i64 = 5;
+
 /// Loads a program that returns this verdict.
 pub fn verdict(kind: u32, verdict: i32) -> OwnedFd {
     // `r0 = verdict; exit`
@@ -33,7 +36,6 @@ pub fn verdict(kind: u32, verdict: i32) -> OwnedFd {
         license: license.as_ptr() as u64,
         rest: [0; 13],
     };
-    const PROG_LOAD: i64 = 5;
     // SAFETY: the kernel reads the struct, of the size that is said, and what it points to.
     let answer =
         unsafe { libc::syscall(libc::SYS_bpf, PROG_LOAD, &raw const load, size_of::<Load>()) };

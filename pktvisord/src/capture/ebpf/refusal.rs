@@ -146,7 +146,10 @@ fn missing_rights(effective: CapabilitySet) -> String {
     let all = effective.contains(CapabilitySet::SYS_ADMIN);
     let missing: Vec<&str> = needed
         .into_iter()
-        .filter(|&(one, _)| !effective.contains(one) && !(all && one != CapabilitySet::NET_ADMIN))
+        .filter(|&(one, _)| {
+            let stands_for = all && one != CapabilitySet::NET_ADMIN;
+            !stands_for && !effective.contains(one)
+        })
         .map(|(_, name)| name)
         .collect();
     if missing.is_empty() {

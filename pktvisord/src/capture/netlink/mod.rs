@@ -3,10 +3,10 @@
 //! Interfaces and addresses come from here and not from sysfs, which may show those of another network
 //! namespace (`nsenter --net`).
 //!
-//! * [`changes`]: notices of changes.
-//! * [`links`]: interfaces.
-//! * [`addresses`]: addresses of interfaces.
-//! * [`filters`]: filters of the queueing discipline clsact.
+//! * [`changes`] has notices of changes,
+//! * [`links`] the interfaces,
+//! * [`addresses`] their addresses,
+//! * [`filters`] the filters of the queueing discipline clsact.
 
 pub mod addresses;
 pub mod changes;
