@@ -27,7 +27,8 @@ pub fn run(data: &[u8]) {
         }
     }
     if let Ok(scan) = &result {
-        (scan.is_nodata(), scan.is_referral());
+        scan.is_nodata();
+        scan.is_referral();
         scan.for_each_further_question(data, |name, _| assert!(name.len() < name::MAX_NAME));
     }
     // A message that was cut anywhere is read as far as it goes.
