@@ -60,6 +60,7 @@ fn counts(width: usize, dns: &Dns) -> Vec<Block> {
             count,
             &[
                 of_replies("no data", wire.nodata),
+                of_replies("referral", wire.referral),
                 of_replies("AA", wire.aa),
                 of_replies("AD", wire.ad),
             ],
@@ -115,7 +116,13 @@ fn lists(width: usize, dns: &Dns) -> Vec<(&'static str, Block)> {
 /// Adds the section of transactions, where there are any.
 pub(super) fn transactions(page: &mut Page, xact: &Xact) {
     let counts = &xact.counts;
-    let rest = [(counts.timed_out, "timed out"), (counts.orphans, "orphaned"), (xact.open, "open")];
+    let rest = [
+        (counts.timed_out, "timed out"),
+        (counts.orphans, "orphaned"),
+        (counts.duplicates, "duplicate"),
+        (counts.unreachable, "unreachable"),
+        (xact.open, "open"),
+    ];
     if counts.total == 0 && rest.iter().all(|(n, _)| *n == 0) {
         return;
     }

@@ -42,6 +42,7 @@ pub(super) fn panels(app: &App) -> Vec<Panel> {
             .field("/dns/wire_packets/formerr"),
         app.part("NOTIMP", wire.notimp, replies).field("/dns/wire_packets/notimp"),
         app.part("no data", wire.nodata, replies).field("/dns/wire_packets/nodata"),
+        app.part("referral", wire.referral, replies).field("/dns/wire_packets/referral"),
         app.part("truncated", wire.truncated, replies).field("/dns/wire_packets/truncated"),
     ];
     let flags = vec![

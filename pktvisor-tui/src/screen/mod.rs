@@ -245,13 +245,18 @@ fn warn(n: u64) -> Tone {
 }
 
 /// Queries and replies that are no transactions.
-fn unpaired(app: &App, xact: &Xact) -> [Fact; 3] {
+fn unpaired(app: &App, xact: &Xact) -> [Fact; 5] {
     let counts = &xact.counts;
     [
         Fact::new("timed out", app.count(counts.timed_out))
             .tone(warn(counts.timed_out))
             .field("/dns/xact/counts/timed_out"),
+        Fact::new("unreachable", app.count(counts.unreachable))
+            .tone(warn(counts.unreachable))
+            .field("/dns/xact/counts/unreachable"),
         Fact::new("orphans", app.count(counts.orphans)).field("/dns/xact/counts/orphans"),
+        Fact::new("duplicates", app.count(counts.duplicates))
+            .field("/dns/xact/counts/duplicates"),
         Fact::new("open", app.count(xact.open)).field("/dns/xact/open"),
     ]
 }

@@ -158,20 +158,38 @@ fn dns(families: &mut Families<'_>, since_start: &SinceStart) -> fmt::Result {
     )?;
     families.counter(
         "pktvisor_dns_nodata_replies",
-        "DNS replies NOERROR without answers (RFC 2308)",
+        "DNS replies NOERROR without an answer of the type asked for (RFC 2308)",
         one(wire.nodata),
     )?;
+    families.counter(
+        "pktvisor_dns_referral_replies",
+        "DNS replies NOERROR that point to other servers",
+        one(wire.referral),
+    )?;
+    let unpaired = &since_start.unpaired;
     let answered: u64 =
         since_start.latencies.iter().map(super::Classes::count).fold(0, u64::saturating_add);
     families.counter(
         "pktvisor_dns_transactions",
-        "DNS transactions that have ended: queries with their reply, and those without one in time",
-        by("outcome", [("answered", answered), ("timed_out", since_start.unpaired.timed_out)]),
+        "DNS transactions that have ended: by a reply, without one in time, or by an ICMP error",
+        by(
+            "outcome",
+            [
+                ("answered", answered),
+                ("timed_out", unpaired.timed_out),
+                ("unreachable", unpaired.unreachable),
+            ],
+        ),
     )?;
     families.counter(
         "pktvisor_dns_orphan_replies",
         "DNS replies without a query",
-        one(since_start.unpaired.orphans),
+        one(unpaired.orphans),
+    )?;
+    families.counter(
+        "pktvisor_dns_duplicate_replies",
+        "Further DNS replies to a query that was answered",
+        one(unpaired.duplicates),
     )
 }
 
