@@ -280,7 +280,8 @@ fn the_byte_form_has_the_fields_described() {
 
 #[test]
 fn every_reason_of_a_loss_is_described_and_no_other() {
-    let files = ["dns/message", "shard", "lane", "capture/ebpf/drain", "app/hooks", "app/through_libpcap"];
+    let files =
+        ["dns/message", "shard", "lane", "capture/ebpf/drain", "app/hooks", "app/through_libpcap"];
     let sources = files.map(|file| text(&format!("pktvisord/src/{file}.rs")));
     let sources = sources.concat() + &text("pktvisor-common/src/abi.rs");
     let counted: BTreeSet<&str> = sources
@@ -295,8 +296,17 @@ fn every_reason_of_a_loss_is_described_and_no_other() {
     let (_, bounds) = architecture.split_once("## Bounds of memory").expect("the section");
     let described: BTreeSet<&str> = codes(bounds)
         .filter(|code| {
-            let kinds =
-                ["dns_", "tcp_", "fragments_", "xact_", "ring_full_", "kernel_", "if_", "not_", "left_"];
+            let kinds = [
+                "dns_",
+                "tcp_",
+                "fragments_",
+                "xact_",
+                "ring_full_",
+                "kernel_",
+                "if_",
+                "not_",
+                "left_",
+            ];
             kinds.iter().any(|kind| code.starts_with(kind))
         })
         .filter(|&code| code != "tcp_")

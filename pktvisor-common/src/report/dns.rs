@@ -113,6 +113,9 @@ fn lists(width: usize, dns: &Dns) -> Vec<(&'static str, Block)> {
     .into()
 }
 
+/// Ends of queries and replies that are mostly absent.
+const RARE: [&str; 2] = ["duplicate", "unreachable"];
+
 /// Adds the section of transactions, where there are any.
 pub(super) fn transactions(page: &mut Page, xact: &Xact) {
     let counts = &xact.counts;
@@ -127,7 +130,9 @@ pub(super) fn transactions(page: &mut Page, xact: &Xact) {
         return;
     }
     let mut facts = vec![format!("{} paired", count(counts.total))];
-    facts.extend(rest.iter().map(|(n, what)| format!("{} {what}", count(*n))));
+    // What is rare has a place in the line only where it is there.
+    let shown = rest.iter().filter(|(n, what)| *n > 0 || !RARE.contains(what));
+    facts.extend(shown.map(|(n, what)| format!("{} {what}", count(*n))));
     page.section(Tone::Strong, "DNS TRANSACTIONS", &facts);
     let width = page.block_width();
     let directions = [("in", &xact.inbound), ("out", &xact.outbound), ("unknown", &xact.unknown)];

@@ -255,8 +255,7 @@ fn unpaired(app: &App, xact: &Xact) -> [Fact; 5] {
             .tone(warn(counts.unreachable))
             .field("/dns/xact/counts/unreachable"),
         Fact::new("orphans", app.count(counts.orphans)).field("/dns/xact/counts/orphans"),
-        Fact::new("duplicates", app.count(counts.duplicates))
-            .field("/dns/xact/counts/duplicates"),
+        Fact::new("duplicates", app.count(counts.duplicates)).field("/dns/xact/counts/duplicates"),
         Fact::new("open", app.count(xact.open)).field("/dns/xact/open"),
     ]
 }
