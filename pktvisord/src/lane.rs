@@ -21,7 +21,7 @@ use crate::settings::{DnsPorts, Settings, Tunnels};
 use crate::shard::{Shard, partition};
 use crate::summary::bucket::{Bucket, Packet};
 use crate::time::{MINUTE, SECOND, minute_of};
-use crate::window::Window;
+use crate::window::{Part, Window};
 
 /// Fragmented datagrams under way: 4 MiB of them at most.
 const FRAGMENTS: DefragLimits =
@@ -335,15 +335,18 @@ impl Lane {
         // Of a single summary no minute is empty.
         let kept = if self.window.is_single() { 0 } else { self.window.periods() as i64 };
         let first_kept = minute.saturating_sub(kept);
+        // Handed in together: lanes do not wait for each other at each of many empty minutes.
+        let mut closed = Vec::new();
         loop {
             let next = minute_of(end).max(first_kept).min(minute);
             let next_start = next.saturating_mul(MINUTE);
-            self.window.hand_in(self.share.lane, self.shard.close(end, next_start));
+            closed.push(Part::of(self.shard.close(end, next_start)));
             end = next_start.saturating_add(MINUTE);
             if next >= minute {
                 break;
             }
         }
+        self.window.hand_in_all(self.share.lane, closed);
         self.minute_end = Some(end);
     }
 
@@ -396,7 +399,7 @@ impl Lane {
 }
 
 /// The headers by which a packet counts: those inside a tunnel, where that is asked for.
-#[inline]
+#[inline(always)]
 fn inside(
     settings: &Settings,
     ports: &DnsPorts,

@@ -13,7 +13,9 @@ use pktvisor_common::outcome::Outcome;
 use pktvisor_common::packet::{PacketMeta, TCP_FIN, TCP_SYN, Transport};
 
 use crate::dns::message::{Context, Message, count, quoted_key};
-use crate::dns::stream::{Message as StreamMessage, Segment, StreamLimits, StreamTable};
+use crate::dns::stream::{
+    Message as StreamMessage, Segment, StreamLimits, StreamLosses, StreamTable,
+};
 use crate::dns::transaction::Transactions;
 use crate::geo::Geo;
 use crate::host::HostSpec;
@@ -317,6 +319,9 @@ impl Shard {
         for Partition { transactions, streams, .. } in &mut self.partitions {
             account.lose("xact_table_full", transactions.take_evicted());
             let losses = streams.take_losses();
+            if losses == StreamLosses::default() {
+                continue;
+            }
             for (reason, count) in [
                 ("tcp_streams_evicted", losses.evicted_streams),
                 ("tcp_bytes_evicted", losses.evicted_bytes),

@@ -29,28 +29,61 @@ type Place = (u64, i64);
 /// Parts of a minute by shard, each with its number among all that were handed in.
 type Parts = BTreeMap<usize, (u64, Part)>;
 
-/// A shard's part of a minute. Most minutes of a sparse capture are empty, and one shard can be far
-/// ahead of another.
+/// A shard's part of a closed minute. Most minutes of a sparse capture are empty, and one shard can
+/// be far ahead of another: an empty part takes next to no memory.
 #[derive(Debug)]
-enum Part {
+pub struct Part(Kind);
+
+#[derive(Debug)]
+enum Kind {
     Empty { place: Place, start: i64, end: i64 },
     Counted(Box<Summary>),
 }
 
 impl Part {
-    fn of(summary: Summary) -> Self {
-        if summary.is_empty() {
-            Self::Empty { place: summary.place(), start: summary.start, end: summary.end }
+    /// The part that a summary is.
+    pub fn of(summary: Summary) -> Self {
+        Self(if summary.is_empty() {
+            Kind::Empty { place: summary.place(), start: summary.start, end: summary.end }
         } else {
-            Self::Counted(Box::new(summary))
+            Kind::Counted(Box::new(summary))
+        })
+    }
+
+    fn place(&self) -> Place {
+        match &self.0 {
+            Kind::Empty { place, .. } => *place,
+            Kind::Counted(summary) => summary.place(),
+        }
+    }
+
+    fn span(&self) -> (i64, i64) {
+        match &self.0 {
+            Kind::Empty { start, end, .. } => (*start, *end),
+            Kind::Counted(summary) => (summary.start, summary.end),
         }
     }
 
     fn summary(self) -> Summary {
-        match self {
-            Self::Counted(summary) => *summary,
-            Self::Empty { place: (turn, minute), start, end } => {
+        match self.0 {
+            Kind::Counted(summary) => *summary,
+            Kind::Empty { place: (turn, minute), start, end } => {
                 Summary { turn, ..Summary::empty(minute, start, end) }
+            }
+        }
+    }
+
+    /// Both parts of a minute.
+    fn merged(self, other: Self) -> Self {
+        let (start, end) = other.span();
+        match (self.0, other.0) {
+            (Kind::Empty { place, start: first, end: last }, Kind::Empty { .. }) => {
+                Self(Kind::Empty { place, start: first.min(start), end: last.max(end) })
+            }
+            (mine, theirs) => {
+                let mut merged = Self(mine).summary();
+                merged.merge(&Self(theirs).summary());
+                Self::of(merged)
             }
         }
     }
@@ -124,24 +157,34 @@ impl Window {
         self.periods
     }
 
-    /// Takes a shard's part of a closed minute. Each shard hands in each minute once, in order; they
+    /// Takes a shard's part of a closed minute, see [`Self::hand_in_all`].
+    pub fn hand_in(&self, shard: usize, part: Summary) {
+        self.hand_in_all(shard, [Part::of(part)]);
+    }
+
+    /// Takes a shard's parts of closed minutes. Each shard hands in each minute once, in order; they
     /// are merged in the order of the shards, so that the whole is the same each time. Where the
     /// clock was set, a shard can hand in a minute twice, or one that others never had.
-    pub fn hand_in(&self, shard: usize, part: Summary) {
+    pub fn hand_in_all(&self, shard: usize, parts: impl IntoIterator<Item = Part>) {
         let mut inner = self.inner();
+        for part in parts {
+            self.take(&mut inner, shard, part);
+        }
+    }
+
+    fn take(&self, inner: &mut Inner, shard: usize, part: Part) {
         let place = part.place();
         inner.number += 1;
         let number = inner.number;
         inner.handed_in.entry(shard).or_default().parts.push_back((number, place));
         match inner.pending.entry(place).or_default().entry(shard) {
-            Entry::Vacant(free) => _ = free.insert((number, Part::of(part))),
+            Entry::Vacant(free) => _ = free.insert((number, part)),
             Entry::Occupied(mut before) => {
                 let (last, before) = before.get_mut();
                 *last = number;
-                let empty = Part::Empty { place, start: part.start, end: part.end };
-                let mut merged = std::mem::replace(before, empty).summary();
-                merged.merge(&part);
-                *before = Part::of(merged);
+                let (start, end) = part.span();
+                let empty = Part(Kind::Empty { place, start, end });
+                *before = std::mem::replace(before, empty).merged(part);
             }
         }
         if inner.pending[&place].len() < self.shards {
@@ -150,19 +193,15 @@ impl Window {
         let parts = inner.pending.remove(&place).unwrap_or_default();
         for left in inner.left_behind(&parts) {
             let left = inner.pending.remove(&left).unwrap_or_default();
-            self.close(&mut inner, left);
+            self.close(inner, left);
         }
-        self.close(&mut inner, parts);
+        self.close(inner, parts);
     }
 
     /// Closes a minute.
     fn close(&self, inner: &mut Inner, parts: Parts) {
-        let parts = parts.into_values().map(|(_, part)| part.summary());
-        let merged = parts.reduce(|mut all, part| {
-            all.merge(&part);
-            all
-        });
-        let Some(whole) = merged else { return };
+        let parts = parts.into_values().map(|(_, part)| part);
+        let Some(whole) = parts.reduce(Part::merged).map(Part::summary) else { return };
         if self.single {
             let Some(before) = inner.last.replace(Arc::new(whole)) else { return };
             match inner.closed.front_mut() {

@@ -195,7 +195,8 @@ impl Message<'_> {
         if context.unicast && !header.is_reply() {
             let query = query(context, &header, None, length, false);
             let unpaired = &mut self.bucket.dns.xact.unpaired;
-            if let Some(reply) = self.transactions.query(query, &mut |gone| count(unpaired, gone)) {
+            if let Some(reply) = self.transactions.query(&query, &mut |gone| count(unpaired, gone))
+            {
                 self.pair(&query, &reply, None);
             }
         }
@@ -219,7 +220,8 @@ impl Message<'_> {
                 return;
             }
             let query = query(context, scan, asked.as_ref(), length, true);
-            if let Some(reply) = self.transactions.query(query, &mut |gone| count(unpaired, gone)) {
+            if let Some(reply) = self.transactions.query(&query, &mut |gone| count(unpaired, gone))
+            {
                 self.pair(&query, &reply, asked);
             }
             return;
@@ -294,7 +296,7 @@ impl Asked<'_> {
 #[inline]
 fn key(context: &Context, scan: &Scan<'_>, asked: Option<&Asked<'_>>, way: Way) -> Key {
     let question = asked.map_or(0, |asked| question_hash(asked.hash, asked.qtype));
-    Key { flow: context.flow, question, id: scan.id, opcode: scan.opcode(), way }
+    Key::new(context.flow, way, scan.id, scan.opcode(), question)
 }
 
 /// What is known of the query that an ICMP error quotes; `None` if it quotes a reply.
@@ -310,7 +312,7 @@ pub fn quoted_key(meta: &PacketMeta, payload: &[u8], naming: &Naming) -> Option<
         let lower = LowerName::new(question.name);
         question_hash(naming.hash(lower.wire()), question.qtype)
     });
-    let key = Key { flow, question, id: scan.id, opcode: scan.opcode(), way };
+    let key = Key::new(flow, way, scan.id, scan.opcode(), question);
     (!scan.is_reply()).then_some(Quoted::Key(key))
 }
 

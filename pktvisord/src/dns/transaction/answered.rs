@@ -2,14 +2,17 @@
 
 use super::Key;
 
-/// Places for answered queries. Where two fall on one place, the later one stays.
-const PLACES: usize = 4_096;
+/// Places for answered queries. Where two fall on one place, the later one stays. So few stay in a
+/// processor's cache.
+const PLACES: usize = 2_048;
+/// Nanoseconds of a tick, about a millisecond: times are kept as ticks in 32 bits, good for 52 days.
+const TICK: i64 = 1 << 20;
 
 /// A bounded memory of answered queries, by which further replies to them are told from orphans.
 #[derive(Debug, Default)]
 pub struct Answered {
-    /// Hash of the key, and time of the query; none before the first answer.
-    places: Vec<(u64, i64)>,
+    /// Half of the hash of the key, never 0, and tick of the query; none before the first answer.
+    places: Vec<(u32, u32)>,
 }
 
 impl Answered {
@@ -17,17 +20,30 @@ impl Answered {
     #[inline]
     pub fn note(&mut self, key: &Key, time: i64) {
         if self.places.is_empty() {
-            self.places = vec![(0, i64::MIN); PLACES];
+            self.places = vec![(0, 0); PLACES];
         }
-        let hash = key.hash();
-        self.places[hash as usize % PLACES] = (hash, time);
+        let (place, tag) = place(key);
+        self.places[place] = (tag, tick(time));
     }
 
-    /// When the query of this key was asked, if it was answered.
+    /// Whether the query of this key was answered, and asked at most `timeout` nanoseconds before
+    /// `time`, to a tick.
     #[inline]
-    pub fn asked(&self, key: &Key) -> Option<i64> {
-        let hash = key.hash();
-        let (found, time) = *self.places.get(hash as usize % PLACES)?;
-        (found == hash && time > i64::MIN).then_some(time)
+    pub fn has(&self, key: &Key, time: i64, timeout: i64) -> bool {
+        let (place, tag) = place(key);
+        let Some(&(found, asked)) = self.places.get(place) else { return false };
+        let passed = i64::from(tick(time).wrapping_sub(asked) as i32);
+        found == tag && (0..=timeout / TICK).contains(&passed)
     }
+}
+
+#[inline]
+fn place(key: &Key) -> (usize, u32) {
+    let hash = key.hash();
+    (hash as usize % PLACES, ((hash >> 32) as u32).max(1))
+}
+
+#[inline]
+fn tick(time: i64) -> u32 {
+    time.div_euclid(TICK) as u32
 }

@@ -70,44 +70,51 @@ impl Way {
     }
 }
 
-/// What a query and its reply have in common.
+/// What a query and its reply have in common. All of it in whole words, which are compared and
+/// copied for each message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// Symmetric hash of endpoints and transport.
-    pub flow: u64,
-    /// Hash of the question's name and type; 0 where the message has no question, or it was not
-    /// captured.
-    pub question: u64,
-    /// DNS id.
-    pub id: u16,
-    /// The opcode.
-    pub opcode: u8,
-    /// The way that the query travels.
-    pub way: Way,
+    flow: u64,
+    question: u64,
+    /// Id, opcode and way.
+    rest: u64,
 }
 
 impl Key {
+    /// The key of a query that travels this way. `flow` is the symmetric hash of endpoints and
+    /// transport, `question` the [`question_hash`], or 0 where the message has no question or it
+    /// was not captured.
+    #[inline]
+    pub fn new(flow: u64, way: Way, id: u16, opcode: u8, question: u64) -> Self {
+        let rest = u64::from(id) << 16 | u64::from(opcode) << 8 | way as u64;
+        Self { flow, question, rest }
+    }
+
     /// Flow, and all else that is known without the question.
     #[inline]
     fn exchange(&self) -> (u64, u64) {
-        let rest = u64::from(self.id) << 16 | u64::from(self.opcode) << 8 | self.way as u64;
-        (self.flow, rest)
+        (self.flow, self.rest)
     }
 
     #[inline]
     fn exchange_hash(&self) -> u64 {
-        let (flow, rest) = self.exchange();
-        mix(flow ^ rest.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        mix(self.flow ^ self.rest.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
     #[inline]
     fn hash(&self) -> u64 {
-        mix(self.exchange_hash() ^ self.question.rotate_left(17))
+        let rest = self.rest.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mix(self.flow ^ rest ^ self.question.rotate_left(17))
     }
 
     #[inline]
     fn is_same_exchange(&self, other: &Self) -> bool {
         self.exchange() == other.exchange()
+    }
+
+    /// Whether it travels this way of this flow.
+    fn is_of(&self, flow: u64, way: Way) -> bool {
+        self.flow == flow && self.rest & 0xff == way as u64
     }
 
     /// The key of a message of the same exchange whose question is not known.
@@ -249,7 +256,7 @@ impl Transactions {
     ///
     /// A repeated query keeps its first time until it times out. `gone` gets the query that it
     /// replaces because its time is over.
-    pub fn query(&mut self, query: Query, gone: &mut impl FnMut(Gone)) -> Option<Reply> {
+    pub fn query(&mut self, query: &Query, gone: &mut impl FnMut(Gone)) -> Option<Reply> {
         if let Some(at) = self.open.find(&query.key) {
             let first = self.open.get(at).map_or(query.time, |first| first.time);
             if query.time.saturating_sub(first) <= self.timeout {
@@ -259,19 +266,16 @@ impl Transactions {
                 gone(Gone::TimedOut(query));
             }
         }
-        if !query.stream && self.is_answered(&query.key, query.time) {
-            return None;
-        }
         self.transfers.end(&query.key);
-        if let Some(reply) = self.early_reply(&query) {
-            self.settle(&query, reply.transfer);
+        if let Some(reply) = self.early_reply(query) {
+            self.settle(query, reply.transfer);
             return Some(reply);
         }
         if self.open.is_full() {
             self.evicted += u64::from(self.take_oldest().is_some_and(|query| query.readable));
         }
         self.unreadable += u64::from(!query.readable);
-        self.open.insert(query);
+        self.open.insert(*query);
         None
     }
 
@@ -290,6 +294,9 @@ impl Transactions {
     /// Takes in a reply. `gone` gets what its coming shows to be over.
     pub fn reply(&mut self, reply: &Reply, gone: &mut impl FnMut(Gone)) -> Answer {
         if let Some(query) = self.asked(reply, gone) {
+            if self.is_repeated(&query) {
+                return Answer::Duplicate;
+            }
             self.settle(&query, reply.transfer);
             return Answer::Of(query);
         }
@@ -346,9 +353,14 @@ impl Transactions {
         }
     }
 
+    /// Whether a query repeats one that was answered: over UDP, for TCP repeats nothing. That is
+    /// looked at when the query ends, so that it costs a query nothing when it comes.
+    fn is_repeated(&self, query: &Query) -> bool {
+        !query.stream && self.is_answered(&query.key, query.time)
+    }
+
     fn is_answered(&self, key: &Key, time: i64) -> bool {
-        let asked = self.answered.asked(key);
-        asked.is_some_and(|asked| (0..=self.timeout).contains(&time.saturating_sub(asked)))
+        self.answered.has(key, time, self.timeout)
     }
 
     /// Takes out the open query that an ICMP error quotes.
@@ -359,7 +371,7 @@ impl Transactions {
             Quoted::Flow { flow, way } => self
                 .open
                 .newest(QUOTED_WITHOUT_ID)
-                .find(|(_, query)| query.key.flow == *flow && query.key.way == *way)
+                .find(|(_, query)| query.key.is_of(*flow, *way))
                 .map(|(at, _)| at),
         };
         self.take(at?).filter(|query| query.readable)
@@ -369,7 +381,8 @@ impl Transactions {
     #[inline]
     pub fn expire(&mut self, now: i64, gone: &mut impl FnMut(Gone)) {
         while self.open.oldest().is_some_and(|query| is_over(query.time, self.timeout, now)) {
-            if let Some(query) = self.take_oldest().filter(|query| query.readable) {
+            let query = self.take_oldest().filter(|query| query.readable);
+            if let Some(query) = query.filter(|query| !self.is_repeated(query)) {
                 gone(Gone::TimedOut(query));
             }
         }

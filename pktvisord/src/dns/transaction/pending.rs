@@ -16,6 +16,8 @@ pub trait Waiting: Copy {
 }
 
 const NONE: u32 = u32::MAX;
+/// Cells of the second index, at most: so few stay in a processor's cache.
+const CELLS: usize = 1 << 10;
 
 #[derive(Clone, Copy, Debug)]
 struct Slot<T> {
@@ -115,7 +117,8 @@ impl<T: Waiting> Pending<T> {
         let rehash = |&at: &u32| slots[at as usize].entry.map_or(0, |entry| entry.key().hash());
         self.by_key.insert_unique(entry.key().hash(), at, rehash);
         if self.by_exchange.is_empty() {
-            self.by_exchange = vec![[NONE; 2]; (self.capacity / 2).next_power_of_two()];
+            let cells = self.capacity.next_power_of_two().min(CELLS);
+            self.by_exchange = vec![[NONE; 2]; cells];
         }
         let cell = self.cell(entry.key());
         let [newest, second] = &mut self.by_exchange[cell];
