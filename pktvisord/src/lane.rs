@@ -220,8 +220,8 @@ impl Lane {
             self.latest = self.latest.max(record.time);
             self.packets += 1;
             let octets = block.packet(record);
-            let meta = link::walk(record, octets);
-            let meta = inside(&settings, &ports, meta, octets, record.wire_len as usize);
+            let mut meta = link::walk(record, octets);
+            go_inside(&settings, &ports, &mut meta, octets, record.wire_len as usize);
             let flow = flow_hash(&meta);
             if self.share.has(flow) {
                 let decision = decide(&rules, &meta, flow, octets, self.packets);
@@ -254,11 +254,11 @@ impl Lane {
         }
         self.latest = self.latest.max(time);
         let wire_len = header.wire_len.saturating_sub(header.tag()) as usize;
-        let meta = match header.has(IP) {
+        let mut meta = match header.has(IP) {
             true => walk_ip(octets, wire_len),
             false => walk_ethernet(octets, wire_len),
         };
-        let meta = inside(&self.settings, &self.ports, meta, octets, wire_len);
+        go_inside(&self.settings, &self.ports, &mut meta, octets, wire_len);
         let packet = Packet {
             meta,
             time,
@@ -398,19 +398,17 @@ impl Lane {
     }
 }
 
-/// The headers by which a packet counts: those inside a tunnel, where that is asked for.
+/// Takes the headers inside a tunnel, where they are asked for, as those by which a packet counts.
 #[inline(always)]
-fn inside(
+fn go_inside(
     settings: &Settings,
     ports: &DnsPorts,
-    meta: PacketMeta,
+    meta: &mut PacketMeta,
     octets: &[u8],
     wire_len: usize,
-) -> PacketMeta {
+) {
     if meta.is_tunnel() && settings.tunnels == Tunnels::Inner {
-        enter_tunnels(ports.bits(), octets, wire_len, meta)
-    } else {
-        meta
+        *meta = enter_tunnels(ports.bits(), octets, wire_len, *meta);
     }
 }
 

@@ -4,7 +4,7 @@ use super::Key;
 
 /// Places for answered queries. Where two fall on one place, the later one stays. So few stay in a
 /// processor's cache.
-const PLACES: usize = 2_048;
+const PLACES: usize = 512;
 /// Nanoseconds of a tick, about a millisecond: times are kept as ticks in 32 bits, good for 52 days.
 const TICK: i64 = 1 << 20;
 

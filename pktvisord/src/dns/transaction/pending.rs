@@ -17,7 +17,7 @@ pub trait Waiting: Copy {
 
 const NONE: u32 = u32::MAX;
 /// Cells of the second index, at most: so few stay in a processor's cache.
-const CELLS: usize = 1 << 10;
+const CELLS: usize = 512;
 
 #[derive(Clone, Copy, Debug)]
 struct Slot<T> {
