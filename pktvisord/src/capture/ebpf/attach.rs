@@ -4,7 +4,7 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use aya::Ebpf;
-use aya::programs::{ProgramError, SchedClassifier, Xdp};
+use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
 use clap::ValueEnum;
 
 use super::clsact::{self, State};
@@ -125,10 +125,25 @@ impl Attached {
 /// Loads all programs that a mode may attach, while the daemon still may. One that the kernel refuses
 /// is refused again, with the reason, when it is attached.
 pub fn load_all(programs: &mut Ebpf, mode: CaptureMode) {
-    for name in ["pktvisor_in", "pktvisor_out", "pktvisor_in_ip", "pktvisor_out_ip"] {
+    const CLASSIFIERS: [&str; 4] =
+        ["pktvisor_in", "pktvisor_out", "pktvisor_in_ip", "pktvisor_out_ip"];
+    let by_xdp = matches!(mode, CaptureMode::Auto | CaptureMode::Xdp);
+    let wanted = |name: &str| CLASSIFIERS.contains(&name) || by_xdp && name == "pktvisor_xdpf";
+    // The kernel verifies a program for some hundred milliseconds: all at once, on all processors.
+    std::thread::scope(|scope| {
+        for (_, program) in programs.programs_mut().filter(|(name, _)| wanted(name)) {
+            // Where there is no thread to be had, the program is loaded below.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, move || match program {
+                Program::SchedClassifier(program) => program.load(),
+                Program::Xdp(program) => program.load(),
+                _ => Ok(()),
+            });
+        }
+    });
+    for name in CLASSIFIERS {
         let _ = classifier(programs, name);
     }
-    if matches!(mode, CaptureMode::Auto | CaptureMode::Xdp) {
+    if by_xdp {
         let _ = xdp(programs, "pktvisor_xdpf")
             .map(|_| ())
             .or_else(|_| xdp(programs, "pktvisor_xdp").map(|_| ()));
