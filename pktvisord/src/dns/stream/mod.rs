@@ -21,6 +21,8 @@ mod half;
 mod slots;
 
 #[cfg(test)]
+mod dialogue;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod tests;

@@ -2,9 +2,9 @@ use pktvisor_common::packet::{TCP_FIN, TCP_RST, TCP_SYN};
 
 use super::*;
 
-const SECOND: i64 = 1_000_000_000;
+pub(super) const SECOND: i64 = 1_000_000_000;
 
-const LIMITS: StreamLimits = StreamLimits {
+pub(super) const LIMITS: StreamLimits = StreamLimits {
     connections: 8,
     bytes: 200_000,
     idle: 60 * SECOND,
@@ -66,12 +66,12 @@ impl Sender {
     }
 }
 
-fn key(port: u16) -> StreamKey {
+pub(super) fn key(port: u16) -> StreamKey {
     StreamKey { src: [1; 16], dst: [2; 16], src_port: port, dst_port: 53, ipv6: true }
 }
 
 /// A query whose name has one label of `label` octets.
-fn query(id: u8, label: u8) -> Vec<u8> {
+pub(super) fn query(id: u8, label: u8) -> Vec<u8> {
     let mut query = vec![0, id, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, label];
     query.extend(std::iter::repeat_n(b'a' + id % 26, label.into()));
     query.extend([0, 0, 1, 0, 1]);
@@ -79,13 +79,13 @@ fn query(id: u8, label: u8) -> Vec<u8> {
 }
 
 /// A reply of `len` octets with one question and one answer.
-fn reply(id: u8, len: u16) -> Vec<u8> {
+pub(super) fn reply(id: u8, len: u16) -> Vec<u8> {
     let mut reply = vec![0, id, 0x84, 0, 0, 1, 0, 1, 0, 0, 0, 0, 1, b'a', 0, 0, 1, 0, 1];
     reply.resize(len.into(), 0xee);
     reply
 }
 
-fn framed(messages: &[Vec<u8>]) -> Vec<u8> {
+pub(super) fn framed(messages: &[Vec<u8>]) -> Vec<u8> {
     let mut stream = Vec::new();
     for message in messages {
         stream.extend((message.len() as u16).to_be_bytes());
@@ -503,119 +503,6 @@ fn segments_without_data_keep_no_stream() {
     }
     assert!(sender.send(5, TCP_RST, &framed(&[query(1, 9)])).is_empty());
     assert_eq!(sender.table.connections(), 0);
-}
-
-/// A connection whose client and server are both captured from the start.
-struct Dialogue {
-    table: StreamTable<u16>,
-    time: i64,
-}
-
-/// Who sends.
-#[derive(Clone, Copy)]
-enum From {
-    Client,
-    Server,
-}
-
-impl Dialogue {
-    fn opened() -> Self {
-        let mut dialogue = Self { table: StreamTable::new(LIMITS), time: SECOND };
-        dialogue.send(From::Client, u32::MAX, TCP_SYN, None, &[]);
-        dialogue.send(From::Server, u32::MAX, TCP_SYN, Some(0), &[]);
-        dialogue
-    }
-
-    fn send(
-        &mut self,
-        from: From,
-        seq: u32,
-        flags: u8,
-        ack: Option<u32>,
-        payload: &[u8],
-    ) -> Vec<(i64, Vec<u8>)> {
-        let client = key(1);
-        let server =
-            StreamKey { src: client.dst, dst: client.src, src_port: 53, dst_port: 1, ipv6: true };
-        let key = match from {
-            From::Client => client,
-            From::Server => server,
-        };
-        let (context, time) = (key.src_port, self.time);
-        let segment = Segment { key, context, time, seq, ack, flags, payload, missing: 0 };
-        let mut got = Vec::new();
-        self.table.segment(&segment, |_, message| got.push((message.time, message.bytes.to_vec())));
-        got
-    }
-
-    fn expire(&mut self) -> Vec<(i64, Vec<u8>)> {
-        let mut got = Vec::new();
-        self.table.expire(self.time, &mut |_, message: Message<'_>| {
-            got.push((message.time, message.bytes.to_vec()));
-        });
-        got
-    }
-}
-
-#[test]
-fn a_message_has_the_time_of_its_own_segment() {
-    let messages = [query(1, 9), query(2, 9), query(3, 9)];
-    let stream = framed(&messages);
-    let length = stream.len() as u32 / 3;
-    let mut dialogue = Dialogue::opened();
-    let part = |at: u32| &stream[(at * length) as usize..((at + 1) * length) as usize];
-    assert_eq!(dialogue.send(From::Client, 0, 0, None, part(0)), [(SECOND, query(1, 9))]);
-    dialogue.time += 5;
-    assert!(dialogue.send(From::Client, 2 * length, 0, None, part(2)).is_empty());
-    // The peer has what the capture missed.
-    dialogue.time += 5;
-    assert!(dialogue.send(From::Server, 0, 0, Some(3 * length), &[]).is_empty());
-    dialogue.time += LIMITS.reorder;
-    assert!(dialogue.expire().is_empty(), "it may still come");
-    dialogue.time += 1;
-    assert_eq!(dialogue.expire(), [(SECOND + 5, query(3, 9))]);
-    assert_eq!(dialogue.table.take_losses().gaps, 1);
-}
-
-#[test]
-fn a_reply_does_not_overtake_its_query() {
-    let stream = framed(&[query(1, 9), query(2, 9)]);
-    let length = stream.len() as u32 / 2;
-    let mut dialogue = Dialogue::opened();
-    // The first query is not captured, the second is, and its reply comes before that shows.
-    assert!(dialogue.send(From::Client, length, 0, None, &stream[length as usize..]).is_empty());
-    dialogue.time += 10;
-    let replies = framed(&[reply(1, 50), reply(2, 50)]);
-    assert!(dialogue.send(From::Server, 0, 0, Some(2 * length), &replies).is_empty());
-    dialogue.time += LIMITS.reorder + 1;
-    let late = SECOND + 10;
-    let expected = [(SECOND, query(2, 9)), (late, reply(1, 50)), (late, reply(2, 50))];
-    assert_eq!(dialogue.expire(), expected);
-    assert_eq!(dialogue.table.bytes(), 0);
-    // What fills a gap in time is read as if it had come in order.
-    dialogue.time += 10;
-    let more = framed(&[query(3, 9), query(4, 9)]);
-    let (seq, now) = (2 * length, dialogue.time);
-    assert!(
-        dialogue.send(From::Client, seq + length, 0, None, &more[length as usize..]).is_empty()
-    );
-    dialogue.time += 1;
-    let got = dialogue.send(From::Client, seq, 0, None, &more[..length as usize]);
-    assert_eq!(got, [(now, query(4, 9)), (now + 1, query(3, 9))], "each at its own time");
-}
-
-#[test]
-fn an_acknowledgement_may_stand_before_what_it_acknowledges() {
-    let stream = framed(&[query(1, 9), query(2, 9)]);
-    let mut dialogue = Dialogue::opened();
-    let end = stream.len() as u32;
-    assert!(dialogue.send(From::Server, 0, 0, Some(end), &[]).is_empty());
-    dialogue.time += 1;
-    assert!(dialogue.send(From::Client, 10, 0, None, &stream[10..]).is_empty());
-    dialogue.time += 1;
-    assert!(dialogue.expire().is_empty());
-    assert_eq!(dialogue.send(From::Client, 0, 0, None, &stream[..10]).len(), 2);
-    assert_eq!(dialogue.table.take_losses(), StreamLosses::default());
 }
 
 #[test]
