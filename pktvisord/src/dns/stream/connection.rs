@@ -7,6 +7,10 @@ use super::framing::Message;
 use super::half::{Arrival, HalfStream};
 use super::{Segment, StreamLimits, StreamLosses};
 
+/// Messages that may be held back. They are put in order with each segment, so more of them would
+/// cost more than a segment may: the gaps that hold them back are given up.
+const MAX_HELD: usize = 256;
+
 /// Which direction of a connection: 0 or 1.
 pub type Side = usize;
 
@@ -80,6 +84,12 @@ impl<C: Copy> Connection<C> {
         } else {
             let held = &mut self.held;
             half.arrive(arrival, limits, losses, &mut |message| hold(held, side, message));
+            if held.len() > MAX_HELD {
+                for (side, half) in self.halves.iter_mut().enumerate() {
+                    let Some(half) = half else { continue };
+                    half.skip_gaps(losses, &mut |message| hold(held, side, message));
+                }
+            }
             self.release(emit);
         }
     }

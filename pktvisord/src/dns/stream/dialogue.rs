@@ -117,3 +117,19 @@ fn an_acknowledgement_may_stand_before_what_it_acknowledges() {
     assert_eq!(dialogue.send(From::Client, 0, 0, None, &stream[..10]).len(), 2);
     assert_eq!(dialogue.table.take_losses(), StreamLosses::default());
 }
+
+#[test]
+fn messages_that_are_held_back_are_bounded() {
+    let mut dialogue = Dialogue::opened();
+    let waiting = framed(&[query(1, 9)]);
+    assert!(dialogue.send(From::Client, 100, 0, None, &waiting).is_empty());
+    dialogue.time += 1;
+    let answer = framed(&[reply(2, 30)]);
+    let mut got = 0;
+    for number in 0..1_000 {
+        got += dialogue.send(From::Server, number * answer.len() as u32, 0, None, &answer).len();
+        assert!(number as usize + 1 - got.min(number as usize + 1) <= 257, "{number}");
+    }
+    assert_eq!(got, 1_001, "all, and what waited");
+    assert_eq!(dialogue.table.take_losses().gaps, 1);
+}

@@ -250,12 +250,17 @@ impl HalfStream {
 
     /// Gives up what is waited for and ends the message that is open.
     pub fn give_up(&mut self, losses: &mut StreamLosses, emit: &mut dyn FnMut(Message<'_>)) {
-        while !self.waiting.is_empty() {
-            self.skip_gap(losses, emit);
-        }
+        self.skip_gaps(losses, emit);
         let fin = self.fin.take();
         losses.gaps += u64::from(fin.is_some_and(|fin| self.distance(fin) > 0));
         self.framer.end(losses);
+    }
+
+    /// Gives up what is waited for.
+    pub fn skip_gaps(&mut self, losses: &mut StreamLosses, emit: &mut dyn FnMut(Message<'_>)) {
+        while !self.waiting.is_empty() {
+            self.skip_gap(losses, emit);
+        }
     }
 
     /// Bytes from the next one in order to `seq`.
@@ -320,8 +325,7 @@ impl HalfStream {
         if matches!(self.begins, Start::Open(_)) {
             return;
         }
-        let is_next = |first: &Waiting, next: u32| first.seq == next;
-        while self.waiting.first().is_some_and(|first| is_next(first, self.next)) {
+        while self.waiting.first().is_some_and(|first| first.seq == self.next) {
             let first = self.waiting.remove(0);
             self.accept(&first.data, first.missing, first.time, losses, emit);
         }
