@@ -22,8 +22,8 @@ pub fn run(data: &[u8]) {
                 name::above_public_suffix(lower.wire(), keep);
             }
         }
-        if let Some(record) = scan.edns.and_then(|edns| edns.client_subnet) {
-            detail::client_subnet(record);
+        if let Some(data) = scan.edns.and_then(|edns| edns.client_subnet) {
+            detail::client_subnet(data);
         }
     }
     if let Ok(scan) = &result {

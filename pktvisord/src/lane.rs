@@ -414,7 +414,7 @@ fn go_inside(
 
 /// Decides what becomes of a packet. Where not all are inspected, DNS is chosen by flow and DNS id,
 /// and other packets by their number.
-#[inline]
+#[inline(always)]
 fn decide(rules: &Rules<'_>, meta: &PacketMeta, flow: u64, octets: &[u8], number: u64) -> Decision {
     let dns_id = || {
         octets

@@ -165,7 +165,13 @@ impl DnsPorts {
     /// Whether one side of a TCP or UDP packet has a DNS port; the destination is asked first.
     #[inline]
     pub fn side(&self, meta: &PacketMeta) -> Option<DnsSide> {
-        let sure = match classify::dns(&self.bits, meta) {
+        self.side_of(meta, classify::dns(&self.bits, meta))
+    }
+
+    /// As [`Self::side`], of a packet of which it is known what its ports make it.
+    #[inline]
+    pub fn side_of(&self, meta: &PacketMeta, dns: Dns) -> Option<DnsSide> {
+        let sure = match dns {
             Dns::No => return None,
             Dns::Sure => true,
             Dns::Doubtful => false,

@@ -53,10 +53,19 @@ struct Partition {
 
 impl Partition {
     /// Lets time pass up to `now`: gaps are given up, queries time out.
-    ///
-    /// No query times out while a message of its time may still come out of a stream.
     #[inline]
     fn pass(&mut self, now: i64, bucket: &mut Bucket, geo: &mut Geo) {
+        let Self { transactions, streams, doubtful_streams } = self;
+        if transactions.is_due(now) || streams.is_due(now) || doubtful_streams.is_due(now) {
+            self.end_what_is_due(now, bucket, geo);
+        }
+    }
+
+    /// Gives up gaps and queries whose time is over before `now`.
+    ///
+    /// No query times out while a message of its time may still come out of a stream.
+    #[inline(never)]
+    fn end_what_is_due(&mut self, now: i64, bucket: &mut Bucket, geo: &mut Geo) {
         let Self { transactions, streams, doubtful_streams } = self;
         let mut until = now;
         for streams in [streams, doubtful_streams] {
@@ -176,6 +185,7 @@ impl Shard {
 
     /// Takes in a reassembled datagram, whose fragments were taken in as packets before.
     /// `octets` start where `packet.meta.payload_offset` counts from.
+    #[inline(never)]
     pub fn datagram(&mut self, packet: &Packet, octets: &[u8], decision: &Decision) {
         self.payload(packet, octets, decision);
     }
@@ -192,12 +202,11 @@ impl Shard {
     }
 
     /// Reads the payload of a packet where it is inspected as DNS. Returns the packet's outcome.
-    #[inline]
+    #[inline(always)]
     fn payload(&mut self, packet: &Packet, octets: &[u8], decision: &Decision) -> Outcome {
-        if decision.dns == Dns::No {
+        let Some(side) = self.ports.side_of(&packet.meta, decision.dns) else {
             return decision.outcome;
-        }
-        let Some(side) = self.ports.side(&packet.meta) else { return decision.outcome };
+        };
         let is_dns = match packet.meta.transport {
             Transport::Udp => self.udp(packet, side, octets),
             _ => self.tcp(packet, side, octets),
@@ -206,6 +215,7 @@ impl Shard {
     }
 
     /// Reads a message over UDP. Returns whether it counts as DNS.
+    #[inline(always)]
     fn udp(&mut self, packet: &Packet, side: DnsSide, octets: &[u8]) -> bool {
         let meta = &packet.meta;
         let payload = octets.get(usize::from(meta.payload_offset)..).unwrap_or_default();
@@ -269,7 +279,7 @@ impl Shard {
                     take_in(bucket, transactions, geo, context, message);
                 });
             }
-            partition.pass(now, bucket, geo);
+            partition.end_what_is_due(now, bucket, geo);
         }
     }
 

@@ -2,10 +2,7 @@
 
 use std::net::IpAddr;
 
-use hickory_proto::op::Edns;
-use hickory_proto::rr::Record;
-use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
-use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
+use hickory_proto::rr::rdata::opt;
 
 /// A client subnet (RFC 7871): the address with all bits behind the prefix cleared, and the
 /// prefix length.
@@ -17,13 +14,9 @@ pub struct ClientSubnet {
     pub prefix: u8,
 }
 
-/// Reads the client subnet of an OPT record as on the wire.
-pub fn client_subnet(opt_record: &[u8]) -> Option<ClientSubnet> {
-    let record = Record::read(&mut BinDecoder::new(opt_record)).ok()?;
-    let edns = Edns::from(&record);
-    let EdnsOption::Subnet(subnet) = edns.option(EdnsCode::Subnet)? else {
-        return None;
-    };
+/// Reads the data of a client subnet option.
+pub fn client_subnet(data: &[u8]) -> Option<ClientSubnet> {
+    let subnet = opt::ClientSubnet::try_from(data).ok()?;
     let prefix = subnet.source_prefix();
     let address = match subnet.addr() {
         IpAddr::V4(v4) => {

@@ -5,7 +5,7 @@ use pktvisor_common::packet::{IpVersion, PacketMeta, Transport};
 
 use super::detail;
 use super::name::{self, LowerName};
-use super::scan::{FLAG_AA, FLAG_AD, FLAG_CD, FLAG_TC, HEADER, Scan, ScanError, scan};
+use super::scan::{FLAG_AA, FLAG_AD, FLAG_CD, FLAG_TC, Scan, ScanError, scan};
 use super::transaction::{
     Answer, Gone, Key, Query, Quoted, Reply, Transactions, Way, question_hash,
 };
@@ -93,14 +93,41 @@ impl Message<'_> {
     /// counts as DNS: on a doubtful port it has to read like DNS.
     #[inline]
     pub fn ingest(&mut self, context: &Context, bytes: &[u8], length: usize) -> bool {
-        let scanned = scan(bytes, length);
-        if context.doubtful && !scanned.as_ref().is_ok_and(Scan::is_plausible) {
+        let mut scan = Scan::default();
+        if let Err(error) = scan.read(bytes, length) {
+            return self.unscanned(context, error, bytes, length);
+        }
+        if context.doubtful && !scan.is_plausible() {
             return false;
         }
-        if scanned == Err(ScanError::Cut) {
-            // Not even whether it is a query was captured.
-            return true;
+        self.count(context);
+        self.scanned(context, &scan, bytes, length);
+        true
+    }
+
+    /// Takes in what cannot be scanned as a message.
+    #[cold]
+    fn unscanned(
+        &mut self,
+        context: &Context,
+        error: ScanError,
+        bytes: &[u8],
+        length: usize,
+    ) -> bool {
+        // Of what was cut not even whether it is a query was captured.
+        if !context.doubtful && error != ScanError::Cut {
+            self.count(context);
+            self.bucket.dns.wire.malformed += context.weight;
+            if error == ScanError::BadQuestion {
+                self.unreadable(context, bytes, length);
+            }
         }
+        !context.doubtful
+    }
+
+    /// Counts a message, whatever it says.
+    #[inline]
+    fn count(&mut self, context: &Context) {
         let weight = context.weight;
         self.bucket.second(context.time).dns += weight;
         let wire = &mut self.bucket.dns.wire;
@@ -110,16 +137,6 @@ impl Message<'_> {
         if !context.tcp {
             self.bucket.dns_udp_ports.add(context.other_port, weight);
         }
-        match scanned {
-            Ok(scan) => self.scanned(context, &scan, bytes, length),
-            Err(error) => {
-                self.bucket.dns.wire.malformed += weight;
-                if error == ScanError::BadQuestion && length >= HEADER {
-                    self.unreadable(context, bytes, length);
-                }
-            }
-        }
-        true
     }
 
     #[inline]
@@ -145,9 +162,9 @@ impl Message<'_> {
             wire.cd += flag(FLAG_CD);
             if let Some(edns) = &scan.edns {
                 wire.dnssec_ok += weight * u64::from(edns.dnssec_ok);
-                if let Some(record) = edns.client_subnet {
+                if let Some(data) = edns.client_subnet {
                     wire.ecs += weight;
-                    self.client_subnet(record, weight);
+                    self.client_subnet(data, weight);
                 }
             }
         }
@@ -180,6 +197,7 @@ impl Message<'_> {
     }
 
     /// Counts names and types of the questions behind the first one.
+    #[cold]
     fn further_questions(&mut self, scan: &Scan<'_>, bytes: &[u8], weight: u64) {
         scan.for_each_further_question(bytes, |name, qtype| {
             self.bucket.qtypes.add(qtype, weight);
@@ -190,15 +208,20 @@ impl Message<'_> {
     }
 
     /// A message whose question cannot be read: a query may be answered FORMERR all the same.
+    #[cold]
     fn unreadable(&mut self, context: &Context, bytes: &[u8], length: usize) {
         let Ok(header) = scan(&bytes[..4], length) else { return };
         if context.unicast && !header.is_reply() {
-            let query = query(context, &header, None, length, false);
-            let unpaired = &mut self.bucket.dns.xact.unpaired;
-            if let Some(reply) = self.transactions.query(&query, &mut |gone| count(unpaired, gone))
-            {
-                self.pair(&query, &reply, None);
-            }
+            self.query(&query(context, &header, None, length, false), None);
+        }
+    }
+
+    /// Takes in a query that a reply may stand before.
+    #[inline]
+    fn query(&mut self, query: &Query, asked: Option<Asked<'_>>) {
+        let unpaired = &mut self.bucket.dns.xact.unpaired;
+        if let Some(reply) = self.transactions.query(query, &mut |gone| count(unpaired, gone)) {
+            self.pair(query, &reply, asked);
         }
     }
 
@@ -213,17 +236,12 @@ impl Message<'_> {
         if !context.unicast {
             return;
         }
-        let unpaired = &mut self.bucket.dns.xact.unpaired;
         if !scan.is_reply() {
             if scan.opcode() == OPCODE_DSO && scan.id == 0 {
                 // Nobody answers it (RFC 8490 section 5.4).
                 return;
             }
-            let query = query(context, scan, asked.as_ref(), length, true);
-            if let Some(reply) = self.transactions.query(&query, &mut |gone| count(unpaired, gone))
-            {
-                self.pair(&query, &reply, asked);
-            }
+            self.query(&query(context, scan, asked.as_ref(), length, true), asked);
             return;
         }
         let reply = Reply {
@@ -234,6 +252,7 @@ impl Message<'_> {
             direction: context.answers as u8,
             transfer: context.tcp && asked.as_ref().is_some_and(Asked::is_transfer),
         };
+        let unpaired = &mut self.bucket.dns.xact.unpaired;
         match self.transactions.reply(&reply, &mut |gone| count(unpaired, gone)) {
             Answer::Of(query) => self.pair(&query, &reply, asked),
             Answer::Duplicate => unpaired.duplicates += u64::from(reply.weight),
@@ -260,8 +279,8 @@ impl Message<'_> {
         self.bucket.add_latency(to, microseconds, weight);
     }
 
-    fn client_subnet(&mut self, record: &[u8], weight: u64) {
-        let Some(subnet) = detail::client_subnet(record) else { return };
+    fn client_subnet(&mut self, data: &[u8], weight: u64) {
+        let Some(subnet) = detail::client_subnet(data) else { return };
         let naming = self.bucket.naming();
         let (address, prefix) = naming.masked_network(subnet.address, subnet.prefix);
         let name = format!("{address}/{prefix}");

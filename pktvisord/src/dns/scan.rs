@@ -34,7 +34,7 @@ const TYPE_ANY: u16 = 255;
 const OPTION_CLIENT_SUBNET: u16 = 8;
 
 /// What the scan found in a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scan<'a> {
     /// The message's id.
     pub id: u16,
@@ -89,7 +89,8 @@ pub struct Edns<'a> {
     pub rcode_high: u8,
     /// DO: DNSSEC OK (RFC 3225).
     pub dnssec_ok: bool,
-    /// The record as on the wire where it carries a client subnet (RFC 7871).
+    /// The data of its first client subnet option (RFC 7871 section 6); empty where the option does
+    /// not end in the record.
     pub client_subnet: Option<&'a [u8]>,
 }
 
@@ -200,124 +201,146 @@ fn u16_at(message: &[u8], at: usize) -> Option<u16> {
 /// # Errors
 /// [`ScanError`] where it cannot be DNS, or nothing of it was captured. Records behind the question
 /// that can't be read end the walk over records.
-#[inline]
 pub fn scan(message: &[u8], length: usize) -> Result<Scan<'_>, ScanError> {
-    if length < HEADER {
-        return Err(ScanError::NoHeader);
-    }
-    let is_cut = message.len() < length;
-    let Some(&[i0, i1, f0, f1, q0, q1, a0, a1, n0, n1, r0, r1]) = message.first_chunk::<HEADER>()
-    else {
-        let &[i0, i1, f0, f1] = message.first_chunk().ok_or(ScanError::Cut)?;
-        return Ok(Scan::of_header(u16::from_be_bytes([i0, i1]), u16::from_be_bytes([f0, f1])));
-    };
-    let (questions, answers) = (u16::from_be_bytes([q0, q1]), u16::from_be_bytes([a0, a1]));
-    let (authorities, additionals) = (u16::from_be_bytes([n0, n1]), u16::from_be_bytes([r0, r1]));
-    let room = length - HEADER;
-    let most = usize::from(answers.max(authorities).max(additionals));
-    if usize::from(questions) * SHORTEST_QUESTION > room || most * SHORTEST_RECORD > room {
-        return Err(ScanError::NoRoom);
-    }
-    let mut scan = Scan {
-        questions,
-        answers,
-        ..Scan::of_header(u16::from_be_bytes([i0, i1]), u16::from_be_bytes([f0, f1]))
-    };
-    if questions > 0 {
-        match question(message) {
-            Ok((question, end)) => (scan.question, scan.question_end) = (Some(question), end),
-            Err(Unread::Cut) if is_cut => return Ok(scan),
-            Err(_) => return Err(ScanError::BadQuestion),
-        }
-    }
-    let counts = [answers, authorities, additionals].map(usize::from);
-    // What a query says stands in its question and in OPT.
-    if additionals > 0 || scan.is_reply() && counts != [0; 3] {
-        scan.read_records(message, counts);
-    } else {
-        scan.records.complete = true;
-    }
+    let mut scan = Scan::default();
+    scan.read(message, length)?;
     Ok(scan)
 }
 
 impl<'a> Scan<'a> {
-    /// What is known from the first four bytes.
-    #[inline]
-    fn of_header(id: u16, flags: u16) -> Self {
-        Self {
-            id,
-            flags,
-            questions: 0,
-            answers: 0,
-            question: None,
-            question_end: HEADER,
-            records: Records::default(),
-            edns: None,
+    /// As [`scan`], into a scan that has nothing yet: on the packet path, where each copy counts.
+    ///
+    /// # Errors
+    /// As [`scan`]. What was read before stays.
+    #[inline(always)]
+    pub fn read(&mut self, message: &'a [u8], length: usize) -> Result<(), ScanError> {
+        if length < HEADER {
+            return Err(ScanError::NoHeader);
         }
+        let &[i0, i1, f0, f1] = message.first_chunk().ok_or(ScanError::Cut)?;
+        (self.id, self.flags) = (u16::from_be_bytes([i0, i1]), u16::from_be_bytes([f0, f1]));
+        self.question_end = HEADER;
+        let Some(&[.., q0, q1, a0, a1, n0, n1, r0, r1]) = message.first_chunk::<HEADER>() else {
+            return Ok(());
+        };
+        let (questions, answers) = (u16::from_be_bytes([q0, q1]), u16::from_be_bytes([a0, a1]));
+        let (authorities, additionals) =
+            (u16::from_be_bytes([n0, n1]), u16::from_be_bytes([r0, r1]));
+        let room = length - HEADER;
+        let most = usize::from(answers.max(authorities).max(additionals));
+        if usize::from(questions) * SHORTEST_QUESTION > room || most * SHORTEST_RECORD > room {
+            return Err(ScanError::NoRoom);
+        }
+        (self.questions, self.answers) = (questions, answers);
+        if questions > 0 {
+            match question(message) {
+                Ok((question, end)) => (self.question, self.question_end) = (Some(question), end),
+                Err(Unread::Cut) if message.len() < length => return Ok(()),
+                Err(_) => return Err(ScanError::BadQuestion),
+            }
+        }
+        let counts = [answers, authorities, additionals].map(usize::from);
+        // What a query says stands in its question and in OPT.
+        if additionals > 0 || self.is_reply() && counts != [0; 3] {
+            self.read_records(message, counts);
+        } else {
+            self.records.complete = true;
+        }
+        Ok(())
     }
 
     /// Reads the types of the records and OPT, so far as they can be read.
     #[inline]
     fn read_records(&mut self, message: &'a [u8], counts: [usize; 3]) {
+        self.records.complete = self.read_sections(message, counts).is_some();
+    }
+
+    /// Reads the sections behind the first question; `None` where what matters was not read.
+    #[inline(always)]
+    fn read_sections(&mut self, message: &'a [u8], counts: [usize; 3]) -> Option<()> {
         let [answers, authorities, additionals] = counts;
-        let mut at = self.question_end;
         if usize::from(self.questions) > MAX_ENTRIES {
             self.records.too_many = true;
-            return;
+            return None;
         }
+        let mut at = self.question_end;
         for _ in 1..self.questions {
-            let Some(end) = skip_name(message, at) else { return };
-            at = end + 4;
+            at = skip_name(message, at)? + 4;
         }
-        let qtype = self.question.map(|question| question.qtype);
         let all = answers + authorities + additionals;
-        for index in 0..all.min(MAX_ENTRIES) {
-            let start = at;
-            let Some((rtype, end)) = record(message, at) else { return };
-            at = end;
-            if index < answers {
-                if Some(rtype) == qtype {
-                    self.records.answered = true;
-                    if additionals == 0 {
-                        break;
-                    }
+        let records = all.min(MAX_ENTRIES);
+        let (answers, authorities) = (answers.min(records), (answers + authorities).min(records));
+        let qtype = self.question.map_or(0, |question| question.qtype);
+        for _ in 0..answers {
+            let record = Record::at(message, at)?;
+            at = record.end;
+            if record.rtype == qtype {
+                self.records.answered = true;
+                if additionals == 0 {
+                    // Nothing behind it matters.
+                    return self.stop_at(all);
                 }
-            } else if index < answers + authorities {
-                self.records.soa |= rtype == TYPE_SOA;
-                self.records.ns |= rtype == TYPE_NS;
-            } else if rtype == TYPE_OPT {
-                self.edns = message.get(start..end).and_then(Edns::of);
-                self.records.complete = true;
-                return;
             }
         }
+        for _ in answers..authorities {
+            let record = Record::at(message, at)?;
+            at = record.end;
+            self.records.soa |= record.rtype == TYPE_SOA;
+            self.records.ns |= record.rtype == TYPE_NS;
+        }
+        for _ in authorities..records {
+            let record = Record::at(message, at)?;
+            if record.rtype == TYPE_OPT {
+                self.edns = Edns::of(message, &record);
+                return Some(());
+            }
+            at = record.end;
+        }
+        self.stop_at(all)
+    }
+
+    /// Stops reading, of `all` records; `None` where there are too many to read.
+    #[inline]
+    fn stop_at(&mut self, all: usize) -> Option<()> {
         self.records.too_many = all > MAX_ENTRIES;
-        self.records.complete = !self.records.too_many;
+        (!self.records.too_many).then_some(())
     }
 }
 
 impl<'a> Edns<'a> {
-    /// Reads a whole OPT record.
+    /// Reads an OPT record that has been captured whole.
     #[inline]
-    fn of(record: &'a [u8]) -> Option<Self> {
-        let at = skip_name(record, 0)?;
-        let fixed: &[u8; 10] = record.get(at..)?.first_chunk()?;
+    fn of(message: &'a [u8], record: &Record) -> Option<Self> {
+        let options = message.get(record.data..record.end)?;
+        let fixed: &[u8; 8] = message[..record.data].last_chunk()?;
         Some(Self {
-            udp_size: u16::from_be_bytes([fixed[2], fixed[3]]),
-            rcode_high: fixed[4],
-            dnssec_ok: fixed[6] & 0x80 != 0,
-            client_subnet: has_client_subnet(&record[at + 10..]).then_some(record),
+            udp_size: u16::from_be_bytes([fixed[0], fixed[1]]),
+            rcode_high: fixed[2],
+            dnssec_ok: fixed[4] & 0x80 != 0,
+            client_subnet: client_subnet(options),
         })
     }
 }
 
-/// The type of the record at `at`, and where it ends by its length.
-#[inline]
-fn record(message: &[u8], at: usize) -> Option<(u16, usize)> {
-    let at = skip_name(message, at)?;
-    let fixed: &[u8; 10] = message.get(at..)?.first_chunk()?;
-    let length = usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));
-    Some((u16::from_be_bytes([fixed[0], fixed[1]]), at + 10 + length))
+/// Where a record is.
+struct Record {
+    rtype: u16,
+    /// Where its data start.
+    data: usize,
+    /// Where it ends, by its length.
+    end: usize,
+}
+
+impl Record {
+    /// The record at `at`.
+    #[inline]
+    fn at(message: &[u8], at: usize) -> Option<Self> {
+        let at = skip_name(message, at)?;
+        let fixed: &[u8; 10] = message.get(at..)?.first_chunk()?;
+        let length = usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));
+        let data = at + 10;
+        Some(Self { rtype: u16::from_be_bytes([fixed[0], fixed[1]]), data, end: data + length })
+    }
 }
 
 /// Why a question was not read.
@@ -330,17 +353,17 @@ enum Unread {
 
 #[inline]
 fn question(message: &[u8]) -> Result<(Question<'_>, usize), Unread> {
+    // Up to the length byte behind the longest name.
+    let read = &message[..message.len().min(HEADER + MAX_NAME)];
     let mut at = HEADER;
     loop {
-        match message.get(at) {
+        match read.get(at) {
             Some(0) => break,
-            Some(&len @ 1..=63) if at - HEADER < MAX_NAME => at += usize::from(len) + 1,
+            Some(&len @ 1..=63) => at += usize::from(len) + 1,
             Some(_) => return Err(Unread::Bad),
+            None if at >= HEADER + MAX_NAME => return Err(Unread::Bad),
             None => return Err(Unread::Cut),
         }
-    }
-    if at - HEADER >= MAX_NAME {
-        return Err(Unread::Bad);
     }
     let Some(&[t0, t1, c0, c1]) = message.get(at + 1..).and_then(|rest| rest.first_chunk()) else {
         return Err(Unread::Cut);
@@ -370,14 +393,15 @@ fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
 const MAX_OPTIONS: usize = 64;
 
 #[inline]
-fn has_client_subnet(options: &[u8]) -> bool {
+fn client_subnet(options: &[u8]) -> Option<&[u8]> {
     let mut at = 0;
     for _ in 0..MAX_OPTIONS {
-        let (Some(code), Some(len)) = (u16_at(options, at), u16_at(options, at + 2)) else { break };
+        let (code, length) = (u16_at(options, at)?, usize::from(u16_at(options, at + 2)?));
+        let data = at + 4;
         if code == OPTION_CLIENT_SUBNET {
-            return true;
+            return Some(options.get(data..data + length).unwrap_or_default());
         }
-        at += 4 + usize::from(len);
+        at = data + length;
     }
-    false
+    None
 }

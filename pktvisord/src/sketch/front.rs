@@ -26,19 +26,21 @@ impl<E> Front<E> {
     /// The entry of this hash, a new one where there is none.
     ///
     /// Sketches know keys by their hash alone, so that is all that is compared here.
-    #[inline]
+    #[inline(always)]
     pub fn entry(&mut self, hash: u64, new: impl FnOnce() -> E) -> &mut E {
         let entries = &self.entries;
-        let found = self.index.find(hash, |&at| entries[at as usize].0 == hash);
-        let at = if let Some(&at) = found {
-            at as usize
-        } else {
-            let at = self.entries.len();
-            self.index.insert_unique(hash, at as u32, |&at| self.entries[at as usize].0);
-            self.entries.push((hash, new()));
-            at
-        };
-        &mut self.entries[at].1
+        let found = self.index.find(hash, |&at| entries[at as usize].0 == hash).copied();
+        let at = found.unwrap_or_else(|| self.add(hash, new()));
+        &mut self.entries[at as usize].1
+    }
+
+    /// Adds an entry that is not there. Apart, so that the way of those that are there is short.
+    #[inline(never)]
+    fn add(&mut self, hash: u64, entry: E) -> u32 {
+        let at = self.entries.len() as u32;
+        self.index.insert_unique(hash, at, |&at| self.entries[at as usize].0);
+        self.entries.push((hash, entry));
+        at
     }
 
     /// All entries with their hashes, oldest first.

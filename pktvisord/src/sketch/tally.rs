@@ -7,21 +7,20 @@ use super::quantiles;
 
 /// Cells of a group, as a power of 2.
 const GROUP_BITS: u32 = 9;
-/// Words that have a bit for each group.
-const WORDS: usize = (1 << (16 - GROUP_BITS)) / 64;
+const GROUPS: usize = 1 << (16 - GROUP_BITS);
 
 /// Counts by number, one cell for each number: for the packet path. Groups of cells that were
 /// counted in are known, so that taking a few counts costs as little as there are.
 #[derive(Clone, Debug)]
 pub struct FlatTally {
     counts: Box<[u64]>,
-    /// A bit for each group.
-    touched: [u64; WORDS],
+    /// The groups that were counted in.
+    touched: [bool; GROUPS],
 }
 
 impl Default for FlatTally {
     fn default() -> Self {
-        Self { counts: vec![0; 1 << 16].into_boxed_slice(), touched: [0; WORDS] }
+        Self { counts: vec![0; 1 << 16].into_boxed_slice(), touched: [false; GROUPS] }
     }
 }
 
@@ -29,24 +28,21 @@ impl FlatTally {
     /// Adds to the count of a number.
     #[inline]
     pub fn add(&mut self, number: u16, count: u64) {
-        let group = number >> GROUP_BITS;
-        self.touched[usize::from(group >> 6)] |= 1 << (group & 63);
+        self.touched[usize::from(number >> GROUP_BITS)] = true;
         self.counts[usize::from(number)] += count;
     }
 
     /// The counts above 0; all are 0 then.
     pub fn take(&mut self) -> Tally {
         let mut taken = Vec::new();
-        for (at, word) in self.touched.iter_mut().enumerate() {
-            let mut touched = std::mem::take(word);
-            while touched != 0 {
-                let group = at * 64 + touched.trailing_zeros() as usize;
-                touched &= touched - 1;
-                let first = group << GROUP_BITS;
-                let cells = &mut self.counts[first..first + (1 << GROUP_BITS)];
-                for (number, count) in (first..).zip(cells).filter(|(_, count)| **count > 0) {
-                    taken.push((number as u16, std::mem::take(count)));
-                }
+        for (group, touched) in self.touched.iter_mut().enumerate() {
+            if !std::mem::take(touched) {
+                continue;
+            }
+            let first = group << GROUP_BITS;
+            let cells = &mut self.counts[first..first + (1 << GROUP_BITS)];
+            for (number, count) in (first..).zip(cells).filter(|(_, count)| **count > 0) {
+                taken.push((number as u16, std::mem::take(count)));
             }
         }
         Tally(taken)

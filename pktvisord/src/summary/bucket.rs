@@ -236,7 +236,7 @@ impl Bucket {
     }
 
     /// Takes the headers of a packet into the sketches.
-    #[inline]
+    #[inline(always)]
     pub fn inspect(&mut self, packet: &Packet, geo: &mut Geo) {
         let meta = &packet.meta;
         let weighted = packet.weighted();
@@ -289,29 +289,24 @@ impl Bucket {
         if self.addresses.is_full() {
             self.drain_addresses(geo);
         }
-        let octets = self.naming.masked(octets, version);
-        let [a, b, c, d, ..] = octets;
+        let masked;
+        let octets = match self.naming.mask {
+            None => octets,
+            Some(mask) => {
+                masked = mask.apply(octets, version);
+                &masked
+            }
+        };
+        let &[a, b, c, d, ..] = octets;
         let hash = match version {
             IpVersion::V4 => hash(&[a, b, c, d], self.naming.seed),
-            _ => hash(&octets, self.naming.seed),
+            _ => hash(octets, self.naming.seed),
         };
         let list = &mut self.address_list;
-        self.addresses.entry(hash, || {
-            let address = list.len() as u16;
-            list.push(match version {
-                IpVersion::V4 => IpAddr::from([a, b, c, d]),
-                _ => IpAddr::from(octets),
-            });
-            AddressCounts {
-                remote_octets: 0,
-                remote_packets: 0,
-                address,
-                source_in: false,
-                destination_out: false,
-            }
-        })
+        self.addresses.entry(hash, || AddressCounts::new(list, octets, version))
     }
 
+    #[cold]
     fn drain_addresses(&mut self, geo: &mut Geo) {
         let Self { packets, addresses, address_list, last_host, .. } = self;
         *last_host = None;
@@ -356,17 +351,13 @@ impl Bucket {
     }
 
     /// Counts a message under its lower-cased name in wire form, whose hash is given.
-    #[inline]
+    #[inline(always)]
     pub fn name(&mut self, wire: &[u8], hash: u64, weight: u64, name_use: NameUse) {
         if self.names.is_full() || self.name_octets.len() + wire.len() > NAME_OCTETS {
             self.drain_names();
         }
         let octets = &mut self.name_octets;
-        let counts = self.names.entry(hash, || {
-            let text = octets.len() as u32;
-            octets.extend_from_slice(wire);
-            NameCounts { text, text_len: wire.len() as u8, ..NameCounts::default() }
-        });
+        let counts = self.names.entry(hash, || NameCounts::new(octets, wire));
         let weight = weight as u32;
         counts.messages = counts.messages.saturating_add(weight);
         let NameUse::Reply { rcode, nodata, octets } = name_use else { return };
@@ -384,6 +375,7 @@ impl Bucket {
         *by_rcode = by_rcode.saturating_add(weight);
     }
 
+    #[cold]
     fn drain_names(&mut self) {
         let Self { names, name_octets, dns, naming, .. } = self;
         let (short, long) = if naming.public_suffix { (1, 2) } else { (2, 3) };

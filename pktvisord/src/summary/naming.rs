@@ -63,15 +63,6 @@ impl Naming {
         }
     }
 
-    /// What is kept of an address, in network order.
-    #[inline]
-    pub fn masked(&self, octets: &[u8; 16], version: IpVersion) -> [u8; 16] {
-        match self.mask {
-            None => *octets,
-            Some(mask) => mask.apply(octets, version),
-        }
-    }
-
     /// What is kept of a network: its address and the length of its prefix.
     pub fn masked_network(&self, address: IpAddr, prefix: u8) -> (IpAddr, u8) {
         let Some(mask) = self.mask else { return (address, prefix) };
@@ -101,8 +92,9 @@ impl Mask {
         u128::MAX.checked_shl(128 - u32::from(self.v6)).unwrap_or(0)
     }
 
+    /// What is kept of an address, in network order.
     #[inline]
-    fn apply(self, octets: &[u8; 16], version: IpVersion) -> [u8; 16] {
+    pub fn apply(self, octets: &[u8; 16], version: IpVersion) -> [u8; 16] {
         // An IPv4 address stands in front, and nothing behind it.
         let length = if version == IpVersion::V4 { self.v4 } else { self.v6 };
         let bits = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
@@ -201,15 +193,16 @@ mod tests {
         let naming = Naming { mask: Some(mask), ..Naming::default() };
         let mut v4 = [0; 16];
         v4[..4].copy_from_slice(&[192, 0, 2, 77]);
-        assert_eq!(naming.masked(&v4, IpVersion::V4)[..4], [192, 0, 2, 0]);
+        assert_eq!(mask.apply(&v4, IpVersion::V4)[..4], [192, 0, 2, 0]);
         let v6 = |text: &str| text.parse::<std::net::Ipv6Addr>().unwrap().octets();
-        assert_eq!(naming.masked(&v6("2001:db8:1:2::3"), IpVersion::V6), v6("2001:db8:1::"));
+        assert_eq!(mask.apply(&v6("2001:db8:1:2::3"), IpVersion::V6), v6("2001:db8:1::"));
         let network = |text: &str, prefix| naming.masked_network(text.parse().unwrap(), prefix);
         assert_eq!(network("198.51.100.77", 32), ("198.51.100.0".parse().unwrap(), 24));
         assert_eq!(network("198.51.0.0", 16), ("198.51.0.0".parse().unwrap(), 16));
         assert_eq!(network("2001:db8:1:2::", 56), ("2001:db8:1::".parse().unwrap(), 48));
-        let all = Naming { mask: Some("0/0".parse().unwrap()), ..Naming::default() };
-        assert_eq!(all.masked(&v6("2001:db8::1"), IpVersion::V6), [0; 16]);
+        let none: Mask = "0/0".parse().unwrap();
+        let all = Naming { mask: Some(none), ..Naming::default() };
+        assert_eq!(none.apply(&v6("2001:db8::1"), IpVersion::V6), [0; 16]);
         assert_eq!(all.masked_network("192.0.2.1".parse().unwrap(), 24).0.to_string(), "0.0.0.0");
         for wrong in ["", "24", "24/", "/48", "33/48", "24/129", "-1/0", "+1/0", "24/48/1"] {
             assert!(wrong.parse::<Mask>().is_err(), "{wrong}");

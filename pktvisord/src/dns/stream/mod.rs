@@ -244,6 +244,12 @@ impl<C: Copy> StreamTable<C> {
         }
     }
 
+    /// Whether the time of a gap is over before `now`.
+    #[inline]
+    pub fn is_due(&self, now: i64) -> bool {
+        self.slots.due(now).is_some()
+    }
+
     /// Gives up the gaps whose time is over before `now`; messages behind them go to `emit`.
     ///
     /// It is to be called as time passes, also where no segment comes.

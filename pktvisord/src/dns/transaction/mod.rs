@@ -24,7 +24,7 @@ use pktvisor_common::flow::mix;
 use pktvisor_common::packet::PacketMeta;
 
 use self::answered::Answered;
-use self::pending::{Pending, Waiting};
+use self::pending::{Pending, Place, Waiting};
 use self::transfers::Transfers;
 use crate::time::SECOND;
 
@@ -39,7 +39,7 @@ const QUOTED_WITHOUT_ID: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Way {
-    /// From the lower endpoint, by address and then port, to the higher one.
+    /// From the lower endpoint, by port and then address, to the higher one.
     Up = 0,
     /// From the higher endpoint to the lower one.
     Down = 1,
@@ -51,7 +51,8 @@ impl Way {
     /// The way of a packet.
     #[inline]
     pub fn of(meta: &PacketMeta) -> Self {
-        match (meta.src, meta.src_port).cmp(&(meta.dst, meta.dst_port)) {
+        // Ports first: they seldom are the same.
+        match (meta.src_port, meta.src).cmp(&(meta.dst_port, meta.dst)) {
             Ordering::Less => Self::Up,
             Ordering::Greater => Self::Down,
             Ordering::Equal => Self::Within,
@@ -181,6 +182,14 @@ pub struct Reply {
     pub transfer: bool,
 }
 
+impl Query {
+    /// Whether it was asked before a reply came, by the clock of the capture.
+    #[inline]
+    fn is_before(&self, reply: &Reply) -> bool {
+        self.time <= reply.time
+    }
+}
+
 impl Waiting for Query {
     fn key(&self) -> &Key {
         &self.key
@@ -225,6 +234,8 @@ pub struct Transactions {
     answered: Answered,
     transfers: Transfers,
     timeout: i64,
+    /// No query and no reply that waits is over before.
+    due: i64,
     evicted: u64,
 }
 
@@ -238,6 +249,7 @@ impl Transactions {
             answered: Answered::default(),
             transfers: Transfers::default(),
             timeout,
+            due: i64::MAX,
             evicted: 0,
         }
     }
@@ -256,42 +268,48 @@ impl Transactions {
     ///
     /// A repeated query keeps its first time until it times out. `gone` gets the query that it
     /// replaces because its time is over.
+    #[inline(always)]
     pub fn query(&mut self, query: &Query, gone: &mut impl FnMut(Gone)) -> Option<Reply> {
         if let Some(at) = self.open.find(&query.key) {
             let first = self.open.get(at).map_or(query.time, |first| first.time);
             if query.time.saturating_sub(first) <= self.timeout {
                 return None;
             }
-            if let Some(query) = self.take(at).filter(|query| query.readable) {
+            if let Some(query) = self.remove(at).filter(|query| query.readable) {
                 gone(Gone::TimedOut(query));
             }
         }
         self.transfers.end(&query.key);
-        if let Some(reply) = self.early_reply(query) {
-            self.settle(query, reply.transfer);
+        if self.early.len() > 0
+            && let Some(reply) = self.early_reply(query)
+        {
             return Some(reply);
         }
         if self.open.is_full() {
-            self.evicted += u64::from(self.take_oldest().is_some_and(|query| query.readable));
+            self.evicted += u64::from(self.remove_oldest().is_some_and(|query| query.readable));
         }
         self.unreadable += u64::from(!query.readable);
+        self.due = self.due.min(query.time.saturating_add(self.timeout));
         self.open.insert(*query);
         None
     }
 
-    /// The early reply to a query, which leaves the table.
+    /// The early reply to a query, which leaves the table: the query is answered.
     fn early_reply(&mut self, query: &Query) -> Option<Reply> {
-        if self.early.len() == 0 {
-            return None;
-        }
         let key = &query.key;
         let at = self.early.find(key).or_else(|| self.early.find(&key.without_question()))?;
         let reply = self.early.get(at)?;
         let apart = reply.time.saturating_sub(query.time);
-        if (0..=EARLY).contains(&apart) { self.early.remove(at) } else { None }
+        if !(0..=EARLY).contains(&apart) {
+            return None;
+        }
+        let reply = self.early.remove(at)?;
+        self.settle(query, reply.transfer);
+        Some(reply)
     }
 
     /// Takes in a reply. `gone` gets what its coming shows to be over.
+    #[inline(always)]
     pub fn reply(&mut self, reply: &Reply, gone: &mut impl FnMut(Gone)) -> Answer {
         if let Some(query) = self.asked(reply, gone) {
             if self.is_repeated(&query) {
@@ -300,6 +318,12 @@ impl Transactions {
             self.settle(&query, reply.transfer);
             return Answer::Of(query);
         }
+        self.unasked(reply, gone)
+    }
+
+    /// Takes in a reply whose query is not open.
+    #[inline(never)]
+    fn unasked(&mut self, reply: &Reply, gone: &mut impl FnMut(Gone)) -> Answer {
         if self.transfers.goes_on(&reply.key, reply.time) {
             return Answer::OfTransfer;
         }
@@ -319,22 +343,20 @@ impl Transactions {
         {
             gone(Gone::Orphan(reply));
         }
+        self.due = self.due.min(reply.time.saturating_add(EARLY));
         self.early.insert(*reply);
         Answer::Early
     }
 
     /// The query of a reply, which leaves the table.
+    #[inline]
     fn asked(&mut self, reply: &Reply, gone: &mut impl FnMut(Gone)) -> Option<Query> {
-        let key = &reply.key;
-        let at = match key.question {
-            0 => self.open.find_exchange(key),
-            _ => self.open.find(key).or_else(|| self.open.find(&key.without_question())),
-        }?;
-        if self.open.get(at)?.time > reply.time {
-            // The clock of the capture says that it was asked later.
-            return None;
-        }
-        let query = self.take(at)?;
+        let repeated = match reply.key.question {
+            0 => None,
+            _ => self.open.take(&reply.key, |query| query.is_before(reply)),
+        };
+        let query = repeated.or_else(|| self.asked_in_part(reply))?;
+        self.unreadable -= u64::from(!query.readable);
         if reply.time.saturating_sub(query.time) > self.timeout {
             if query.readable {
                 gone(Gone::TimedOut(query));
@@ -344,7 +366,18 @@ impl Transactions {
         Some(query)
     }
 
+    /// The open query of the same exchange where query or reply has no question.
+    #[inline(never)]
+    fn asked_in_part(&mut self, reply: &Reply) -> Option<Query> {
+        let at = match reply.key.question {
+            0 => self.open.find_exchange(&reply.key),
+            _ => self.open.find(&reply.key.without_question()),
+        }?;
+        if self.open.get(at)?.is_before(reply) { self.open.remove(at) } else { None }
+    }
+
     /// A query has met its reply.
+    #[inline]
     fn settle(&mut self, query: &Query, transfer: bool) {
         if query.transfer || transfer {
             self.transfers.begin(&query.key, query.time);
@@ -374,14 +407,19 @@ impl Transactions {
                 .find(|(_, query)| query.key.is_of(*flow, *way))
                 .map(|(at, _)| at),
         };
-        self.take(at?).filter(|query| query.readable)
+        self.remove(at?).filter(|query| query.readable)
+    }
+
+    /// Whether the time of a query or of a reply that waits may be over before `now`.
+    #[inline]
+    pub fn is_due(&self, now: i64) -> bool {
+        self.due < now
     }
 
     /// Lets time pass up to `now`: queries time out, and replies give up waiting for their query.
-    #[inline]
     pub fn expire(&mut self, now: i64, gone: &mut impl FnMut(Gone)) {
         while self.open.oldest().is_some_and(|query| is_over(query.time, self.timeout, now)) {
-            let query = self.take_oldest().filter(|query| query.readable);
+            let query = self.remove_oldest().filter(|query| query.readable);
             if let Some(query) = query.filter(|query| !self.is_repeated(query)) {
                 gone(Gone::TimedOut(query));
             }
@@ -391,6 +429,9 @@ impl Transactions {
                 gone(Gone::Orphan(reply));
             }
         }
+        let query = self.open.oldest().map(|query| query.time.saturating_add(self.timeout));
+        let reply = self.early.oldest().map(|reply| reply.time.saturating_add(EARLY));
+        self.due = query.unwrap_or(i64::MAX).min(reply.unwrap_or(i64::MAX));
     }
 
     /// No query comes any more: all replies that wait for one are orphans.
@@ -408,13 +449,13 @@ impl Transactions {
             .filter(|query| query.readable)
     }
 
-    fn take(&mut self, at: u32) -> Option<Query> {
+    fn remove(&mut self, at: Place) -> Option<Query> {
         let query = self.open.remove(at)?;
         self.unreadable -= u64::from(!query.readable);
         Some(query)
     }
 
-    fn take_oldest(&mut self) -> Option<Query> {
+    fn remove_oldest(&mut self) -> Option<Query> {
         let query = self.open.remove_oldest()?;
         self.unreadable -= u64::from(!query.readable);
         Some(query)

@@ -15,34 +15,37 @@ pub trait Waiting: Copy {
     fn key(&self) -> &Key;
 }
 
-const NONE: u32 = u32::MAX;
+/// Where an entry stands in its table: small, for tables of these miss a processor's caches.
+pub type Place = u16;
+
+const NONE: Place = Place::MAX;
 /// Cells of the second index, at most: so few stay in a processor's cache.
 const CELLS: usize = 512;
 
 #[derive(Clone, Copy, Debug)]
 struct Slot<T> {
     entry: Option<T>,
-    older: u32,
-    newer: u32,
+    older: Place,
+    newer: Place,
 }
 
 /// A bounded table of what waits. Entries stand in a slab, linked in the order of arrival, so that
 /// the oldest is at hand without a scan.
 #[derive(Debug)]
 pub struct Pending<T> {
-    by_key: HashTable<u32>,
+    by_key: HashTable<Place>,
     /// The newest two entries of each cell, by exchange, newest first. Places that have been given
     /// to others since are told by their key.
-    by_exchange: Vec<[u32; 2]>,
+    by_exchange: Vec<[Place; 2]>,
     slots: Vec<Slot<T>>,
-    free: Vec<u32>,
-    oldest: u32,
-    newest: u32,
+    free: Vec<Place>,
+    oldest: Place,
+    newest: Place,
     capacity: usize,
 }
 
 impl<T: Waiting> Pending<T> {
-    /// A table of at most `capacity` entries; at least 1.
+    /// A table of at most `capacity` entries; at least 1, at most 65,535.
     pub fn new(capacity: usize) -> Self {
         Self {
             by_key: HashTable::new(),
@@ -51,7 +54,7 @@ impl<T: Waiting> Pending<T> {
             free: Vec::new(),
             oldest: NONE,
             newest: NONE,
-            capacity: capacity.max(1),
+            capacity: capacity.clamp(1, NONE.into()),
         }
     }
 
@@ -67,54 +70,57 @@ impl<T: Waiting> Pending<T> {
 
     /// The entry of exactly this key.
     #[inline]
-    pub fn find(&self, key: &Key) -> Option<u32> {
+    pub fn find(&self, key: &Key) -> Option<Place> {
         self.by_key.find(key.hash(), |&at| self.is_at(at, |entry| entry == key)).copied()
     }
 
     /// The oldest of the last two entries of this exchange, whatever they ask for.
-    pub fn find_exchange(&self, key: &Key) -> Option<u32> {
+    pub fn find_exchange(&self, key: &Key) -> Option<Place> {
         let cell = self.by_exchange.get(self.cell(key))?;
-        let same = |at: &&u32| self.is_at(**at, |entry| entry.is_same_exchange(key));
+        let same = |at: &&Place| self.is_at(**at, |entry| entry.is_same_exchange(key));
         cell.iter().rev().find(same).copied()
     }
 
     /// The entry at a place that was found.
-    pub fn get(&self, at: u32) -> Option<&T> {
-        self.slots.get(at as usize)?.entry.as_ref()
+    pub fn get(&self, at: Place) -> Option<&T> {
+        self.slots.get(usize::from(at))?.entry.as_ref()
     }
 
     /// The newest entries, at most `count`, with their places.
-    pub fn newest(&self, count: usize) -> impl Iterator<Item = (u32, &T)> {
-        let place = |at: u32| (at != NONE).then_some(at);
-        std::iter::successors(place(self.newest), move |&at| place(self.slots[at as usize].older))
+    pub fn newest(&self, count: usize) -> impl Iterator<Item = (Place, &T)> {
+        let place = |at: Place| (at != NONE).then_some(at);
+        let older = move |at: &Place| place(self.slots[usize::from(*at)].older);
+        std::iter::successors(place(self.newest), older)
             .take(count)
             .filter_map(|at| Some((at, self.get(at)?)))
     }
 
     /// The entries, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        let slot = |at: u32| (at != NONE).then(|| &self.slots[at as usize]);
+        let slot = |at: Place| (at != NONE).then(|| &self.slots[usize::from(at)]);
         std::iter::successors(slot(self.oldest), move |before| slot(before.newer))
             .filter_map(|slot| slot.entry.as_ref())
     }
 
     /// Adds an entry whose key is not there, as the newest. There has to be room.
+    #[inline(always)]
     pub fn insert(&mut self, entry: T) {
         let slot = Slot { entry: Some(entry), older: self.newest, newer: NONE };
         let at = if let Some(at) = self.free.pop() {
-            self.slots[at as usize] = slot;
+            self.slots[usize::from(at)] = slot;
             at
         } else {
             self.slots.push(slot);
-            (self.slots.len() - 1) as u32
+            (self.slots.len() - 1) as Place
         };
         match self.newest {
             NONE => self.oldest = at,
-            newest => self.slots[newest as usize].newer = at,
+            newest => self.slots[usize::from(newest)].newer = at,
         }
         self.newest = at;
         let slots = &self.slots;
-        let rehash = |&at: &u32| slots[at as usize].entry.map_or(0, |entry| entry.key().hash());
+        let other = |at: Place| slots[usize::from(at)].entry.as_ref();
+        let rehash = |&at: &Place| other(at).map_or(0, |other| other.key().hash());
         self.by_key.insert_unique(entry.key().hash(), at, rehash);
         if self.by_exchange.is_empty() {
             let cells = self.capacity.next_power_of_two().min(CELLS);
@@ -125,21 +131,43 @@ impl<T: Waiting> Pending<T> {
         (*second, *newest) = (*newest, at);
     }
 
+    /// Takes the entry of exactly this key out, where it is `wanted`.
+    #[inline]
+    pub fn take(&mut self, key: &Key, wanted: impl FnOnce(&T) -> bool) -> Option<T> {
+        let slots = &self.slots;
+        let entry = |at: Place| slots[usize::from(at)].entry.as_ref();
+        let is = |&at: &Place| entry(at).is_some_and(|entry| entry.key() == key);
+        let found = self.by_key.find_entry(key.hash(), is).ok()?;
+        let at = *found.get();
+        if !entry(at).is_some_and(wanted) {
+            return None;
+        }
+        found.remove();
+        self.vacate(at)
+    }
+
     /// Takes the entry at a place out.
-    pub fn remove(&mut self, at: u32) -> Option<T> {
-        let slot = self.slots.get_mut(at as usize)?;
+    pub fn remove(&mut self, at: Place) -> Option<T> {
+        let hash = self.get(at)?.key().hash();
+        if let Ok(found) = self.by_key.find_entry(hash, |&other| other == at) {
+            found.remove();
+        }
+        self.vacate(at)
+    }
+
+    /// Takes out the entry at a place that is not found by its key any more.
+    #[inline]
+    fn vacate(&mut self, at: Place) -> Option<T> {
+        let slot = self.slots.get_mut(usize::from(at))?;
         let entry = slot.entry.take()?;
         let (older, newer) = (slot.older, slot.newer);
         match older {
             NONE => self.oldest = newer,
-            older => self.slots[older as usize].newer = newer,
+            older => self.slots[usize::from(older)].newer = newer,
         }
         match newer {
             NONE => self.newest = older,
-            newer => self.slots[newer as usize].older = older,
-        }
-        if let Ok(entry) = self.by_key.find_entry(entry.key().hash(), |&other| other == at) {
-            entry.remove();
+            newer => self.slots[usize::from(newer)].older = older,
         }
         self.free.push(at);
         Some(entry)
@@ -156,7 +184,7 @@ impl<T: Waiting> Pending<T> {
         self.remove(self.oldest)
     }
 
-    fn is_at(&self, at: u32, is: impl Fn(&Key) -> bool) -> bool {
+    fn is_at(&self, at: Place, is: impl Fn(&Key) -> bool) -> bool {
         self.get(at).is_some_and(|entry| is(entry.key()))
     }
 
