@@ -17,7 +17,7 @@ use pktvisord::host::HostSpec;
 use pktvisord::pipeline::Pipeline;
 use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
 use pktvisord::sketch::cardinality::Cardinality;
-use pktvisord::sketch::front::Front;
+use pktvisord::sketch::front::{Entry, Front};
 use pktvisord::sketch::latency::Latencies;
 use pktvisord::sketch::quantiles::Quantiles;
 use pktvisord::sketch::tally::FlatTally;
@@ -28,6 +28,19 @@ use pktvisord::window::Window;
 
 /// Items of one iteration where a single one is too quick to be measured.
 const MANY: u64 = 10_000;
+
+struct Count {
+    hash: u64,
+    count: u64,
+}
+
+impl Entry for Count {
+    type Beside = ();
+
+    fn hash(&self, (): &()) -> u64 {
+        self.hash
+    }
+}
 
 fn message(name: &str, id: u16, reply: bool) -> Vec<u8> {
     let name = Name::from_ascii(name).unwrap();
@@ -91,9 +104,14 @@ fn sketches(criterion: &mut Criterion) {
     group.bench_function("top", |bencher| {
         bencher.iter(|| hashes.iter().for_each(|&hash| top.add(hash, 1, || "name".into())));
     });
-    let mut front: Front<u64> = Front::new(MANY as usize);
+    let mut front: Front<Count> = Front::new(MANY as usize);
     group.bench_function("front", |bencher| {
-        bencher.iter(|| hashes.iter().for_each(|&hash| *front.entry(hash, || 0) += 1));
+        bencher.iter(|| {
+            hashes.iter().for_each(|&hash| {
+                let is = |count: &Count, (): &()| count.hash == hash;
+                front.entry(hash, &mut (), is, |()| Count { hash, count: 0 }).count += 1;
+            });
+        });
     });
     let mut latencies = Latencies::default();
     group.bench_function("latency", |bencher| {

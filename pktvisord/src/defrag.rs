@@ -13,6 +13,7 @@
 //! * **Overlaps.** A fragment that repeats octets exactly is ignored. Any other overlap, or a
 //!   contradiction about the end, discards the datagram and what comes of it later, as RFC 5722
 //!   demands for IPv6 and Linux does for IPv4 too.
+//! * **Gaps.** A datagram in more parts than fragments of common sizes leave is given up at once.
 //! * **Repeats.** A datagram that came whole is remembered for as long as it may age. Fragments of
 //!   it that come after that start it anew, and it counts again if all of them come, as it
 //!   would had it not been fragmented; single ones that were duplicated do not count, neither as
@@ -301,6 +302,11 @@ impl Defrag {
             Step::Contradicts => {
                 entry.state = State::Discarded;
                 self.losses.invalid += 1;
+            }
+            Step::Scatters => {
+                let is_known = open.repeat || open.emit(&fragment.key, emit);
+                self.losses.evicted += u64::from(!open.repeat);
+                entry.state = if is_known { State::Discarded } else { State::Headless };
             }
         }
     }

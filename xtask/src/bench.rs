@@ -3,6 +3,7 @@
 //! All programs read the same file, out of the page cache, in turn and several times over, so
 //! that what else the machine does hits all of them alike. The figures are medians.
 
+mod adversary;
 pub mod live;
 mod measure;
 mod table;
@@ -19,6 +20,7 @@ use clap::{Args, ValueEnum};
 
 use crate::exec::{cargo, exec, find_program, target_dir};
 use crate::generate::Kind;
+use crate::generate::attacks::Attack;
 use crate::{run, setup};
 use measure::{Cost, measure};
 use table::{OURS, OURS_TWICE, REFERENCE, Row};
@@ -33,7 +35,7 @@ const SEED: u32 = 1;
 /// Measure pktvisord beside capinfos, tcpdump, tshark, dnstop and dnscap.
 #[derive(Args)]
 pub struct Bench {
-    /// What to measure: reading files, or watching an interface, which takes root.
+    /// What to measure.
     #[arg(value_enum, default_value_t = What::Files)]
     what: What,
     /// How often each program reads each file.
@@ -57,8 +59,30 @@ pub struct Bench {
 /// What is measured.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum What {
+    /// Reading files, beside what a user would run instead.
     Files,
+    /// Watching an interface, which takes root.
     Live,
+    /// Reading packets that are made to cost much.
+    Adversary,
+}
+
+/// What a capture is made of.
+#[derive(Clone, Copy)]
+enum Source {
+    Normal(Kind),
+    Attack(Attack),
+}
+
+impl Source {
+    /// The name by which it is asked for.
+    fn name(self) -> String {
+        let value = match self {
+            Self::Normal(kind) => kind.to_possible_value(),
+            Self::Attack(attack) => attack.to_possible_value(),
+        };
+        value.expect("all can be asked for").get_name().to_owned()
+    }
 }
 
 /// The captures to read.
@@ -92,6 +116,11 @@ impl Bench {
         }
         setup::for_run()?;
         let pktvisord = run::build_release()?;
+        if self.what == What::Adversary {
+            let (table, failures) = adversary::bench(&pktvisord, self.runs, self.short)?;
+            println!("\n{table}");
+            return self.write(&format!("Measured on {}.\n\n{table}", machine()), &failures);
+        }
         let kinds: &[Kind] = match self.kind {
             Captures::Mixed => &[Kind::Mixed],
             Captures::Dns => &[Kind::Dns],
@@ -107,20 +136,26 @@ impl Bench {
             report.push_str(&section);
             failures.extend(failed);
         }
+        self.write(&report, &failures)?;
+        if self.no_micro { Ok(()) } else { exec(cargo().args(["bench", "--workspace"])) }
+    }
+
+    /// Writes the tables where they are asked for, and fails where ours did.
+    fn write(&self, report: &str, failures: &[String]) -> Result<()> {
         if let Some(path) = &self.markdown {
-            fs::write(path, &report).with_context(|| format!("cannot write {}", path.display()))?;
+            fs::write(path, report).with_context(|| format!("cannot write {}", path.display()))?;
         }
         if !failures.is_empty() {
             bail!("pktvisord cannot be measured: {}", failures.join("; "));
         }
-        if self.no_micro { Ok(()) } else { exec(cargo().args(["bench", "--workspace"])) }
+        Ok(())
     }
 
     /// Measures every program on one capture. Returns what to print, and how ours failed.
     fn measure_kind(&self, kind: Kind, pktvisord: &Path) -> Result<(String, Vec<String>)> {
         let packets = if self.short { kind.packets() / 10 } else { kind.packets() };
         let runs = if self.short { 1 } else { self.runs };
-        let capture = capture(kind, packets)?;
+        let capture = capture(Source::Normal(kind), packets)?;
         let (mut contenders, missing) = contenders(&capture, pktvisord)?;
         // Once to have it in the page cache, from where all of them read it.
         io::copy(&mut File::open(&capture)?, &mut io::sink())?;
@@ -167,10 +202,14 @@ impl Bench {
 }
 
 /// The capture to measure on, generated if this program has changed since.
-fn capture(kind: Kind, packets: u64) -> Result<PathBuf> {
+fn capture(source: Source, packets: u64) -> Result<PathBuf> {
     let dir = target_dir()?.join("bench");
     fs::create_dir_all(&dir)?;
-    let name = format!("{kind:?}").to_lowercase();
+    let name = source.name();
+    let command = match source {
+        Source::Normal(_) => "gen",
+        Source::Attack(_) => "gen-attack",
+    };
     let path = dir.join(format!("{name}-{packets}.pcap"));
     let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
     let generator = std::env::current_exe()?;
@@ -180,7 +219,7 @@ fn capture(kind: Kind, packets: u64) -> Result<PathBuf> {
         let partial = path.with_extension("partial");
         exec(
             Command::new(&generator)
-                .args(["gen", &name])
+                .args([command, &name])
                 .arg(&partial)
                 .arg(format!("--packets={packets}"))
                 .arg(format!("--seed={SEED}")),

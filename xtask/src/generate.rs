@@ -3,6 +3,7 @@
 //! Every packet is to or from one host, 192.0.2.1 and 2001:db8::1, as a capture on a server has
 //! them.
 
+pub mod attacks;
 mod dns;
 mod pcap;
 mod random;
@@ -11,11 +12,13 @@ mod traffic;
 mod wire;
 
 use std::fs::File;
-use std::io::{BufWriter, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+
+use self::attacks::Attack;
 
 /// Write a capture file to measure with.
 #[derive(Args)]
@@ -30,6 +33,29 @@ pub struct Generate {
     /// Another seed makes other packets of the same kind.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+}
+
+/// Write a capture file of what someone sends who has read the source.
+#[derive(Args)]
+pub struct GenerateAttack {
+    /// What is sent.
+    attack: Attack,
+    /// The capture file to write (pcap, microseconds).
+    file: PathBuf,
+    /// How many packets, 20,000 a second.
+    #[arg(long, default_value_t = 200_000)]
+    packets: u64,
+    /// Another seed makes other packets of the same kind.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+impl GenerateAttack {
+    /// Carries the command out.
+    pub fn run(self) -> Result<()> {
+        let Self { attack, file, packets, seed } = self;
+        write_file(&file, |out| attacks::write(attack, packets, seed, out))
+    }
 }
 
 /// A kind of traffic.
@@ -73,15 +99,18 @@ impl Generate {
     /// Carries the command out.
     pub fn run(self) -> Result<()> {
         let packets = self.packets.unwrap_or(self.kind.packets());
-        write_file(self.kind, &self.file, packets, self.seed)
+        write_file(&self.file, |out| traffic::write(self.kind, packets, self.seed, out))
     }
 }
 
-/// Writes `packets` packets of `kind` to the file at `path`.
-fn write_file(kind: Kind, path: &Path, packets: u64, seed: u64) -> Result<()> {
+/// Writes what `packets` writes to the file at `path`.
+fn write_file(
+    path: &Path,
+    packets: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> Result<()> {
     let write = || {
         let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
-        traffic::write(kind, packets, seed, &mut file)?;
+        packets(&mut file)?;
         file.flush()
     };
     write().with_context(|| format!("cannot write {}", path.display()))

@@ -19,7 +19,7 @@ const MODULES: [&str; 3] = ["virtio_pci", "9pnet_virtio", "overlay"];
 /// The file system of those files. It may be built in, or bring others.
 const FILE_SYSTEM: &str = "9p";
 /// Longest that the tests of one kernel may take, in seconds.
-const PATIENCE: u32 = 1_800;
+const PATIENCE: u32 = 3_600;
 /// Starts the line that says how a test has ended.
 const ENDED: &str = "== ended:";
 

@@ -27,6 +27,8 @@ enum Command {
     Run(run::Run),
     #[command(name = "gen")]
     Generate(generate::Generate),
+    #[command(name = "gen-attack")]
+    Attack(generate::GenerateAttack),
     Bench(bench::Bench),
     Fuzz(fuzz::Fuzz),
     Kernels(kernels::Kernels),
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Command::BuildEbpf(command) => command.run(),
         Command::Run(command) => command.run(),
         Command::Generate(command) => command.run(),
+        Command::Attack(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Fuzz(command) => command.run(),
         Command::Kernels(command) => command.run(),

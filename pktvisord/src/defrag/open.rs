@@ -7,6 +7,11 @@ use pktvisor_common::packet::{self, IpVersion, PacketMeta};
 use super::Datagram;
 use super::fragment::{Fragment, Key, skip_extensions};
 
+/// Parts without a gap that are kept of a datagram: all are looked at for each fragment. The largest
+/// datagram has 119 fragments that fill packets of 576 octets, which every link takes (RFC 791), so
+/// at most 60 parts where every other one is late.
+const MAX_PARTS: usize = 128;
+
 /// The fragments that came.
 #[derive(Debug)]
 pub struct Open {
@@ -34,6 +39,8 @@ pub enum Step {
     Completes,
     /// It does not fit with the others.
     Contradicts,
+    /// It would leave more gaps than are kept, see [`MAX_PARTS`].
+    Scatters,
 }
 
 /// What stands together at the start of a datagram.
@@ -72,6 +79,9 @@ impl Open {
                 && self.buf.data()[start..end] == *fragment.data
                 && (fragment.more || self.buf.end().map(place) == Some(end));
             return if repeats { Step::Waits } else { Step::Contradicts };
+        }
+        if self.buf.sections().len() >= MAX_PARTS {
+            return Step::Scatters;
         }
         // The last fragment has to end behind all others; the buffer checks the rest.
         let ends_early = !fragment.more && overlapping(end, usize::MAX).is_some();

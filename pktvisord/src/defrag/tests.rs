@@ -207,6 +207,37 @@ fn the_oldest_makes_room() {
 }
 
 #[test]
+fn fragments_may_leave_as_many_gaps_as_common_sizes_do() {
+    // The largest datagram in packets of 576 octets: every other fragment, then those between.
+    let datagram = udp(1, 65_000);
+    let places: Vec<usize> = (0..datagram.len()).step_by(552).collect();
+    let sent = cut(1, &datagram, &places);
+    let mut defrag = Defrag::new(LIMITS);
+    let halves = [0, 1].map(|half| sent.iter().skip(half).step_by(2));
+    let got: Vec<Got> =
+        halves.into_iter().flatten().flat_map(|one| feed(&mut defrag, &ipv4(one), 0)).collect();
+    assert_eq!(got, [whole(&datagram, 0)]);
+}
+
+#[test]
+fn a_datagram_of_many_gaps_is_given_up_with_its_start() {
+    let datagram = udp(1, 8_000);
+    let places: Vec<usize> = (0..datagram.len()).step_by(8).collect();
+    let sent = cut(1, &datagram, &places);
+    for has_first in [true, false] {
+        let mut defrag = Defrag::new(LIMITS);
+        let scattered = sent.iter().step_by(2).skip(usize::from(!has_first));
+        let got: Vec<Got> = scattered.flat_map(|one| feed(&mut defrag, &ipv4(one), 0)).collect();
+        let start = part(&datagram[..8], 0);
+        assert_eq!(got, if has_first { vec![start.clone()] } else { Vec::new() });
+        assert_eq!(defrag.take_losses(), DefragLosses { evicted: 1, ..DefragLosses::default() });
+        assert_eq!(defrag.bytes(), 0);
+        let late = feed(&mut defrag, &ipv4(&sent[0]), 0);
+        assert_eq!(late, if has_first { Vec::new() } else { vec![start] });
+    }
+}
+
+#[test]
 fn overlaps_discard_a_datagram() {
     let datagram = udp(0, 3000);
     let fragments = cut(7, &datagram, &[1480]);

@@ -183,28 +183,29 @@ impl Message<'_> {
         } else {
             question.name
         };
-        let hash = self.bucket.naming().hash(lower);
         let name_use = match is_reply {
             false => NameUse::Query,
             true => NameUse::Reply { rcode: scan.rcode(), nodata, octets: weight * length as u64 },
         };
-        self.bucket.name(lower, hash, weight, name_use);
+        let key = self.bucket.name(lower, weight, name_use);
         if scan.questions > 1 {
             self.further_questions(scan, bytes, weight);
         }
-        let asked = Asked { hash, lower, qtype: question.qtype };
+        let asked = Asked { key, lower, qtype: question.qtype };
         self.transaction(context, scan, Some(asked), length);
     }
 
     /// Counts names and types of the questions behind the first one.
     #[cold]
     fn further_questions(&mut self, scan: &Scan<'_>, bytes: &[u8], weight: u64) {
-        scan.for_each_further_question(bytes, |name, qtype| {
+        let all_are_read = scan.for_each_further_question(bytes, |name, qtype| {
             self.bucket.qtypes.add(qtype, weight);
             let lower = LowerName::new(name);
-            let hash = self.bucket.naming().hash(lower.wire());
-            self.bucket.name(lower.wire(), hash, weight, NameUse::Query);
+            self.bucket.name(lower.wire(), weight, NameUse::Query);
         });
+        if !all_are_read && !scan.records.too_many {
+            self.bucket.account.lose("dns_records_unread", weight);
+        }
     }
 
     /// A message whose question cannot be read: a query may be answered FORMERR all the same.
@@ -272,8 +273,8 @@ impl Message<'_> {
         let weight = u64::from(reply.weight);
         let direction = &mut xact.directions[to as usize];
         direction.quantiles.record(microseconds, 1);
-        let hash = asked.as_ref().map(|asked| asked.hash);
-        direction.classes.record(microseconds, weight, hash, || {
+        let key = asked.as_ref().map(|asked| asked.key);
+        direction.classes.record(microseconds, weight, key, || {
             asked.map(|asked| naming.text(asked.lower)).unwrap_or_default()
         });
         self.bucket.add_latency(to, microseconds, weight);
@@ -298,8 +299,8 @@ impl Message<'_> {
 
 /// What a message asks for.
 struct Asked<'a> {
-    /// The hash of its name.
-    hash: u64,
+    /// The key of its name in the sketches.
+    key: u64,
     /// Its name, lower-cased.
     lower: &'a [u8],
     qtype: u16,
@@ -314,7 +315,7 @@ impl Asked<'_> {
 /// What a query and its reply have in common, where the query travels this way.
 #[inline]
 fn key(context: &Context, scan: &Scan<'_>, asked: Option<&Asked<'_>>, way: Way) -> Key {
-    let question = asked.map_or(0, |asked| question_hash(asked.hash, asked.qtype));
+    let question = asked.map_or(0, |asked| question_hash(asked.key, asked.qtype));
     Key::new(context.flow, way, scan.id, scan.opcode(), question)
 }
 

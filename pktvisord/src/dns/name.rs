@@ -37,24 +37,34 @@ impl LowerName {
 
 /// Jumps that are followed in a compressed name: one more than labels of a byte each can need.
 const MAX_JUMPS: usize = 127;
+/// What a label or a pointer takes of the effort of [`expand`].
+const STEP: usize = 8;
 
 /// Writes the name at `at` of a message into `buffer`, in wire form without its final empty label.
 /// Returns its length and where it ends in the message.
 ///
-/// Pointers go back, and not into the header (RFC 1035 section 4.1.4). `None` for what is no name.
+/// Pointers go back, and not into the header (RFC 1035 section 4.1.4). `None` for what is no name,
+/// and where `effort` comes to 0 by reading it: [`STEP`] for each label and each pointer, and 1 for
+/// each octet.
 pub fn expand(
     message: &[u8],
     mut at: usize,
     buffer: &mut [u8; MAX_NAME + 1],
+    effort: &mut usize,
 ) -> Option<(usize, usize)> {
     const HEADER: usize = 12;
     let (mut length, mut end) = (0, None);
     let mut jumps = 0;
     loop {
+        *effort = effort.saturating_sub(STEP);
+        if *effort == 0 {
+            return None;
+        }
         match *message.get(at)? {
             0 => return Some((length, end.unwrap_or(at + 1))),
             label @ 1..=63 => {
                 let label = message.get(at..=at + usize::from(label))?;
+                *effort = effort.saturating_sub(label.len());
                 buffer.get_mut(length..length + label.len())?.copy_from_slice(label);
                 length += label.len();
                 at += label.len();

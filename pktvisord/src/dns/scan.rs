@@ -12,6 +12,9 @@ use super::name::{self, MAX_NAME};
 pub const HEADER: usize = 12;
 /// Questions that are read of a message, at most, and records.
 pub const MAX_ENTRIES: usize = 64;
+/// The effort that the questions behind the first may take together, see [`name::expand`]: pointers
+/// make long names of few octets.
+const EFFORT: usize = 768;
 /// Bytes of the shortest question and of the shortest record (RFC 1035 sections 4.1.2 and 4.1.3).
 const SHORTEST_QUESTION: usize = 5;
 const SHORTEST_RECORD: usize = 11;
@@ -162,22 +165,31 @@ impl Scan<'_> {
     }
 
     /// The questions behind the first one of the `message` that was scanned, with their names
-    /// expanded into `buffer`, up to [`MAX_ENTRIES`] in all or to the first that cannot be read.
-    pub fn for_each_further_question(&self, message: &[u8], mut each: impl FnMut(&[u8], u16)) {
+    /// expanded, up to [`MAX_ENTRIES`] in all or to the first that cannot be read. Says whether that
+    /// took no more effort than it may.
+    pub fn for_each_further_question(
+        &self,
+        message: &[u8],
+        mut each: impl FnMut(&[u8], u16),
+    ) -> bool {
         if self.question.is_none() {
-            return;
+            return true;
         }
+        let mut effort = EFFORT;
         let mut at = self.question_end;
         let mut buffer = [0; MAX_NAME + 1];
         for _ in 1..usize::from(self.questions).min(MAX_ENTRIES) {
-            let Some((length, end)) = name::expand(message, at, &mut buffer) else { return };
-            let Some(qtype) = u16_at(message, end) else { return };
+            let Some((length, end)) = name::expand(message, at, &mut buffer, &mut effort) else {
+                return effort > 0;
+            };
+            let Some(qtype) = u16_at(message, end) else { return true };
             if message.len() < end + 4 {
-                return;
+                return true;
             }
             each(&buffer[..length], qtype);
             at = end + 4;
         }
+        true
     }
 
     /// Whether header and first question read like DNS and not like chance: what a message on a

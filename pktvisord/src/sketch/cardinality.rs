@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::OnceLock;
 
+use ahash::RandomState;
 use hyperloglogplus::{HyperLogLog, HyperLogLogPlus};
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +53,7 @@ pub struct Cardinality(Inner);
 
 #[derive(Clone, Debug)]
 enum Inner {
-    Exact(HashSet<u64, PassState>),
+    Exact(HashSet<u64, RandomState>),
     // Kept in its dense form from the start: the crate's sparse form costs 150 to 500 ns a hash.
     Sketch(Box<HyperLogLogPlus<u64, PassState>>),
 }
@@ -136,7 +137,7 @@ const REGISTER_BITS: usize = 6;
 /// The most zeros that the 50 hash bits behind the register's index can start with, and one.
 const MAX_REGISTER: u8 = 64 - PRECISION + 1;
 
-fn dense(hashes: &HashSet<u64, PassState>) -> HyperLogLogPlus<u64, PassState> {
+fn dense(hashes: &HashSet<u64, RandomState>) -> HyperLogLogPlus<u64, PassState> {
     static EMPTY: OnceLock<HyperLogLogPlus<u64, PassState>> = OnceLock::new();
     let mut sketch = EMPTY.get_or_init(|| with_registers(&[0; REGISTERS])).clone();
     hashes.iter().for_each(|hash| sketch.insert(hash));

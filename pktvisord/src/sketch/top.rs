@@ -13,11 +13,12 @@
 //! is merged: where the sum of two counts is at or above the sum of two errors, one of them was.
 //! Keys below are noise that no list needs, and in a flood of distinct names they are nearly all.
 
+use std::sync::LazyLock;
+
+use ahash::RandomState;
 use datasketches::frequencies::{ErrorType, FrequentItemsSketch};
 use pktvisor_common::api::TopEntry;
 use serde::{Deserialize, Serialize};
-
-use super::cardinality::PassState;
 
 /// Slots of the sketch.
 pub const MAP_SIZE: usize = 4096;
@@ -26,7 +27,7 @@ pub const EXACT: usize = MAP_SIZE * 3 / 4;
 /// Entries of a top list.
 const ENTRIES: usize = 10;
 
-type Labels<L> = std::collections::HashMap<u64, L, PassState>;
+type Labels<L> = std::collections::HashMap<u64, L, RandomState>;
 
 /// What stands for a key in a top list.
 pub trait Label: Clone {
@@ -55,9 +56,41 @@ impl<L: Label> Default for Top<L> {
     }
 }
 
+/// Turns keys into what stands for them in a sketch, whose table hashes by a public function: mixed
+/// with what only this process knows, so that nobody outside can tell which keys fall together.
+struct Disguise {
+    mask: u64,
+    /// An odd number, and its inverse modulo 2^64.
+    factor: u64,
+    inverse: u64,
+}
+
+static DISGUISE: LazyLock<Disguise> = LazyLock::new(|| {
+    let random = RandomState::new();
+    let factor = random.hash_one(1) | 1;
+    // Newton's iteration: each step doubles the bits that are right, 3 at the start.
+    let inverse = (0..5).fold(factor, |inverse, _| {
+        inverse.wrapping_mul(2_u64.wrapping_sub(factor.wrapping_mul(inverse)))
+    });
+    Disguise { mask: random.hash_one(0), factor, inverse }
+});
+
+impl Disguise {
+    #[inline]
+    fn put_on(&self, key: u64) -> u64 {
+        (key ^ self.mask).wrapping_mul(self.factor)
+    }
+
+    #[inline]
+    fn take_off(&self, item: u64) -> u64 {
+        item.wrapping_mul(self.inverse) ^ self.mask
+    }
+}
+
 /// The sketch, and what did not reach it.
 #[derive(Clone, Debug)]
 struct Counts {
+    /// Of keys in [`Disguise`].
     sketch: FrequentItemsSketch<u64>,
     /// The sum of the highest counts passed over in each batch.
     error: u64,
@@ -82,7 +115,7 @@ impl Counts {
     }
 
     fn at_least(&self, key: u64) -> u64 {
-        self.sketch.lower_bound(&key)
+        self.sketch.lower_bound(&DISGUISE.put_on(key))
     }
 
     fn needs_label(&self, key: u64) -> bool {
@@ -107,7 +140,7 @@ impl<L: Label> Top<L> {
             return;
         }
         let counts = self.counts.get_or_insert_default();
-        counts.sketch.update_with_count(key, count);
+        counts.sketch.update_with_count(DISGUISE.put_on(key), count);
         if counts.needs_label(key) {
             self.labels.entry(key).or_insert_with(label);
             if self.labels.len() > 2 * EXACT {
@@ -234,7 +267,10 @@ impl<L: Label> From<Top<L>> for State<L> {
             .sketch
             .frequent_items(ErrorType::NoFalseNegatives)
             .iter()
-            .map(|row| (*row.item(), row.lower_bound(), top.labels.get(row.item()).cloned()))
+            .map(|row| {
+                let key = DISGUISE.take_off(*row.item());
+                (key, row.lower_bound(), top.labels.get(&key).cloned())
+            })
             .collect();
         entries.sort_unstable_by_key(|&(key, ..)| key);
         State { error: counts.error(), total: counts.total(), entries }
@@ -266,7 +302,7 @@ impl<L: Label> TryFrom<State<L>> for Top<L> {
             image.extend(count.to_le_bytes());
         }
         for (key, ..) in &state.entries {
-            image.extend(key.to_le_bytes());
+            image.extend(DISGUISE.put_on(*key).to_le_bytes());
         }
         let sketch = FrequentItemsSketch::deserialize(&image).map_err(|error| error.to_string())?;
         let labels = state
@@ -308,6 +344,13 @@ mod tests {
         assert!(entries.iter().all(|entry| entry.error.is_none()));
         let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
         assert_eq!(names, ["0", "1", "2", "10", "100", "1000", "1001", "1002", "1003", "1004"]);
+    }
+
+    #[test]
+    fn keys_come_back_out_of_their_disguise() {
+        for key in [0, 1, u64::MAX, 0x8000_0000_0000_0000, 0x1234_5678_9abc_def0] {
+            assert_eq!(DISGUISE.take_off(DISGUISE.put_on(key)), key);
+        }
     }
 
     #[test]

@@ -3,13 +3,14 @@
 
 use std::net::IpAddr;
 
+use ahash::RandomState;
 use pktvisor_common::abi::{Counters, Kind};
 use pktvisor_common::outcome::Outcome;
 use pktvisor_common::packet::{
     Fragment, IpVersion, PacketMeta, TCP_FIN, TCP_RST, TCP_SYN, Transport,
 };
 
-use super::counts::{AddressCounts, NameCounts, NameUse};
+use super::counts::{AddressCounts, NameCounts, NameUse, Texts};
 use super::dns::DnsSummary;
 use super::naming::Naming;
 use super::packets::{PacketSketches, Totals};
@@ -19,7 +20,6 @@ use super::{Account, Direction, Summary};
 use crate::dns::{iana, name};
 use crate::geo::Geo;
 use crate::sketch::front::Front;
-use crate::sketch::hash;
 use crate::sketch::tally::FlatTally;
 use crate::sketch::top::Top;
 use crate::time::{MINUTE, SECOND, SECONDS_OF_MINUTE, minute_of};
@@ -81,12 +81,13 @@ pub struct Bucket {
     /// packet that comes late.
     due: u64,
     addresses: Front<AddressCounts>,
-    address_list: Vec<IpAddr>,
+    /// By which addresses are found.
+    address_keys: RandomState,
     /// The address of HOST that the last packet had, if it is among the addresses: nothing but that
     /// it was seen is counted of it, and it is mostly the same.
     last_host: Option<([u8; 16], IpVersion)>,
     names: Front<NameCounts>,
-    name_octets: Vec<u8>,
+    texts: Texts,
     tcp_ports: FlatTally,
     udp_ports: FlatTally,
     payload: FlatTally,
@@ -117,10 +118,10 @@ impl Bucket {
             since_start: SinceStart::default(),
             due: 0,
             addresses: Front::new(ADDRESSES),
-            address_list: Vec::new(),
+            address_keys: RandomState::new(),
             last_host: None,
             names: Front::new(NAMES),
-            name_octets: Vec::new(),
+            texts: Texts::default(),
             tcp_ports: FlatTally::default(),
             udp_ports: FlatTally::default(),
             payload: FlatTally::default(),
@@ -297,32 +298,34 @@ impl Bucket {
                 &masked
             }
         };
-        let &[a, b, c, d, ..] = octets;
-        let hash = match version {
-            IpVersion::V4 => hash(&[a, b, c, d], self.naming.seed),
-            _ => hash(octets, self.naming.seed),
-        };
-        let list = &mut self.address_list;
-        self.addresses.entry(hash, || AddressCounts::new(list, octets, version))
+        let hash = AddressCounts::hash_of(octets, &self.address_keys);
+        self.addresses.entry(
+            hash,
+            &mut self.address_keys,
+            |counts, _| counts.is_of(octets, version),
+            |_| AddressCounts::new(octets, version),
+        )
     }
 
     #[cold]
     fn drain_addresses(&mut self, geo: &mut Geo) {
-        let Self { packets, addresses, address_list, last_host, .. } = self;
+        let Self { packets, addresses, last_host, naming, .. } = self;
         *last_host = None;
-        for (hash, counts) in addresses.iter() {
-            packets.addresses.insert(hash);
+        let entries = addresses.entries();
+        let keys: Vec<u64> = entries.iter().map(|counts| counts.key(naming.seed)).collect();
+        for (counts, &key) in entries.iter().zip(&keys) {
+            packets.addresses.insert(key);
             if counts.source_in {
-                packets.sources_in.insert(hash);
+                packets.sources_in.insert(key);
             }
             if counts.destination_out {
-                packets.destinations_out.insert(hash);
+                packets.destinations_out.insert(key);
             }
             if counts.remote_packets == 0 {
                 continue;
             }
             let remote_packets = u64::from(counts.remote_packets);
-            let address = address_list[usize::from(counts.address)];
+            let address = counts.address();
             if let Some(place) = geo.place(address) {
                 packets.places.add(place.key, remote_packets, || (&*place.name).into());
             }
@@ -330,18 +333,15 @@ impl Bucket {
                 packets.systems.add(system.key, remote_packets, || (&*system.name).into());
             }
         }
-        let address = |counts: &AddressCounts| address_list[usize::from(counts.address)];
+        let by = |top: &mut Top<IpAddr>, count: &dyn Fn(&AddressCounts) -> u64| {
+            let counts = keys.iter().copied().zip(entries.iter().map(count));
+            top.add_batch(counts, |place| entries[place].address());
+        };
         for (top, ipv4) in [(&mut packets.ipv4, true), (&mut packets.ipv6, false)] {
-            let of_version = |counts: &AddressCounts| address(counts).is_ipv4() == ipv4;
-            let count =
-                |counts: &AddressCounts| counts.remote_packets * u32::from(of_version(counts));
-            let counts = addresses.iter().map(|(hash, counts)| (hash, count(counts).into()));
-            top.add_batch(counts, |place| address(addresses.at(place)));
+            by(top, &|counts| (counts.remote_packets * u32::from(counts.ipv4 == ipv4)).into());
         }
-        let octets = addresses.iter().map(|(hash, counts)| (hash, counts.remote_octets));
-        packets.octets.add_batch(octets, |place| address(addresses.at(place)));
+        by(&mut packets.octets, &|counts| counts.remote_octets);
         addresses.clear();
-        address_list.clear();
     }
 
     /// How names and addresses are keyed and shown.
@@ -350,17 +350,24 @@ impl Bucket {
         &self.naming
     }
 
-    /// Counts a message under its lower-cased name in wire form, whose hash is given.
+    /// Counts a message under its lower-cased name in wire form. Returns the name's key in the
+    /// sketches.
     #[inline(always)]
-    pub fn name(&mut self, wire: &[u8], hash: u64, weight: u64, name_use: NameUse) {
-        if self.names.is_full() || self.name_octets.len() + wire.len() > NAME_OCTETS {
+    pub fn name(&mut self, wire: &[u8], weight: u64, name_use: NameUse) -> u64 {
+        if self.names.is_full() || self.texts.len() + wire.len() > NAME_OCTETS {
             self.drain_names();
         }
-        let octets = &mut self.name_octets;
-        let counts = self.names.entry(hash, || NameCounts::new(octets, wire));
+        let Self { names, texts, naming, .. } = self;
+        let counts = names.entry(
+            texts.hash_of(wire),
+            texts,
+            |counts, texts| texts.of(counts) == wire,
+            |texts| NameCounts::new(texts, wire, naming),
+        );
+        let key = counts.key;
         let weight = weight as u32;
         counts.messages = counts.messages.saturating_add(weight);
-        let NameUse::Reply { rcode, nodata, octets } = name_use else { return };
+        let NameUse::Reply { rcode, nodata, octets } = name_use else { return key };
         counts.reply_octets += octets;
         if nodata {
             counts.nodata = counts.nodata.saturating_add(weight);
@@ -370,22 +377,20 @@ impl Bucket {
             iana::SERVFAIL => &mut counts.servfail,
             iana::NXDOMAIN => &mut counts.nxdomain,
             iana::REFUSED => &mut counts.refused,
-            _ => return,
+            _ => return key,
         };
         *by_rcode = by_rcode.saturating_add(weight);
+        key
     }
 
     #[cold]
     fn drain_names(&mut self) {
-        let Self { names, name_octets, dns, naming, .. } = self;
+        let Self { names, texts, dns, naming, .. } = self;
         let (short, long) = if naming.public_suffix { (1, 2) } else { (2, 3) };
         let cut = if naming.public_suffix { name::above_public_suffix } else { name::last_labels };
-        let wire = |counts: &NameCounts| {
-            let start = counts.text as usize;
-            &name_octets[start..start + usize::from(counts.text_len)]
-        };
-        for (key, counts) in names.iter() {
-            dns.qnames.insert(key);
+        let entries = names.entries();
+        for counts in entries {
+            dns.qnames.insert(counts.key);
             let add_cut = |top: &mut Top<Box<str>>, part: Option<(&[u8], bool)>| {
                 if let Some((part, cut)) = part {
                     // A cut name and a whole one of the same labels are two names.
@@ -393,13 +398,13 @@ impl Bucket {
                     top.add(key, counts.messages.into(), || naming.cut_text(part, cut));
                 }
             };
-            let wire = wire(counts);
+            let wire = texts.of(counts);
             add_cut(&mut dns.qname2, cut(wire, short).or(Some((wire, false))));
             add_cut(&mut dns.qname3, cut(wire, long));
         }
         let by = |top: &mut Top<Box<str>>, count: fn(&NameCounts) -> u64| {
-            let counts = names.iter().map(|(key, counts)| (key, count(counts)));
-            top.add_batch(counts, |place| naming.text(wire(names.at(place))));
+            let counts = entries.iter().map(|counts| (counts.key, count(counts)));
+            top.add_batch(counts, |place| naming.text(texts.of(&entries[place])));
         };
         by(&mut dns.noerror, |counts| counts.noerror.into());
         by(&mut dns.nodata, |counts| counts.nodata.into());
@@ -408,7 +413,7 @@ impl Bucket {
         by(&mut dns.refused, |counts| counts.refused.into());
         by(&mut dns.reply_octets, |counts| counts.reply_octets);
         names.clear();
-        name_octets.clear();
+        texts.clear();
     }
 
     /// Adds the latency of transactions to what all of them took.

@@ -1,39 +1,73 @@
 //! What is counted of a key in the exact maps in front of the sketches.
 
+use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
 
+use ahash::RandomState;
 use pktvisor_common::packet::IpVersion;
+
+use super::naming::Naming;
+use crate::sketch;
+use crate::sketch::front::Entry;
 
 /// What is counted of an address until it reaches the sketches, within one minute: 32 bits are
 /// enough for 70 million packets a second. Small, for this is what misses the processor's caches.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AddressCounts {
+    /// The address as in a packet's headers.
+    octets: [u8; 16],
     pub(super) remote_octets: u64,
     pub(super) remote_packets: u32,
-    /// Its place in the list of addresses.
-    pub(super) address: u16,
+    pub(super) ipv4: bool,
     pub(super) source_in: bool,
     pub(super) destination_out: bool,
 }
 
 impl AddressCounts {
-    /// What is counted of an address that comes first now: it is added to the list of addresses.
-    /// Apart, so that the way of those that came before is short.
+    /// The hash by which an address is found.
+    #[inline]
+    pub(super) fn hash_of(octets: &[u8; 16], keys: &RandomState) -> u64 {
+        keys.hash_one(u128::from_ne_bytes(*octets))
+    }
+
+    /// Whether it counts an address.
+    #[inline]
+    pub(super) fn is_of(&self, octets: &[u8; 16], version: IpVersion) -> bool {
+        self.octets == *octets && self.ipv4 == (version == IpVersion::V4)
+    }
+
+    /// What is counted of an address that comes first now. Apart, so that the way of those that came
+    /// before is short.
     #[inline(never)]
-    pub(super) fn new(list: &mut Vec<IpAddr>, octets: &[u8; 16], version: IpVersion) -> Self {
-        let address = list.len() as u16;
-        let [a, b, c, d, ..] = *octets;
-        list.push(match version {
-            IpVersion::V4 => IpAddr::from([a, b, c, d]),
-            _ => IpAddr::from(*octets),
-        });
+    pub(super) fn new(octets: &[u8; 16], version: IpVersion) -> Self {
         Self {
+            octets: *octets,
             remote_octets: 0,
             remote_packets: 0,
-            address,
+            ipv4: version == IpVersion::V4,
             source_in: false,
             destination_out: false,
         }
+    }
+
+    pub(super) fn address(&self) -> IpAddr {
+        match self.ipv4 {
+            true => IpAddr::from(self.octets[..4].as_array::<4>().copied().unwrap_or_default()),
+            false => IpAddr::from(self.octets),
+        }
+    }
+
+    /// The key of the address in the sketches.
+    pub(super) fn key(&self, seed: u64) -> u64 {
+        sketch::hash(&self.octets[..if self.ipv4 { 4 } else { 16 }], seed)
+    }
+}
+
+impl Entry for AddressCounts {
+    type Beside = RandomState;
+
+    fn hash(&self, keys: &RandomState) -> u64 {
+        Self::hash_of(&self.octets, keys)
     }
 }
 
@@ -41,8 +75,10 @@ impl AddressCounts {
 /// enough for 70 million messages a second.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct NameCounts {
-    pub(super) text: u32,
-    pub(super) text_len: u8,
+    /// The key of the name in the sketches.
+    pub(super) key: u64,
+    text: u32,
+    text_len: u8,
     pub(super) messages: u32,
     pub(super) noerror: u32,
     pub(super) nodata: u32,
@@ -52,14 +88,58 @@ pub(super) struct NameCounts {
     pub(super) reply_octets: u64,
 }
 
+/// The texts of names, and the keys by which names are found.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Texts {
+    octets: Vec<u8>,
+    keys: RandomState,
+}
+
+impl Texts {
+    /// The hash by which a name is found.
+    #[inline]
+    pub(super) fn hash_of(&self, wire: &[u8]) -> u64 {
+        let mut hasher = self.keys.build_hasher();
+        hasher.write(wire);
+        hasher.finish()
+    }
+
+    /// Octets of all texts.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.octets.len()
+    }
+
+    /// The text of a name.
+    #[inline]
+    pub(super) fn of(&self, counts: &NameCounts) -> &[u8] {
+        let start = counts.text as usize;
+        &self.octets[start..start + usize::from(counts.text_len)]
+    }
+
+    /// Forgets all texts; their memory is kept.
+    pub(super) fn clear(&mut self) {
+        self.octets.clear();
+    }
+}
+
 impl NameCounts {
-    /// What is counted of a name that comes first now: it is added to the octets of names. Apart, so
-    /// that the way of those that came before is short.
+    /// What is counted of a name that comes first now. Apart, so that the way of those that came
+    /// before is short.
     #[inline(never)]
-    pub(super) fn new(octets: &mut Vec<u8>, wire: &[u8]) -> Self {
-        let text = octets.len() as u32;
-        octets.extend_from_slice(wire);
-        Self { text, text_len: wire.len() as u8, ..Self::default() }
+    pub(super) fn new(texts: &mut Texts, wire: &[u8], naming: &Naming) -> Self {
+        let text = texts.octets.len() as u32;
+        texts.octets.extend_from_slice(wire);
+        let key = naming.hash(wire);
+        Self { key, text, text_len: wire.len() as u8, ..Self::default() }
+    }
+}
+
+impl Entry for NameCounts {
+    type Beside = Texts;
+
+    fn hash(&self, texts: &Texts) -> u64 {
+        texts.hash_of(texts.of(self))
     }
 }
 

@@ -340,7 +340,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for kind in [Kind::Mixed, Kind::Dns, Kind::Flood] {
             let path = dir.path().join("sample.pcap");
-            write_file(kind, &path, 3000, 1).unwrap();
+            write_file(&path, |out| write(kind, 3000, 1, out)).unwrap();
             let mut tshark = Command::new("tshark");
             for protocol in ["ip", "udp", "tcp"] {
                 tshark.args(["-o", &format!("{protocol}.check_checksum:TRUE")]);

@@ -73,7 +73,7 @@ impl Default for StreamLimits {
 }
 
 /// One direction of a TCP connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StreamKey {
     /// Source address as in [`PacketMeta::src`].
     pub src: [u8; 16],
@@ -113,17 +113,6 @@ impl StreamKey {
             return (turned, 1);
         }
         (*self, 0)
-    }
-
-    /// The key's bytes, for hashing.
-    fn bytes(&self) -> [u8; 37] {
-        let mut bytes = [0; 37];
-        bytes[..16].copy_from_slice(&self.src);
-        bytes[16..32].copy_from_slice(&self.dst);
-        bytes[32..34].copy_from_slice(&self.src_port.to_be_bytes());
-        bytes[34..36].copy_from_slice(&self.dst_port.to_be_bytes());
-        bytes[36] = u8::from(self.ipv6);
-        bytes
     }
 }
 

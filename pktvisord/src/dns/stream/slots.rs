@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use ahash::RandomState;
 use hashbrown::HashTable;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::connection::Connection;
 use super::{StreamKey, StreamLimits};
@@ -52,6 +52,8 @@ const UNLINKED: Link = Link { older: NIL, newer: NIL };
 #[derive(Debug)]
 pub struct Slots<C> {
     index: HashTable<Index>,
+    /// Nobody outside the process can tell which keys fall together.
+    keys: RandomState,
     places: Vec<Option<Slot<C>>>,
     free: Vec<Index>,
     /// Oldest and newest of each list.
@@ -67,6 +69,7 @@ impl<C> Default for Slots<C> {
     fn default() -> Self {
         Self {
             index: HashTable::new(),
+            keys: RandomState::new(),
             places: Vec::new(),
             free: Vec::new(),
             ends: [UNLINKED; 2],
@@ -91,7 +94,7 @@ impl<C: Copy> Slots<C> {
     /// Where the connection of `key` is.
     pub fn find(&self, key: &StreamKey) -> Option<Index> {
         let equal = |index: &Index| self.get(*index).key == *key;
-        self.index.find(hash(key), equal).copied()
+        self.index.find(self.keys.hash_one(key), equal).copied()
     }
 
     /// The connection at `index`, which is in use.
@@ -115,9 +118,9 @@ impl<C: Copy> Slots<C> {
             self.places.push(Some(slot));
             (self.places.len() - 1) as Index
         };
-        let places = &self.places;
-        self.index.insert_unique(hash(&key), index, |other| {
-            places[*other as usize].as_ref().map_or(0, |slot| hash(&slot.key))
+        let (places, keys) = (&self.places, &self.keys);
+        self.index.insert_unique(keys.hash_one(key), index, |other| {
+            places[*other as usize].as_ref().map_or(0, |slot| keys.hash_one(slot.key))
         });
         self.link(ALL, index);
         index
@@ -132,7 +135,9 @@ impl<C: Copy> Slots<C> {
         }
         let slot = self.places[index as usize].take().expect("a listed slot is in use");
         self.bytes -= slot.held;
-        if let Ok(entry) = self.index.find_entry(hash(&slot.key), |other| *other == index) {
+        if let Ok(entry) =
+            self.index.find_entry(self.keys.hash_one(slot.key), |other| *other == index)
+        {
             entry.remove();
         }
         self.free.push(index);
@@ -228,10 +233,6 @@ impl<C: Copy> Slots<C> {
             self.get_mut(newer).links[list].older = older;
         }
     }
-}
-
-fn hash(key: &StreamKey) -> u64 {
-    xxh3_64(&key.bytes())
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ impl Answered {
 
 #[inline]
 fn place(key: &Key) -> (usize, u32) {
-    let hash = key.hash();
+    let hash = key.digest();
     (hash as usize % PLACES, ((hash >> 32) as u32).max(1))
 }
 

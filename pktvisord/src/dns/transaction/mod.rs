@@ -73,7 +73,7 @@ impl Way {
 
 /// What a query and its reply have in common. All of it in whole words, which are compared and
 /// copied for each message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     flow: u64,
     question: u64,
@@ -102,8 +102,9 @@ impl Key {
         mix(self.flow ^ self.rest.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
+    /// The same in each process, so that which answers are remembered does not depend on it.
     #[inline]
-    fn hash(&self) -> u64 {
+    fn digest(&self) -> u64 {
         let rest = self.rest.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         mix(self.flow ^ rest ^ self.question.rotate_left(17))
     }

@@ -5,6 +5,7 @@
 //! exchange that differ in their question do not share a chain, and the second index holds two of
 //! each cell.
 
+use ahash::RandomState;
 use hashbrown::HashTable;
 
 use super::Key;
@@ -34,6 +35,8 @@ struct Slot<T> {
 #[derive(Debug)]
 pub struct Pending<T> {
     by_key: HashTable<Place>,
+    /// Nobody outside the process can tell which keys fall together.
+    keys: RandomState,
     /// The newest two entries of each cell, by exchange, newest first. Places that have been given
     /// to others since are told by their key.
     by_exchange: Vec<[Place; 2]>,
@@ -49,6 +52,7 @@ impl<T: Waiting> Pending<T> {
     pub fn new(capacity: usize) -> Self {
         Self {
             by_key: HashTable::new(),
+            keys: RandomState::new(),
             by_exchange: Vec::new(),
             slots: Vec::new(),
             free: Vec::new(),
@@ -71,7 +75,9 @@ impl<T: Waiting> Pending<T> {
     /// The entry of exactly this key.
     #[inline]
     pub fn find(&self, key: &Key) -> Option<Place> {
-        self.by_key.find(key.hash(), |&at| self.is_at(at, |entry| entry == key)).copied()
+        self.by_key
+            .find(self.keys.hash_one(key), |&at| self.is_at(at, |entry| entry == key))
+            .copied()
     }
 
     /// The oldest of the last two entries of this exchange, whatever they ask for.
@@ -120,8 +126,9 @@ impl<T: Waiting> Pending<T> {
         self.newest = at;
         let slots = &self.slots;
         let other = |at: Place| slots[usize::from(at)].entry.as_ref();
-        let rehash = |&at: &Place| other(at).map_or(0, |other| other.key().hash());
-        self.by_key.insert_unique(entry.key().hash(), at, rehash);
+        let keys = &self.keys;
+        let rehash = |&at: &Place| other(at).map_or(0, |other| keys.hash_one(other.key()));
+        self.by_key.insert_unique(keys.hash_one(entry.key()), at, rehash);
         if self.by_exchange.is_empty() {
             let cells = self.capacity.next_power_of_two().min(CELLS);
             self.by_exchange = vec![[NONE; 2]; cells];
@@ -137,7 +144,7 @@ impl<T: Waiting> Pending<T> {
         let slots = &self.slots;
         let entry = |at: Place| slots[usize::from(at)].entry.as_ref();
         let is = |&at: &Place| entry(at).is_some_and(|entry| entry.key() == key);
-        let found = self.by_key.find_entry(key.hash(), is).ok()?;
+        let found = self.by_key.find_entry(self.keys.hash_one(key), is).ok()?;
         let at = *found.get();
         if !entry(at).is_some_and(wanted) {
             return None;
@@ -148,7 +155,7 @@ impl<T: Waiting> Pending<T> {
 
     /// Takes the entry at a place out.
     pub fn remove(&mut self, at: Place) -> Option<T> {
-        let hash = self.get(at)?.key().hash();
+        let hash = self.keys.hash_one(self.get(at)?.key());
         if let Ok(found) = self.by_key.find_entry(hash, |&other| other == at) {
             found.remove();
         }
