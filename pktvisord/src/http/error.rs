@@ -39,6 +39,12 @@ pub(super) enum ApiError {
     /// The route has no such method.
     #[error("the method is not allowed here: see the Allow header for those that are")]
     NoMethod,
+    /// HTTP/1.1 wants one Host header (RFC 9112 section 3.2).
+    #[error("a request has to have one Host header")]
+    NotOneHost,
+    /// The URI is for another host than the Host header (RFC 9112 section 3.2.2).
+    #[error("the URI of the request is for another host than its Host header")]
+    TwoHosts,
     /// The request is for a name that is not this host's own.
     #[error(
         "the Host header names neither localhost nor an address: whoever asks by another name \
@@ -65,7 +71,10 @@ pub(super) enum ApiError {
 impl ApiError {
     fn status(&self) -> StatusCode {
         match self {
-            ApiError::NotANumber(_) | ApiError::OutOfRange(_) => StatusCode::BAD_REQUEST,
+            ApiError::NotANumber(_)
+            | ApiError::OutOfRange(_)
+            | ApiError::NotOneHost
+            | ApiError::TwoHosts => StatusCode::BAD_REQUEST,
             ApiError::NotYet(_)
             | ApiError::NoneYet
             | ApiError::OtherPorts

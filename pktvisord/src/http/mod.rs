@@ -9,8 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, HOST};
+use axum::http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::uri::Authority;
+use axum::http::{HeaderValue, Version};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
@@ -26,6 +29,7 @@ use crate::live::Live;
 use crate::prometheus::{Exposition, MAX_TOP};
 use crate::settings::Shared;
 
+mod asset;
 mod connections;
 mod error;
 mod health;
@@ -84,7 +88,8 @@ pub fn router(live: Arc<Live>, options: &Options) -> Router {
     envelope(routes.with_state(live), door)
 }
 
-/// What holds for every route: who may ask, one form of error, a bound on time, compression.
+/// What holds for every route: who may ask, one form of error, a bound on time, compression, and what
+/// browsers are told.
 fn envelope(routes: Router, door: Door) -> Router {
     routes
         .fallback(error::no_route)
@@ -93,6 +98,23 @@ fn envelope(routes: Router, door: Door) -> Router {
         .layer(middleware::from_fn(limit_time))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| error::panicked(&*panic)))
         .layer(CompressionLayer::new())
+        .layer(middleware::map_response(tell_browsers))
+}
+
+/// What pages may do: load their parts and the document from here, and nothing else.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; connect-src 'self'; img-src 'self'; script-src 'self'; style-src 'self'; \
+     base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
+
+/// Tells browsers to take an answer for what it is, to let a page do nothing more than ours does, and
+/// to keep no answer that is not made to be kept.
+async fn tell_browsers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CONTENT_SECURITY_POLICY, POLICY);
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
 }
 
 /// Routes that are open to all: supervisors have no token, and learn nothing of the packets.
@@ -107,10 +129,19 @@ struct Door {
 
 impl Door {
     fn opens(&self, request: &Request) -> Result<(), ApiError> {
+        let mut hosts = request.headers().get_all(HOST).iter();
+        let host = hosts.next().map(|host| host.to_str().unwrap_or_default());
+        if hosts.next().is_some() || host.is_none() && request.version() == Version::HTTP_11 {
+            return Err(ApiError::NotOneHost);
+        }
+        if let Some(authority) = request.uri().authority()
+            && !host.is_some_and(|host| host.eq_ignore_ascii_case(authority.as_str()))
+        {
+            return Err(ApiError::TwoHosts);
+        }
         if OPEN.contains(&request.uri().path()) {
             return Ok(());
         }
-        let host = request.headers().get(HOST).map(|host| host.to_str().unwrap_or_default());
         if !self.any_host && !host.is_none_or(is_own_host) {
             return Err(ApiError::OtherHost);
         }
@@ -166,7 +197,7 @@ mod tests {
     use super::*;
 
     async fn ask(routes: Router) -> Response<Body> {
-        let request = Request::get("/").body(Body::empty()).unwrap();
+        let request = Request::get("/").header(HOST, "localhost").body(Body::empty()).unwrap();
         envelope(routes, Door::default()).oneshot(request).await.unwrap()
     }
 

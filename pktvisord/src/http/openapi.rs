@@ -1,13 +1,13 @@
 //! The OpenAPI document, made from the routes and the model, and the page to browse it.
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{Html, Redirect};
+use axum::response::Redirect;
 use axum::routing::get;
 use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
+
+use super::asset::asset;
 
 /// What the document says beside routes and schemas.
 #[derive(OpenApi)]
@@ -16,7 +16,7 @@ use utoipa::{Modify, OpenApi};
         title = "pktvisord",
         description = "Summaries of the packets that pktvisord sees, one for each minute of packet time. \
             Every error has a body of the form `{\"error\": \"…\"}`; besides those listed, each route may \
-            answer 405, 500 and 503, and each but the health ones 401 (no token, or a wrong one) and \
+            answer 400 (not one Host header, or another one than the URI), 405, 500 and 503, and each but the health ones 401 (no token, or a wrong one) and \
             403 (a request for another host). \
             Answers are compressed with gzip where the client accepts it.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
@@ -45,27 +45,14 @@ impl Modify for Guard {
     }
 }
 
-/// The page, whole: it loads nothing but the document.
-const PAGE: &str = concat!(
-    include_str!("docs/head.html"),
-    "<style>",
-    include_str!("docs/page.css"),
-    "</style>\n",
-    include_str!("docs/body.html"),
-    "<script>",
-    include_str!("docs/page.js"),
-    "</script>\n</html>\n",
-);
-
 /// The routes of the document and of the page to browse it.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>(document: &Document) -> Router<S> {
     let json = serde_json::to_vec(document).expect("an OpenAPI document is JSON");
-    let json = Bytes::from(json);
     Router::new()
         .route("/", get(async || Redirect::to("/docs")))
-        .route("/docs", get(async || Html(PAGE)))
-        .route(
-            "/api/v1/openapi.json",
-            get(async move || ([(CONTENT_TYPE, "application/json")], json)),
-        )
+        .route("/docs", asset("text/html; charset=utf-8", include_str!("docs/page.html")))
+        .route("/docs/page.css", asset("text/css", include_str!("docs/page.css")))
+        .route("/docs/page.js", asset("text/javascript", include_str!("docs/page.js")))
+        .route("/docs/icon.svg", asset("image/svg+xml", include_str!("docs/icon.svg")))
+        .route("/api/v1/openapi.json", asset("application/json", json))
 }

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use axum::http::StatusCode;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
 use serde_json::Value;
 
-use crate::support::get;
+use crate::support::{ask, get, live};
 
 async fn document() -> Value {
     let answer = get("/api/v1/openapi.json").await;
@@ -84,12 +85,60 @@ async fn every_reference_leads_somewhere() {
 async fn the_page_is_whole_and_where_the_root_leads() {
     let root = get("/").await;
     assert_eq!((root.status, root.header("location")), (StatusCode::SEE_OTHER, "/docs"));
-    let page = get("/docs").await;
-    assert_eq!(page.status, StatusCode::OK);
-    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
-    let page = String::from_utf8(page.body).unwrap();
-    // It works offline and shows what it is given as text.
-    for outside in ["http://", "https://", "src=", "@import", "innerHTML", "insertAdjacentHTML"] {
-        assert!(!page.contains(outside), "{outside}");
+    for (path, content_type) in [
+        ("/docs", "text/html; charset=utf-8"),
+        ("/docs/page.css", "text/css"),
+        ("/docs/page.js", "text/javascript"),
+        ("/docs/icon.svg", "image/svg+xml"),
+    ] {
+        let part = get(path).await;
+        assert_eq!((part.status, part.header("content-type")), (StatusCode::OK, content_type));
+        let text = String::from_utf8(part.body).unwrap();
+        // It works offline, has no code or style in the page, and shows what it is given as text.
+        let mine = text.replace("http://www.w3.org/2000/svg", "");
+        for outside in
+            ["http://", "https://", "data:", "@import", "innerHTML", "insertAdjacentHTML", "style="]
+        {
+            assert!(!mine.contains(outside), "{path}: {outside}");
+        }
+        assert!(!text.contains("<style") && !text.contains("<script>"), "{path}");
+        let links = text.split('"').filter(|link| link.starts_with("/docs/"));
+        for link in links {
+            assert_eq!(get(link).await.status, StatusCode::OK, "{path}: {link}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_is_not_sent_again() {
+    for path in ["/docs", "/docs/page.js", "/api/v1/openapi.json"] {
+        let first = get(path).await;
+        assert_eq!(first.header("cache-control"), "no-cache");
+        let tag = first.header("etag").to_owned();
+        for (known, status) in [
+            (tag.clone(), StatusCode::NOT_MODIFIED),
+            (format!("\"other\", {tag}"), StatusCode::NOT_MODIFIED),
+            ("*".to_owned(), StatusCode::NOT_MODIFIED),
+            ("W/\"0\"".to_owned(), StatusCode::OK),
+        ] {
+            let request = Request::get(path).header("if-none-match", &known);
+            let answer = ask(live(), request.body(Body::empty()).unwrap()).await;
+            assert_eq!(answer.status, status, "{path}: {known}");
+            assert_eq!(answer.body.is_empty(), status == StatusCode::NOT_MODIFIED);
+            assert_eq!(answer.header("etag"), tag);
+        }
+    }
+}
+
+#[tokio::test]
+async fn browsers_are_told_what_an_answer_is_and_may_do() {
+    for path in ["/docs", "/api/v1/metrics/app", "/metrics", "/healthz", "/no/such/route"] {
+        let answer = get(path).await;
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
+        let policy = answer.header("content-security-policy");
+        assert!(policy.starts_with("default-src 'none';"), "{path}");
+        assert!(!policy.contains("unsafe") && !policy.contains("data:"), "{path}");
+        let kept = if path == "/docs" { "no-cache" } else { "no-store" };
+        assert_eq!(answer.header("cache-control"), kept, "{path}");
     }
 }

@@ -147,18 +147,42 @@ async fn what_is_too_long_is_refused_and_bodies_are_not_read() {
         ),
         ("nonsense\r\n\r\n".to_owned(), "400"),
     ] {
-        let address = server.address;
         let short: String = request.chars().take(60).collect();
-        let answer = spawn_blocking(move || {
-            let mut stream = TcpStream::connect(address).unwrap();
-            stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-            // It may be refused before it was sent whole.
-            let _ = stream.write_all(request.as_bytes());
-            let mut answer = [0; 12];
-            let read = stream.read(&mut answer).unwrap_or(0);
-            String::from_utf8_lossy(&answer[..read]).into_owned()
-        });
-        let answer = answer.await.unwrap();
+        let answer = status_line(&server, request).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{short}: {answer}");
     }
+}
+
+/// RFC 9112 section 3.2: one Host header in HTTP/1.1, and of the same host as the URI.
+#[tokio::test]
+async fn a_request_is_for_one_host() {
+    let server = start().await;
+    for (request, status) in [
+        ("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", "200"),
+        ("GET /healthz HTTP/1.1\r\n\r\n", "400"),
+        ("GET /healthz HTTP/1.0\r\n\r\n", "200"),
+        ("GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", "400"),
+        ("GET http://localhost/healthz HTTP/1.1\r\nHost: LOCALHOST\r\n\r\n", "200"),
+        ("GET http://evil.example/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", "400"),
+        ("GET http://evil.example/metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n", "403"),
+    ] {
+        let answer = status_line(&server, request.to_owned()).await;
+        let version = if request.contains("1.0") { "1.0" } else { "1.1" };
+        assert!(answer.starts_with(&format!("HTTP/{version} {status}")), "{request}: {answer}");
+    }
+}
+
+/// The start of the answer to a request.
+async fn status_line(server: &Server, request: String) -> String {
+    let address = server.address;
+    let answer = spawn_blocking(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        // It may be refused before it was sent whole.
+        let _ = stream.write_all(request.as_bytes());
+        let mut answer = [0; 12];
+        let read = stream.read(&mut answer).unwrap_or(0);
+        String::from_utf8_lossy(&answer[..read]).into_owned()
+    });
+    answer.await.unwrap()
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::header::HOST;
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
 use pktvisor_common::api::ErrorBody;
 use pktvisord::http::{Options, router};
 use pktvisord::live::Live;
@@ -49,8 +50,10 @@ pub async fn ask(live: Arc<Live>, request: Request<Body>) -> Answer {
     ask_router(router(live, &Options::default()), request).await
 }
 
-/// Asks an interface of one's own.
-pub async fn ask_router(router: Router, request: Request<Body>) -> Answer {
+/// Asks an interface of one's own, by the name of localhost unless the request has another.
+pub async fn ask_router(router: Router, mut request: Request<Body>) -> Answer {
+    let localhost = HeaderValue::from_static("localhost");
+    request.headers_mut().entry(HOST).or_insert(localhost);
     let response = router.oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec();

@@ -1,0 +1,35 @@
+//! What is served as it is: the page to browse the document, its parts, and the document.
+
+use axum::body::Bytes;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
+
+use crate::sketch;
+
+/// Serves `body` with an entity tag, so that who has it already is not sent it again (RFC 9110
+/// section 13.1.2).
+pub(super) fn asset<S>(content_type: &'static str, body: impl Into<Bytes>) -> MethodRouter<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let body: Bytes = body.into();
+    // Weak: the octets differ where they are compressed on the way.
+    let tag = format!("W/\"{:016x}\"", sketch::hash(&body, sketch::DEFAULT_SEED));
+    get(async move |headers: HeaderMap| -> Response {
+        let known = is_among(&headers, &tag);
+        let fixed = [(ETAG, tag), (CACHE_CONTROL, "no-cache".to_owned())];
+        match known {
+            true => (StatusCode::NOT_MODIFIED, fixed).into_response(),
+            false => (fixed, [(CONTENT_TYPE, content_type)], body).into_response(),
+        }
+    })
+}
+
+/// Whether a request names this tag as one that it has.
+fn is_among(headers: &HeaderMap, tag: &str) -> bool {
+    let lists = headers.get_all(IF_NONE_MATCH).iter();
+    let mut tags = lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(','));
+    tags.any(|known| known.trim() == tag || known.trim() == "*")
+}
