@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -31,6 +31,8 @@ const MAX_HEADERS: usize = 64;
 const GRACE: Duration = Duration::from_secs(4);
 /// How long to wait after a failed accept, as when file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long failed accepts are only counted after one that was logged.
+const LOG_PAUSE: Duration = Duration::from_mins(1);
 
 /// Serves the HTTP interface on `listener` until `shutdown` resolves; then no connection is
 /// accepted any more, and requests under way may end within 4 s before they are cut off.
@@ -47,6 +49,7 @@ pub async fn serve(
     let graceful = GracefulShutdown::new();
     // Dropped at the end, it ends what hangs.
     let mut connections = JoinSet::new();
+    let mut failures = Failures::default();
     let mut shutdown = pin!(shutdown);
     tracing::debug!(address = %listener.local_addr()?, "HTTP interface is up");
     loop {
@@ -67,7 +70,9 @@ pub async fn serve(
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "could not accept an HTTP connection");
+                    if let Some(before) = failures.next(Instant::now()) {
+                        tracing::warn!(%error, before, "could not accept an HTTP connection");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -78,6 +83,26 @@ pub async fn serve(
         tracing::warn!(grace_s = GRACE.as_secs(), "HTTP connections were cut off");
     }
     Ok(())
+}
+
+/// Failed accepts, ten a second while there are no file descriptors.
+#[derive(Default)]
+struct Failures {
+    logged: Option<Instant>,
+    /// Since the last one that was logged.
+    unlogged: u64,
+}
+
+impl Failures {
+    /// Takes in a failure. Where it is to be logged, returns how many were not before it.
+    fn next(&mut self, now: Instant) -> Option<u64> {
+        if self.logged.is_some_and(|logged| now.duration_since(logged) < LOG_PAUSE) {
+            self.unlogged += 1;
+            return None;
+        }
+        self.logged = Some(now);
+        Some(std::mem::take(&mut self.unlogged))
+    }
 }
 
 /// What answers are written to, encrypted or not.
@@ -112,4 +137,21 @@ fn connection(
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_logged_once_a_minute_with_those_between() {
+        let (mut failures, start) = (Failures::default(), Instant::now());
+        let logged: Vec<(u64, u64)> = (0..1_300)
+            .filter_map(|tenth| {
+                let at = start + ACCEPT_PAUSE * tenth;
+                Some((u64::from(tenth), failures.next(at)?))
+            })
+            .collect();
+        assert_eq!(logged, [(0, 0), (600, 599), (1_200, 599)]);
+    }
 }
