@@ -141,6 +141,7 @@ fn libpcap_follows_interfaces_by_index() {
                 std::thread::sleep(Duration::from_millis(50));
             }
         };
+        wait_for("watched", &|watched| watched.name == "nic");
         datagrams_of(guest, "10.7.0.1:9", 20);
         std::thread::sleep(Duration::from_millis(500));
         sh("ip link set nic down; ip link set nic name other; ip link set other up
