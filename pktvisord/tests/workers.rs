@@ -178,7 +178,7 @@ fn check(view: &MetricsView, truth: &Truth) {
 
 #[test]
 fn the_form_of_the_file_makes_no_difference() {
-    let capture = &shared().capture;
+    let Traffic { capture, truth, .. } = shared();
     let folder = Folder::new();
     let pcap = capture.pcap();
     let stored = folder.store("traffic.pcap", &pcap);
@@ -189,7 +189,8 @@ fn the_form_of_the_file_makes_no_difference() {
     let pcapng = folder.store("traffic.pcapng", &capture.pcapng());
     let summary = |target: &str, input: &[u8]| {
         let done = run_with_input(&["-H", HOSTS, "--workers", "1", target], input);
-        let mut view = view(&done);
+        // Lists beyond their exact bound depend on keys of the process, within their error.
+        let mut view = exact(view(&done), truth);
         view.capture.interfaces = Vec::new();
         serde_json::to_string(&view).unwrap()
     };
