@@ -44,8 +44,8 @@ const STEP: usize = 8;
 /// Returns its length and where it ends in the message.
 ///
 /// Pointers go back, and not into the header (RFC 1035 section 4.1.4). `None` for what is no name,
-/// and where `effort` comes to 0 by reading it: [`STEP`] for each label and each pointer, and 1 for
-/// each octet.
+/// and where `effort` comes to 0 by reading it: 8 for each label and each pointer, and 1 for each
+/// octet.
 pub fn expand(
     message: &[u8],
     mut at: usize,
