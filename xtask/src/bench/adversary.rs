@@ -15,10 +15,10 @@ use crate::generate::attacks::Attack;
 /// Packets of an attack.
 const PACKETS: u64 = 200_000;
 
-/// Measures each attack `runs` times, one worker; `short` takes a tenth of the packets. Returns what
-/// to print, and how ours failed.
+/// Measures each attack `runs` times, one worker; `short` takes a tenth of the packets, once. Returns
+/// what to print, and how ours failed.
 pub fn bench(pktvisord: &Path, runs: u32, short: bool) -> Result<(String, Vec<String>)> {
-    let packets = if short { PACKETS / 10 } else { PACKETS };
+    let (packets, runs) = if short { (PACKETS / 10, 1) } else { (PACKETS, runs) };
     let nothing = cost(pktvisord, &capture(Source::Normal(Kind::Dns), 0)?, runs)?;
     let mut table = format!(
         "{packets} packets each, median of {runs}; the processor time of a start is taken off.\n\n\
