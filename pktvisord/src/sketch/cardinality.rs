@@ -1,48 +1,14 @@
-//! Distinct counts: exact while small, then `HyperLogLog++`.
+//! Distinct counts: exact while small, then HyperLogLog.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasher, Hasher};
-use std::sync::OnceLock;
 
 use ahash::RandomState;
-use hyperloglogplus::{HyperLogLog, HyperLogLogPlus};
 use serde::{Deserialize, Serialize};
+
+use super::hyperloglog::{ERROR_PCT, HyperLogLog};
 
 /// Up to so many distinct hashes are kept themselves and counted exactly.
 pub const EXACT: usize = 8192;
-/// 2^14 registers: a standard error of 1.04 / √16384.
-pub const PRECISION: u8 = 14;
-const REGISTERS: usize = 1 << PRECISION;
-const ERROR_PCT: f64 = 0.81;
-
-/// Hands a hash through as it is.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PassHasher(u64);
-
-impl Hasher for PassHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, octets: &[u8]) {
-        for &octet in octets {
-            self.0 = self.0 << 8 | u64::from(octet);
-        }
-    }
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
-
-/// Makes [`PassHasher`]s: for keys that are hashes already.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct PassState;
-
-impl BuildHasher for PassState {
-    type Hasher = PassHasher;
-    fn build_hasher(&self) -> PassHasher {
-        PassHasher::default()
-    }
-}
 
 /// A count of distinct hashes.
 ///
@@ -54,8 +20,7 @@ pub struct Cardinality(Inner);
 #[derive(Clone, Debug)]
 enum Inner {
     Exact(HashSet<u64, RandomState>),
-    // Kept in its dense form from the start: the crate's sparse form costs 150 to 500 ns a hash.
-    Sketch(Box<HyperLogLogPlus<u64, PassState>>),
+    Sketch(HyperLogLog),
 }
 
 impl Default for Cardinality {
@@ -69,11 +34,13 @@ impl Cardinality {
     #[inline]
     pub fn insert(&mut self, hash: u64) {
         match &mut self.0 {
-            Inner::Sketch(sketch) => sketch.insert(&hash),
+            Inner::Sketch(sketch) => sketch.insert(hash),
             Inner::Exact(hashes) => {
                 hashes.insert(hash);
                 if hashes.len() > EXACT {
-                    self.0 = Inner::Sketch(Box::new(dense(hashes)));
+                    let mut sketch = HyperLogLog::default();
+                    hashes.iter().for_each(|&hash| sketch.insert(hash));
+                    self.0 = Inner::Sketch(sketch);
                 }
             }
         }
@@ -82,93 +49,32 @@ impl Cardinality {
     /// Takes in all that `other` took in.
     pub fn merge(&mut self, other: &Self) {
         match (&mut self.0, &other.0) {
-            (Inner::Sketch(sketch), Inner::Sketch(other)) => {
-                sketch.merge(other).expect("all sketches have one precision");
-            }
+            (Inner::Sketch(sketch), Inner::Sketch(other)) => sketch.merge(other),
             (Inner::Exact(hashes), Inner::Sketch(other)) => {
                 let mut sketch = other.clone();
-                hashes.iter().for_each(|hash| sketch.insert(hash));
+                hashes.iter().for_each(|&hash| sketch.insert(hash));
                 self.0 = Inner::Sketch(sketch);
             }
             (_, Inner::Exact(hashes)) => hashes.iter().for_each(|&hash| self.insert(hash)),
         }
     }
 
-    /// The number of distinct hashes.
-    pub fn count(&self) -> u64 {
+    /// The number of distinct hashes among `items` that were counted: an estimate above them is wrong.
+    pub fn count(&self, items: u64) -> u64 {
         match &self.0 {
             Inner::Exact(hashes) => hashes.len() as u64,
-            // The crate counts through a mutable reference.
-            Inner::Sketch(sketch) => sketch.clone().count().round() as u64,
+            Inner::Sketch(sketch) => (sketch.estimate().round() as u64).min(items),
         }
     }
 
-    /// The standard error of [`Self::count`] in percent; 0 while it is exact.
+    /// The standard error of [`Self::count`] in percent, for items that were chosen without knowledge
+    /// of the key they are hashed with; 0 while it is exact.
     pub fn error_pct(&self) -> f64 {
         match &self.0 {
             Inner::Exact(_) => 0.0,
             Inner::Sketch(_) => ERROR_PCT,
         }
     }
-}
-
-/// The fields of the crate's sketch in the order in which it serializes them: the one way to make
-/// one that is dense and empty, and to read and set its registers.
-#[derive(Serialize, Deserialize)]
-struct Mirror {
-    builder: (),
-    precision: u8,
-    counts: (usize, usize, usize),
-    tmpset: Vec<u32>,
-    sparse: (Vec<u8>, u32, usize),
-    registers: Option<MirrorRegisters>,
-    phantom: (),
-}
-
-#[derive(Serialize, Deserialize)]
-struct MirrorRegisters {
-    words: Vec<u32>,
-    count: usize,
-    zeros: usize,
-}
-
-const REGISTERS_IN_WORD: usize = 5;
-const REGISTER_BITS: usize = 6;
-/// The most zeros that the 50 hash bits behind the register's index can start with, and one.
-const MAX_REGISTER: u8 = 64 - PRECISION + 1;
-
-fn dense(hashes: &HashSet<u64, RandomState>) -> HyperLogLogPlus<u64, PassState> {
-    static EMPTY: OnceLock<HyperLogLogPlus<u64, PassState>> = OnceLock::new();
-    let mut sketch = EMPTY.get_or_init(|| with_registers(&[0; REGISTERS])).clone();
-    hashes.iter().for_each(|hash| sketch.insert(hash));
-    sketch
-}
-
-fn with_registers(registers: &[u8; REGISTERS]) -> HyperLogLogPlus<u64, PassState> {
-    let words = registers
-        .chunks(REGISTERS_IN_WORD)
-        .map(|chunk| {
-            chunk
-                .iter()
-                .enumerate()
-                .fold(0, |word, (at, &register)| word | u32::from(register) << (at * REGISTER_BITS))
-        })
-        .collect();
-    let mirror = Mirror {
-        builder: (),
-        precision: PRECISION,
-        counts: (REGISTERS, 1 << 24, 4 * REGISTERS / REGISTERS_IN_WORD),
-        tmpset: Vec::new(),
-        sparse: (Vec::new(), 0, 0),
-        registers: Some(MirrorRegisters {
-            words,
-            count: REGISTERS,
-            zeros: registers.iter().filter(|&&register| register == 0).count(),
-        }),
-        phantom: (),
-    };
-    let octets = postcard::to_stdvec(&mirror).expect("plain data serializes");
-    postcard::from_bytes(&octets).expect("the mirror has the crate's layout")
 }
 
 /// What is stored of a [`Cardinality`].
@@ -188,21 +94,7 @@ impl From<Cardinality> for State {
                 hashes.sort_unstable();
                 State::Exact(hashes)
             }
-            Inner::Sketch(sketch) => {
-                let octets = postcard::to_stdvec(&*sketch).expect("plain data serializes");
-                let mirror: Mirror =
-                    postcard::from_bytes(&octets).expect("the mirror has the crate's layout");
-                let registers = mirror.registers.expect("sketches are dense from the start");
-                let mask = (1 << REGISTER_BITS) - 1;
-                State::Registers(
-                    (0..REGISTERS)
-                        .map(|at| {
-                            let word = registers.words[at / REGISTERS_IN_WORD];
-                            (word >> (at % REGISTERS_IN_WORD * REGISTER_BITS) & mask) as u8
-                        })
-                        .collect(),
-                )
-            }
+            Inner::Sketch(sketch) => State::Registers(sketch.registers().to_vec()),
         }
     }
 }
@@ -219,14 +111,7 @@ impl TryFrom<State> for Cardinality {
                 Err(format!("{} hashes where at most {EXACT} are kept", hashes.len()))
             }
             State::Registers(registers) => {
-                let registers: &[u8; REGISTERS] =
-                    registers.as_slice().try_into().map_err(|_| {
-                        format!("{} registers where there are {REGISTERS}", registers.len())
-                    })?;
-                if let Some(register) = registers.iter().find(|&&r| r > MAX_REGISTER) {
-                    return Err(format!("a register of {register}, above {MAX_REGISTER}"));
-                }
-                Ok(Self(Inner::Sketch(Box::new(with_registers(registers)))))
+                Ok(Self(Inner::Sketch(HyperLogLog::of(&registers)?)))
             }
         }
     }
@@ -251,7 +136,7 @@ mod tests {
 
     #[test]
     fn counts_exactly_while_small() {
-        assert_eq!(of(0..EXACT as u64).count(), EXACT as u64);
+        assert_eq!(of(0..EXACT as u64).count(0), EXACT as u64);
         assert_eq!(of(0..EXACT as u64).error_pct().to_bits(), 0f64.to_bits());
     }
 
@@ -259,9 +144,16 @@ mod tests {
     fn stays_within_three_standard_errors_when_large() {
         for count in [EXACT as u64 + 1, 20_000, 100_000, 1_000_000] {
             let cardinality = of(0..count);
-            let error = (cardinality.count() as f64 - count as f64).abs() / count as f64 * 100.0;
+            let error = (cardinality.count(u64::MAX) as f64 - count as f64).abs() / count as f64 * 100.0;
             assert!(error <= 3.0 * cardinality.error_pct(), "{count}: {error} %");
         }
+    }
+
+    #[test]
+    fn never_counts_more_than_there_were() {
+        let cardinality = of(0..50_000);
+        assert!(cardinality.count(u64::MAX) > 49_000);
+        assert_eq!(cardinality.count(40_000), 40_000);
     }
 
     proptest! {
@@ -285,7 +177,7 @@ mod tests {
         fn survives_its_byte_form(count in 0..30_000u64) {
             let cardinality = of(0..count);
             let mut back: Cardinality = postcard::from_bytes(&octets(&cardinality)).unwrap();
-            prop_assert_eq!(back.count(), cardinality.count());
+            prop_assert_eq!(back.count(u64::MAX), cardinality.count(u64::MAX));
             back.merge(&of(count..count + 10));
             prop_assert_eq!(octets(&back), octets(&of(0..count + 10)));
         }

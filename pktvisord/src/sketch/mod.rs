@@ -5,6 +5,7 @@
 
 pub mod cardinality;
 pub mod front;
+pub mod hyperloglog;
 pub mod latency;
 pub mod quantiles;
 pub mod tally;

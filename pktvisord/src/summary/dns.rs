@@ -311,6 +311,7 @@ impl DnsSummary {
 
     /// The `dns` part of a view.
     pub(super) fn view(&self, rates: api::DnsRates) -> api::Dns {
+        let questions = self.qtypes.iter().fold(0u64, |sum, (_, n)| sum.saturating_add(n));
         let named = |tally: &Tally, name: &dyn Fn(u16) -> String| {
             rank(tally.iter().map(|(number, count)| (name(number), count)), |_| None)
         };
@@ -318,7 +319,7 @@ impl DnsSummary {
             wire_packets: self.wire_packets(),
             rates,
             cardinality: api::DnsCardinality {
-                qname: self.qnames.count(),
+                qname: self.qnames.count(questions),
                 error_pct: self.qnames.error_pct(),
             },
             top_qname2: self.qname2.entries(),

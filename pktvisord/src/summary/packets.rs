@@ -179,9 +179,11 @@ pub(super) fn view(
         fragments: totals.fragments,
         malformed: totals.malformed,
         cardinality: api::PacketCardinality {
-            src_ips_in: sketches.sources_in.count(),
-            dst_ips_out: sketches.destinations_out.count(),
-            ips: sketches.addresses.count(),
+            src_ips_in: sketches.sources_in.count(sketches.deep_samples.min(totals.packets[IN])),
+            dst_ips_out: sketches
+                .destinations_out
+                .count(sketches.deep_samples.min(totals.packets[OUT])),
+            ips: sketches.addresses.count(sketches.deep_samples.saturating_mul(2)),
             error_pct: cardinalities.map(Cardinality::error_pct).into_iter().fold(0.0, f64::max),
         },
         rates,

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::Summary;
 use super::counters::Counters;
 use super::naming::Mask;
-use crate::sketch::cardinality::PRECISION;
+use crate::sketch::hyperloglog::PRECISION;
 use crate::time::MINUTE;
 
 /// The version of the framing that is written and read.
