@@ -6,8 +6,11 @@ use std::{env, fs};
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo says where to write"));
-    // Cargo marks the folder that all of its output is in.
-    let target = out.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
+    // Cargo marks the folder that all of its output is in, unless it was there before.
+    let is_target = |folder: &&Path| {
+        folder.join("CACHEDIR.TAG").exists() || folder.join("bpf/pktvisor.o").exists()
+    };
+    let target = out.ancestors().find(is_target);
     let folder = target.unwrap_or(Path::new("target")).join("bpf");
     // An empty folder is watched for the object that is yet to come.
     let _ = fs::create_dir_all(&folder);

@@ -1,23 +1,44 @@
-//! The byte form of a summary: what is accepted can be shown, merged and written again.
+//! The byte form of summaries: what is accepted can be written again, merged with others of its own key
+//! and of another one, and shown.
 
+use pktvisord::sketch::key::FleetKey;
+use pktvisord::summary::across::AcrossKeys;
 use pktvisord::summary::state::{Decoded, Terms, decode, encode};
 
-/// Reads the input as the byte form of a summary.
+/// What a summary starts with.
+const MAGIC: &[u8] = b"PKTV";
+/// States of one input, at most.
+const STATES: usize = 8;
+
+/// Reads the input as the byte forms of summaries, one behind the other.
 pub fn run(data: &[u8]) {
     let terms = Terms {
         ports: vec![53, 5353, 5355, 53_000],
         public_suffix: false,
         mask: None,
         names: None,
-        seed: 0,
     };
-    let Ok(Decoded { mut summary, .. }) = decode(data, &terms) else { return };
-    let written = encode(&summary, &terms);
-    let Decoded { summary: again, left_out } =
-        decode(&written, &terms).expect("what was written can be read");
-    assert!(left_out.is_empty(), "{left_out:?}");
-    assert_eq!(encode(&again, &terms), written);
-    summary.view();
-    summary.merge(&again);
-    summary.view();
+    let starts = data.windows(MAGIC.len()).enumerate().filter(|(_, octets)| *octets == MAGIC);
+    let mut starts: Vec<usize> = starts.map(|(at, _)| at).skip(1).take(STATES - 1).collect();
+    starts.insert(0, 0);
+    let ends: Vec<usize> = starts.iter().skip(1).copied().chain([data.len()]).collect();
+    let (mut of_one_key, mut of_all) = (AcrossKeys::default(), AcrossKeys::default());
+    let (one, other) = (FleetKey::default().into(), FleetKey::of_seed(1).into());
+    for (start, end) in starts.into_iter().zip(ends) {
+        let decoded = decode(&data[start..end], &terms);
+        let Ok(Decoded { summary, keyed, .. }) = decoded else { continue };
+        let written = encode(&summary, &terms, keyed);
+        let again = decode(&written, &terms).expect("what was written can be read");
+        assert!(again.left_out.is_empty(), "{:?}", again.left_out);
+        assert_eq!(again.keyed, keyed);
+        assert_eq!(encode(&again.summary, &terms, keyed), written);
+        summary.view();
+        of_one_key.add(one, &summary);
+        of_one_key.add(one, &again.summary);
+        of_all.add(keyed, &summary);
+        of_all.add(other, &again.summary);
+        of_all.merge(&of_one_key);
+    }
+    of_one_key.view();
+    of_all.view();
 }

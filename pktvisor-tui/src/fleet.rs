@@ -2,7 +2,8 @@
 
 use pktvisor_common::api::MetricsView;
 use pktvisord::summary::Summary;
-use pktvisord::summary::state::{Decoded, StateError, Terms, decode, terms};
+use pktvisord::summary::across::AcrossKeys;
+use pktvisord::summary::state::{Decoded, Keyed, StateError, Terms, decode, terms};
 
 use crate::app::Agent;
 use crate::client::Period;
@@ -17,7 +18,7 @@ pub(crate) struct Part {
     /// The period that was asked for.
     pub(crate) asked: Period,
     terms: Terms,
-    summary: Summary,
+    sums: AcrossKeys,
     /// What this release, or that of the daemon, does not know.
     left_out: Vec<String>,
 }
@@ -33,36 +34,32 @@ impl Part {
         states: impl IntoIterator<Item = Result<Vec<u8>, String>>,
     ) -> Result<Self, String> {
         let text = |error: StateError| error.to_string();
-        let (mut made_on, mut sum) = (None, None);
+        let mut made_on = None;
+        let mut sums = AcrossKeys::default();
         let mut left_out = Vec::new();
-        let mut newer: Option<Summary> = None;
+        let mut newer: Option<(Keyed, Summary)> = None;
         for state in states {
             let state = state?;
             let terms = match made_on.take() {
                 Some(terms) => terms,
                 None => terms(&state).map_err(text)?,
             };
-            let Decoded { summary, left_out: not_known } = decode(&state, &terms).map_err(text)?;
+            let Decoded { summary, keyed, left_out: not_known } =
+                decode(&state, &terms).map_err(text)?;
             left_out = not_known;
             made_on = Some(terms);
             // Where a minute has ended between two of them it is in both, and whole in the later one.
             let minute = summary.minute;
-            add(&mut sum, newer.replace(summary).filter(|newer| newer.minute != minute));
+            match newer.replace((keyed, summary)) {
+                Some((keyed, newer)) if newer.minute != minute => sums.add(keyed, &newer),
+                _ => {}
+            }
         }
-        add(&mut sum, newer);
-        let (Some(terms), Some(summary)) = (made_on, sum) else {
+        let (Some(terms), Some((keyed, oldest))) = (made_on, newer) else {
             return Err("it has no buckets".to_owned());
         };
-        Ok(Self { asked, terms, summary, left_out })
-    }
-}
-
-/// Adds to what has been added up.
-fn add(sum: &mut Option<Summary>, summary: Option<Summary>) {
-    match (sum, summary) {
-        (Some(sum), Some(summary)) => sum.merge(&summary),
-        (sum, Some(summary)) => *sum = Some(summary),
-        (_, None) => {}
+        sums.add(keyed, &oldest);
+        Ok(Self { asked, terms, sums, left_out })
     }
 }
 
@@ -91,20 +88,20 @@ impl Fleet {
         }
         (self.behind, self.at) = (false, now);
         self.problems.clear();
-        let mut sum: Option<(Summary, &Terms)> = None;
+        let mut sum: Option<(AcrossKeys, &Terms)> = None;
         let mut merged = 0;
         for agent in agents.iter().filter(|agent| agent.stale(now, interval).is_none()) {
             match (&agent.part, &mut sum) {
                 (Some(Err(error)), _) => self.problems.push(format!("{}: {error}", agent.address)),
                 (Some(Ok(part)), _) if part.asked != asked => {}
                 (Some(Ok(part)), Some((_, terms))) if part.terms != **terms => {
-                    let problem = "its ports, names or seed are not those of the first";
+                    let problem = "its ports, masks or names differ from the first";
                     self.problems.push(format!("{}: {problem}", agent.address));
                 }
                 (Some(Ok(part)), sum) => {
                     match sum {
-                        Some((sum, _)) => sum.merge(&part.summary),
-                        None => *sum = Some((part.summary.clone(), &part.terms)),
+                        Some((sum, _)) => sum.merge(&part.sums),
+                        None => *sum = Some((part.sums.clone(), &part.terms)),
                     }
                     merged += 1;
                     if !part.left_out.is_empty() {
@@ -118,7 +115,11 @@ impl Fleet {
         }
         // Until one has said something of another period, the one before stays.
         if let Some((sum, _)) = sum {
-            (self.view, self.period, self.merged) = (Some(sum.view()), Some(asked), merged);
+            if sum.keys() > 1 {
+                let problem = "fleet keys differ; distinct counts lie between two numbers";
+                self.problems.push(format!("{} {problem}", sum.keys()));
+            }
+            (self.view, self.period, self.merged) = (sum.view(), Some(asked), merged);
         }
     }
 }

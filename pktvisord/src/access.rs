@@ -17,6 +17,7 @@ use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::cli::Cli;
+use crate::secret;
 use crate::settings::Shared;
 
 /// Octets that a token has at least: 16 hexadecimal digits are 64 bits of chance.
@@ -58,8 +59,10 @@ impl fmt::Debug for Tokens {
 impl Tokens {
     /// Reads tokens, one to a line; empty lines and those that start with `#` are passed over.
     fn read(path: &Path) -> Result<Self, AccessError> {
-        let text = std::fs::read_to_string(path).map_err(unreadable(path))?;
         let unusable = |problem: String| AccessError::Unusable { path: path.to_owned(), problem };
+        let octets = secret::read(path).map_err(unreadable(path))?;
+        let text = String::from_utf8(octets)
+            .map_err(|_| unusable("it is no text; one token a line is expected".to_owned()))?;
         let lines = (1..).zip(text.lines().map(str::trim));
         let mut tokens = Vec::new();
         for (number, line) in lines.filter(|(_, l)| !l.is_empty() && !l.starts_with('#')) {
@@ -150,7 +153,7 @@ fn server_config(
 ) -> Result<ServerConfig, AccessError> {
     let provider = Arc::new(ring::default_provider());
     let chain = certificates_in(certificates)?;
-    let private = PrivateKeyDer::from_pem_slice(&std::fs::read(key).map_err(unreadable(key))?);
+    let private = PrivateKeyDer::from_pem_slice(&secret::read(key).map_err(unreadable(key))?);
     let unusable =
         |path: &Path, problem: String| AccessError::Unusable { path: path.to_owned(), problem };
     let private =

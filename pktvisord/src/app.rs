@@ -1,6 +1,7 @@
 //! What the daemon does with its arguments: summarize a capture, serve one, or watch interfaces.
 
 mod check;
+pub mod fleet_key;
 mod follow;
 mod hooks;
 mod load;
@@ -45,6 +46,7 @@ use crate::replay::Pace;
 use crate::settings::{DnsPorts, OtherPorts, Sampling, Settings};
 use crate::shard::PARTITIONS;
 use crate::shutdown::Shutdown;
+use crate::sketch::key::{FleetKey, FleetKeyError};
 use crate::summary::naming::{KeyError, NameKey, Naming};
 use crate::time::utc;
 use crate::window::Window;
@@ -91,6 +93,9 @@ pub enum AppError {
     /// Names can't be hashed.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// There is no fleet key.
+    #[error(transparent)]
+    FleetKey(#[from] FleetKeyError),
     /// There is no such user.
     #[error("--user {user}: {problem}")]
     User {
@@ -149,6 +154,7 @@ impl AppError {
             AppError::Target(_)
             | AppError::Access(_)
             | AppError::Key(_)
+            | AppError::FleetKey(_)
             | AppError::Read(_)
             | AppError::Geo(_)
             | AppError::NoInterface
@@ -230,12 +236,15 @@ fn settings(
 }
 
 /// How names and addresses are kept.
-fn naming(cli: &Cli) -> Result<Naming, KeyError> {
+fn naming(cli: &Cli) -> Result<Naming, AppError> {
     Ok(Naming {
-        seed: cli.sketch_seed,
+        fleet: match &cli.fleet_key {
+            Some(path) => FleetKey::read(path)?,
+            None => FleetKey::of_seed(cli.sketch_seed),
+        },
         public_suffix: cli.public_suffix,
         mask: cli.mask_ip,
-        key: cli.hash_names.as_deref().map(NameKey::read).transpose()?,
+        names: cli.hash_names.as_deref().map(NameKey::read).transpose()?,
     })
 }
 

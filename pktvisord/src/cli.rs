@@ -33,7 +33,9 @@ cannot be written or the address not be listened on · 130 interrupted before th
 
 Every option can stand in a file too, and in the environment: --dns-timeout is `dns-timeout` there and \
 PKTVISORD_DNS_TIMEOUT here. The command line goes before the environment, and that before the file. \
-SIGHUP reads the file again.";
+SIGHUP reads the file again.
+
+`pktvisord fleet-key --new [FILE]` makes a key for --fleet-key.";
 
 /// What was built in, for `--version`.
 const LONG_VERSION: &str = if crate::capture::ebpf::is_built_in() {
@@ -126,8 +128,20 @@ pub struct Cli {
     #[arg(long, value_name = "KEYFILE", help_heading = "What is kept")]
     pub hash_names: Option<PathBuf>,
 
-    /// Seed of the sketches' hash; only summaries of one seed can be merged
-    #[arg(long, value_name = "SEED", default_value_t = 0, help_heading = "What is kept")]
+    /// Key of the fleet, without which whoever sends packets can forge distinct counts and top lists;
+    /// `pktvisord fleet-key --new FILE` makes one
+    #[arg(long, value_name = "FILE", help_heading = "What is kept")]
+    pub fleet_key: Option<PathBuf>,
+
+    /// Deprecated: a fleet key that is made of a number, and no secret
+    #[arg(
+        long,
+        value_name = "SEED",
+        default_value_t = 0,
+        conflicts_with = "fleet_key",
+        hide_short_help = true,
+        help_heading = "What is kept"
+    )]
     pub sketch_seed: u64,
 
     /// How to capture from interfaces

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use maxminddb::Reader;
 use serde::Deserialize;
 
-use crate::sketch;
+use crate::sketch::key::FleetKey;
 
 /// The name where a database has no answer.
 pub const UNKNOWN: &str = "Unknown";
@@ -109,8 +109,8 @@ pub struct Named {
 }
 
 impl Named {
-    fn new(name: &str, seed: u64) -> Self {
-        Self { key: sketch::hash(name.as_bytes(), seed), name: name.into() }
+    fn new(name: &str, key: FleetKey) -> Self {
+        Self { key: key.hash(name.as_bytes()), name: name.into() }
     }
 }
 
@@ -118,31 +118,31 @@ impl Named {
 #[derive(Debug)]
 pub struct Geo {
     databases: Arc<GeoDatabases>,
-    seed: u64,
+    key: FleetKey,
     unknown: Named,
     places: HashMap<usize, Named>,
     systems: HashMap<usize, Named>,
 }
 
 impl Geo {
-    /// Looks up in `databases` and hashes names with `seed`.
-    pub fn new(databases: Arc<GeoDatabases>, seed: u64) -> Self {
-        let unknown = Named::new(UNKNOWN, seed);
-        Self { databases, seed, unknown, places: HashMap::new(), systems: HashMap::new() }
+    /// Looks up in `databases` and hashes names with the key.
+    pub fn new(databases: Arc<GeoDatabases>, key: FleetKey) -> Self {
+        let unknown = Named::new(UNKNOWN, key);
+        Self { databases, key, unknown, places: HashMap::new(), systems: HashMap::new() }
     }
 
     /// The place of an address, `continent/country/subdivision/city`; `None` without a database.
     pub fn place(&mut self, address: IpAddr) -> Option<Named> {
         let reader = self.databases.city.as_ref()?;
         let cache = &mut self.places;
-        Some(find(reader, address, cache, self.seed, Place::name).unwrap_or(self.unknown.clone()))
+        Some(find(reader, address, cache, self.key, Place::name).unwrap_or(self.unknown.clone()))
     }
 
     /// The autonomous system of an address, `number/organization`; `None` without a database.
     pub fn system(&mut self, address: IpAddr) -> Option<Named> {
         let reader = self.databases.asn.as_ref()?;
         let cache = &mut self.systems;
-        Some(find(reader, address, cache, self.seed, System::name).unwrap_or(self.unknown.clone()))
+        Some(find(reader, address, cache, self.key, System::name).unwrap_or(self.unknown.clone()))
     }
 }
 
@@ -150,7 +150,7 @@ fn find<'a, R: Deserialize<'a>>(
     reader: &'a Reader<Vec<u8>>,
     address: IpAddr,
     cache: &mut HashMap<usize, Named>,
-    seed: u64,
+    key: FleetKey,
     name: impl Fn(&R) -> Option<String>,
 ) -> Option<Named> {
     let result = reader.lookup(address).ok()?;
@@ -159,7 +159,7 @@ fn find<'a, R: Deserialize<'a>>(
         return Some(named.clone());
     }
     let record: R = result.decode().ok()??;
-    let named = Named::new(&name(&record)?, seed);
+    let named = Named::new(&name(&record)?, key);
     if cache.len() >= CACHE {
         cache.clear();
     }

@@ -19,6 +19,7 @@ pub mod progress;
 pub mod prometheus;
 pub mod replay;
 pub mod sandbox;
+mod secret;
 pub mod settings;
 pub mod shard;
 pub mod shutdown;

@@ -364,7 +364,7 @@ impl Live {
         if self.settings.other_ports.cover(minute_of(summary.start)) {
             return Err(PeriodError::OtherPorts);
         }
-        Ok(state::encode(&summary, &terms))
+        Ok(state::encode(&summary, &terms, self.settings.naming.fleet.into()))
     }
 
     /// The daemon's own state.
@@ -392,6 +392,10 @@ impl Live {
                     sampling: api::SamplingRates { dns_pct, rest_pct },
                     finished: self.finished.load(Ordering::Relaxed),
                 },
+                fleet_key: Some(api::FleetKey {
+                    fingerprint: format!("{:016x}", self.settings.naming.fleet.fingerprint()),
+                    public: self.settings.naming.fleet.is_public(),
+                }),
                 process: process(),
                 security: self.source.rights.as_ref().map(security),
             },

@@ -19,6 +19,14 @@ fn main() -> ExitCode {
             return ExitCode::from(exit::OUTPUT);
         }
     }
+    match app::fleet_key::fleet_key(&arguments) {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(error.exit_code());
+        }
+    }
     let config = match Config::load(arguments) {
         Ok(config) => Arc::new(config),
         // Help and version are such errors too, with an exit code of their own.

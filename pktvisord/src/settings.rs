@@ -55,14 +55,13 @@ impl Settings {
             ports: self.ports.now().list.clone(),
             public_suffix: self.naming.public_suffix,
             mask: self.naming.mask,
-            names: self.naming.key.map(|key| key.fingerprint()),
-            seed: self.naming.seed,
+            names: self.naming.names.map(|key| key.fingerprint()),
         }
     }
 
     /// Looks up where addresses belong, in the databases as they are now.
     pub fn geo(&self) -> Geo {
-        Geo::new(self.databases.now(), self.naming.seed)
+        Geo::new(self.databases.now(), self.naming.fleet)
     }
 }
 

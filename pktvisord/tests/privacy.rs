@@ -95,7 +95,7 @@ fn nothing_true_comes_out() {
     assert_eq!(terms.mask, Some("24/48".parse::<Mask>().expect("a mask")));
     assert_eq!(terms.names, Some(key.fingerprint()));
     // Who knows the key finds a name.
-    let naming = Naming { key: Some(key), ..Naming::default() };
+    let naming = Naming { names: Some(key), ..Naming::default() };
     let of = |name: &str| {
         let labels = name.split('.').map(|label| [&[label.len() as u8], label.as_bytes()].concat());
         naming.text(&labels.collect::<Vec<_>>().concat()).to_string()

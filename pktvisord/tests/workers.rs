@@ -210,7 +210,7 @@ fn the_states_of_the_buckets_merge_to_the_window() {
     server.wait_for_end();
     let mut ports = DEFAULT_DNS_PORTS.to_vec();
     ports.sort_unstable();
-    let terms = Terms { ports, public_suffix: false, mask: None, names: None, seed: 0 };
+    let terms = Terms { ports, public_suffix: false, mask: None, names: None };
     let states = (0..5).map(|n| {
         let (status, octets) = server.get(&format!("/api/v1/state/bucket/{n}"));
         assert_eq!(status, 200);

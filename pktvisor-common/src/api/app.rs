@@ -31,6 +31,10 @@ pub struct App {
     /// Where packets come from.
     #[serde(default)]
     pub capture: CaptureInfo,
+    /// The key that names and addresses are hashed with; left out by older daemons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub fleet_key: Option<FleetKey>,
     /// What the daemon costs.
     #[serde(default)]
     pub process: Process,
@@ -45,6 +49,17 @@ impl App {
     pub fn kept(&self) -> u64 {
         if self.single_summary { 1 } else { self.periods }
     }
+}
+
+/// The key that names and addresses are hashed with in all that merges.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FleetKey {
+    /// Equal for equal keys, and reveals nothing about the key: distinct counts merge where it is
+    /// equal. 16 hexadecimal digits.
+    pub fingerprint: String,
+    /// Whether everybody knows the key (there is no `--fleet-key`): whoever sends packets can forge
+    /// distinct counts and top lists.
+    pub public: bool,
 }
 
 /// What a daemon that watches interfaces may still do.

@@ -131,12 +131,18 @@ pub struct DnsRates {
     pub total: Option<Quantiles>,
 }
 
-/// Distinct names; a lower bound where messages were sampled.
+/// Distinct names; a lower bound where messages were sampled, and where the fleet keys of summaries
+/// that were merged differ: then there is an upper bound too.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DnsCardinality {
     /// Distinct query names, case-insensitively (RFC 4343).
     pub qname: u64,
-    /// Standard error in percent; 0 while exact.
+    /// What they are at most; left out where `qname` is the number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub qname_max: Option<u64>,
+    /// Standard error in percent, for names that were chosen without knowledge of the fleet's key; 0
+    /// while exact.
     #[serde(default)]
     pub error_pct: f64,
 }

@@ -13,7 +13,7 @@ mod dns;
 mod packets;
 
 pub use app::{
-    App, AppDns, AppMetrics, AppXact, CaptureInfo, DnsRate, Process, Rates, RatesInOut,
+    App, AppDns, AppMetrics, AppXact, CaptureInfo, DnsRate, FleetKey, Process, Rates, RatesInOut,
     SamplingRates, Security, Watched,
 };
 pub use dns::{

@@ -107,17 +107,31 @@ pub struct TcpFlags {
     pub rst: u64,
 }
 
-/// Distinct addresses; a lower bound where packets were sampled.
+/// Distinct addresses; lower bounds where packets were sampled, and where the fleet keys of summaries
+/// that were merged differ: then there are upper bounds too.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PacketCardinality {
     /// Sources of packets to HOST.
     pub src_ips_in: u64,
+    /// What they are at most; left out where `src_ips_in` is the number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub src_ips_in_max: Option<u64>,
     /// Destinations of packets from HOST.
     pub dst_ips_out: u64,
+    /// What they are at most; left out where `dst_ips_out` is the number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub dst_ips_out_max: Option<u64>,
     /// Addresses at either end of packets of any direction.
     #[serde(default)]
     pub ips: u64,
-    /// Standard error of the three in percent; 0 while they are exact.
+    /// What they are at most; left out where `ips` is the number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub ips_max: Option<u64>,
+    /// Standard error of the three in percent, for addresses that were chosen without knowledge of the
+    /// fleet's key; 0 while they are exact.
     #[serde(default)]
     pub error_pct: f64,
 }

@@ -26,7 +26,7 @@ pub(super) fn panels(app: &App) -> Vec<Panel> {
         app.part("malformed", wire.malformed, total)
             .tone(warn(wire.malformed))
             .field("/dns/wire_packets/malformed"),
-        Fact::new("distinct names", app.count(dns.cardinality.qname)),
+        Fact::new("distinct names", app.distinct(dns.cardinality.qname, dns.cardinality.qname_max)),
     ];
     let mut rate = vec![
         quantiles("messages/s", dns.rates.total, si),

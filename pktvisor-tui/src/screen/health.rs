@@ -84,6 +84,13 @@ fn daemon(agent: &Agent, metrics: &AppMetrics) -> Panel {
         facts.push(Fact::new(name, value).tone(tone));
     }
     facts.push(Fact::new("open transactions", si(metrics.dns.xact.open)));
+    if let Some(key) = &daemon.fleet_key {
+        facts.push(match key.public {
+            true => Fact::new("fleet key", "none: distinct counts and lists can be forged")
+                .tone(Tone::Warning),
+            false => Fact::new("fleet key", printable(&key.fingerprint)),
+        });
+    }
     let process = &daemon.process;
     // An older daemon does not tell.
     if process.resident_bytes > 0 {

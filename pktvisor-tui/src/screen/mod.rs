@@ -102,6 +102,14 @@ impl App {
         }
     }
 
+    /// A distinct count, or what it lies between.
+    fn distinct(&self, at_least: u64, at_most: Option<u64>) -> String {
+        match at_most.filter(|&at_most| at_most > at_least) {
+            Some(at_most) => format!("{}–{}", self.count(at_least), self.count(at_most)),
+            None => self.count(at_least),
+        }
+    }
+
     /// A count that is a part of a whole.
     fn part(&self, name: &str, part: u64, whole: u64) -> Fact {
         Fact::new(name, self.count(part)).of(part, whole)

@@ -35,7 +35,7 @@ pub(super) fn panels(app: &App) -> Vec<Panel> {
     ];
     volume.push(super::quantiles("payload", packets.payload_size, si));
     volume.push(
-        Fact::new("addresses", app.count(packets.cardinality.ips))
+        Fact::new("addresses", app.distinct(packets.cardinality.ips, packets.cardinality.ips_max))
             .field("/packets/cardinality/ips"),
     );
     let [packet_rate, bit_rate] = super::traffic(app);

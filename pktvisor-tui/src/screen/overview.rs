@@ -63,8 +63,9 @@ pub(super) fn rates(app: &App, packets: &Packets) -> Panel {
         facts.push(quantiles(name, rate, si));
     }
     let distinct = &packets.cardinality;
-    facts.push(Fact::new("sources in", app.count(distinct.src_ips_in)));
-    facts.push(Fact::new("dest. out", app.count(distinct.dst_ips_out)));
+    facts.push(Fact::new("sources in", app.distinct(distinct.src_ips_in, distinct.src_ips_in_max)));
+    facts
+        .push(Fact::new("dest. out", app.distinct(distinct.dst_ips_out, distinct.dst_ips_out_max)));
     Panel::facts("Rates a second", facts).note("p50 p90 p95 p99")
 }
 
@@ -79,7 +80,10 @@ fn messages(app: &App, dns: &Dns) -> Panel {
         app.part("SRVFAIL", wire.srvfail, replies).tone(warn(wire.srvfail)),
         app.part("REFUSED", wire.refused, replies).tone(warn(wire.refused)),
     ];
-    facts.push(Fact::new("distinct names", app.count(dns.cardinality.qname)));
+    facts.push(Fact::new(
+        "distinct names",
+        app.distinct(dns.cardinality.qname, dns.cardinality.qname_max),
+    ));
     Panel::facts("DNS", facts).note(app.count(total))
 }
 

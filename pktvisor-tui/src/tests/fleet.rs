@@ -1,6 +1,7 @@
 //! Several daemons as one.
 
 use pktvisor_common::api::MetricsView;
+use pktvisord::sketch::key::FleetKey;
 use pktvisord::summary::Summary;
 use pktvisord::summary::rates::{Minute, Rates};
 use pktvisord::summary::state::{Terms, encode};
@@ -14,16 +15,14 @@ use crate::update::update;
 
 const SIZE: (u16, u16) = (120, 40);
 
-/// The byte form of a minute with so many packets.
-fn state(minute: i64, packets: u64, seed: u64) -> Vec<u8> {
+/// The byte form of a minute with so many packets, on a DNS port, with the key of a seed.
+fn state(minute: i64, packets: u64, port: u16, seed: u64) -> Vec<u8> {
     let mut summary = Summary { minute, ..Summary::default() };
     (summary.start, summary.end) = (minute * 60_000_000_000, (minute + 1) * 60_000_000_000);
     summary.rates = Rates::of(minute, Minute::default());
     summary.totals.packets[0] = packets;
-    encode(
-        &summary,
-        &Terms { ports: vec![53], public_suffix: false, mask: None, names: None, seed },
-    )
+    let terms = Terms { ports: vec![port], public_suffix: false, mask: None, names: None };
+    encode(&summary, &terms, FleetKey::of_seed(seed).into())
 }
 
 /// A daemon answers, and says what it adds to the fleet.
@@ -42,7 +41,7 @@ fn packets(app: &App) -> u64 {
 fn daemons_add_up_for_one_period() {
     let mut app = app(2, SIZE);
     let window = Period::Window(5);
-    let of = |asked, packets| Ok(Part::of(asked, [Ok(state(7, packets, 0))]).unwrap());
+    let of = |asked, packets| Ok(Part::of(asked, [Ok(state(7, packets, 53, 0))]).unwrap());
     part(&mut app, 0, 1_000, window, of(window, 10));
     assert_eq!((packets(&app), app.fleet.merged), (10, 1));
     part(&mut app, 1, 3_000, window, of(window, 5));
@@ -68,9 +67,9 @@ fn daemons_add_up_for_one_period() {
 fn a_daemon_that_can_not_be_merged_is_named() {
     let mut app = app(3, SIZE);
     let window = Period::Window(5);
-    let of = |seed| Ok(Part::of(window, [Ok(state(7, 10, seed))]).unwrap());
-    part(&mut app, 0, 1_000, window, of(0));
-    part(&mut app, 1, 2_100, window, of(1));
+    let of = |port| Ok(Part::of(window, [Ok(state(7, 10, port, 0))]).unwrap());
+    part(&mut app, 0, 1_000, window, of(53));
+    part(&mut app, 1, 2_100, window, of(54));
     part(&mut app, 2, 3_200, window, Err("it said no".to_owned()));
     assert_eq!((packets(&app), app.fleet.merged), (10, 1));
     assert_eq!(app.fleet.problems.len(), 2);
@@ -81,8 +80,27 @@ fn a_daemon_that_can_not_be_merged_is_named() {
 }
 
 #[test]
+fn of_fleet_keys_that_differ_distinct_counts_are_intervals() {
+    let mut app = app(2, SIZE);
+    let window = Period::Window(5);
+    for (agent, at, seed) in [(0, 1_000, 0), (1, 2_100, 1)] {
+        let state = state(7, 10, 53, seed);
+        part(&mut app, agent, at, window, Ok(Part::of(window, [Ok(state)]).unwrap()));
+    }
+    assert_eq!((packets(&app), app.fleet.merged), (20, 2));
+    assert_eq!(
+        app.fleet.problems,
+        ["2 fleet keys differ; distinct counts lie between two numbers"]
+    );
+    let view = app.fleet.view.as_mut().unwrap();
+    (view.dns.cardinality.qname, view.dns.cardinality.qname_max) = (1_200, Some(3_400));
+    let seen = frame(&app);
+    assert!(seen.contains("1,200–3,400"), "{seen}");
+}
+
+#[test]
 fn a_minute_that_ends_between_two_requests_counts_once() {
-    let states = [state(7, 10, 0), state(7, 12, 0), state(6, 5, 0)];
+    let states = [state(7, 10, 53, 0), state(7, 12, 53, 0), state(6, 5, 53, 0)];
     let mut app = app(2, SIZE);
     let window = Period::Window(3);
     app.period = window;

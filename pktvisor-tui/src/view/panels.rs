@@ -61,7 +61,10 @@ fn heading<'a>(app: &App, panel: &'a Panel, focused: bool, columns: usize) -> Li
     let tone = if focused { Tone::Focus } else { Tone::Title };
     let mut spans = vec![app.span(tone, fit(&panel.title, columns))];
     if !panel.note.is_empty() {
-        spans.push(app.span(Tone::Plain, format!(" {}", panel.note)));
+        // In a wide panel it may be a sentence: what there is room for says more than nothing.
+        let room =
+            if panel.wide { columns.saturating_sub(width(&panel.title) + 1) } else { usize::MAX };
+        spans.push(app.span(Tone::Plain, format!(" {}", fit(&panel.note, room))));
     }
     if let Content::Chart(Chart { series, unit }) = &panel.content
         && series.len() < MANY

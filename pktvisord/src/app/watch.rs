@@ -199,6 +199,12 @@ pub(super) fn watch(
         info!("no addresses and no -H HOSTSPEC: what is received is in, what is sent is out");
     }
     let mut settings = settings(cli, hosts, databases)?;
+    if settings.naming.fleet.is_public() {
+        info!(
+            "no --fleet-key: whoever sends packets can forge distinct counts and top lists; `pktvisord \
+             fleet-key --new FILE` makes a key"
+        );
+    }
     if settings.tunnels == Tunnels::Inner
         && let Some(tunnel) = watched_tunnel(&wanted)
         && let Some(settings) = Arc::get_mut(&mut settings)

@@ -10,7 +10,7 @@ use super::{Config, RELOADABLE, Source, TARGET, command, environment, is_flag, s
 /// Columns of a comment in the example.
 const WIDTH: usize = 98;
 /// What the example shows for options that have no default.
-const EXAMPLES: [(&str, &str); 17] = [
+const EXAMPLES: [(&str, &str); 18] = [
     (TARGET, "\"any\""),
     ("filter", "\"not port 22\""),
     ("hosts", "[\"192.0.2.0/24\", \"2001:db8::/32\"]"),
@@ -22,6 +22,7 @@ const EXAMPLES: [(&str, &str); 17] = [
     ("token_file", "\"/etc/pktvisor/tokens\""),
     ("mask_ip", "\"24/48\""),
     ("hash_names", "\"/etc/pktvisor/names.key\""),
+    ("fleet_key", "\"/etc/pktvisor/fleet.key\""),
     ("user", "\"nobody\""),
     ("replay", "10"),
     ("workers", "2"),

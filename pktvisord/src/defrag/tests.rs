@@ -1,3 +1,4 @@
+use pktvisor_common::flow::mix;
 use pktvisor_common::packet::{self, PROTOCOL_UDP, Transport, walk_l3};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -31,7 +32,7 @@ fn udp(seed: u64, len: usize) -> Vec<u8> {
     let mut datagram = vec![0, 53, 4, 0];
     datagram.extend(((len + 8) as u16).to_be_bytes());
     datagram.extend([0, 0]);
-    let noise = (seed..).map(|at| xxhash_rust::xxh3::xxh3_64(&at.to_le_bytes()) as u8);
+    let noise = (seed..).map(|at| mix(at) as u8);
     datagram.extend(noise.take(len));
     datagram
 }

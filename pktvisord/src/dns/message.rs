@@ -12,7 +12,6 @@ use super::transaction::{
 use crate::geo::Geo;
 use crate::host::{Direction, HostSpec};
 use crate::settings::DnsSide;
-use crate::sketch;
 use crate::summary::bucket::{Bucket, Packet};
 use crate::summary::counts::NameUse;
 use crate::summary::dns::Unpaired;
@@ -285,7 +284,7 @@ impl Message<'_> {
         let naming = self.bucket.naming();
         let (address, prefix) = naming.masked_network(subnet.address, subnet.prefix);
         let name = format!("{address}/{prefix}");
-        let key = sketch::hash(name.as_bytes(), naming.seed);
+        let key = naming.fleet.hash(name.as_bytes());
         let dns = &mut self.bucket.dns;
         dns.ecs.add(key, weight, || name.into());
         if let Some(place) = self.geo.place(address) {

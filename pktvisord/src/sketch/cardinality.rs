@@ -110,9 +110,7 @@ impl TryFrom<State> for Cardinality {
             State::Exact(hashes) => {
                 Err(format!("{} hashes where at most {EXACT} are kept", hashes.len()))
             }
-            State::Registers(registers) => {
-                Ok(Self(Inner::Sketch(HyperLogLog::of(&registers)?)))
-            }
+            State::Registers(registers) => Ok(Self(Inner::Sketch(HyperLogLog::of(&registers)?))),
         }
     }
 }
@@ -144,7 +142,8 @@ mod tests {
     fn stays_within_three_standard_errors_when_large() {
         for count in [EXACT as u64 + 1, 20_000, 100_000, 1_000_000] {
             let cardinality = of(0..count);
-            let error = (cardinality.count(u64::MAX) as f64 - count as f64).abs() / count as f64 * 100.0;
+            let error =
+                (cardinality.count(u64::MAX) as f64 - count as f64).abs() / count as f64 * 100.0;
             assert!(error <= 3.0 * cardinality.error_pct(), "{count}: {error} %");
         }
     }

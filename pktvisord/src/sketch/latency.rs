@@ -6,6 +6,7 @@
 use pktvisor_common::api::{Histogram, TopEntry};
 use serde::{Deserialize, Serialize};
 
+use super::key::FleetKey;
 use super::top::rank;
 
 /// Upper bounds of the classes in microseconds, inclusive: √2 to the power of 0, 2, 3, … rounded,
@@ -103,6 +104,16 @@ impl Latencies {
             for (hash, count, text) in &theirs.names {
                 mine.add(*hash, *count, || text.clone());
             }
+        }
+    }
+
+    /// Makes the keys of all names of their texts, whatever they were made of before.
+    pub fn key_by_label(&mut self) {
+        for class in &mut self.0 {
+            for (key, _, text) in &mut class.names {
+                *key = FleetKey::default().hash(text.as_bytes());
+            }
+            class.names.sort_unstable_by_key(|&(key, ..)| key);
         }
     }
 

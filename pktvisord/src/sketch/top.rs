@@ -13,6 +13,7 @@
 //! is merged: where the sum of two counts is at or above the sum of two errors, one of them was.
 //! Keys below are noise that no list needs, and in a flood of distinct names they are nearly all.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use ahash::RandomState;
@@ -20,10 +21,14 @@ use datasketches::frequencies::{ErrorType, FrequentItemsSketch};
 use pktvisor_common::api::TopEntry;
 use serde::{Deserialize, Serialize};
 
+use super::key::FleetKey;
+
 /// Slots of the sketch.
 pub const MAP_SIZE: usize = 4096;
 /// Distinct keys that are counted exactly: the sketch's load limit.
 pub const EXACT: usize = MAP_SIZE * 3 / 4;
+/// The highest total that is taken from outside.
+const MAX_TOTAL: u64 = u64::MAX / 4;
 /// Entries of a top list.
 const ENTRIES: usize = 10;
 
@@ -118,6 +123,12 @@ impl Counts {
         self.sketch.lower_bound(&DISGUISE.put_on(key))
     }
 
+    /// All keys of the sketch, each with what its true count is at least.
+    fn lower_bounds(&self) -> Vec<(u64, u64)> {
+        let rows = self.sketch.frequent_items(ErrorType::NoFalseNegatives);
+        rows.iter().map(|row| (DISGUISE.take_off(*row.item()), row.lower_bound())).collect()
+    }
+
     fn needs_label(&self, key: u64) -> bool {
         let error = self.error();
         error == 0 || self.at_least(key) >= error
@@ -201,6 +212,30 @@ impl<L: Label> Top<L> {
         }
     }
 
+    /// The same with keys that are made of labels, whatever they were made of before.
+    ///
+    /// Keys without a label are left out: the error grows by the highest of their counts.
+    #[must_use]
+    pub fn by_label(&self) -> Self {
+        let Some(counts) = &self.counts else { return Self::default() };
+        let mut left_out = 0;
+        let mut by_label: BTreeMap<u64, (u64, L)> = BTreeMap::new();
+        for (key, count) in counts.lower_bounds() {
+            let Some(label) = self.labels.get(&key) else {
+                left_out = count.max(left_out);
+                continue;
+            };
+            let key = FleetKey::default().hash(label.name().as_bytes());
+            let (sum, _) = by_label.entry(key).or_insert_with(|| (0, label.clone()));
+            *sum = sum.saturating_add(count);
+        }
+        let total = counts.total().min(MAX_TOTAL);
+        let error = counts.error().saturating_add(left_out).min(total);
+        let entries = by_label.into_iter().map(|(key, (count, label))| (key, count, Some(label)));
+        // What cannot be so is not shown, rather than shown wrong.
+        Self::try_from(State { error, total, entries: entries.collect() }).unwrap_or_default()
+    }
+
     /// Forgets the labels that are not needed any more, and gives their memory back.
     fn drop_labels(&mut self) {
         if let Some(counts) = &self.counts {
@@ -264,13 +299,9 @@ impl<L: Label> From<Top<L>> for State<L> {
             return State { error: 0, total: 0, entries: Vec::new() };
         };
         let mut entries: Vec<(u64, u64, Option<L>)> = counts
-            .sketch
-            .frequent_items(ErrorType::NoFalseNegatives)
-            .iter()
-            .map(|row| {
-                let key = DISGUISE.take_off(*row.item());
-                (key, row.lower_bound(), top.labels.get(&key).cloned())
-            })
+            .lower_bounds()
+            .into_iter()
+            .map(|(key, count)| (key, count, top.labels.get(&key).cloned()))
             .collect();
         entries.sort_unstable_by_key(|&(key, ..)| key);
         State { error: counts.error(), total: counts.total(), entries }
@@ -287,7 +318,7 @@ impl<L: Label> TryFrom<State<L>> for Top<L> {
         if state.entries.len() > EXACT {
             return Err(format!("{} keys where at most {EXACT} are kept", state.entries.len()));
         }
-        if state.error > state.total || state.total > u64::MAX / 4 {
+        if state.error > state.total || state.total > MAX_TOTAL {
             return Err("an error or total that no stream can have".into());
         }
         // The sketch's own image (family 10, version 1) is the one way to set its error.
@@ -317,8 +348,6 @@ impl<L: Label> TryFrom<State<L>> for Top<L> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use pktvisor_common::flow::mix;
     use proptest::prelude::*;
 

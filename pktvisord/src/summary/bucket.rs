@@ -312,7 +312,7 @@ impl Bucket {
         let Self { packets, addresses, last_host, naming, .. } = self;
         *last_host = None;
         let entries = addresses.entries();
-        let keys: Vec<u64> = entries.iter().map(|counts| counts.key(naming.seed)).collect();
+        let keys: Vec<u64> = entries.iter().map(|counts| counts.key(&naming.fleet)).collect();
         for (counts, &key) in entries.iter().zip(&keys) {
             packets.addresses.insert(key);
             if counts.source_in {

@@ -7,8 +7,8 @@ use ahash::RandomState;
 use pktvisor_common::packet::IpVersion;
 
 use super::naming::Naming;
-use crate::sketch;
 use crate::sketch::front::Entry;
+use crate::sketch::key::FleetKey;
 
 /// What is counted of an address until it reaches the sketches, within one minute: 32 bits are
 /// enough for 70 million packets a second. Small, for this is what misses the processor's caches.
@@ -58,8 +58,8 @@ impl AddressCounts {
     }
 
     /// The key of the address in the sketches.
-    pub(super) fn key(&self, seed: u64) -> u64 {
-        sketch::hash(&self.octets[..if self.ipv4 { 4 } else { 16 }], seed)
+    pub(super) fn key(&self, fleet: &FleetKey) -> u64 {
+        fleet.hash(&self.octets[..if self.ipv4 { 4 } else { 16 }])
     }
 }
 

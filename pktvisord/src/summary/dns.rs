@@ -320,6 +320,7 @@ impl DnsSummary {
             rates,
             cardinality: api::DnsCardinality {
                 qname: self.qnames.count(questions),
+                qname_max: None,
                 error_pct: self.qnames.error_pct(),
             },
             top_qname2: self.qname2.entries(),

@@ -13,6 +13,7 @@ use self::counters::Counters;
 use crate::host::Direction;
 use crate::time::SECOND;
 
+pub mod across;
 pub mod bucket;
 pub mod counters;
 pub mod counts;

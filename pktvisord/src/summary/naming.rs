@@ -15,10 +15,13 @@ use pktvisor_common::packet::IpVersion;
 use serde::{Deserialize, Serialize};
 
 use crate::dns::name;
-use crate::sketch::hash;
+use crate::secret;
+use crate::sketch::key::FleetKey;
 
 /// Octets that a key file has at least: 128 bits.
 const SHORTEST_KEY: usize = 16;
+/// Octets that differ in it, at least.
+const LEAST_OCTETS: usize = 5;
 /// What the key is derived for (BLAKE3's context of use).
 const CONTEXT: &str = "pktvisor 2026-11 names in summaries";
 /// What the fingerprint of a key is made of: no name has a label of 255 octets.
@@ -27,29 +30,29 @@ const FINGERPRINT: &[u8] = &[255];
 /// How names are cut and hashed, and what is kept of addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Naming {
-    /// Seed of the hash.
-    pub seed: u64,
+    /// The key that names and addresses are hashed with in what merges.
+    pub fleet: FleetKey,
     /// Whether names are cut above their public suffix instead of to two and three labels.
     pub public_suffix: bool,
     /// What is kept of addresses, if not all.
     pub mask: Option<Mask>,
-    /// The key that names are hashed with, if they are.
-    pub key: Option<NameKey>,
+    /// The key that names are hidden with, if they are.
+    pub names: Option<NameKey>,
 }
 
 impl Naming {
     /// The key of a lower-cased name in wire form, or of the end of one.
     #[inline]
     pub fn hash(&self, wire: &[u8]) -> u64 {
-        match &self.key {
-            None => hash(wire, self.seed),
-            Some(key) => key.hash(wire),
+        match &self.names {
+            None => self.fleet.hash(wire),
+            Some(key) => self.fleet.hash(&key.hash(wire).to_be_bytes()),
         }
     }
 
     /// What is shown for a name.
     pub fn text(&self, wire: &[u8]) -> Box<str> {
-        match &self.key {
+        match &self.names {
             None => name::text(wire).into(),
             Some(key) => key.text(wire, false),
         }
@@ -57,7 +60,7 @@ impl Naming {
 
     /// What is shown for a name of which labels were cut off, where `cut` says so.
     pub fn cut_text(&self, wire: &[u8], cut: bool) -> Box<str> {
-        match &self.key {
+        match &self.names {
             None => name::cut_text(wire, cut).into(),
             Some(key) => key.text(wire, cut),
         }
@@ -131,14 +134,12 @@ pub enum KeyError {
     },
     /// It can be guessed.
     #[error(
-        "{}: a key of {SHORTEST_KEY} octets at least is needed, and there are {found}; \
-         `head -c 32 /dev/urandom` makes a good one", path.display()
+        "{}: a random key of {SHORTEST_KEY} octets at least is needed; `head -c 32 /dev/urandom` makes \
+         one", path.display()
     )]
-    TooShort {
+    Guessable {
         /// The file.
         path: PathBuf,
-        /// Its octets.
-        found: usize,
     },
 }
 
@@ -158,10 +159,10 @@ impl NameKey {
     /// # Errors
     /// [`KeyError`] where it can't be read or is too short.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
-        let octets = std::fs::read(path)
+        let octets = secret::read(path)
             .map_err(|source| KeyError::Unreadable { path: path.to_owned(), source })?;
-        if octets.len() < SHORTEST_KEY {
-            return Err(KeyError::TooShort { path: path.to_owned(), found: octets.len() });
+        if octets.len() < SHORTEST_KEY || secret::distinct(&octets) < LEAST_OCTETS {
+            return Err(KeyError::Guessable { path: path.to_owned() });
         }
         Ok(Self(blake3::derive_key(CONTEXT, &octets)))
     }
@@ -217,18 +218,19 @@ mod tests {
             std::fs::write(&path, octets).unwrap();
             NameKey::read(&path)
         };
-        let (one, other) = (key(&[1; 16]).unwrap(), key(&[2; 32]).unwrap());
-        let naming = |key| Naming { key: Some(key), ..Naming::default() };
+        let (one, other) = (key(b"0123456789abcdef").unwrap(), key(b"fedcba9876543210").unwrap());
+        let naming = |key| Naming { names: Some(key), ..Naming::default() };
         let wire = b"\x03www\x07example\x03com";
         let text = naming(one).text(wire);
         assert_eq!(text.len(), 16);
         assert!(text.bytes().all(|octet| octet.is_ascii_hexdigit()));
         assert_eq!(naming(one).cut_text(wire, true), format!(".{text}").into());
-        assert_eq!(text, format!("{:016x}", naming(one).hash(wire)).into());
+        assert_eq!(text, format!("{:016x}", one.hash(wire)).into());
+        assert_ne!(naming(one).hash(wire), one.hash(wire), "the fleet's key is used too");
         assert_ne!(text, naming(other).text(wire));
         assert_ne!(one.fingerprint(), other.fingerprint());
-        assert!(!format!("{one:?}").contains("1, 1"));
-        assert!(key(&[1; 15]).is_err());
+        assert!(!format!("{one:?}").contains("0123"));
+        assert!(key(b"0123456789abcde").is_err() && key(&[0; 32]).is_err());
         assert!(NameKey::read(Path::new("/no/such/key")).is_err());
     }
 }

@@ -183,6 +183,9 @@ pub(super) fn view(
             dst_ips_out: sketches
                 .destinations_out
                 .count(sketches.deep_samples.min(totals.packets[OUT])),
+            src_ips_in_max: None,
+            dst_ips_out_max: None,
+            ips_max: None,
             ips: sketches.addresses.count(sketches.deep_samples.saturating_mul(2)),
             error_pct: cardinalities.map(Cardinality::error_pct).into_iter().fold(0.0, f64::max),
         },

@@ -8,13 +8,14 @@
 //! |---|---|
 //! | 0–3 | `PKTV` |
 //! | 4–5 | version of this framing, big-endian: [`VERSION`] |
-//! | 6 | hash function: 1, XXH3-64 |
+//! | 6 | hash function: 2, SipHash-2-4 |
 //! | 7 | precision of cardinalities, log2 of the registers |
-//! | 8–15 | seed of the hash, big-endian |
+//! | 8–15 | fingerprint of the fleet's key, big-endian |
 //!
 //! Agents of two releases merge what both know. A section or a counter that this release does not
 //! know is left out, and [`Decoded::left_out`] names it. Summaries made on other terms (DNS ports,
-//! keys, masks) are refused, since merging them would give wrong numbers without a word.
+//! masks, keys that hide names) are refused, since merging them would give wrong numbers without a
+//! word. Summaries of other fleet keys merge too, see [`crate::summary::across`].
 
 use std::collections::BTreeMap;
 
@@ -24,12 +25,13 @@ use super::Summary;
 use super::counters::Counters;
 use super::naming::Mask;
 use crate::sketch::hyperloglog::PRECISION;
+use crate::sketch::key::FleetKey;
 use crate::time::MINUTE;
 
 /// The version of the framing that is written and read.
 pub const VERSION: u16 = 3;
 const MAGIC: &[u8; 4] = b"PKTV";
-const HASH_XXH3: u8 = 1;
+const SIPHASH_2_4: u8 = 2;
 /// Reasons of losses that are taken from outside, at most.
 const MAX_REASONS: usize = 64;
 /// Counters that are taken from outside, at most.
@@ -104,11 +106,23 @@ pub struct Terms {
     pub public_suffix: bool,
     /// What is kept of addresses, if not all.
     pub mask: Option<Mask>,
-    /// The fingerprint of the key that names are hashed with, if they are.
+    /// The fingerprint of the key that names are hidden with, if they are.
     pub names: Option<u64>,
-    /// Seed of the hash; stands in the header.
-    #[serde(skip)]
-    pub seed: u64,
+}
+
+/// What the keys in a summary's sketches were made with: they fit together where this is equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Keyed {
+    /// The number of the hash function.
+    function: u8,
+    /// The fingerprint of its key.
+    fingerprint: u64,
+}
+
+impl From<FleetKey> for Keyed {
+    fn from(key: FleetKey) -> Self {
+        Self { function: SIPHASH_2_4, fingerprint: key.fingerprint() }
+    }
 }
 
 /// The span of a summary.
@@ -124,6 +138,8 @@ struct Period {
 pub struct Decoded {
     /// All of it that this release knows.
     pub summary: Summary,
+    /// What its keys were made with.
+    pub keyed: Keyed,
     /// Sections and counters that this release does not know, or that the other one did not
     /// write; at most 32 of them.
     pub left_out: Vec<String>,
@@ -141,15 +157,13 @@ pub enum StateError {
         /// The version found.
         found: u16,
     },
-    /// Sketches of another hash function, precision or seed.
-    #[error("sketches do not fit together: {what} is {found} there and {wanted} here")]
-    Sketch {
-        /// What differs.
-        what: &'static str,
-        /// Its value in the bytes.
-        found: u64,
-        /// Its value here.
-        wanted: u64,
+    /// Distinct counts of another precision.
+    #[error(
+        "distinct counts do not fit together: their precision is {found} there and {PRECISION} here"
+    )]
+    Precision {
+        /// The precision in the bytes.
+        found: u8,
     },
     /// Another set of DNS ports, or names cut otherwise.
     #[error("counted on other terms: {found:?} there and {wanted:?} here")]
@@ -170,13 +184,13 @@ pub enum StateError {
     Broken(String),
 }
 
-/// Writes a summary that was made on these terms.
-pub fn encode(summary: &Summary, terms: &Terms) -> Vec<u8> {
+/// Writes a summary that was made on these terms, with keys made so.
+pub fn encode(summary: &Summary, terms: &Terms, keyed: Keyed) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(64 * 1024);
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&VERSION.to_be_bytes());
-    bytes.extend_from_slice(&[HASH_XXH3, PRECISION]);
-    bytes.extend_from_slice(&terms.seed.to_be_bytes());
+    bytes.extend_from_slice(&[keyed.function, PRECISION]);
+    bytes.extend_from_slice(&keyed.fingerprint.to_be_bytes());
     let Summary { turn: _, minute, start, end, totals: _, rates, packets, dns, account } = summary;
     let period = Period { minute: *minute, start: *start, end: *end };
     let mut counted = summary.clone_counters();
@@ -209,8 +223,8 @@ fn write(bytes: &mut Vec<u8>, section: Section, payload: &impl Serialize) {
 /// # Errors
 /// [`StateError`] where the bytes are no summary.
 pub fn terms(bytes: &[u8]) -> Result<Terms, StateError> {
-    let (seed, sections) = open(bytes)?;
-    read_terms(&sections, seed)
+    let (_, sections) = open(bytes)?;
+    read_terms(&sections)
 }
 
 /// Reads a summary to be merged on these terms.
@@ -218,9 +232,8 @@ pub fn terms(bytes: &[u8]) -> Result<Terms, StateError> {
 /// # Errors
 /// [`StateError`] where the bytes are no summary, or one made on other terms.
 pub fn decode(bytes: &[u8], terms: &Terms) -> Result<Decoded, StateError> {
-    let (seed, sections) = open(bytes)?;
-    same("seed", seed, terms.seed)?;
-    let found = read_terms(&sections, seed)?;
+    let (keyed, sections) = open(bytes)?;
+    let found = read_terms(&sections)?;
     if found != *terms {
         return Err(StateError::Terms { found, wanted: terms.clone() });
     }
@@ -247,7 +260,7 @@ pub fn decode(bytes: &[u8], terms: &Terms) -> Result<Decoded, StateError> {
     summary.dns.xact = sections.read(Section::Transactions, read)?.unwrap_or_default();
     (summary.dns.wire, summary.dns.xact.unpaired) = (wire, unpaired);
     check(&summary, has_rates).map_err(|what| StateError::Broken(what.into()))?;
-    Ok(Decoded { summary, left_out: left_out.0 })
+    Ok(Decoded { summary, keyed, left_out: left_out.0 })
 }
 
 /// Sets the counters that this release knows, and notes those that only one of the two knows.
@@ -367,7 +380,7 @@ impl<'a> Sections<'a> {
     }
 }
 
-fn read_terms(sections: &Sections<'_>, seed: u64) -> Result<Terms, StateError> {
+fn read_terms(sections: &Sections<'_>) -> Result<Terms, StateError> {
     match sections.known.get(&(Section::Terms as u16)) {
         None => Err(StateError::Broken("it does not say on which terms it was counted".into())),
         Some((found, _)) if *found != Section::Terms.version() => {
@@ -375,17 +388,15 @@ fn read_terms(sections: &Sections<'_>, seed: u64) -> Result<Terms, StateError> {
         }
         Some(_) => {
             let terms: Option<Terms> = sections.read(Section::Terms, &mut LeftOut(Vec::new()))?;
-            terms
-                .map(|terms| Terms { seed, ..terms })
-                .ok_or_else(|| StateError::Broken("its terms cannot be read".into()))
+            terms.ok_or_else(|| StateError::Broken("its terms cannot be read".into()))
         }
     }
 }
 
-/// The seed of a summary, and its sections.
-fn open(bytes: &[u8]) -> Result<(u64, Sections<'_>), StateError> {
+/// What a summary's keys were made with, and its sections.
+fn open(bytes: &[u8]) -> Result<(Keyed, Sections<'_>), StateError> {
     let (header, body) = bytes.split_first_chunk::<16>().ok_or(StateError::NotAState)?;
-    let [m0, m1, m2, m3, v0, v1, function, precision, seed @ ..] = *header;
+    let [m0, m1, m2, m3, v0, v1, function, precision, fingerprint @ ..] = *header;
     if [m0, m1, m2, m3] != *MAGIC {
         return Err(StateError::NotAState);
     }
@@ -393,13 +404,11 @@ fn open(bytes: &[u8]) -> Result<(u64, Sections<'_>), StateError> {
     if found != VERSION {
         return Err(StateError::Version { found });
     }
-    same("hash function", function.into(), HASH_XXH3.into())?;
-    same("precision", precision.into(), PRECISION.into())?;
-    Ok((u64::from_be_bytes(seed), Sections::split(body)?))
-}
-
-fn same(what: &'static str, found: u64, wanted: u64) -> Result<(), StateError> {
-    if found == wanted { Ok(()) } else { Err(StateError::Sketch { what, found, wanted }) }
+    if precision != PRECISION {
+        return Err(StateError::Precision { found: precision });
+    }
+    let keyed = Keyed { function, fingerprint: u64::from_be_bytes(fingerprint) };
+    Ok((keyed, Sections::split(body)?))
 }
 
 /// Checks what deserialization alone does not see.

@@ -10,6 +10,7 @@ use pktvisord::geo::{Geo, GeoDatabases};
 use pktvisord::host::HostSpec;
 use pktvisord::lane::{Lane, Share};
 use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
+use pktvisord::sketch::key::FleetKey;
 use pktvisord::summary::naming::Naming;
 use pktvisord::time::{MINUTE, SECOND};
 use pktvisord::window::Window;
@@ -45,7 +46,7 @@ fn lane(settings: &Arc<Settings>, spread: bool) -> Lane {
 }
 
 fn view(mut lane: Lane) -> MetricsView {
-    let mut geo = Geo::new(Arc::new(GeoDatabases::default()), 0);
+    let mut geo = Geo::new(Arc::new(GeoDatabases::default()), FleetKey::default());
     lane.end_input();
     let mut view = lane.snapshot(NOW + SECOND).finish(NOW + SECOND, &mut geo).0.view();
     // By the second, which the kernel's counters are read at.

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use clap::ValueEnum;
-use xxhash_rust::xxh3::xxh3_64;
+use siphasher::sip::SipHasher24;
 
 use super::pcap;
 use super::random::{Random, scatter};
@@ -220,9 +220,10 @@ fn peer(connection: u64) -> SocketAddr {
     (Ipv4Addr::new(198, 51, 100, 1), 4_000 + connection as u16).into()
 }
 
-/// Keys made of numbers whose hashes end in the same bits.
+/// Keys made of numbers whose hashes, by the key of those who have no fleet key, end in the same bits.
 fn colliding(key: impl Fn(u64) -> Vec<u8>) -> Vec<Vec<u8>> {
-    let falls_together = |key: &Vec<u8>| xxh3_64(key).trailing_zeros() >= COLLIDING_BITS;
+    let public = SipHasher24::new();
+    let falls_together = |key: &Vec<u8>| public.hash(key).trailing_zeros() >= COLLIDING_BITS;
     (0..).map(key).filter(falls_together).take(COLLIDING_KEYS as usize).collect()
 }
 

@@ -1,5 +1,6 @@
 //! Properties of reassembly, against the messages and octets that were sent.
 
+use pktvisor_common::flow::mix;
 use pktvisor_common::packet::TCP_SYN;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -36,9 +37,7 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
             vec![id[0], id[1], if reply { 0x84 } else { 1 }, 0, 0, 1, 0, 0, 0, 0, 0, 0];
         message.extend([0, 0, 1, 0, 1]);
         // Bits of an opcode that does not exist, and of nothing that repeats.
-        let noise = (0..).map(|at: u64| {
-            (xxhash_rust::xxh3::xxh3_64_with_seed(&at.to_le_bytes(), seed) as u8) | 0x78
-        });
+        let noise = (0..).map(|at: u64| (mix(seed ^ mix(at)) as u8) | 0x78);
         message.extend(noise.take(len - message.len()));
         message
     })

@@ -2,7 +2,11 @@ use super::*;
 use crate::summary::rates::{Minute, Rates};
 
 fn terms() -> Terms {
-    Terms { ports: vec![53], public_suffix: false, mask: None, names: None, seed: 7 }
+    Terms { ports: vec![53], public_suffix: false, mask: None, names: None }
+}
+
+fn keyed() -> Keyed {
+    FleetKey::of_seed(7).into()
 }
 
 fn summary() -> Summary {
@@ -41,24 +45,24 @@ fn place(bytes: &[u8], tag: u16) -> std::ops::Range<usize> {
 
 #[test]
 fn decodes_what_was_encoded() {
-    let bytes = encode(&summary(), &terms());
-    let Decoded { summary: again, left_out } = decode(&bytes, &terms()).unwrap();
-    assert_eq!(left_out, [""; 0]);
+    let bytes = encode(&summary(), &terms(), keyed());
+    let Decoded { summary: again, keyed: with, left_out } = decode(&bytes, &terms()).unwrap();
+    assert_eq!((left_out, with), (Vec::new(), keyed()));
     assert_eq!(again.totals.packets, [1, 2, 3]);
     assert_eq!((again.dns.wire.referral, again.dns.xact.unpaired.duplicates), (4, 5));
     assert_eq!(again.account, summary().account);
-    assert_eq!(encode(&again, &terms()), bytes);
+    assert_eq!(encode(&again, &terms(), keyed()), bytes);
 }
 
 #[test]
 fn leaves_out_and_names_sections_of_other_releases() {
-    let mut bytes = encode(&summary(), &terms());
+    let mut bytes = encode(&summary(), &terms(), keyed());
     bytes.extend(section(99, 4, b"of a later release"));
     let dns = place(&bytes, Section::Dns as u16);
     bytes[dns.start + 3] = 2;
     let transactions = place(&bytes, Section::Transactions as u16);
     bytes.drain(transactions);
-    let Decoded { summary, left_out } = decode(&bytes, &terms()).unwrap();
+    let Decoded { summary, left_out, .. } = decode(&bytes, &terms()).unwrap();
     assert_eq!(left_out, ["section 99 of version 4", "dns of version 2", "transactions"]);
     assert_eq!(summary.totals.packets, [1, 2, 3]);
     assert_eq!(summary.dns.wire.referral, 4, "counters are in a section of their own");
@@ -66,7 +70,7 @@ fn leaves_out_and_names_sections_of_other_releases() {
 
 #[test]
 fn merges_the_counters_that_both_releases_know() {
-    let mut bytes = encode(&summary(), &terms());
+    let mut bytes = encode(&summary(), &terms(), keyed());
     let place = place(&bytes, Section::Counters as u16);
     let mut of_another: Vec<(&str, u64)> =
         postcard::from_bytes(&bytes[place.start + 8..place.end]).unwrap();
@@ -74,16 +78,17 @@ fn merges_the_counters_that_both_releases_know() {
     of_another.push(("dns.\u{1b}[31mlater", 9));
     let payload = postcard::to_stdvec(&of_another).unwrap();
     bytes.splice(place, section(Section::Counters as u16, 1, &payload));
-    let Decoded { summary, left_out } = decode(&bytes, &terms()).unwrap();
+    let Decoded { summary, left_out, .. } = decode(&bytes, &terms()).unwrap();
     assert_eq!(left_out, ["counter time_outliers", "counter dns.[31mlater"]);
     assert_eq!((summary.totals.packets, summary.account.time_outliers), ([1, 2, 3], 0));
 }
 
 #[test]
 fn refuses_other_terms_and_broken_sections() {
-    let bytes = encode(&summary(), &terms());
-    let other = Terms { seed: 8, ..terms() };
-    assert!(matches!(decode(&bytes, &other), Err(StateError::Sketch { what: "seed", .. })));
+    let bytes = encode(&summary(), &terms(), keyed());
+    let mut coarse = bytes.clone();
+    coarse[7] = 12;
+    assert_eq!(decode(&coarse, &terms()).unwrap_err(), StateError::Precision { found: 12 });
     let other = Terms { ports: vec![54], ..terms() };
     assert!(matches!(decode(&bytes, &other), Err(StateError::Terms { .. })));
     let mut newer = bytes.clone();

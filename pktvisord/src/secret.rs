@@ -1,0 +1,38 @@
+//! Files with secrets: keys and tokens.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use tracing::warn;
+
+/// Octets of such a file, at most.
+const MAX: u64 = 1 << 20;
+/// The permission of others to read a file (chmod(2)).
+const READ_BY_OTHERS: u32 = 0o004;
+
+/// Reads a secret. The log says so where every user of the machine can read it too.
+///
+/// # Errors
+/// Where the file can't be read, or is larger than any secret.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_file() && metadata.permissions().mode() & READ_BY_OTHERS != 0 {
+        let path = path.display();
+        warn!("every user can read {path}, which is secret; `chmod o= {path}` ends that");
+    }
+    let mut octets = Vec::new();
+    file.take(MAX + 1).read_to_end(&mut octets)?;
+    match octets.len() as u64 {
+        length if length > MAX => Err(io::Error::other("it is larger than 1 MiB")),
+        _ => Ok(octets),
+    }
+}
+
+/// How many octets of a key differ: a random one of 16 octets has 9 at least, but for one in 10^9.
+pub fn distinct(key: &[u8]) -> usize {
+    key.iter().collect::<BTreeSet<_>>().len()
+}

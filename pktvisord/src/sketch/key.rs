@@ -1,0 +1,194 @@
+//! The key of a fleet: all that merges between agents is hashed with it.
+//!
+//! The hash is SipHash-2-4 (Aumasson, Bernstein: "SipHash: a fast short-input PRF", 2012), which is a
+//! pseudo-random function: those who don't have the key can neither choose names and addresses whose
+//! hashes collide, nor such that move an estimate. Without a fleet key the key is a public constant,
+//! so that all who have none merge with each other, and nothing of that holds.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::rand::{GetRandomFlags, getrandom};
+use siphasher::sip::SipHasher24;
+
+use crate::secret;
+
+/// Octets of a key.
+const LENGTH: usize = 16;
+/// What fingerprints are derived for (BLAKE3's context of use).
+const FINGERPRINT: &str = "pktvisor 2026-11 fingerprint of a fleet key";
+/// What keys are derived from seeds for.
+const SEED: &str = "pktvisor 2026-11 fleet key of a seed";
+/// Different octets that a key has at least, and differences between neighbours.
+const LEAST_OCTETS: usize = 9;
+const LEAST_STEPS: usize = 6;
+
+/// Why there is no key.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetKeyError {
+    /// The file can't be read.
+    #[error("cannot read the fleet key {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// It is no key, or one that can be guessed.
+    #[error("{}: {problem}; `pktvisord fleet-key --new` makes a fleet key", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: &'static str,
+    },
+}
+
+/// The key of a fleet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct FleetKey {
+    octets: [u8; LENGTH],
+    is_public: bool,
+}
+
+impl Default for FleetKey {
+    /// The public key, of those who have no other.
+    fn default() -> Self {
+        Self { octets: [0; LENGTH], is_public: true }
+    }
+}
+
+impl fmt::Debug for FleetKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "fleet key of fingerprint {:016x}", self.fingerprint())
+    }
+}
+
+impl FleetKey {
+    /// Reads a key: 32 hexadecimal digits, or 16 octets.
+    ///
+    /// # Errors
+    /// [`FleetKeyError`] where the file can't be read, is no key, or has one that can be guessed.
+    pub fn read(path: &Path) -> Result<Self, FleetKeyError> {
+        let octets = secret::read(path)
+            .map_err(|source| FleetKeyError::Unreadable { path: path.to_owned(), source })?;
+        Self::of(&octets)
+            .map_err(|problem| FleetKeyError::Unusable { path: path.to_owned(), problem })
+    }
+
+    /// The key that a file of these octets has.
+    fn of(file: &[u8]) -> Result<Self, &'static str> {
+        let octets = match from_hex(file.trim_ascii()) {
+            Some(octets) => octets,
+            None if file.len() == LENGTH
+                && file.iter().all(|octet| (b' '..=b'~').contains(octet)) =>
+            {
+                return Err("16 characters of text are too easily guessed to be a key");
+            }
+            None => {
+                file.try_into().map_err(|_| "32 hexadecimal digits or 16 octets are expected")?
+            }
+        };
+        let steps: Vec<u8> = octets.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
+        match secret::distinct(&octets) < LEAST_OCTETS || secret::distinct(&steps) < LEAST_STEPS {
+            true => Err("this key is no random one and can be guessed"),
+            false => Ok(Self { octets, is_public: false }),
+        }
+    }
+
+    /// The key that a seed stands for: 0 for the public one. A seed is too short to be a secret.
+    pub fn of_seed(seed: u64) -> Self {
+        let mut octets = [0; LENGTH];
+        if seed != 0 {
+            octets.copy_from_slice(&blake3::derive_key(SEED, &seed.to_be_bytes())[..LENGTH]);
+        }
+        Self { octets, is_public: true }
+    }
+
+    /// Makes a key of the system's random numbers, as 32 hexadecimal digits.
+    ///
+    /// # Errors
+    /// Where the system has none.
+    pub fn new_in_hex() -> io::Result<String> {
+        let mut octets = [0; LENGTH];
+        let length = getrandom(&mut octets, GetRandomFlags::empty())?;
+        match length {
+            LENGTH => Ok(format!("{:032x}", u128::from_be_bytes(octets))),
+            _ => Err(io::Error::other("too few random numbers")),
+        }
+    }
+
+    /// The hash of an item, of an address or a name.
+    #[inline]
+    pub fn hash(&self, item: &[u8]) -> u64 {
+        SipHasher24::new_with_key(&self.octets).hash(item)
+    }
+
+    /// Equal for equal keys, and reveals nothing about the key.
+    pub fn fingerprint(&self) -> u64 {
+        let derived = blake3::derive_key(FINGERPRINT, &self.octets);
+        u64::from_be_bytes(*derived.first_chunk().expect("it has 32 octets"))
+    }
+
+    /// Whether everybody knows it.
+    pub fn is_public(&self) -> bool {
+        self.is_public
+    }
+}
+
+/// The octets that 32 hexadecimal digits stand for.
+fn from_hex(text: &[u8]) -> Option<[u8; LENGTH]> {
+    let digits = text.len() == 2 * LENGTH && text.iter().all(u8::is_ascii_hexdigit);
+    let text = std::str::from_utf8(text).ok().filter(|_| digits)?;
+    u128::from_str_radix(text, 16).ok().map(u128::to_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_by_siphash_2_4() {
+        // The test vector of the paper, appendix A.
+        let octets = std::array::from_fn(|at| at as u8);
+        let message: Vec<u8> = (0..15).collect();
+        let key = FleetKey { octets, is_public: false };
+        assert_eq!(key.hash(&message), 0xa129_ca61_49be_45e5);
+    }
+
+    #[test]
+    fn keys_are_read_in_both_forms_and_told_by_fingerprint() {
+        let text = FleetKey::new_in_hex().unwrap();
+        let key = FleetKey::of(format!("{}\n", text.to_uppercase()).as_bytes()).unwrap();
+        assert_eq!(FleetKey::of(&key.octets).unwrap(), key);
+        let other = FleetKey::of(FleetKey::new_in_hex().unwrap().as_bytes()).unwrap();
+        let keys = [key, other, FleetKey::default(), FleetKey::of_seed(7)];
+        let prints: std::collections::BTreeSet<u64> =
+            keys.iter().map(FleetKey::fingerprint).collect();
+        assert_eq!(prints.len(), keys.len());
+        assert_eq!(FleetKey::of_seed(0), FleetKey::default());
+        assert!(!key.is_public() && FleetKey::of_seed(7).is_public());
+        assert!(!format!("{key:?}").contains(&text));
+    }
+
+    #[test]
+    fn keys_that_can_be_guessed_are_refused() {
+        let refused: [&[u8]; 9] = [
+            b"",
+            b"\n",
+            &[0; LENGTH],
+            b"00000000000000000000000000000000",
+            b"000102030405060708090a0b0c0d0e0f",
+            b"0123456789abcdef0123456789abcdef",
+            b"correct horse ba",
+            b"0123456789abcdef0123456789abcde",
+            &[1; 17],
+        ];
+        for file in refused {
+            let problem = FleetKey::of(file).unwrap_err();
+            assert!(!problem.is_empty(), "{file:?}");
+        }
+        assert!(FleetKey::read(Path::new("/no/such/key")).is_err());
+    }
+}
