@@ -5,6 +5,7 @@
 //! here needs to be `unsafe`.
 
 use crate::direction::DIRECTIONS;
+use crate::flow::FlowKey;
 use crate::outcome::OUTCOMES;
 use crate::sampling::Rate;
 
@@ -316,6 +317,8 @@ pub struct ProbeConfig {
     pub dns: Rate,
     /// How many others are.
     pub rest: Rate,
+    /// What flows are hashed with.
+    pub flow_key: FlowKey,
     /// A [`HostMode`].
     pub host_mode: u32,
     /// Rings in use less one: 0, 1 or 3.
@@ -356,6 +359,7 @@ impl ProbeConfig {
             push(rate.keep);
             push(two(rate.base, rate.round));
         }
+        self.flow_key.words().into_iter().for_each(&mut push);
         push(two(self.host_mode, self.ring_mask));
         for RangeV4 { address, mask } in self.hosts_v4 {
             push(two(u32::from_ne_bytes(address), u32::from_ne_bytes(mask)));
@@ -376,7 +380,7 @@ impl ProbeConfig {
 // The kernel programs are compiled by another compiler than the daemon.
 const _: () = assert!(size_of::<SampleHeader>() == 24);
 const _: () = assert!(size_of::<Counters>() == 8 * (3 + 3 + 12 + 9 + 12 + 12));
-const _: () = assert!(size_of::<ProbeConfig>() == 32 + 8 + 64 + 256 + 8 + 8 + 8192);
+const _: () = assert!(size_of::<ProbeConfig>() == 32 + 16 + 8 + 64 + 256 + 8 + 8 + 8192);
 const _: () = assert!(SAMPLE_MAX <= u16::MAX as usize);
 const _: () = assert!(DNS_TCP_SNAP >= u16::MAX as u32);
 
@@ -434,6 +438,7 @@ mod tests {
         let mut config = ProbeConfig {
             dns: Rate { keep: 1, base: 2, round: 3 },
             rest: Rate { keep: 4, base: 5, round: 6 },
+            flow_key: FlowKey::of([7 << 32, 8]),
             host_mode: HostMode::Ranges as u32,
             ring_mask: 3,
             hosts_v4: [RangeV4::default(); HOST_RANGES],
@@ -451,11 +456,12 @@ mod tests {
         assert_eq!(octets[0..8], 1u64.to_ne_bytes());
         assert_eq!(octets[8..12], 2u32.to_ne_bytes());
         assert_eq!(octets[12..16], 3u32.to_ne_bytes());
-        assert_eq!(octets[32..40], [1u32.to_ne_bytes(), 3u32.to_ne_bytes()].concat());
-        assert_eq!(octets[96..104], [192, 0, 2, 1, 255, 255, 255, 255]);
-        assert_eq!(octets[359], 0xfe);
-        assert_eq!(octets[360..368], [1u32.to_ne_bytes(), 2u32.to_ne_bytes()].concat());
-        assert_eq!(octets[368..376], [3u32.to_ne_bytes(), 0u32.to_ne_bytes()].concat());
+        assert_eq!(octets[32..48], [7u64 << 32, 8].map(u64::to_ne_bytes).concat());
+        assert_eq!(octets[48..56], [1u32.to_ne_bytes(), 3u32.to_ne_bytes()].concat());
+        assert_eq!(octets[112..120], [192, 0, 2, 1, 255, 255, 255, 255]);
+        assert_eq!(octets[375], 0xfe);
+        assert_eq!(octets[376..384], [1u32.to_ne_bytes(), 2u32.to_ne_bytes()].concat());
+        assert_eq!(octets[384..392], [3u32.to_ne_bytes(), 0u32.to_ne_bytes()].concat());
         assert_eq!(octets[octets.len() - 8..], 77u64.to_ne_bytes());
     }
 }

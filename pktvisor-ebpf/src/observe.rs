@@ -13,7 +13,6 @@ use pktvisor_common::abi::{
 };
 use pktvisor_common::classify::{Decision, Dns, Record, classify, is_tunnel};
 use pktvisor_common::direction::Direction;
-use pktvisor_common::flow::{address_hash, flow_hash};
 use pktvisor_common::outcome::Outcome;
 use pktvisor_common::packet::tunnel::{MAX_TUNNELS, inside};
 use pktvisor_common::packet::{
@@ -63,8 +62,8 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
         _ => hook,
     };
     let flow = || match meta.fragment {
-        Fragment::None => flow_hash(meta),
-        _ => address_hash(meta),
+        Fragment::None => config.flow_key.flow(meta),
+        _ => config.flow_key.addresses(meta),
     };
     let dns_id = || {
         let mut id = [0u8; 2];

@@ -8,6 +8,7 @@ use etherparse::{PacketBuilder, SlicedPacket};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
+use pktvisor_common::flow::FlowKey;
 use pktvisor_common::flow::mix;
 use pktvisor_common::packet::walk_ethernet;
 use pktvisord::capture::{Block, LinkType, PacketRecord};
@@ -160,6 +161,7 @@ fn shard(criterion: &mut Criterion) {
             naming: Naming::default(),
             sampling: Sampling::new(100),
             tunnels: Tunnels::Outer,
+            flow_key: FlowKey::FIXED,
         };
         let window = Arc::new(Window::new(1, 5, false));
         Pipeline::inline(Arc::new(settings), window)

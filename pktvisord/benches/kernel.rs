@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use etherparse::PacketBuilder;
+use pktvisor_common::flow::FlowKey;
 use pktvisor_common::sampling::Rate;
 use pktvisord::capture::ebpf::probe::{Probe, Ring, Terms};
 use pktvisord::host::HostSpec;
@@ -95,6 +96,7 @@ fn main() {
                 dns: rate,
                 rest: rate,
                 tunnels: Tunnels::Outer,
+                flow_key: FlowKey::FIXED,
             };
             probe.configure(&terms).expect("maps take it");
             let mut above = |name: &str, empty: &str| {

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pktvisor_common::api::{MetricsView, Views};
+use pktvisor_common::flow::FlowKey;
 use tokio::runtime::Runtime;
 use tracing::{info, warn};
 
@@ -193,7 +194,7 @@ pub fn run(config: &Arc<Config>) -> Result<u8, AppError> {
             return watch::watch(config, &live, databases);
         }
     };
-    let settings = settings(cli, cli.hosts.clone().unwrap_or_default(), databases)?;
+    let settings = settings(cli, cli.hosts.clone().unwrap_or_default(), databases, FlowKey::FIXED)?;
     let run = Run::new(config, settings)?;
     let options = FileOptions {
         filter: cli.filter.clone(),
@@ -222,6 +223,7 @@ fn settings(
     cli: &Cli,
     hosts: HostSpec,
     databases: GeoDatabases,
+    flow_key: FlowKey,
 ) -> Result<Arc<Settings>, AppError> {
     Ok(Arc::new(Settings {
         hosts: hosts.into(),
@@ -232,6 +234,7 @@ fn settings(
         naming: naming(cli)?,
         sampling: Sampling::new(cli.max_deep_sample),
         tunnels: cli.tunnels,
+        flow_key,
     }))
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use pktvisor_common::abi::{Counters, IP, SampleHeader};
 use pktvisor_common::classify::{Decision, Rules, Snaps, classify, enter_tunnels};
 use pktvisor_common::direction::Direction;
-use pktvisor_common::flow::{flow_hash, mix};
+use pktvisor_common::flow::mix;
 use pktvisor_common::packet::{Fragment, PacketMeta, Transport, walk_ethernet, walk_ip};
 
 use crate::capture::{Block, Mark, link};
@@ -165,7 +165,7 @@ impl Lane {
         if self.ports.side(&quoted).is_none() {
             return;
         }
-        let flow = flow_hash(&quoted);
+        let flow = self.settings.flow_key.flow(&quoted);
         if self.share.has(flow) {
             self.shard.unreachable(&quoted, payload, time);
         } else if let Some(outbox) = &mut self.outbox {
@@ -222,7 +222,7 @@ impl Lane {
             let octets = block.packet(record);
             let mut meta = link::walk(record, octets);
             go_inside(&settings, &ports, &mut meta, octets, record.wire_len as usize);
-            let flow = flow_hash(&meta);
+            let flow = settings.flow_key.flow(&meta);
             if self.share.has(flow) {
                 let decision = decide(&rules, &meta, flow, octets, self.packets);
                 let packet = Packet {
@@ -262,7 +262,7 @@ impl Lane {
         let packet = Packet {
             meta,
             time,
-            flow: flow_hash(&meta),
+            flow: self.settings.flow_key.flow(&meta),
             wire_len: header.wire_len,
             n: u32::from(header.n),
             weight: header.weight,
@@ -435,7 +435,7 @@ fn ingest(
     datagram: &Datagram<'_>,
 ) {
     let meta = datagram.meta;
-    let flow = flow_hash(&meta);
+    let flow = settings.flow_key.flow(&meta);
     if !matches!(meta.transport, Transport::Udp | Transport::Tcp) {
         return;
     }

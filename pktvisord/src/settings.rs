@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use clap::ValueEnum;
 use pktvisor_common::classify::{self, Dns, EPHEMERAL, Rules};
+use pktvisor_common::flow::FlowKey;
 use pktvisor_common::packet::PacketMeta;
 use pktvisor_common::sampling::Rate;
 
@@ -36,6 +37,8 @@ pub struct Settings {
     pub sampling: Sampling,
     /// What counts of a packet in an IP tunnel.
     pub tunnels: Tunnels,
+    /// What flows are hashed with: new at each start where packets come from interfaces.
+    pub flow_key: FlowKey,
 }
 
 /// What counts of a packet in an IP tunnel.

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use pktvisor_common::abi::{Counters, DNS_TCP_SNAP, MORE, SampleHeader, UNDECIDED};
 use pktvisor_common::classify::{Decision, Dns};
-use pktvisor_common::flow::flow_hash;
 use pktvisor_common::outcome::Outcome;
 use pktvisor_common::packet::{PacketMeta, TCP_FIN, TCP_SYN, Transport};
 
@@ -193,9 +192,10 @@ impl Shard {
     /// Takes in a packet to a DNS port that could not be delivered, as an ICMP error of this time
     /// quotes it: a query that it carried is closed.
     pub fn unreachable(&mut self, quoted: &PacketMeta, payload: &[u8], time: i64) {
-        let partition = &mut self.partitions[partition(flow_hash(quoted))];
+        let flow = self.settings.flow_key.flow(quoted);
+        let partition = &mut self.partitions[partition(flow)];
         partition.pass(time, &mut self.bucket, &mut self.geo);
-        let Some(query) = quoted_key(quoted, payload, self.bucket.naming()) else { return };
+        let Some(query) = quoted_key(quoted, flow, payload, self.bucket.naming()) else { return };
         if let Some(query) = partition.transactions.unreachable(&query) {
             self.bucket.dns.xact.unpaired.unreachable += u64::from(query.weight);
         }

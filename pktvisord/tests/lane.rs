@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use pktvisor_common::abi::{Counters, Kind, SampleHeader};
+use pktvisor_common::flow::FlowKey;
 use pktvisord::geo::GeoDatabases;
 use pktvisord::host::HostSpec;
 use pktvisord::lane::{Lane, Share};
@@ -29,6 +30,7 @@ fn settings() -> Arc<Settings> {
         naming: Naming::default(),
         sampling: Sampling::new(100),
         tunnels: Tunnels::Outer,
+        flow_key: FlowKey::FIXED,
     })
 }
 

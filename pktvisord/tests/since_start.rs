@@ -5,6 +5,7 @@ mod support;
 
 use std::sync::Arc;
 
+use pktvisor_common::flow::FlowKey;
 use pktvisord::capture::{Block, LinkType, PacketRecord};
 use pktvisord::geo::GeoDatabases;
 use pktvisord::pipeline::Pipeline;
@@ -82,6 +83,7 @@ fn pipeline(workers: usize, single: bool) -> (Pipeline, Arc<Window>) {
         naming: Naming::default(),
         sampling: Sampling::new(100),
         tunnels: Tunnels::Outer,
+        flow_key: FlowKey::FIXED,
     });
     let window = Arc::new(Window::new(workers, 2, single));
     (Pipeline::threads(settings, &window, workers).expect("threads"), window)

@@ -151,7 +151,8 @@ impl Programs {
         let sampling = &settings.sampling;
         let (dns, rest) = (*sampling.dns(), *sampling.rest());
         let tunnels = settings.tunnels;
-        let terms = Terms { hosts: &hosts, ports: &ports, dns, rest, tunnels };
+        let flow_key = settings.flow_key;
+        let terms = Terms { hosts: &hosts, ports: &ports, dns, rest, tunnels, flow_key };
         self.probe
             .configure(&terms)
             .map_err(|error| Refusal::of_map("configuring the programs", error))

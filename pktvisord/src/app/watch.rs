@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use ahash::RandomState;
 use pktvisor_common::abi::RINGS;
+use pktvisor_common::flow::FlowKey;
 use tracing::{info, warn};
 
 use super::follow::Follower;
@@ -167,6 +169,12 @@ fn watched_tunnel(wanted: &[(Interface, Selected)]) -> Option<&str> {
     tunnel.map(|(one, _)| one.name.as_str())
 }
 
+/// What flows are hashed with until the next start.
+fn new_flow_key() -> FlowKey {
+    let random = RandomState::new();
+    FlowKey::of([0, 1].map(|number| random.hash_one(number)))
+}
+
 /// Watches interfaces until the end is asked for.
 pub(super) fn watch(
     config: &Arc<Config>,
@@ -198,7 +206,7 @@ pub(super) fn watch(
     if hosts.is_empty() {
         info!("no addresses and no -H HOSTSPEC: what is received is in, what is sent is out");
     }
-    let mut settings = settings(cli, hosts, databases)?;
+    let mut settings = settings(cli, hosts, databases, new_flow_key())?;
     if settings.naming.fleet.is_public() {
         info!(
             "no --fleet-key: whoever sends packets can forge distinct counts and top lists; `pktvisord \

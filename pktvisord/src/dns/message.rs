@@ -1,6 +1,5 @@
 //! What one DNS message adds to the summary.
 
-use pktvisor_common::flow::flow_hash;
 use pktvisor_common::packet::{IpVersion, PacketMeta, Transport};
 
 use super::detail;
@@ -318,9 +317,9 @@ fn key(context: &Context, scan: &Scan<'_>, asked: Option<&Asked<'_>>, way: Way) 
     Key::new(context.flow, way, scan.id, scan.opcode(), question)
 }
 
-/// What is known of the query that an ICMP error quotes; `None` if it quotes a reply.
-pub fn quoted_key(meta: &PacketMeta, payload: &[u8], naming: &Naming) -> Option<Quoted> {
-    let (flow, way) = (flow_hash(meta), Way::of(meta));
+/// What is known of the query of this flow that an ICMP error quotes; `None` if it quotes a reply.
+pub fn quoted_key(meta: &PacketMeta, flow: u64, payload: &[u8], naming: &Naming) -> Option<Quoted> {
+    let way = Way::of(meta);
     let length = meta.payload_len as usize;
     // Where the question cannot be read, the first four bytes have the id.
     let start = payload.get(..4).unwrap_or_default();

@@ -7,7 +7,7 @@ use pktvisor_common::abi::{
 };
 use pktvisor_common::classify::{Dns, Record, classify, enter_tunnels};
 use pktvisor_common::direction::Direction;
-use pktvisor_common::flow::{address_hash, flow_hash};
+use pktvisor_common::flow::FlowKey;
 use pktvisor_common::packet::tunnel::MAX_TUNNELS;
 use pktvisor_common::packet::{
     Fragment, IpVersion, PacketMeta, TCP_FIN, TCP_RST, TCP_SYN, Transport, walk_ethernet, walk_ip,
@@ -63,6 +63,7 @@ pub struct Bench {
     pub dns: Rate,
     pub rest: Rate,
     pub tunnels: Tunnels,
+    pub flow_key: FlowKey,
 }
 
 /// What one packet led to.
@@ -92,14 +93,15 @@ impl Bench {
         let hosts = if hosts.is_empty() { HostSpec::default() } else { hosts.parse().unwrap() };
         let ports = DnsPorts::new(&DEFAULT_DNS_PORTS);
         let (dns, rest, tunnels) = (Rate::ALL, Rate::ALL, Tunnels::Outer);
-        let mut bench = Self { probe, rings, hosts, ports, dns, rest, tunnels };
+        let flow_key = FlowKey::of([0x1234_5678_9abc_def0, 0x0fed_cba9_8765_4321]);
+        let mut bench = Self { probe, rings, hosts, ports, dns, rest, tunnels, flow_key };
         bench.configure();
         Some(bench)
     }
 
     pub fn configure(&mut self) {
-        let Self { ref hosts, ref ports, dns, rest, tunnels, .. } = *self;
-        self.probe.configure(&Terms { hosts, ports, dns, rest, tunnels }).unwrap();
+        let Self { ref hosts, ref ports, dns, rest, tunnels, flow_key, .. } = *self;
+        self.probe.configure(&Terms { hosts, ports, dns, rest, tunnels, flow_key }).unwrap();
     }
 
     /// Runs a program on a packet. Returns its verdict and what it led to.
@@ -154,8 +156,8 @@ impl Bench {
         let by_host = self.hosts.direction(&meta);
         assert!(self.hosts.is_empty() || direction == by_host, "ranges in the kernel are HOST's");
         let flow = match meta.fragment {
-            Fragment::None => flow_hash(&meta),
-            _ => address_hash(&meta),
+            Fragment::None => config.flow_key.flow(&meta),
+            _ => config.flow_key.addresses(&meta),
         };
         let id = || {
             let at = usize::from(meta.payload_offset);
@@ -212,6 +214,7 @@ impl Bench {
         let config = ProbeConfig {
             dns: self.dns,
             rest: self.rest,
+            flow_key: self.flow_key,
             host_mode: HostMode::Ranges as u32,
             ring_mask: RINGS as u32 - 1,
             hosts_v4: std::array::from_fn(|at| v4.get(at).copied().unwrap_or_default()),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pktvisor_common::api::{self, MetricsView};
+use pktvisor_common::flow::FlowKey;
 use pktvisord::capture::{Block, LinkType, PacketRecord};
 use pktvisord::geo::{Geo, GeoDatabases};
 use pktvisord::host::HostSpec;
@@ -33,6 +34,7 @@ fn settings(tunnels: Tunnels) -> Arc<Settings> {
         naming: Naming::default(),
         sampling: Sampling::new(100),
         tunnels,
+        flow_key: FlowKey::FIXED,
     })
 }
 

@@ -9,6 +9,7 @@ mod support;
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use pktvisor_common::abi::{Kind, MORE, RECORD_PAYLOAD, SAMPLE_HEADER, Start};
 use pktvisor_common::direction::Direction;
+use pktvisor_common::flow::{FlowKey, mix};
 use pktvisor_common::outcome::Outcome;
 use pktvisor_common::sampling::Rate;
 use pktvisord::settings::Tunnels;
@@ -221,6 +222,37 @@ fn dns_is_sampled_by_its_flow_and_id() {
         taken += of_pair[0];
     }
     assert!((140..260).contains(&taken), "{taken} of 600, a third is asked for");
+}
+
+/// Whoever knows which flows are sampled, and which ring they go to, under one key does not know it under
+/// another.
+#[test]
+fn another_key_samples_and_spreads_other_flows() {
+    let Some(mut bench) = bench(HOSTS) else { return };
+    bench.dns = Rate::of(1, 2);
+    let query = Message::query(7, "example.org", A).octets();
+    let packets: Vec<Vec<u8>> = (0..400)
+        .map(|port| Flow::new(address("198.51.100.7"), 4_000 + port, address("192.0.2.1"), 53))
+        .map(|flow| frame::ethernet(&frame::udp(&flow, &query)))
+        .collect();
+    let mut rings_under = |seed: u64| -> Vec<Option<usize>> {
+        bench.flow_key = FlowKey::of([mix(seed), mix(seed + 1)]);
+        bench.configure();
+        let ring = |packet: &Vec<u8>| {
+            bench.check(PROGRAMS[0], packet, Gso::default());
+            let (_, led) = bench.run(PROGRAMS[0], packet, Gso::default());
+            led.records.first().map(|&(ring, ..)| ring)
+        };
+        packets.iter().map(ring).collect()
+    };
+    let (one, other) = (rings_under(1), rings_under(2));
+    assert_eq!(rings_under(1), one);
+    let pairs = || one.iter().zip(&other);
+    let sampled_alike = pairs().filter(|(a, b)| a.is_some() == b.is_some()).count();
+    assert!((130..270).contains(&sampled_alike), "{sampled_alike} of 400");
+    let both = pairs().filter(|(a, b)| a.is_some() && b.is_some()).count();
+    let spread_alike = pairs().filter(|(a, b)| a.is_some() && a == b).count();
+    assert!(spread_alike < both / 2, "{spread_alike} of {both}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use pktvisor_common::flow::FlowKey;
 use pktvisord::capture::{Block, LinkType, PacketRecord};
 use pktvisord::geo::GeoDatabases;
 use pktvisord::host::HostSpec;
@@ -37,6 +38,7 @@ pub fn live_with(minutes: &[u32], single: bool) -> Arc<Live> {
         naming: Naming::default(),
         sampling: Sampling::new(100),
         tunnels: Tunnels::Outer,
+        flow_key: FlowKey::FIXED,
     });
     let window = Arc::new(Window::new(1, PERIODS, single));
     let mut pipeline = Pipeline::threads(Arc::clone(&settings), &window, 1).unwrap();

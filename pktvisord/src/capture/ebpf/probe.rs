@@ -11,6 +11,7 @@ use pktvisor_common::abi::{
     CONFIG_WORDS, COUNTER_WORDS, Counters, HOST_RANGES, HostMode, ProbeConfig, RINGS, RangeV4,
     RangeV6, seen_place,
 };
+use pktvisor_common::flow::FlowKey;
 use pktvisor_common::packet::tunnel::MAX_TUNNELS;
 use pktvisor_common::sampling::Rate;
 
@@ -53,6 +54,8 @@ pub struct Terms<'a> {
     pub rest: Rate,
     /// What counts of a packet in an IP tunnel.
     pub tunnels: Tunnels,
+    /// What flows are hashed with.
+    pub flow_key: FlowKey,
 }
 
 impl Probe {
@@ -123,6 +126,7 @@ impl Probe {
         let config = ProbeConfig {
             dns: terms.dns,
             rest: terms.rest,
+            flow_key: terms.flow_key,
             host_mode: mode as u32,
             ring_mask: self.rings as u32 - 1,
             ranges_v4: hosts_v4.len().min(HOST_RANGES) as u32,
