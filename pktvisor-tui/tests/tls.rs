@@ -1,7 +1,11 @@
 //! The program against a server that speaks TLS, asks for certificates and for tokens.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use pktvisord::access::Access;
@@ -10,6 +14,9 @@ use pktvisord::http::Options;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
 };
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use support::{Server, serve_with};
 use tempfile::TempDir;
 
@@ -111,6 +118,59 @@ fn a_client_is_served_that_an_authority_has_signed() {
     fails(&[&url, "--ca", &ca, "--cert", &own], 2, "--key");
     let other = format!("{strange_key} is not its private key");
     fails(&[&url, "--ca", &ca, "--cert", &own, "--key", &strange_key], 2, &other);
+}
+
+/// A request over a connection that is there; the start of the answer, or nothing where it was closed.
+fn ask(stream: &mut (impl Read + Write)) -> String {
+    let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut answer = [0; 4_096];
+    let read = stream.write_all(request.as_bytes()).and_then(|()| stream.read(&mut answer));
+    String::from_utf8_lossy(&answer[..read.unwrap_or(0)]).into_owned()
+}
+
+#[test]
+fn connections_end_with_the_authority_of_their_clients() {
+    let authority = Authority::new();
+    let (cert, key) = authority.sign("server", ExtendedKeyUsagePurpose::ServerAuth);
+    let [old, new] = [Authority::new(), Authority::new()];
+    let client_ca = authority.file("clients.pem");
+    let trust = |authorities: &[&Authority]| {
+        let pem: String = authorities.iter().map(|one| one.issuer.pem()).collect();
+        std::fs::write(&client_ca, pem).unwrap();
+        let options = ["--tls-cert", &cert, "--tls-key", &key, "--client-ca", &client_ca];
+        let cli = Cli::parse_from([&["pktvisord", "any"], &options[..]].concat());
+        Access::open(&cli).unwrap()
+    };
+    let access = trust(&[&old, &new]);
+    let options = Options { access, ..Options::default() };
+    let server = serve_with(([127, 0, 0, 1], 0).into(), options.clone());
+    let connect = |clients: &Authority| {
+        let (own, own_key) = clients.sign("client", ExtendedKeyUsagePurpose::ClientAuth);
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.issuer.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(
+                vec![CertificateDer::from_pem_file(own).unwrap()],
+                PrivateKeyDer::from_pem_file(own_key).unwrap(),
+            );
+        let name = "localhost".try_into().unwrap();
+        let connection = ClientConnection::new(Arc::new(config.unwrap()), name).unwrap();
+        let stream = TcpStream::connect(server.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        StreamOwned::new(connection, stream)
+    };
+    let (mut of_old, mut of_new) = (connect(&old), connect(&new));
+    for stream in [&mut of_old, &mut of_new] {
+        assert!(ask(stream).starts_with("HTTP/1.1 200"));
+    }
+    options.replace_access(&trust(&[&new]));
+    assert_eq!(ask(&mut of_old), "");
+    assert!(ask(&mut of_new).starts_with("HTTP/1.1 200"));
+    assert_eq!(ask(&mut connect(&old)), "");
 }
 
 #[test]

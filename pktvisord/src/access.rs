@@ -10,13 +10,15 @@ use std::sync::Arc;
 
 use rustls::RootCertStore;
 use rustls::ServerConfig;
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::cli::Cli;
+use crate::occasional::Occasional;
 use crate::secret;
 use crate::settings::Shared;
 
@@ -97,8 +99,22 @@ pub struct Access {
     pub tokens: Option<Arc<Shared<Tokens>>>,
     /// TLS; plain HTTP without.
     pub tls: Option<Arc<Shared<ServerConfig>>>,
-    /// Whether clients need a certificate.
-    pub client_certificates: bool,
+    /// Whose certificates of clients are accepted; none are needed where there is none.
+    pub clients: Option<Arc<Shared<Clients>>>,
+    /// How often a wrong token was shown.
+    pub wrong_tokens: Arc<Occasional>,
+}
+
+/// Whose certificates of clients are accepted.
+#[derive(Debug)]
+pub struct Clients(Arc<dyn ClientCertVerifier>);
+
+impl Clients {
+    /// Whether these certificates, the client's own first, are accepted now.
+    pub fn accept(&self, shown: &[CertificateDer<'_>]) -> bool {
+        let Some((own, between)) = shown.split_first() else { return false };
+        self.0.verify_client_cert(own, between, UnixTime::now()).is_ok()
+    }
 }
 
 impl Access {
@@ -108,13 +124,14 @@ impl Access {
     /// [`AccessError`] where one is missing or not what it should be.
     pub fn open(cli: &Cli) -> Result<Self, AccessError> {
         let tokens = cli.token_file.as_deref().map(Tokens::read).transpose()?;
+        let clients = cli.client_ca.as_deref().map(verifier).transpose()?;
         let tls = match (&cli.tls_cert, &cli.tls_key) {
             (Some(certificates), Some(key)) => {
-                Some(server_config(certificates, key, cli.client_ca.as_deref())?)
+                Some(server_config(certificates, key, clients.clone())?)
             }
             (Some(_), None) => return Err(AccessError::Incomplete("--tls-cert", "--tls-key")),
             (None, Some(_)) => return Err(AccessError::Incomplete("--tls-key", "--tls-cert")),
-            (None, None) if cli.client_ca.is_some() => {
+            (None, None) if clients.is_some() => {
                 return Err(AccessError::Incomplete("--client-ca", "--tls-cert and --tls-key"));
             }
             (None, None) => None,
@@ -122,13 +139,14 @@ impl Access {
         Ok(Self {
             tokens: tokens.map(|tokens| Arc::new(tokens.into())),
             tls: tls.map(|tls| Arc::new(tls.into())),
-            client_certificates: cli.client_ca.is_some(),
+            clients: clients.map(|clients| Arc::new(Clients(clients).into())),
+            wrong_tokens: Arc::default(),
         })
     }
 
     /// Whether those who ask have to show who they are.
     pub fn is_guarded(&self) -> bool {
-        self.tokens.is_some() || self.client_certificates
+        self.tokens.is_some() || self.clients.is_some()
     }
 
     /// Takes the tokens and certificates of `newer`, which was opened with the same options.
@@ -137,6 +155,9 @@ impl Access {
             mine.set_shared(newer.now());
         }
         if let (Some(mine), Some(newer)) = (&self.tls, &newer.tls) {
+            mine.set_shared(newer.now());
+        }
+        if let (Some(mine), Some(newer)) = (&self.clients, &newer.clients) {
             mine.set_shared(newer.now());
         }
     }
@@ -149,7 +170,7 @@ fn unreadable(path: &Path) -> impl Fn(io::Error) -> AccessError {
 fn server_config(
     certificates: &Path,
     key: &Path,
-    client_ca: Option<&Path>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
 ) -> Result<ServerConfig, AccessError> {
     let provider = Arc::new(ring::default_provider());
     let chain = certificates_in(certificates)?;
@@ -158,18 +179,12 @@ fn server_config(
         |path: &Path, problem: String| AccessError::Unusable { path: path.to_owned(), problem };
     let private =
         private.map_err(|error| unusable(key, format!("no private key in PEM: {error}")))?;
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+    let builder = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| unusable(certificates, error.to_string()))?;
-    let builder = match client_ca {
+    let builder = match clients {
         None => builder.with_no_client_auth(),
-        Some(path) => {
-            let verifier = verifier(path, provider).map_err(|error| match error {
-                VerifierError::Files(error) => error,
-                error => unusable(path, error.to_string()),
-            })?;
-            builder.with_client_cert_verifier(verifier)
-        }
+        Some(clients) => builder.with_client_cert_verifier(clients),
     };
     let mut config = builder
         .with_single_cert(chain, private)
@@ -196,23 +211,25 @@ pub fn mismatch(error: &rustls::Error, key: &Path) -> String {
 /// Why certificates of clients can't be checked.
 #[derive(Debug, thiserror::Error)]
 enum VerifierError {
-    #[error(transparent)]
-    Files(#[from] AccessError),
     #[error("no authority for clients: {0}")]
     Roots(#[from] rustls::Error),
     #[error("no authority for clients: {0}")]
     Verifier(#[from] VerifierBuilderError),
 }
 
-fn verifier(
-    path: &Path,
-    provider: Arc<CryptoProvider>,
-) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, VerifierError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates_in(path)? {
-        roots.add(certificate)?;
-    }
-    Ok(WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?)
+/// Looks at certificates of clients, by the authorities in this file.
+fn verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, AccessError> {
+    let certificates = certificates_in(path)?;
+    let verifier = || -> Result<_, VerifierError> {
+        let mut roots = RootCertStore::empty();
+        certificates.into_iter().try_for_each(|certificate| roots.add(certificate))?;
+        let provider = Arc::new(ring::default_provider());
+        Ok(WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?)
+    };
+    verifier().map_err(|error| AccessError::Unusable {
+        path: path.to_owned(),
+        problem: error.to_string(),
+    })
 }
 
 /// The certificates of a file, one at least.

@@ -425,9 +425,9 @@ impl<'a> Run<'a> {
             pipeline.snapshots().unwrap_or_default(),
             source,
         ));
-        let access = listeners.access();
+        let http = listeners.options();
         let servers = listeners.serve(&live, &self.shutdown, &self.runtime)?;
-        reload::listen(self, pipeline.snapshots().unwrap_or_default(), Owner::File, access)?;
+        reload::listen(self, pipeline.snapshots().unwrap_or_default(), Owner::File, http)?;
         let mut pace = Pace::new(speed);
         let mut feed = |pipeline: &mut Pipeline, block: &Arc<Block>, reader: &CaptureReader| {
             live.source().set_timeless(reader.lacks_times());

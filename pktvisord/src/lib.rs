@@ -12,6 +12,7 @@ pub mod host;
 pub mod http;
 pub mod lane;
 pub mod live;
+mod occasional;
 pub mod output;
 pub mod pipeline;
 pub mod privileges;

@@ -353,6 +353,11 @@ impl Live {
         }
     }
 
+    /// The summary of bucket `n`, if it is closed and so changes no more.
+    pub fn closed(&self, n: u64) -> Option<Arc<Summary>> {
+        if self.window.is_single() { None } else { self.window.closed(n) }
+    }
+
     /// The byte form of bucket `n`.
     ///
     /// # Errors

@@ -186,7 +186,7 @@ fn every_query_of_the_dashboard_has_data() {
     }
     let with_host = Server::start(&[&arguments[..], &["-H", HOSTS, &file]].concat());
     let without_host = Server::start(&["--replay=15", &file]);
-    let prometheus = Prometheus::scraping(&[with_host.port, without_host.port]);
+    let prometheus = Prometheus::scraping(&[with_host.address.port(), without_host.address.port()]);
     // The last closed bucket is not the first, which has begun within its minute.
     prometheus.wait_for("pktvisor_bucket_duration_seconds > 59");
     prometheus.wait_for("rate(pktvisor_packets_total{direction=\"in\"}[30s]) > 0");

@@ -200,9 +200,9 @@ fn wrong_requests_are_told_what_there_is() {
 fn stop(name: &str, speed: &str, file: &str) {
     let server = Server::start(&["-H", HOSTS, speed, file]);
     // A client that has sent half a request, and one that reads no answer.
-    let mut half = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    let mut half = TcpStream::connect(server.address).unwrap();
     half.write_all(b"GET /api/v1/metrics/app HTTP/1.1\r\n").unwrap();
-    let mut deaf = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    let mut deaf = TcpStream::connect(server.address).unwrap();
     for _ in 0..200 {
         deaf.write_all(b"GET /api/v1/metrics/bucket/0 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     }

@@ -15,6 +15,7 @@ use crate::capture::filter::Filter;
 use crate::cli::Cli;
 use crate::config::{Change, Config};
 use crate::geo::GeoDatabases;
+use crate::http::Options;
 use crate::settings::{DnsPorts, Settings};
 use crate::telemetry;
 use crate::time::{SECOND, wall_clock};
@@ -49,7 +50,7 @@ struct Reloader {
     settings: Arc<Settings>,
     lanes: Snapshots,
     owner: Owner,
-    access: Access,
+    http: Options,
 }
 
 /// Lets SIGHUP pass until [`listen`] takes care of it: by itself it would end the daemon.
@@ -66,7 +67,7 @@ pub(super) fn listen(
     run: &Run<'_>,
     lanes: Snapshots,
     owner: Owner,
-    access: Access,
+    http: Options,
 ) -> Result<(), AppError> {
     let _guard = run.runtime.enter();
     let hangups = signal(SignalKind::hangup()).map_err(system("cannot listen for signals"))?;
@@ -76,7 +77,7 @@ pub(super) fn listen(
         settings: Arc::clone(&run.settings),
         lanes,
         owner,
-        access,
+        http,
     });
     run.runtime.spawn(reload_on(hangups, reloader));
     Ok(())
@@ -160,7 +161,7 @@ impl Reloader {
         };
         let config = Arc::new(config);
         self.apply(&config, databases);
-        self.access.replace(&access);
+        self.http.replace_access(&access);
         self.tell(&current, &config);
         *current = config;
     }

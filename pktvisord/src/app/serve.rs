@@ -41,9 +41,9 @@ impl Listeners {
         Ok(Self { listeners, options })
     }
 
-    /// Who may ask.
-    pub(super) fn access(&self) -> Access {
-        self.options.access.clone()
+    /// How they serve.
+    pub(super) fn options(&self) -> Options {
+        self.options.clone()
     }
 
     /// Answers from `live` until the end is asked for.

@@ -152,11 +152,11 @@ impl Captures {
         self.start(run, &sender).map_err(system("cannot start a thread"))?;
         source.watch(self.watching());
         pipeline.advance(wall_clock());
-        let access = listeners.access();
+        let http = listeners.options();
         let servers = listeners.serve(&live, &run.shutdown, &run.runtime)?;
         let (reloads_sender, reloads) = channel();
         let lanes = pipeline.snapshots().unwrap_or_default();
-        reload::listen(run, lanes, Owner::Libpcap { owner: reloads_sender, links }, access)?;
+        reload::listen(run, lanes, Owner::Libpcap { owner: reloads_sender, links }, http)?;
         let (mut tunnels, mut counted) = (Tunnels::default(), Instant::now());
         while !run.shutdown.asked() {
             if counted.elapsed() >= COUNT {

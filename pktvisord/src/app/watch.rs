@@ -295,12 +295,12 @@ fn from_kernel(
         workers.snapshots(),
         Arc::clone(&source),
     ));
-    let access = listeners.access();
+    let http = listeners.options();
     let servers = listeners.serve(&live, &run.shutdown, &run.runtime)?;
     let (settings, stop) = (Arc::clone(&run.settings), run.shutdown.flag());
     let (losses, adaptive) = (workers.losses(), run.cli.adaptive == Switch::On);
     let (sender, reloads) = channel();
-    reload::listen(run, workers.snapshots(), Owner::Kernel(sender), access)?;
+    reload::listen(run, workers.snapshots(), Owner::Kernel(sender), http)?;
     let follower = Follower { changes, reloads, settings, source, losses, adaptive, stop };
     let follower = follower.start(programs).map_err(system("cannot start a thread"))?;
     servers.wait(&run.runtime);

@@ -1,10 +1,12 @@
 //! What is served as it is: the page to browse the document, its parts, and the document.
 
 use axum::body::Bytes;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
+
+use super::answers::{Answer, describe, gzip, takes_gzip};
 
 /// Serves `body` with an entity tag, so that who has it already is not sent it again (RFC 9110
 /// section 13.1.2).
@@ -15,13 +17,19 @@ where
     let body: Bytes = body.into();
     // Weak: the octets differ where they are compressed on the way.
     let tag = format!("W/\"{}\"", &blake3::hash(&body).to_hex()[..16]);
+    // Where it can't be compressed, it is served as it is.
+    let compressed = Answer::new(gzip(&body).unwrap_or_default());
+    let plain = Answer::new(body);
     get(async move |headers: HeaderMap| -> Response {
-        let known = is_among(&headers, &tag);
-        let fixed = [(ETAG, tag), (CACHE_CONTROL, "no-cache".to_owned())];
-        match known {
-            true => (StatusCode::NOT_MODIFIED, fixed).into_response(),
-            false => (fixed, [(CONTENT_TYPE, content_type)], body).into_response(),
+        let fixed = [(ETAG, tag.clone()), (CACHE_CONTROL, "no-cache".to_owned())];
+        if is_among(&headers, &tag) {
+            return (StatusCode::NOT_MODIFIED, fixed).into_response();
         }
+        let is_gzip = takes_gzip(&headers) && !compressed.is_empty();
+        let body = if is_gzip { compressed.body() } else { plain.body() };
+        let mut response = (fixed, body).into_response();
+        describe(&mut response, HeaderValue::from_static(content_type), is_gzip);
+        response
     })
 }
 

@@ -1,20 +1,21 @@
 //! The metrics of the daemon: its own state, rates, buckets and windows.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::sync::Arc;
 
-use axum::Json;
+use axum::Extension;
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use pktvisor_common::api::{AppMetrics, ErrorBody, MetricsView, Rates};
-use tokio::sync::Semaphore;
+use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::answers::{Answers, Question};
 use super::error::ApiError;
+use super::internal;
 use super::period::{Bucket, PeriodKind, Window, unavailable};
-use crate::live::{Live, PeriodError};
+use crate::live::Live;
 
 /// The daemon's own state
 ///
@@ -25,8 +26,12 @@ use crate::live::{Live, PeriodError};
     tag = "metrics",
     responses((status = 200, description = "The state now", body = AppMetrics)),
 )]
-pub(super) async fn app(State(live): State<Arc<Live>>) -> Result<Json<AppMetrics>, ApiError> {
-    unhurried(move || live.app()).await.map(Json)
+pub(super) async fn app(
+    State(live): State<Arc<Live>>,
+    Extension(answers): Extension<Arc<Answers>>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    answers.answer(Question::App, None, &headers, move || json(&live.app())).await
 }
 
 /// Rates of the last full second
@@ -38,8 +43,12 @@ pub(super) async fn app(State(live): State<Arc<Live>>) -> Result<Json<AppMetrics
     tag = "metrics",
     responses((status = 200, description = "The rates", body = Rates)),
 )]
-pub(super) async fn rates(State(live): State<Arc<Live>>) -> Result<Json<Rates>, ApiError> {
-    unhurried(move || live.rates()).await.map(Json)
+pub(super) async fn rates(
+    State(live): State<Arc<Live>>,
+    Extension(answers): Extension<Arc<Answers>>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    answers.answer(Question::Rates, None, &headers, move || json(&live.rates())).await
 }
 
 /// One bucket: a minute of packet time
@@ -59,9 +68,14 @@ pub(super) async fn rates(State(live): State<Arc<Live>>) -> Result<Json<Rates>, 
 pub(super) async fn bucket(
     Bucket(n): Bucket,
     State(live): State<Arc<Live>>,
+    Extension(answers): Extension<Arc<Answers>>,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let make = move || live.bucket(n).map(|view| views("1m", &view));
-    period(PeriodKind::Bucket, make).await?.map(json).map_err(internal)
+    let make = move || {
+        let view = live.bucket(n).map_err(|error| unavailable(PeriodKind::Bucket, error))?;
+        json(&BTreeMap::from([("1m", &*view)]))
+    };
+    answers.answer(Question::Bucket(n), None, &headers, make).await
 }
 
 /// A window: the newest buckets merged
@@ -81,22 +95,20 @@ pub(super) async fn bucket(
 pub(super) async fn window(
     Window(n): Window,
     State(live): State<Arc<Live>>,
+    Extension(answers): Extension<Arc<Answers>>,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let make = move || live.window(n).map(|view| views(&format!("{n}m"), &view));
-    period(PeriodKind::Window, make).await?.map(json).map_err(internal)
+    let make = move || {
+        let view = live.window(n).map_err(|error| unavailable(PeriodKind::Window, error))?;
+        json(&BTreeMap::from([(format!("{n}m"), &*view)]))
+    };
+    answers.answer(Question::Window(n), None, &headers, make).await
 }
 
 /// The byte form of a bucket's summary.
 #[derive(ToSchema)]
 #[schema(value_type = String, format = Binary)]
-pub(super) struct BucketState(Vec<u8>);
-
-impl IntoResponse for BucketState {
-    fn into_response(self) -> Response {
-        // axum's content type for octets is application/octet-stream.
-        self.0.into_response()
-    }
-}
+pub(super) struct BucketState(#[expect(dead_code, reason = "it describes octets")] Vec<u8>);
 
 /// The state of one bucket, for merging
 ///
@@ -117,44 +129,16 @@ impl IntoResponse for BucketState {
 pub(super) async fn state(
     Bucket(n): Bucket,
     State(live): State<Arc<Live>>,
-) -> Result<BucketState, ApiError> {
-    period(PeriodKind::Bucket, move || live.state(n)).await.map(BucketState)
+    Extension(answers): Extension<Arc<Answers>>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    // A closed minute is what it is: its answer can be read for as long as the minute is kept.
+    let closed = live.closed(n);
+    let make = move || live.state(n).map_err(|error| unavailable(PeriodKind::Bucket, error));
+    answers.answer(Question::State(n), closed, &headers, make).await
 }
 
-/// The JSON of a view under its key.
-fn views(key: &str, view: &MetricsView) -> serde_json::Result<Vec<u8>> {
-    serde_json::to_vec(&BTreeMap::from([(key, view)]))
-}
-
-/// The answer with these octets of JSON.
-fn json(octets: Vec<u8>) -> Response {
-    ([(CONTENT_TYPE, "application/json")], octets).into_response()
-}
-
-/// What `make` gives for a period, or why there is none.
-async fn period<T: Send + 'static>(
-    kind: PeriodKind,
-    make: impl FnOnce() -> Result<T, PeriodError> + Send + 'static,
-) -> Result<T, ApiError> {
-    unhurried(make).await?.map_err(|error| unavailable(kind, error))
-}
-
-/// Runs what may take some milliseconds, as merging shards does, where it holds no other
-/// request up.
-pub(super) async fn unhurried<T: Send + 'static>(
-    make: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, ApiError> {
-    // Whoever has to wait too long is told so, and leaves no work behind.
-    let place = AT_ONCE.acquire().await.map_err(internal)?;
-    let made = tokio::task::spawn_blocking(move || (make(), place)).await.map_err(internal)?;
-    Ok(made.0)
-}
-
-/// Answers that are made at once: more would only wait for one another, and pile up.
-static AT_ONCE: Semaphore = Semaphore::const_new(2);
-
-/// A fault of the daemon: the log tells which.
-pub(super) fn internal(error: impl Display) -> ApiError {
-    tracing::error!(%error, "the HTTP interface could not make an answer");
-    ApiError::Internal
+/// What is served, as JSON.
+fn json(value: &impl Serialize) -> Result<Vec<u8>, ApiError> {
+    serde_json::to_vec(value).map_err(internal)
 }

@@ -4,9 +4,10 @@
 //! same table. Answers come from merged snapshots: nothing here holds the packet path up.
 
 use std::any::Any;
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
 use axum::http::header::{
@@ -18,17 +19,18 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::compression::CompressionLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::answers::Answers;
+use self::connections::Connection;
 use self::error::ApiError;
-use crate::access::{Access, Tokens};
+use crate::access::Access;
 use crate::live::Live;
 use crate::prometheus::{Exposition, MAX_TOP};
-use crate::settings::Shared;
 
+mod answers;
 mod asset;
 mod connections;
 mod error;
@@ -39,7 +41,7 @@ mod period;
 mod prometheus;
 mod server;
 
-pub use connections::{Connections, MAX_CONNECTIONS, MAX_OF_CLIENT};
+pub use connections::{Connections, KEPT_FOR_TRUSTED, MAX_CONNECTIONS, MAX_OF_CLIENT};
 pub use server::serve;
 
 /// How long an answer may take to make.
@@ -59,6 +61,18 @@ pub struct Options {
     pub connections: Arc<Connections>,
 }
 
+impl Options {
+    /// Takes the tokens and certificates of `newer`, which was opened with the same options. Connections
+    /// of clients whose certificates are not right any more are closed.
+    pub fn replace_access(&self, newer: &Access) {
+        self.access.replace(newer);
+        if let Some(clients) = &self.access.clients {
+            let clients = clients.now();
+            self.connections.close_where(|shown| !clients.accept(shown));
+        }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -72,7 +86,8 @@ impl Default for Options {
 
 /// The whole interface, answering from `live`.
 pub fn router(live: Arc<Live>, options: &Options) -> Router {
-    let exposition = Arc::new(Exposition::new(Arc::clone(&live), options.prometheus_top));
+    let wrong_tokens = Arc::clone(&options.access.wrong_tokens);
+    let exposition = Exposition::new(Arc::clone(&live), options.prometheus_top, wrong_tokens);
     let (documented, document) = OpenApiRouter::with_openapi(openapi::Base::openapi())
         .routes(routes!(metrics::app))
         .routes(routes!(metrics::rates))
@@ -83,8 +98,11 @@ pub fn router(live: Arc<Live>, options: &Options) -> Router {
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .split_for_parts();
-    let routes = documented.merge(openapi::routes(&document)).layer(Extension(exposition));
-    let door = Door { tokens: options.access.tokens.clone(), any_host: options.any_host };
+    let routes = documented
+        .merge(openapi::routes(&document))
+        .layer(Extension(Arc::new(exposition)))
+        .layer(Extension(Arc::<Answers>::default()));
+    let door = Door { access: options.access.clone(), any_host: options.any_host };
     envelope(routes.with_state(live), door)
 }
 
@@ -97,7 +115,6 @@ fn envelope(routes: Router, door: Door) -> Router {
         .layer(middleware::from_fn_with_state(door, authorize))
         .layer(middleware::from_fn(limit_time))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| error::panicked(&*panic)))
-        .layer(CompressionLayer::new())
         .layer(middleware::map_response(tell_browsers))
 }
 
@@ -123,7 +140,7 @@ const OPEN: [&str; 2] = ["/healthz", "/readyz"];
 /// What is asked of requests.
 #[derive(Clone, Default)]
 struct Door {
-    tokens: Option<Arc<Shared<Tokens>>>,
+    access: Access,
     any_host: bool,
 }
 
@@ -145,15 +162,23 @@ impl Door {
         if !self.any_host && !host.is_none_or(is_own_host) {
             return Err(ApiError::OtherHost);
         }
-        let Some(tokens) = &self.tokens else { return Ok(()) };
+        let Some(tokens) = &self.access.tokens else { return Ok(()) };
         let given = request.headers().get(AUTHORIZATION).ok_or(ApiError::NoToken)?;
         match given.as_bytes().split_at_checked(BEARER.len()) {
             Some((scheme, token))
                 if scheme.eq_ignore_ascii_case(BEARER) && tokens.now().contain(token) =>
             {
+                if let Some(connection) = request.extensions().get::<Arc<Connection>>() {
+                    connection.trust();
+                }
                 Ok(())
             }
-            _ => Err(ApiError::WrongToken),
+            _ => {
+                if let Some(wrong) = self.access.wrong_tokens.happened(Instant::now()) {
+                    tracing::warn!("requests with a wrong token: {wrong} since this was last said");
+                }
+                Err(ApiError::WrongToken)
+            }
         }
     }
 }
@@ -179,6 +204,12 @@ async fn authorize(State(door): State<Door>, request: Request, next: Next) -> Re
 }
 
 const BEARER: &[u8] = b"Bearer ";
+
+/// A fault of the daemon: the log tells which.
+fn internal(error: impl Display) -> ApiError {
+    tracing::error!(%error, "the HTTP interface could not make an answer");
+    ApiError::Internal
+}
 
 async fn limit_time(request: Request, next: Next) -> Response {
     match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::http::HeaderMap;
-use axum::http::header::{ACCEPT, CONTENT_TYPE, VARY};
-use axum::response::IntoResponse;
+use axum::http::header::{ACCEPT, VARY};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::Response;
 
+use super::answers::{Answers, Question};
 use super::error::ApiError;
-use super::metrics::{internal, unhurried};
+use super::internal;
 use crate::prometheus::{Exposition, Format};
 
 /// The metrics for Prometheus
@@ -28,12 +29,15 @@ use crate::prometheus::{Exposition, Format};
 )]
 pub(super) async fn metrics(
     Extension(exposition): Extension<Arc<Exposition>>,
+    Extension(answers): Extension<Arc<Answers>>,
     headers: HeaderMap,
-) -> Result<impl IntoResponse, ApiError> {
+) -> Result<Response, ApiError> {
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let format = preferred(accept);
-    let text = unhurried(move || exposition.text(format)).await?.map_err(internal)?;
-    Ok(([(CONTENT_TYPE, format.content_type()), (VARY, ACCEPT.as_str())], text))
+    let make = move || exposition.text(format).map(String::into_bytes).map_err(internal);
+    let mut response = answers.answer(Question::Metrics(format), None, &headers, make).await?;
+    response.headers_mut().append(VARY, HeaderValue::from_static("accept"));
+    Ok(response)
 }
 
 /// The format that an Accept header prefers (RFC 9110, section 12.5.1): `OpenMetrics` only where it

@@ -5,12 +5,9 @@
 //! [`MAX_TOP`] entries at most, and so many lists there are.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
-use axum::body::Bytes;
 use pktvisor_common::api;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, prometheus_text, text};
@@ -19,7 +16,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::live::{FRESH, Live};
+use crate::live::Live;
+use crate::occasional::Occasional;
 use crate::summary::packets::Totals;
 use crate::summary::since_start::{Classes, SinceStart};
 
@@ -67,6 +65,8 @@ pub struct Metrics {
     pub rest: Rest,
     /// The last closed bucket, or all of a single summary; none in the first minute.
     pub closed: Option<Arc<api::MetricsView>>,
+    /// How often a wrong token was shown.
+    pub wrong_tokens: u64,
     /// Entries of each top list.
     pub top: usize,
 }
@@ -82,6 +82,7 @@ impl Metrics {
             rest: Rest::of(&since_start.totals),
             since_start,
             closed: live.last_closed(),
+            wrong_tokens: 0,
             top: top.into(),
         }
     }
@@ -102,18 +103,13 @@ impl Metrics {
     }
 }
 
-/// The metrics of a daemon, written at most once a second, however often they are asked for.
+/// The metrics of a daemon.
 pub struct Exposition {
     live: Arc<Live>,
     top: u8,
-    written: Mutex<Written>,
-}
-
-/// What was written last.
-#[derive(Default)]
-struct Written {
-    texts: HashMap<Format, (Instant, Bytes)>,
-    rest: Rest,
+    wrong_tokens: Arc<Occasional>,
+    /// As it was written last.
+    rest: Mutex<Rest>,
 }
 
 /// Packets that are none of those counted by themselves. The kernel's counters are not read at one
@@ -143,28 +139,23 @@ impl Rest {
 }
 
 impl Exposition {
-    /// The metrics of `live`, with so many entries of each top list.
-    pub fn new(live: Arc<Live>, top: u8) -> Self {
-        Self { live, top, written: Mutex::default() }
+    /// The metrics of `live`, with so many entries of each top list, and how often a wrong token was
+    /// shown.
+    pub fn new(live: Arc<Live>, top: u8, wrong_tokens: Arc<Occasional>) -> Self {
+        Self { live, top, wrong_tokens, rest: Mutex::default() }
     }
 
     /// The metrics as they are written.
     ///
     /// # Errors
     /// None that is known of: memory is written to.
-    pub fn text(&self, format: Format) -> Result<Bytes, fmt::Error> {
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, text)) = written.texts.get(&format)
-            && at.elapsed() < FRESH
-        {
-            return Ok(text.clone());
-        }
+    pub fn text(&self, format: Format) -> Result<String, fmt::Error> {
+        let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
         let mut metrics = Metrics::of(&self.live, self.top);
-        metrics.rest = metrics.rest.since(written.rest);
-        written.rest = metrics.rest;
-        let text = Bytes::from(metrics.write(format)?);
-        written.texts.insert(format, (Instant::now(), text.clone()));
-        Ok(text)
+        metrics.wrong_tokens = self.wrong_tokens.count();
+        metrics.rest = metrics.rest.since(*rest);
+        *rest = metrics.rest;
+        metrics.write(format)
     }
 }
 

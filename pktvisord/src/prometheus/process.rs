@@ -73,6 +73,11 @@ pub(super) fn write(families: &mut Families<'_>, metrics: &Metrics) -> fmt::Resu
         "DNS queries that wait for their reply now",
         [([], metrics.app.dns.xact.open as f64)],
     )?;
+    families.counter(
+        "pktvisor_http_wrong_tokens",
+        "Requests with a token that is none of those accepted",
+        [([], metrics.wrong_tokens)],
+    )?;
     // The names that Prometheus' own client libraries give these.
     let cpu = families.0.encode_descriptor(
         "process_cpu_seconds",

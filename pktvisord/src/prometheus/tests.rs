@@ -76,6 +76,7 @@ fn metrics(names: &[String]) -> Metrics {
         since_start: SinceStart::default(),
         rest: Rest::default(),
         closed: Some(Arc::new(view)),
+        wrong_tokens: 0,
         top: MAX_TOP.into(),
     }
 }

@@ -109,16 +109,18 @@ async fn a_client_that_takes_all_places_leaves_others_theirs() {
     let server = start().await;
     let address = server.address;
     let closed = spawn_blocking(move || {
-        let connect = || TcpStream::connect(address).unwrap();
-        let mut idle: Vec<TcpStream> = (0..MAX_OF_CLIENT).map(|_| connect()).collect();
-        let refused = (0..10_000).map(|_| connect()).all(|mut stream| is_closed(&mut stream));
+        let connect = |_| TcpStream::connect(address).unwrap();
+        let mut idle: Vec<TcpStream> = (0..MAX_OF_CLIENT).map(connect).collect();
+        // Each one takes the place of that which was idle for longest.
+        let mut newer: Vec<TcpStream> = (0..MAX_OF_CLIENT * 20).map(connect).collect();
+        let refused = idle.iter_mut().all(is_closed);
         // Another address of loopback is another client.
         let other = std::process::Command::new("curl")
             .args(["-s", "--interface", "127.0.0.9", &format!("http://{address}/healthz")])
             .output()
             .unwrap();
-        let open = !is_closed(&mut idle[0]);
-        drop(idle);
+        let open = !is_closed(newer.last_mut().unwrap());
+        drop((idle, newer));
         (refused, String::from_utf8(other.stdout).unwrap(), open)
     });
     assert_eq!(closed.await.unwrap(), (true, "ok".to_owned(), true));

@@ -1,6 +1,7 @@
 //! The daemon as its user runs it.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
@@ -91,7 +92,7 @@ pub fn wait(child: &mut Child, patience: Duration) -> Option<i32> {
 /// A daemon that serves a capture. It is ended when dropped.
 pub struct Server {
     pub child: Child,
-    pub port: u16,
+    pub address: SocketAddr,
     log: JoinHandle<()>,
     written: Arc<Mutex<String>>,
     agent: ureq::Agent,
@@ -114,21 +115,21 @@ impl Server {
         let mut child = command.spawn().expect("pktvisord starts");
         let (lines, written, log) = follow(child.stderr.take().expect("a pipe"));
         let started = Instant::now();
-        let port = loop {
+        let address = loop {
             let left = PATIENCE.saturating_sub(started.elapsed());
             let line = lines.recv_timeout(left).expect("a line that names the address");
-            if let Some((_, rest)) = line.split_once("serving on http://127.0.0.1:") {
-                let digits = rest.split(|c: char| !c.is_ascii_digit()).next();
-                break digits.and_then(|digits| digits.parse().ok()).expect("a port");
+            if let Some((_, rest)) = line.split_once("serving on http://") {
+                let address = rest.split(',').next().unwrap_or_default();
+                break address.parse().expect("an address");
             }
         };
         let config = ureq::Agent::config_builder().http_status_as_error(false);
         let agent = config.timeout_global(Some(PATIENCE)).build().into();
-        Self { child, port, log, written, agent }
+        Self { child, address, log, written, agent }
     }
 
     pub fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        format!("http://{}{path}", self.address)
     }
 
     /// Status and body of an answer.
