@@ -2,19 +2,23 @@
 
 mod support;
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use pktvisord::http::{MAX_CONNECTIONS, MAX_OF_CLIENT};
 use pktvisord::summary::state::terms;
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt};
-use support::capture::{Capture, Folder, MILLISECOND, START};
-use support::dns::{A, Message, NXDOMAIN};
+use support::capture::{Capture, Folder, MILLISECOND, SECOND, START};
+use support::dns::{NOERROR, NXDOMAIN, REFUSED, SERVFAIL};
 use support::frame::{self, Flow};
 use support::net::{Pair, sh};
-use support::program::{PATIENCE, Server};
+use support::program::{PATIENCE, Server, pktvisord};
+use support::tool::skipped;
 use support::traffic::{HOSTS, stored};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -69,7 +73,7 @@ fn strangers_that_hold_connections_keep_nobody_out() {
     let (folder, file) = stored();
     let tokens = folder.store("tokens", TOKEN.as_bytes());
     let listen = address(1).to_string();
-    let server = Server::start_as(support::program::pktvisord(&[
+    let server = Server::start_as(pktvisord(&[
         "-l",
         &listen,
         "-p",
@@ -119,32 +123,58 @@ fn resident(server: &Server) -> usize {
     digits.parse::<usize>().expect("a number") * 1_024
 }
 
-/// NXDOMAIN replies of long names, each of which comes often enough to have a label in several lists.
-fn long_names() -> Capture {
-    let flow = Flow::new(frame_address(9), 53, frame_address(1), 4_000);
+/// A minute of transactions that fill all lists of names with long ones, of which no octet is printable,
+/// and much of the counts by port, type, size and latency.
+fn full_minute(number: i64) -> Capture {
+    const TRANSACTIONS: i64 = 12_288;
+    let start = START + number * 60 * SECOND;
+    let codes = [NOERROR, SERVFAIL, NXDOMAIN, REFUSED];
     let mut capture = Capture::default();
-    for number in 0..6_000_i64 {
-        let name = format!("{:060}.{:060}.{:060}.n{:04}", 1, 2, 3, number % 3_000);
-        let reply = Message::query(number as u16, &name, A).reply(NXDOMAIN, 0);
-        let packet = frame::ethernet(&frame::udp(&flow, &reply.octets()));
-        capture.push(START + number * MILLISECOND, packet);
+    for transaction in 0..TRANSACTIONS {
+        let [a, b] = (transaction as u16).to_be_bytes();
+        let mut name = [&[63][..], &[0xff; 63]].concat().repeat(3);
+        name.extend([&[58][..], &[0xfe; 56], &[a | 0x80, b | 0x80]].concat());
+        // Both octets have seven bits: the first label has the rest.
+        (name[1], name[2]) = (a, b);
+        let flow = Flow::new(IpAddr::from([198, 51, a, b]), 2_000 + transaction as u16, HERE, 53);
+        let message = |flags: u16| {
+            let head = [transaction as u16, flags, 1, 0, 0, 1].map(u16::to_be_bytes);
+            let question = [&[0][..], &[a, b], &[0, 1]].concat();
+            let options = [&[0, 0, 41][..], &[a, b], &[0; 6]].concat();
+            [head.as_flattened(), &name[..], &question, &options].concat()
+        };
+        let at = start + transaction * 4 * MILLISECOND;
+        let took = MILLISECOND << (transaction % 12);
+        let code = codes[(transaction / (TRANSACTIONS / 4)) as usize];
+        let (query, reply) = (message(0x0100), message(0x8180 | code));
+        capture.push(at, frame::ethernet(&frame::udp(&flow, &query)));
+        capture.push(at + took, frame::ethernet(&frame::udp(&flow.reversed(), &reply)));
     }
+    capture.sort();
     capture
 }
 
-fn frame_address(host: u8) -> IpAddr {
-    IpAddr::from([192, 0, 2, host])
+const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+/// So many of these minutes, as a file, and a daemon that has seen all of them.
+fn full_minutes(folder: &Folder, minutes: i64, limit: Option<&Cgroup>) -> Server {
+    let packets = (0..minutes).flat_map(|minute| full_minute(minute).packets).collect();
+    let file = folder.store("full.pcap", &Capture { packets }.pcap());
+    let mut command = pktvisord(&Server::arguments(&["-H", "192.0.2.1/32", "--replay=max", &file]));
+    if let Some(limit) = limit {
+        limit.enter(&mut command);
+    }
+    let server = Server::start_as(command);
+    server.wait_for_end();
+    server
 }
 
 #[test]
 fn slow_readers_share_one_copy() {
-    let folder = Folder::new();
-    let file = folder.store("long.pcap", &long_names().pcap());
-    let server = Server::start(&["-H", "192.0.2.1/32", "--replay=max", &file]);
-    server.wait_for_end();
+    let server = full_minutes(&Folder::new(), 1, None);
     let path = "/api/v1/state/bucket/0";
     let (_, whole) = server.get(path);
-    assert!(terms(&whole).is_ok() && whole.len() > 1 << 20, "{}", whole.len());
+    assert!(terms(&whole).is_ok() && whole.len() > 1 << 19, "{}", whole.len());
     let before = resident(&server);
     let mut readers: Vec<TcpStream> = (0..MAX_CONNECTIONS)
         .map(|number| {
@@ -172,4 +202,84 @@ fn slow_readers_share_one_copy() {
         }
     }
     assert!(rest.len() >= whole.len(), "{} of {}", rest.len(), whole.len());
+}
+
+/// A group of processes whose memory is bounded (cgroups(7)).
+struct Cgroup {
+    folder: PathBuf,
+}
+
+impl Cgroup {
+    /// A group of at most so many octets; none where the system has none to give.
+    fn new(octets: u64) -> Option<Self> {
+        let name = format!("pktvisor-test-{}", std::process::id());
+        // Version 2, and version 1.
+        let kinds =
+            [("/sys/fs/cgroup", "memory.max"), ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")];
+        kinds.into_iter().find_map(|(parent, limit)| {
+            let folder = Path::new(parent).join(&name);
+            fs::create_dir(&folder).ok()?;
+            let group = Self { folder };
+            let bounded = fs::write(group.folder.join(limit), octets.to_string());
+            bounded.is_ok().then_some(group)
+        })
+    }
+
+    /// Starts the command within.
+    fn enter(&self, command: &mut Command) {
+        let program = command.get_program().to_owned();
+        let arguments: Vec<OsString> = command.get_args().map(OsString::from).collect();
+        let mut inside = Command::new("sh");
+        let procs = self.folder.join("cgroup.procs");
+        inside.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]).arg(procs).arg(program);
+        inside.args(arguments);
+        *command = inside;
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // Processes leave it when they have ended.
+        for _ in 0..50 {
+            if fs::remove_dir(&self.folder).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+/// The limit of the `DaemonSet` that is shipped, in octets, without what rings in the kernel take.
+fn shipped_limit() -> u64 {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/deploy/daemonset.yaml");
+    let text = fs::read_to_string(path).expect("it is shipped");
+    let (_, limit) = text.split_once("limits: { memory: ").expect("it has a limit");
+    let (mebibytes, _) = limit.split_once("Mi").expect("in MiB");
+    (mebibytes.parse::<u64>().expect("a number") << 20) - 4 * (8 << 20)
+}
+
+#[test]
+fn minutes_that_are_filled_fit_the_shipped_limits() {
+    const MINUTE: usize = 6 << 20;
+    if !support::has_rights() {
+        return;
+    }
+    let Some(group) = Cgroup::new(shipped_limit()) else {
+        return skipped("no cgroup can be made to bound memory");
+    };
+    let folder = Folder::new();
+    let one = full_minutes(&folder, 1, None);
+    let alone = resident(&one);
+    drop(one);
+    let server = full_minutes(&folder, 7, Some(&group));
+    let view = server.view("/api/v1/metrics/window/5");
+    assert_eq!(view.dns.xact.counts.total, 5 * 12_288, "the attack has no effect");
+    let states: Vec<usize> =
+        (0..5).map(|n| server.get(&format!("/api/v1/state/bucket/{n}")).1.len()).collect();
+    assert!(states.iter().all(|&octets| octets < MINUTE), "{states:?}");
+    let grown = resident(&server).saturating_sub(alone);
+    println!("states of {states:?} octets; 4 further minutes took {grown}");
+    assert!(grown < 4 * MINUTE + (16 << 20), "{grown} octets for 4 minutes, and answers");
+    let (code, log) = server.stop("TERM", PATIENCE);
+    assert_eq!(code, Some(0), "{log}");
 }

@@ -12,7 +12,7 @@ use super::*;
 use crate::sketch::tally::Tally;
 
 /// Series there can be without top lists, with one interface: as docs/central.md says.
-const MOST: usize = 344;
+const MOST: usize = 345;
 
 fn metrics(names: &[String]) -> Metrics {
     let list: Vec<TopEntry> = names

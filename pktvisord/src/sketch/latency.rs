@@ -1,7 +1,8 @@
 //! Latencies by class, and the names of the slow ones.
 //!
 //! Classes are spaced by √2. Each keeps the names whose hashes are the lowest it saw, with exact
-//! counts: a list that is the same for any order and any split of the stream.
+//! counts: as many as it takes to fill it, by their number or their octets. That is the same for any
+//! order and any split of the stream.
 
 use pktvisor_common::api::{Histogram, TopEntry};
 use serde::{Deserialize, Serialize};
@@ -13,8 +14,10 @@ use super::top::rank;
 /// up to 2^26 (67 s).
 const BOUNDS: [u64; CLASSES] = bounds();
 const CLASSES: usize = 52;
-/// Names kept in a class.
+/// Names kept in a class, at most.
 pub const NAMES: usize = 128;
+/// Octets of their texts from which on a class is full.
+const OCTETS: usize = 3 << 10;
 /// A direction of at most so many transactions has no slow ones yet.
 const MIN_TRANSACTIONS: u64 = 10;
 
@@ -54,22 +57,40 @@ struct Class {
     count: u64,
     /// Hash, count and text of names, hashes ascending.
     names: Vec<(u64, u64, Box<str>)>,
+    /// Octets of all texts.
+    #[serde(skip)]
+    octets: usize,
 }
 
 impl Class {
+    /// Whether so many names of so many octets fill a class.
+    fn is_full(names: usize, octets: usize) -> bool {
+        names >= NAMES || octets >= OCTETS
+    }
+
     fn add(&mut self, hash: u64, count: u64, text: impl FnOnce() -> Box<str>) {
-        let full = self.names.len() >= NAMES;
-        if full && self.names.last().is_some_and(|&(highest, ..)| hash > highest) {
+        let is_behind = self.names.last().is_some_and(|&(highest, ..)| hash > highest);
+        if is_behind && Self::is_full(self.names.len(), self.octets) {
             return;
         }
         match self.names.binary_search_by_key(&hash, |&(hash, ..)| hash) {
             Ok(at) => self.names[at].1 = self.names[at].1.saturating_add(count),
             Err(at) => {
-                if full {
-                    self.names.pop();
-                }
-                self.names.insert(at, (hash, count, text()));
+                let text = text();
+                self.octets += text.len();
+                self.names.insert(at, (hash, count, text));
+                self.trim();
             }
+        }
+    }
+
+    /// Leaves the lowest hashes that fill it, and no more.
+    fn trim(&mut self) {
+        while let Some((.., last)) = self.names.last()
+            && Self::is_full(self.names.len() - 1, self.octets - last.len())
+        {
+            self.octets -= last.len();
+            self.names.pop();
         }
     }
 }
@@ -114,6 +135,14 @@ impl Latencies {
                 *key = FleetKey::default().hash(text.as_bytes());
             }
             class.names.sort_unstable_by_key(|&(key, ..)| key);
+            class.names.dedup_by(|later, first| {
+                let is_same = later.0 == first.0;
+                if is_same {
+                    first.1 = first.1.saturating_add(later.1);
+                    class.octets -= later.2.len();
+                }
+                is_same
+            });
         }
     }
 
@@ -175,6 +204,12 @@ impl TryFrom<Vec<Class>> for Latencies {
         let fits = |class: &Class| {
             class.names.len() <= NAMES && class.names.is_sorted_by(|a, b| a.0 < b.0)
         };
+        // Others may keep more.
+        let mut classes = classes;
+        for class in &mut classes {
+            class.octets = class.names.iter().map(|(.., text)| text.len()).sum();
+            class.trim();
+        }
         if !(classes.is_empty() || classes.len() == CLASSES) || !classes.iter().all(fits) {
             return Err("latency classes that do not fit");
         }
@@ -209,9 +244,13 @@ mod tests {
     }
 
     fn of(values: &[(u64, u64)]) -> Latencies {
+        of_texts(values, &|name| name.to_string())
+    }
+
+    fn of_texts(values: &[(u64, u64)], text: &dyn Fn(u64) -> String) -> Latencies {
         let mut latencies = Latencies::default();
         for &(microseconds, name) in values {
-            latencies.record(microseconds, 1, Some(mix(name)), || name.to_string().into());
+            latencies.record(microseconds, 1, Some(mix(name)), || text(name).into());
         }
         latencies
     }
@@ -231,8 +270,10 @@ mod tests {
     proptest! {
         /// The same for any order and split, past the bound of names too.
         #[test]
-        fn the_same_for_any_order(mut values in prop::collection::vec((0..3000u64, 0..2000u64), 0..1500), cut in 0..1500usize) {
+        fn the_same_for_any_order(mut values in prop::collection::vec((0..3000u64, 0..2000u64), 0..1500), cut in 0..1500usize, long in 0..255usize) {
+            let of = |values: &[(u64, u64)]| of_texts(values, &|name| format!("{name:0$}", long * (name % 3) as usize));
             let all = of(&values);
+            prop_assert!(all.0.iter().all(|class| class.names.len() <= NAMES && class.octets <= OCTETS + 2 * 255));
             values.reverse();
             let (a, b) = values.split_at(cut.min(values.len()));
             let mut merged = of(a);

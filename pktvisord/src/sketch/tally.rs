@@ -34,30 +34,45 @@ impl FlatTally {
 
     /// The counts above 0; all are 0 then.
     pub fn take(&mut self) -> Tally {
-        let mut taken = Vec::new();
-        for (group, touched) in self.touched.iter_mut().enumerate() {
-            if !std::mem::take(touched) {
-                continue;
-            }
-            let first = group << GROUP_BITS;
-            let cells = &mut self.counts[first..first + (1 << GROUP_BITS)];
-            for (number, count) in (first..).zip(cells).filter(|(_, count)| **count > 0) {
-                taken.push((number as u16, std::mem::take(count)));
-            }
-        }
-        Tally(taken)
+        let Self { counts, touched } = self;
+        let groups = counts.chunks_mut(1 << GROUP_BITS).zip(touched).enumerate();
+        let touched = groups.filter_map(|(group, (cells, touched))| {
+            std::mem::take(touched).then_some((group << GROUP_BITS, cells))
+        });
+        Tally::of(touched.flat_map(|(first, cells)| {
+            let counts = (first..).zip(cells.iter_mut().map(std::mem::take));
+            counts.filter(|&(_, count)| count > 0).map(|(number, count)| (number as u16, count))
+        }))
     }
 }
 
 /// Counts by number, numbers ascending.
+///
+/// In memory each takes the few octets that its distance from the number before it and its count need
+/// (LEB128), so that a count of all numbers takes 128 KiB instead of a MiB.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Vec<(u16, u64)>")]
-pub struct Tally(Vec<(u16, u64)>);
+#[serde(try_from = "Vec<(u16, u64)>", into = "Vec<(u16, u64)>")]
+pub struct Tally(Box<[u8]>);
 
 impl Tally {
     /// Numbers and their counts.
     pub fn iter(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
-        self.0.iter().copied()
+        let (mut rest, mut number) = (&*self.0, 0u16);
+        std::iter::from_fn(move || {
+            number = number.wrapping_add(take(&mut rest)? as u16);
+            Some((number, take(&mut rest)?))
+        })
+    }
+
+    /// Of counts by number, numbers ascending.
+    fn of(counts: impl Iterator<Item = (u16, u64)>) -> Self {
+        let (mut octets, mut before) = (Vec::new(), 0);
+        for (number, count) in counts {
+            put(&mut octets, u64::from(number - before));
+            put(&mut octets, count);
+            before = number;
+        }
+        Self(octets.into())
     }
 
     /// The quantiles of the numbers; `None` where there are none.
@@ -72,24 +87,42 @@ impl Tally {
         if other.0.is_empty() {
             return;
         }
-        let mine = std::mem::take(&mut self.0);
-        let mut left = mine.into_iter().peekable();
-        let mut right = other.iter().peekable();
-        while let (Some(&(a, count_a)), Some(&(b, count_b))) = (left.peek(), right.peek()) {
-            self.0.push(match a.cmp(&b) {
-                std::cmp::Ordering::Less => (a, count_a),
-                std::cmp::Ordering::Greater => (b, count_b),
-                std::cmp::Ordering::Equal => (a, count_a.saturating_add(count_b)),
-            });
-            if a <= b {
+        let mine = std::mem::take(self);
+        let (mut left, mut right) = (mine.iter().peekable(), other.iter().peekable());
+        let next = || match (left.peek(), right.peek()) {
+            (Some(&(a, count_a)), Some(&(b, count_b))) if a == b => {
                 left.next();
-            }
-            if b <= a {
                 right.next();
+                Some((a, count_a.saturating_add(count_b)))
             }
-        }
-        self.0.extend(left);
-        self.0.extend(right);
+            (Some((a, _)), Some((b, _))) if a > b => right.next(),
+            (None, _) => right.next(),
+            _ => left.next(),
+        };
+        *self = Self::of(std::iter::from_fn(next));
+    }
+}
+
+/// Appends a number in LEB128.
+fn put(octets: &mut Vec<u8>, mut number: u64) {
+    while number > 0x7f {
+        octets.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    octets.push(number as u8);
+}
+
+/// Takes a number in LEB128 off the start.
+fn take(octets: &mut &[u8]) -> Option<u64> {
+    let length = octets.iter().position(|octet| octet & 0x80 == 0)? + 1;
+    let (number, rest) = octets.split_at(length);
+    *octets = rest;
+    Some(number.iter().rev().fold(0, |number, octet| number << 7 | u64::from(octet & 0x7f)))
+}
+
+impl From<Tally> for Vec<(u16, u64)> {
+    fn from(tally: Tally) -> Self {
+        tally.iter().collect()
     }
 }
 
@@ -98,7 +131,7 @@ impl TryFrom<Vec<(u16, u64)>> for Tally {
 
     fn try_from(counts: Vec<(u16, u64)>) -> Result<Self, Self::Error> {
         let ascending = counts.is_sorted_by(|a, b| a.0 < b.0);
-        ascending.then_some(Self(counts)).ok_or("numbers that do not ascend")
+        ascending.then(|| Self::of(counts.into_iter())).ok_or("numbers that do not ascend")
     }
 }
 
@@ -109,6 +142,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn all_numbers_take_little_memory() {
+        let mut flat = FlatTally::default();
+        (0..=u16::MAX).for_each(|number| flat.add(number, 1 + u64::from(number % 100)));
+        let tally = flat.take();
+        assert_eq!((tally.iter().count(), tally.0.len()), (1 << 16, 1 << 17));
+    }
 
     proptest! {
         #[test]
@@ -123,6 +164,13 @@ mod tests {
             let mut merged = tally(&a);
             merged.merge(&tally(&b));
             prop_assert_eq!(merged.iter().collect::<Vec<_>>(), map.into_iter().collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn holds_any_number_and_count(counts in prop::collection::btree_map(any::<u16>(), any::<u64>(), 0..300)) {
+            let counts: Vec<(u16, u64)> = counts.into_iter().collect();
+            let tally = Tally::try_from(counts.clone()).unwrap();
+            prop_assert_eq!(Vec::from(tally), counts);
         }
     }
 }

@@ -11,7 +11,8 @@
 //!
 //! What a key stands for is kept for every key whose count is surely at or above `error`, whatever
 //! is merged: where the sum of two counts is at or above the sum of two errors, one of them was.
-//! Keys below are noise that no list needs, and in a flood of distinct names they are nearly all.
+//! Keys below are noise that no list needs, and in a flood of distinct names they are nearly all. Where
+//! labels take more than [`LABEL_OCTETS`], those of the lowest counts go first.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -27,6 +28,8 @@ use super::key::FleetKey;
 pub const MAP_SIZE: usize = 4096;
 /// Distinct keys that are counted exactly: the sketch's load limit.
 pub const EXACT: usize = MAP_SIZE * 3 / 4;
+/// Octets of the labels of a list, at most.
+pub const LABEL_OCTETS: usize = 96 << 10;
 /// The highest total that is taken from outside.
 const MAX_TOTAL: u64 = u64::MAX / 4;
 /// Entries of a top list.
@@ -38,11 +41,18 @@ type Labels<L> = std::collections::HashMap<u64, L, RandomState>;
 pub trait Label: Clone {
     /// The name shown.
     fn name(&self) -> String;
+
+    /// Octets that it takes beside its place.
+    fn octets(&self) -> usize;
 }
 
 impl Label for Box<str> {
     fn name(&self) -> String {
         self.to_string()
+    }
+
+    fn octets(&self) -> usize {
+        self.len()
     }
 }
 
@@ -53,11 +63,13 @@ impl Label for Box<str> {
 pub struct Top<L: Label> {
     counts: Option<Box<Counts>>,
     labels: Labels<L>,
+    /// Octets of all labels.
+    octets: usize,
 }
 
 impl<L: Label> Default for Top<L> {
     fn default() -> Self {
-        Self { counts: None, labels: Labels::default() }
+        Self { counts: None, labels: Labels::default(), octets: 0 }
     }
 }
 
@@ -153,10 +165,8 @@ impl<L: Label> Top<L> {
         let counts = self.counts.get_or_insert_default();
         counts.sketch.update_with_count(DISGUISE.put_on(key), count);
         if counts.needs_label(key) {
-            self.labels.entry(key).or_insert_with(label);
-            if self.labels.len() > 2 * EXACT {
-                self.drop_labels();
-            }
+            self.label(key, label);
+            self.drop_labels_past_bounds();
         }
     }
 
@@ -197,18 +207,43 @@ impl<L: Label> Top<L> {
         counts.sketch.merge(&theirs.sketch);
         counts.error = counts.error.saturating_add(theirs.error);
         counts.weight = counts.weight.saturating_add(theirs.weight);
+        let has_grown = counts.error() != error;
         for (&key, label) in &other.labels {
-            self.labels.entry(key).or_insert_with(|| label.clone());
+            self.label(key, || label.clone());
         }
         // Where the error has not grown, no key here needs its label any less.
-        if counts.error() != error || self.labels.len() > 2 * EXACT {
+        if has_grown {
             self.drop_labels();
         } else if error > 0 {
             for key in other.labels.keys() {
-                if !counts.needs_label(*key) {
-                    self.labels.remove(key);
+                if !self.needs_label(*key) {
+                    let label = self.labels.remove(key);
+                    self.octets -= label.map_or(0, |label| label.octets());
                 }
             }
+        }
+        self.drop_labels_past_bounds();
+    }
+
+    fn needs_label(&self, key: u64) -> bool {
+        self.counts.as_ref().is_some_and(|counts| counts.needs_label(key))
+    }
+
+    /// Keeps the label of a key that has none.
+    #[inline]
+    fn label(&mut self, key: u64, label: impl FnOnce() -> L) {
+        let octets = &mut self.octets;
+        self.labels.entry(key).or_insert_with(|| {
+            let label = label();
+            *octets += label.octets();
+            label
+        });
+    }
+
+    #[inline]
+    fn drop_labels_past_bounds(&mut self) {
+        if self.labels.len() > 2 * EXACT || self.octets > LABEL_OCTETS {
+            self.drop_labels();
         }
     }
 
@@ -236,12 +271,26 @@ impl<L: Label> Top<L> {
         Self::try_from(State { error, total, entries: entries.collect() }).unwrap_or_default()
     }
 
-    /// Forgets the labels that are not needed any more, and gives their memory back.
+    /// Forgets the labels that are not needed any more or for which there is no room, and gives their
+    /// memory back.
+    #[cold]
     fn drop_labels(&mut self) {
-        if let Some(counts) = &self.counts {
-            self.labels.retain(|&key, _| counts.needs_label(key));
-            self.labels.shrink_to(EXACT);
+        let Self { counts: Some(counts), labels, octets } = self else { return };
+        labels.retain(|&key, _| counts.needs_label(key));
+        *octets = labels.values().map(Label::octets).sum();
+        if *octets > LABEL_OCTETS {
+            let mut keys: Vec<(u64, u64)> =
+                labels.keys().map(|&key| (counts.at_least(key), key)).collect();
+            keys.sort_unstable();
+            // Some more than need to go, so that this is not to be done again for the next one.
+            for (_, key) in keys {
+                if *octets <= LABEL_OCTETS / 4 * 3 {
+                    break;
+                }
+                *octets -= labels.remove(&key).map_or(0, |label| label.octets());
+            }
         }
+        labels.shrink_to_fit();
     }
 
     /// The ten keys of the highest estimates, by estimate, then by name.
@@ -336,13 +385,15 @@ impl<L: Label> TryFrom<State<L>> for Top<L> {
             image.extend(DISGUISE.put_on(*key).to_le_bytes());
         }
         let sketch = FrequentItemsSketch::deserialize(&image).map_err(|error| error.to_string())?;
-        let labels = state
-            .entries
-            .into_iter()
-            .filter_map(|(key, _, label)| label.map(|label| (key, label)))
-            .collect();
         let counts = Counts { sketch, error: 0, weight: 0 };
-        Ok(Self { counts: Some(Box::new(counts)), labels })
+        let mut top = Self { counts: Some(Box::new(counts)), ..Self::default() };
+        for (key, _, label) in state.entries {
+            if let Some(label) = label {
+                top.label(key, || label);
+            }
+        }
+        top.drop_labels_past_bounds();
+        Ok(top)
     }
 }
 
@@ -386,6 +437,29 @@ mod tests {
     fn labels_stay_bounded() {
         let top = of((0..100_000).map(|value| (value, 1)));
         assert!(top.labels.len() <= 2 * EXACT);
+    }
+
+    #[test]
+    fn labels_of_the_lowest_counts_go_where_they_take_too_much() {
+        let text = |value: u64| format!("{value:0250}").into_boxed_str();
+        let mut top = Names::default();
+        for value in 0..EXACT as u64 {
+            // The highest counts neither first nor last.
+            let count = if value % 300 == 7 { 100 + value } else { 1 + value % 3 };
+            top.add(mix(value + 1), count, || text(value));
+            assert!(top.octets <= LABEL_OCTETS);
+        }
+        let entries = top.entries();
+        let expected: Vec<Box<str>> = (1..=10).rev().map(|at| text(7 + 300 * at)).collect();
+        let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+        assert_eq!(names, expected.iter().map(|name| &**name).collect::<Vec<_>>());
+        assert!(entries.iter().all(|entry| entry.error.is_none()), "counts stay exact");
+        let mut twice = top.clone();
+        twice.merge(&top);
+        assert!(twice.octets <= LABEL_OCTETS);
+        assert_eq!(twice.octets, twice.labels.values().map(|label| label.len()).sum::<usize>());
+        let back: Names = postcard::from_bytes(&postcard::to_stdvec(&top).unwrap()).unwrap();
+        assert_eq!((back.octets, back.entries()), (top.octets, entries));
     }
 
     #[test]

@@ -18,6 +18,13 @@ use crate::dns::name;
 use crate::secret;
 use crate::sketch::key::FleetKey;
 
+/// Octets of a name as it is shown, at most: as many as a printable one has.
+const MAX_TEXT: usize = 255;
+/// Of a longer one, octets that are shown of its start and of its end.
+const HEAD: usize = 116;
+const TAIL: usize = 116;
+/// Octets of an escape (RFC 1035, section 5.1), at most.
+const ESCAPE: usize = 4;
 /// Octets that a key file has at least: 128 bits.
 const SHORTEST_KEY: usize = 16;
 /// Octets that differ in it, at least.
@@ -50,18 +57,15 @@ impl Naming {
         }
     }
 
-    /// What is shown for a name.
+    /// What is shown for a name: at most [`MAX_TEXT`] octets.
     pub fn text(&self, wire: &[u8]) -> Box<str> {
-        match &self.names {
-            None => name::text(wire).into(),
-            Some(key) => key.text(wire, false),
-        }
+        self.cut_text(wire, false)
     }
 
     /// What is shown for a name of which labels were cut off, where `cut` says so.
     pub fn cut_text(&self, wire: &[u8], cut: bool) -> Box<str> {
         match &self.names {
-            None => name::cut_text(wire, cut).into(),
+            None => shortened(name::cut_text(wire, cut), || self.hash(wire)),
             Some(key) => key.text(wire, cut),
         }
     }
@@ -81,6 +85,24 @@ impl Naming {
             }
         }
     }
+}
+
+/// A text, without its middle where it is too long: unprintable octets take four each. The hash in its
+/// place keeps two texts apart.
+fn shortened(text: String, hash: impl FnOnce() -> u64) -> Box<str> {
+    if text.len() <= MAX_TEXT {
+        return text.into();
+    }
+    let mut end = HEAD;
+    let mut start = text.len() - TAIL;
+    // No escape is cut: `\` and up to three digits behind it.
+    while text[..end].rfind('\\').is_some_and(|at| at + ESCAPE > end) {
+        end -= 1;
+    }
+    while text[..start].rfind('\\').is_some_and(|at| at + ESCAPE > start) {
+        start += 1;
+    }
+    format!("{}…{:016x}…{}", &text[..end], hash(), &text[start..]).into()
 }
 
 /// The lengths of prefixes that are kept of addresses: `24/48`.
@@ -208,6 +230,29 @@ mod tests {
         for wrong in ["", "24", "24/", "/48", "33/48", "24/129", "-1/0", "+1/0", "24/48/1"] {
             assert!(wrong.parse::<Mask>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn long_texts_lose_their_middle_and_stay_apart() {
+        let naming = Naming::default();
+        let unprintable = |last: u8| -> Vec<u8> {
+            let label = [&[63][..], &[0x80; 62], &[last]].concat();
+            [&label[..], &label, &[3], b"org"].concat()
+        };
+        let (one, other) = (naming.text(&unprintable(1)), naming.text(&unprintable(2)));
+        assert_ne!(one, other);
+        for text in [one, other] {
+            assert!(text.len() <= MAX_TEXT && text.contains('…'), "{text}");
+            assert!(text.starts_with("\\128\\128") && text.ends_with(".org"), "{text}");
+            let escapes = text.split('…').flat_map(|part| part.split('\\').skip(1));
+            assert!(escapes.clone().count() > 40);
+            assert!(
+                escapes.filter(|rest| !rest.contains('.')).all(|rest| rest.len() == 3),
+                "{text}"
+            );
+        }
+        let printable = [&[63][..], &[b'a'; 63]].concat().repeat(3);
+        assert_eq!(naming.text(&printable).len(), 3 * 63 + 2, "a printable one is whole");
     }
 
     #[test]

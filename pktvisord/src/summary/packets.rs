@@ -88,6 +88,10 @@ impl Label for IpAddr {
     fn name(&self) -> String {
         self.to_string()
     }
+
+    fn octets(&self) -> usize {
+        0
+    }
 }
 
 /// What packets that were chosen for deep inspection add up to.

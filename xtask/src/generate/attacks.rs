@@ -41,9 +41,9 @@ pub enum Attack {
     Labels,
     /// One socket and one id ask for ever other names.
     OneId,
-    /// Names whose XXH3 hashes with the seed 0 end in the same bits.
+    /// Names whose hashes, without a fleet key, end in the same bits.
     CollidingNames,
-    /// IPv6 addresses whose XXH3 hashes with the seed 0 end in the same bits.
+    /// IPv6 addresses whose hashes, without a fleet key, end in the same bits.
     CollidingAddresses,
     /// Names of 254 octets that are none of them printable.
     LongNames,
@@ -69,7 +69,15 @@ pub enum Attack {
     Acknowledged,
     /// As many IPv6 extension headers as have room.
     ExtensionHeaders,
+    /// Transactions that fill all lists of names with long ones, and the counts by port, type, size and
+    /// latency.
+    FullLists,
 }
+
+/// Names that fill the lists of four response codes.
+const LISTED: u64 = 4 * 3_072;
+/// Their codes: NOERROR, SERVFAIL, NXDOMAIN, REFUSED.
+const CODES: [u16; 4] = [0, 2, 3, 5];
 
 /// Writes `packets` packets of an attack.
 pub fn write(attack: Attack, packets: u64, seed: u64, out: &mut impl Write) -> io::Result<()> {
@@ -150,6 +158,7 @@ impl Attacker {
                 wire::tcp(host, peer(connection), &header, &[])
             }
             Attack::ExtensionHeaders => extension_headers(),
+            Attack::FullLists => full_lists(number),
             _ => wire::udp(client, host, &self.message(id, number)),
         }
     }
@@ -206,6 +215,27 @@ impl Attacker {
         let place = self.places.entry(connection).or_insert(1);
         *place = place.wrapping_add(step);
         segment(peer(connection), (HOST_V4, 53).into(), *place, &vec![0; length])
+    }
+}
+
+/// A query, or the reply to one of up to 16,384 transactions before: each takes another time.
+fn full_lists(number: u64) -> Vec<u8> {
+    let (turn, is_reply) = (number / 2, number % 2 == 1);
+    let before = if is_reply { 1 << (turn % 15) } else { 0 };
+    let transaction = turn.saturating_sub(before);
+    let listed = transaction % LISTED;
+    let any = transaction as u16;
+    let name = long_name(&mut Random::new(listed), 63);
+    let question = [&name[..], &[0], &any.to_be_bytes(), &[0, 1]].concat();
+    let options = [&[0, 0, 41][..], &any.to_be_bytes(), &[0; 6]].concat();
+    let rest = [question, options].concat();
+    let (from, host) = (client(transaction), (HOST_V4, 53).into());
+    match is_reply {
+        false => wire::udp(from, host, &message(any, 0x0100, [1, 0, 0, 1], &rest)),
+        true => {
+            let code = CODES[(listed / (LISTED / 4)) as usize];
+            wire::udp(host, from, &message(any, 0x8180 | code, [1, 0, 0, 1], &rest))
+        }
     }
 }
 
