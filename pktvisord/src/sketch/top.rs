@@ -65,11 +65,13 @@ pub struct Top<L: Label> {
     labels: Labels<L>,
     /// Octets of all labels.
     octets: usize,
+    /// The highest count for whose label there was no room: those that are not above it get none.
+    without: u64,
 }
 
 impl<L: Label> Default for Top<L> {
     fn default() -> Self {
-        Self { counts: None, labels: Labels::default(), octets: 0 }
+        Self { counts: None, labels: Labels::default(), octets: 0, without: 0 }
     }
 }
 
@@ -141,9 +143,9 @@ impl Counts {
         rows.iter().map(|row| (DISGUISE.take_off(*row.item()), row.lower_bound())).collect()
     }
 
-    fn needs_label(&self, key: u64) -> bool {
-        let error = self.error();
-        error == 0 || self.at_least(key) >= error
+    /// Whether a key of a count that is surely at least this needs its label.
+    fn needs_label(&self, at_least: u64) -> bool {
+        at_least >= self.error()
     }
 }
 
@@ -164,7 +166,8 @@ impl<L: Label> Top<L> {
         }
         let counts = self.counts.get_or_insert_default();
         counts.sketch.update_with_count(DISGUISE.put_on(key), count);
-        if counts.needs_label(key) {
+        let at_least = counts.at_least(key);
+        if at_least > self.without && counts.needs_label(at_least) {
             self.label(key, label);
             self.drop_labels_past_bounds();
         }
@@ -226,7 +229,7 @@ impl<L: Label> Top<L> {
     }
 
     fn needs_label(&self, key: u64) -> bool {
-        self.counts.as_ref().is_some_and(|counts| counts.needs_label(key))
+        self.counts.as_ref().is_some_and(|counts| counts.needs_label(counts.at_least(key)))
     }
 
     /// Keeps the label of a key that has none.
@@ -275,19 +278,20 @@ impl<L: Label> Top<L> {
     /// memory back.
     #[cold]
     fn drop_labels(&mut self) {
-        let Self { counts: Some(counts), labels, octets } = self else { return };
-        labels.retain(|&key, _| counts.needs_label(key));
+        let Self { counts: Some(counts), labels, octets, without } = self else { return };
+        labels.retain(|&key, _| counts.needs_label(counts.at_least(key)));
         *octets = labels.values().map(Label::octets).sum();
         if *octets > LABEL_OCTETS {
             let mut keys: Vec<(u64, u64)> =
                 labels.keys().map(|&key| (counts.at_least(key), key)).collect();
             keys.sort_unstable();
             // Some more than need to go, so that this is not to be done again for the next one.
-            for (_, key) in keys {
+            for (at_least, key) in keys {
                 if *octets <= LABEL_OCTETS / 4 * 3 {
                     break;
                 }
                 *octets -= labels.remove(&key).map_or(0, |label| label.octets());
+                *without = at_least.max(*without);
             }
         }
         labels.shrink_to_fit();
