@@ -16,6 +16,7 @@ use ureq::{Agent, Body};
 
 use crate::address::Address;
 use crate::credentials::Credentials;
+use pktvisord::summary::state::MAX_OCTETS;
 
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -218,7 +219,8 @@ impl<'a> Client<'a> {
     /// The byte form of a bucket.
     pub(crate) fn state(&self, n: u64) -> Result<Vec<u8>, Error> {
         let mut response = self.call(&format!("/api/v1/state/bucket/{n}"))?;
-        let octets = response.body_mut().read_to_vec().map_err(|e| self.unreachable(e))?;
+        let body = response.body_mut().with_config().limit(MAX_OCTETS as u64);
+        let octets = body.read_to_vec().map_err(|e| self.unreachable(e))?;
         let status = response.status();
         if status.is_success() {
             return Ok(octets);

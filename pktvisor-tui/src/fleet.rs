@@ -8,6 +8,7 @@ use pktvisord::summary::state::{Decoded, Keyed, StateError, Terms, decode, terms
 use crate::app::Agent;
 use crate::client::Period;
 use crate::event::Millis;
+use crate::guard::guarded;
 
 /// How often the fleet is merged at most, in milliseconds: it takes the keyboard's time.
 const OFTEN: Millis = 1_000;
@@ -88,38 +89,74 @@ impl Fleet {
         }
         (self.behind, self.at) = (false, now);
         self.problems.clear();
-        let mut sum: Option<(AcrossKeys, &Terms)> = None;
-        let mut merged = 0;
-        for agent in agents.iter().filter(|agent| agent.stale(now, interval).is_none()) {
-            match (&agent.part, &mut sum) {
-                (Some(Err(error)), _) => self.problems.push(format!("{}: {error}", agent.address)),
-                (Some(Ok(part)), _) if part.asked != asked => {}
-                (Some(Ok(part)), Some((_, terms))) if part.terms != **terms => {
-                    let problem = "its ports, masks or names differ from the first";
-                    self.problems.push(format!("{}: {problem}", agent.address));
-                }
-                (Some(Ok(part)), sum) => {
-                    match sum {
-                        Some((sum, _)) => sum.merge(&part.sums),
-                        None => *sum = Some((part.sums.clone(), &part.terms)),
-                    }
-                    merged += 1;
-                    if !part.left_out.is_empty() {
-                        let names = part.left_out.join(", ");
-                        let problem = format!("another release; not merged: {names}");
-                        self.problems.push(format!("{}: {problem}", agent.address));
-                    }
-                }
-                (None, _) => {}
+        // Those whose summaries cannot be merged with the others.
+        let mut unfit = Vec::new();
+        let (sum, merged) = loop {
+            let answering = agents.iter().enumerate();
+            let answering = answering.filter(|(_, agent)| agent.stale(now, interval).is_none());
+            let parts = answering.filter(|(at, _)| !unfit.contains(at));
+            match self.sum(parts, asked) {
+                Ok(sum) => break sum,
+                Err(at) => unfit.push(at),
             }
-        }
+        };
         // Until one has said something of another period, the one before stays.
-        if let Some((sum, _)) = sum {
+        if let Some(sum) = sum {
             if sum.keys() > 1 {
                 let problem = "fleet keys differ; distinct counts lie between two numbers";
                 self.problems.push(format!("{} {problem}", sum.keys()));
             }
-            (self.view, self.period, self.merged) = (sum.view(), Some(asked), merged);
+            match guarded(|| sum.view()) {
+                Ok(view) => (self.view, self.period, self.merged) = (view, Some(asked), merged),
+                Err(problem) => self.problems.push(format!("the fleet: {problem}")),
+            }
         }
+    }
+
+    /// The sum of the parts that merge with each other, and how many there are.
+    ///
+    /// # Errors
+    /// Which agent's part cannot be worked on: the others are to be summed up without it.
+    fn sum<'a>(
+        &mut self,
+        agents: impl Iterator<Item = (usize, &'a Agent)>,
+        asked: Period,
+    ) -> Result<(Option<AcrossKeys>, usize), usize> {
+        let mut sum: Option<(AcrossKeys, &Terms)> = None;
+        let mut merged = 0;
+        for (at, agent) in agents {
+            let mut problem = |problem: &str| {
+                let problem = format!("{}: {problem}", agent.address);
+                if !self.problems.contains(&problem) {
+                    self.problems.push(problem);
+                }
+            };
+            let part = match &agent.part {
+                Some(Ok(part)) if part.asked == asked => part,
+                Some(Err(error)) => {
+                    problem(error);
+                    continue;
+                }
+                _ => continue,
+            };
+            match &mut sum {
+                Some((_, terms)) if part.terms != **terms => {
+                    problem("its ports, masks or names differ from the first");
+                    continue;
+                }
+                Some((sum, _)) => {
+                    if let Err(error) = guarded(|| sum.merge(&part.sums)) {
+                        problem(&error);
+                        return Err(at);
+                    }
+                }
+                None => sum = Some((part.sums.clone(), &part.terms)),
+            }
+            merged += 1;
+            if !part.left_out.is_empty() {
+                problem(&format!("another release; not merged: {}", part.left_out.join(", ")));
+            }
+        }
+        Ok((sum.map(|(sum, _)| sum), merged))
     }
 }

@@ -7,6 +7,7 @@ mod client;
 mod credentials;
 mod event;
 mod fleet;
+mod guard;
 mod history;
 mod keys;
 mod layout;

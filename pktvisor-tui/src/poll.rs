@@ -8,6 +8,7 @@ use crate::client::{Client, Error, Period};
 use crate::credentials::Credentials;
 use crate::event::{Answer, Event, Millis};
 use crate::fleet::Part;
+use crate::guard::guarded;
 
 /// The longest wait after failures.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -60,10 +61,12 @@ impl Poll {
         let (mut answers, mut failures, mut found) = (0, 0, None);
         loop {
             let asked = Instant::now();
-            let (event, wait) = match ask(&client, period, found) {
+            let asked_for =
+                guarded(|| ask(&client, period, found).map_err(|error| error.to_string()));
+            let (event, wait) = match asked_for.flatten() {
                 Ok(mut answer) => {
                     if self.fleet && answers % STATES == 0 {
-                        answer.part = Some(fetch_part(&client, &answer));
+                        answer.part = Some(guarded(|| fetch_part(&client, &answer)).flatten());
                     }
                     (answers, failures, found) = (answers + 1, 0, Some(answer.period));
                     let (agent, at) = (self.agent, self.now());
@@ -72,7 +75,7 @@ impl Poll {
                 Err(error) => {
                     let retry = (self.interval * 2_u32.pow(failures)).min(LONGEST);
                     failures = (failures + 1).min(8);
-                    let (agent, at, error) = (self.agent, self.now(), error.to_string());
+                    let (agent, at) = (self.agent, self.now());
                     (Event::Failed { agent, at, error, retry }, retry)
                 }
             };

@@ -18,6 +18,7 @@ use signal_hook::iterator::Signals;
 
 use crate::app::App;
 use crate::event::Event;
+use crate::guard::is_guarded;
 use crate::view;
 
 /// The terminal while the dashboard has it.
@@ -31,6 +32,9 @@ impl Console {
     pub(crate) fn take() -> io::Result<Self> {
         let report = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
+            if is_guarded() {
+                return;
+            }
             // Whichever thread it was, what goes on without it would draw over the message.
             give_back();
             report(info);

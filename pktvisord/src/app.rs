@@ -15,13 +15,13 @@ mod watch;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pktvisor_common::api::{MetricsView, Views};
 use pktvisor_common::flow::FlowKey;
+use rustix::event::{EventfdFlags, eventfd};
 use tokio::runtime::Runtime;
 use tracing::{info, warn};
 
@@ -265,8 +265,8 @@ const NO_ROOM: &str =
 
 /// Makes sure that the async runtime can start: it panics where it gets no thread or no socket.
 fn room() -> io::Result<()> {
-    let _sockets =
-        (0..DESCRIPTORS).map(|_| UnixDatagram::unbound()).collect::<io::Result<Vec<_>>>()?;
+    let descriptor = |_| eventfd(0, EventfdFlags::CLOEXEC);
+    let _descriptors = (0..DESCRIPTORS).map(descriptor).collect::<rustix::io::Result<Vec<_>>>()?;
     let waiting = Arc::new(AtomicBool::new(true));
     let threads = (0..RUNTIME + BLOCKING).map(|_| {
         let waiting = Arc::clone(&waiting);

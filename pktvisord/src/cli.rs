@@ -164,8 +164,8 @@ pub struct Cli {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16), help_heading = "How packets are captured")]
     pub workers: Option<u16>,
 
-    /// Become this user once interfaces are watched: a name, or numbers `UID` or `UID:GID`;
-    /// capabilities are given up in any case
+    /// Become this user once interfaces are watched: a name, or numbers `UID` or `UID:GID` [default:
+    /// root becomes `pktvisor`, or else `nobody`]; capabilities are given up in any case
     #[arg(long, value_name = "USER", help_heading = "How packets are captured")]
     pub user: Option<String>,
 

@@ -1,7 +1,8 @@
 //! Prints the summary of a capture.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use pktvisor_common::api::Views;
@@ -25,7 +26,24 @@ pub fn write(views: &Views, cli: &Cli) -> io::Result<()> {
             written => written,
         };
     }
-    File::create(&cli.output)?.write_all(text.as_bytes())
+    create(&cli.output)?.write_all(text.as_bytes())
+}
+
+/// Creates a file. Root follows a link to no regular file: who may write where the link lies could
+/// choose which file is overwritten.
+fn create(path: &Path) -> io::Result<File> {
+    let is_device = || path.starts_with("/dev") || path.metadata().is_ok_and(|to| !to.is_file());
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    if rustix::process::geteuid().is_root() && path.is_symlink() && !is_device() {
+        return Err(io::Error::other(
+            "it is a link, which root does not follow; name what it leads to",
+        ));
+    }
+    if rustix::process::geteuid().is_root() && !path.is_symlink() {
+        options.custom_flags(libc::O_NOFOLLOW);
+    }
+    options.open(path)
 }
 
 fn render(views: &Views, cli: &Cli) -> io::Result<String> {

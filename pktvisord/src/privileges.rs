@@ -8,10 +8,13 @@ use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, geteuid, getrlimit, set_dumpable_behavior, setrlimit,
+};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, Gid, Uid, capabilities, set_capabilities, set_keep_capabilities,
-    set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    CapabilitySet, CapabilitySets, Gid, Uid, capabilities, remove_capability_from_bounding_set,
+    set_capabilities, set_keep_capabilities, set_no_new_privs, set_thread_groups,
+    set_thread_res_gid, set_thread_res_uid,
 };
 
 use crate::sandbox::{self, Sandbox, SandboxError};
@@ -22,6 +25,21 @@ pub struct User {
     name: String,
     uid: u32,
     gid: u32,
+}
+
+/// Who root becomes: the user of the package, or the one that no files belong to.
+const UNPRIVILEGED: [&str; 3] = ["pktvisor", "nobody", "65534:65534"];
+
+impl User {
+    /// Whom to become where nobody was named: an unprivileged user, where this is root that may become
+    /// another one.
+    pub fn instead_of_root() -> Option<Self> {
+        let may = capabilities(None).ok()?.permitted;
+        let can_change = may.contains(CapabilitySet::SETUID | CapabilitySet::SETGID);
+        (geteuid().is_root() && can_change)
+            .then(|| UNPRIVILEGED.iter().find_map(|name| name.parse().ok()))
+            .flatten()
+    }
 }
 
 /// A user by name, as `/etc/passwd` has it, or numbers: `UID` or `UID:GID`.
@@ -83,7 +101,7 @@ pub enum Keep {
 /// What this process may still do.
 #[derive(Clone, Debug)]
 pub struct Rights {
-    /// The user that it was told to become.
+    /// The user that it has become.
     pub user: Option<String>,
     /// Capabilities that are left.
     pub capabilities: Vec<&'static str>,
@@ -106,6 +124,13 @@ pub fn give_up(
         Keep::NetAdmin => CapabilitySet::NET_ADMIN,
         Keep::NetRaw => CapabilitySet::NET_RAW,
     };
+    let effective = capabilities(None).map_err(io::Error::from)?.effective;
+    if effective.contains(CapabilitySet::SETPCAP) {
+        for capability in CapabilitySet::all().iter() {
+            // One that this kernel does not know is in no set.
+            let _ = remove_capability_from_bounding_set(capability);
+        }
+    }
     if let Some(User { uid, gid, .. }) = user {
         let (uid, gid) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
         // Otherwise those that are kept would go with the user.
@@ -119,6 +144,8 @@ pub fn give_up(
     set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable })
         .map_err(io::Error::from)?;
     set_no_new_privs(true).map_err(io::Error::from)?;
+    // No other process of the user reads its memory: secrets are in it.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(io::Error::from)?;
     let who = user.map_or("the same user", |user| user.name.as_str());
     let (capabilities, why) = match keep {
         _ if kept.is_empty() => (Vec::new(), "without capabilities"),
@@ -126,7 +153,9 @@ pub fn give_up(
         Keep::NetAdmin => (vec!["CAP_NET_ADMIN"], "with CAP_NET_ADMIN, which clsact needs"),
         Keep::NetRaw => (vec!["CAP_NET_RAW"], "with CAP_NET_RAW, which libpcap needs"),
     };
-    let sandbox = files.map(sandbox::enter).transpose()?.unwrap_or(sandbox::OFF);
+    let captures = keep == Keep::NetRaw;
+    let enter = |files| sandbox::enter(files, captures);
+    let sandbox = files.map(enter).transpose()?.unwrap_or(sandbox::OFF);
     let Sandbox { landlock, seccomp } = sandbox;
     tracing::info!("running as {who} {why}; Landlock: {landlock}, seccomp: {seccomp}");
     Ok(Rights { user: user.map(|user| user.name.clone()), capabilities, sandbox })
@@ -146,6 +175,12 @@ pub enum RightsError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn root_becomes_somebody_else() {
+        let instead = User::instead_of_root();
+        assert!(instead.is_none_or(|user| user.uid != 0 && user.gid != 0));
+    }
 
     #[test]
     fn users_are_found_by_name_and_number() {

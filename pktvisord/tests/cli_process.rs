@@ -24,6 +24,27 @@ fn json_is_one_line_or_pretty() {
     assert_eq!(view(&short), view(&pretty));
 }
 
+/// A link in a folder that others may write to could lead anywhere.
+#[test]
+fn root_writes_through_no_link_but_to_its_own_output() {
+    let (folder, file) = stored();
+    let (target, link) = (folder.store("precious", b"precious"), folder.file("link"));
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    let through = run(&["--summary", "-o", &link, &file]);
+    if rustix::process::geteuid().is_root() {
+        assert_eq!(through.code, Some(4), "{}", through.stderr);
+        assert!(through.stderr.contains("does not follow"), "{}", through.stderr);
+        assert_eq!(fs::read(&target).unwrap(), b"precious");
+    }
+    let piped = run(&["--summary", "-o", "/dev/stdout", &file]);
+    assert_eq!(piped.code, Some(0), "{}", piped.stderr);
+    assert!(piped.stdout.starts_with("{\"summary\":"));
+    let kept = fs::File::create(folder.file("kept")).unwrap();
+    let status = pktvisord(&["--summary", "-o", "/dev/stdout", &file]).stdout(kept).status();
+    assert!(status.unwrap().success());
+    assert_eq!(fs::read_to_string(folder.file("kept")).unwrap(), piped.stdout);
+}
+
 #[test]
 fn the_output_goes_to_a_file() {
     let (folder, file) = stored();

@@ -314,6 +314,38 @@ fn every_reason_of_a_loss_is_described_and_no_other() {
     assert_eq!(described, counted);
 }
 
+/// The files under a folder whose code is unsafe.
+fn unsafe_files(folder: &Path, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            unsafe_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let code = fs::read_to_string(&path).expect("code");
+            let is_unsafe = |line: &str| {
+                let line = line.trim_start();
+                !line.starts_with("//") && (line.contains("unsafe {") || line.contains("unsafe fn"))
+            };
+            if code.lines().any(is_unsafe) {
+                let path = path.strip_prefix(root()).expect("within the project");
+                found.insert(path.display().to_string());
+            }
+        }
+    }
+}
+
+#[test]
+fn all_unsafe_code_is_listed() {
+    let mut found = BTreeSet::new();
+    for part in ["pktvisor-common", "pktvisor-ebpf", "pktvisord", "pktvisor-tui", "xtask"] {
+        unsafe_files(&root().join(part).join("src"), &mut found);
+    }
+    let document = text("docs/SECURITY.md");
+    let (_, list) = document.split_once("### Unsafe code").expect("the list");
+    let rows = list.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    assert_eq!(rows.map(|(file, _)| file.to_owned()).collect::<BTreeSet<_>>(), found);
+}
+
 #[test]
 fn links_lead_somewhere() {
     for path in DOCUMENTS {

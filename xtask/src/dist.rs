@@ -1,4 +1,5 @@
-//! `cargo xtask dist`: what is given to others: a tarball and a Debian package.
+//! `cargo xtask dist`: what is given to others: a tarball, a Debian package, and lists of what they are
+//! made of.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,13 +47,13 @@ impl Dist {
         stage_all(&stage)?;
         let tarball = tarball(&dist, &stage)?;
         let package = debian(&dist)?;
+        let [daemon, dashboard] = bills(&dist)?;
+        let files = [&tarball, &package, &daemon, &dashboard];
         let sums = output_of(
-            Command::new("sha256sum")
-                .current_dir(&dist)
-                .args([file_name(&tarball), file_name(&package)]),
+            Command::new("sha256sum").current_dir(&dist).args(files.map(|file| file_name(file))),
         );
         fs::write(dist.join("SHA256SUMS"), sums.context("sha256sum failed")? + "\n")?;
-        for file in [&tarball, &package] {
+        for file in files {
             println!(
                 "{} {:.1} MiB",
                 file.display(),
@@ -176,6 +177,27 @@ fn tarball(dist: &Path, stage: &Path) -> Result<PathBuf> {
             .arg("."),
     )?;
     Ok(file)
+}
+
+/// Lists of all that each program is made of (SBOM, CycloneDX).
+fn bills(dist: &Path) -> Result<[PathBuf; 2]> {
+    let tool = cargo_tool("cargo-cyclonedx")?;
+    exec(Command::new(tool).current_dir(root()).args([
+        "cyclonedx",
+        "--format=json",
+        "--spec-version=1.5",
+        "--describe=binaries",
+    ]))?;
+    // It puts one into the folder of each package.
+    fs::remove_file(root().join("xtask/xtask_bin.cdx.json"))?;
+    let bill = |package: &str, program: &str| -> Result<PathBuf> {
+        let made = root().join(package).join(format!("{program}_bin.cdx.json"));
+        let kept = dist.join(format!("{program}.cdx.json"));
+        copy(&made, &kept)?;
+        fs::remove_file(made)?;
+        Ok(kept)
+    };
+    Ok([bill("pktvisord", "pktvisord")?, bill("pktvisor-tui", "pktvisor")?])
 }
 
 fn debian(dist: &Path) -> Result<PathBuf> {

@@ -65,7 +65,7 @@ pub struct FleetKey {
 /// What a daemon that watches interfaces may still do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Security {
-    /// The user that it was told to become; left out where it was told nothing.
+    /// The user that it has become; left out where it stayed who it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub user: Option<String>,

@@ -6,7 +6,7 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -28,17 +28,31 @@ fn tell(states: &[NotifyState<'_>]) {
     }
 }
 
-/// Sends states to the socket of `NOTIFY_SOCKET`. A name that starts with `@` is one of the abstract
-/// namespace (sd_notify(3)), which the library takes for a file.
+/// The connection to the service manager, which is made before the daemon shuts itself in: later it
+/// could make none.
+static MANAGER: OnceLock<io::Result<UnixDatagram>> = OnceLock::new();
+
+/// Connects to the service manager, where there is one, if that was not done yet.
+pub(super) fn connect() -> Option<&'static UnixDatagram> {
+    let connected = MANAGER.get_or_init(|| {
+        let name = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
+        // One that starts with `@` is of the abstract namespace (sd_notify(3)).
+        let address = match name.as_bytes().strip_prefix(b"@") {
+            Some(name) => SocketAddr::from_abstract_name(name)?,
+            None => SocketAddr::from_pathname(&name)?,
+        };
+        let socket = UnixDatagram::unbound()?;
+        socket.connect_addr(&address)?;
+        Ok(socket)
+    });
+    connected.as_ref().inspect_err(|error| debug!("there is no service manager: {error}")).ok()
+}
+
+/// Sends states to the service manager.
 fn send(states: &[NotifyState<'_>]) -> io::Result<()> {
-    let socket = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
-    let Some(name) = socket.as_bytes().strip_prefix(b"@") else {
-        return sd_notify::notify(states);
-    };
+    let Some(manager) = connect() else { return Ok(()) };
     let lines: Vec<String> = states.iter().map(NotifyState::to_string).collect();
-    let text = lines.join("\n") + "\n";
-    let address = SocketAddr::from_abstract_name(name)?;
-    UnixDatagram::unbound()?.send_to_addr(text.as_bytes(), &address).map(|_| ())
+    manager.send((lines.join("\n") + "\n").as_bytes()).map(|_| ())
 }
 
 /// The daemon serves. From now on its life is shown, until the end is asked for.

@@ -16,7 +16,7 @@ use super::hooks::Programs;
 use super::reload::{self, Owner};
 use super::serve::Listeners;
 use super::through_libpcap::Captures;
-use super::{AppError, Run, settings, system};
+use super::{AppError, Run, service, settings, system};
 use crate::capture::ebpf::attach::CaptureMode;
 use crate::capture::ebpf::drain::{Drain, DrainStatus};
 use crate::capture::ebpf::probe::Probe;
@@ -155,10 +155,12 @@ pub(super) fn check_mode(cli: &Cli) -> Result<(), AppError> {
     }
 }
 
-/// The user to become, who is looked up once: later /etc/passwd is out of reach.
+/// The user to become, who is looked up once: later /etc/passwd is out of reach. Root becomes an
+/// unprivileged one, unless told otherwise.
 pub(super) fn user(cli: &Cli) -> Result<Option<User>, AppError> {
-    let user = cli.user.as_deref().map(str::parse).transpose();
-    user.map_err(|problem| AppError::User { user: cli.user.clone().unwrap_or_default(), problem })
+    let Some(user) = &cli.user else { return Ok(User::instead_of_root()) };
+    let problem = |problem| AppError::User { user: user.clone(), problem };
+    user.parse().map(Some).map_err(problem)
 }
 
 /// The name of a tunnel that is watched together with an interface that its outer packets can pass.
@@ -253,6 +255,7 @@ pub(super) fn watch(
             Keep::NetRaw,
         ),
     };
+    service::connect();
     let files = (!cli.no_sandbox).then(|| config.files());
     let rights = give_up(user.as_ref(), keep, files.as_deref())?;
     let run = Run::new(config, Arc::clone(&settings))?;

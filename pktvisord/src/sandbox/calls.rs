@@ -1,5 +1,9 @@
-//! Calls of the system that are let through once packets are taken in. Which files and addresses they
-//! reach is up to Landlock and capabilities.
+//! Calls of the system that are let through once packets are taken in. Which files they reach is up to
+//! Landlock and capabilities.
+
+use std::process;
+
+use seccompiler::{BackendError, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 
 /// By what they are for. Numbers differ by architecture, so they go by name.
 pub(super) const ALLOWED: &[i64] = &[
@@ -7,13 +11,9 @@ pub(super) const ALLOWED: &[i64] = &[
     libc::SYS_brk,
     libc::SYS_madvise,
     libc::SYS_membarrier,
-    libc::SYS_mmap,
-    libc::SYS_mprotect,
     libc::SYS_mremap,
     libc::SYS_munmap,
     // Threads, and their end.
-    libc::SYS_clone,
-    libc::SYS_clone3,
     libc::SYS_exit,
     libc::SYS_exit_group,
     libc::SYS_futex,
@@ -26,7 +26,6 @@ pub(super) const ALLOWED: &[i64] = &[
     libc::SYS_sched_getaffinity,
     libc::SYS_sched_yield,
     libc::SYS_set_robust_list,
-    libc::SYS_tgkill,
     // Signals.
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
@@ -71,18 +70,15 @@ pub(super) const ALLOWED: &[i64] = &[
     // Sockets: HTTP, changes of interfaces, libpcap, the service manager.
     libc::SYS_accept4,
     libc::SYS_bind,
-    libc::SYS_connect,
     libc::SYS_getpeername,
     libc::SYS_getsockname,
     libc::SYS_getsockopt,
-    libc::SYS_listen,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
     libc::SYS_sendmsg,
     libc::SYS_sendto,
     libc::SYS_setsockopt,
     libc::SYS_shutdown,
-    libc::SYS_socket,
     libc::SYS_socketpair,
     // What there is of the machine.
     libc::SYS_capget,
@@ -112,3 +108,52 @@ pub(super) const ALLOWED: &[i64] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_stat,
 ];
+
+/// The flags of clone(2) that make namespaces.
+const NAMESPACES: u64 = (libc::CLONE_NEWCGROUP
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWUTS) as u64;
+/// The kind of a socket without its flags.
+const SOCKET_TYPE: u64 = 0xf;
+
+/// Calls that are let through with some arguments only, each with what these have to be.
+pub(super) fn allowed_with(captures: bool) -> Result<Vec<(i64, Vec<SeccompRule>)>, BackendError> {
+    let is =
+        |at, value| SeccompCondition::new(at, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
+    let without = |at, bits| {
+        SeccompCondition::new(at, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(bits), 0)
+    };
+    let of_type = |value: i32| {
+        let among = SeccompCmpOp::MaskedEq(SOCKET_TYPE);
+        SeccompCondition::new(1, SeccompCmpArgLen::Dword, among, value as u64)
+    };
+    let netlink = |protocol: i32| {
+        let family = is(0, libc::AF_NETLINK as u64)?;
+        SeccompRule::new(vec![family, of_type(libc::SOCK_RAW)?, is(2, protocol as u64)?])
+    };
+    // What interfaces there are.
+    let mut sockets = vec![netlink(libc::NETLINK_ROUTE)?];
+    if captures {
+        // libpcap opens an interface that comes back.
+        sockets.push(netlink(libc::NETLINK_GENERIC)?);
+        let family = || is(0, libc::AF_PACKET as u64);
+        sockets.push(SeccompRule::new(vec![family()?, of_type(libc::SOCK_RAW)?])?);
+        sockets.push(SeccompRule::new(vec![family()?, of_type(libc::SOCK_DGRAM)?])?);
+    }
+    let no_code = || -> Result<_, BackendError> {
+        Ok(vec![SeccompRule::new(vec![without(2, libc::PROT_EXEC as u64)?])?])
+    };
+    Ok(vec![
+        // Threads.
+        (libc::SYS_clone, vec![SeccompRule::new(vec![without(0, NAMESPACES)?])?]),
+        (libc::SYS_tgkill, vec![SeccompRule::new(vec![is(0, process::id().into())?])?]),
+        // Memory, but for code.
+        (libc::SYS_mmap, no_code()?),
+        (libc::SYS_mprotect, no_code()?),
+        (libc::SYS_socket, sockets),
+    ])
+}

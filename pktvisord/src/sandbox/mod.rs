@@ -11,12 +11,12 @@ use std::path::PathBuf;
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
-    RulesetStatus, path_beneath_rules,
+    RulesetStatus, Scope, path_beneath_rules,
 };
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
-/// The newest rules that are asked for: TCP, and devices (Linux 6.10).
-const RULES: ABI = ABI::V5;
+/// The newest rules that are asked for: TCP, devices, and what is outside of the sandbox (Linux 6.12).
+const RULES: ABI = ABI::V6;
 /// What is read while packets are taken in: what the process costs, which interfaces there are, and
 /// what libpcap looks names in a new filter up in.
 const READ: [&str; 4] = ["/proc", "/sys", "/etc/services", "/etc/protocols"];
@@ -48,19 +48,20 @@ pub struct Sandbox {
 pub const OFF: Sandbox = Sandbox { landlock: "off", seccomp: "off" };
 
 /// Shuts this thread in, and those that it will start: from files only what lies in the folders of
-/// `files`, and of what links on the way to them lead to, can be read, nothing can be written, run, listened on or connected to by TCP, and calls of
-/// the system that the daemon has no use for fail.
+/// `files`, and of what links on the way to them lead to, can be read, nothing can be written, run,
+/// listened on or connected to, and calls of the system that the daemon has no use for fail. Packet
+/// sockets can still be made where it `captures` through libpcap.
 ///
 /// # Errors
 /// [`SandboxError`] where the kernel knows how to, and refuses.
-pub fn enter(files: &[PathBuf]) -> Result<Sandbox, SandboxError> {
+pub fn enter(files: &[PathBuf], captures: bool) -> Result<Sandbox, SandboxError> {
     let landlock = match restrict(files) {
         // Some containers refuse what they do not know; the filter follows all the same.
         Err(RulesetError::CreateRuleset(_)) => "refused by what this runs in",
         restricted => restricted?,
     };
     // The last, for it leaves no room for the others.
-    apply_filter(&filter()?)?;
+    apply_filter(&filter(captures)?)?;
     Ok(Sandbox { landlock, seccomp: "on" })
 }
 
@@ -71,6 +72,7 @@ fn restrict(files: &[PathBuf]) -> Result<&'static str, RulesetError> {
     let status = Ruleset::default()
         .handle_access(AccessFs::from_all(RULES))?
         .handle_access(AccessNet::from_all(RULES))?
+        .scope(Scope::from_all(RULES))?
         .create()?
         .add_rules(path_beneath_rules(readable, AccessFs::ReadFile | AccessFs::ReadDir))?
         .restrict_self()?;
@@ -83,8 +85,9 @@ fn restrict(files: &[PathBuf]) -> Result<&'static str, RulesetError> {
 
 /// Lets the calls through that the daemon makes; others are answered as by a kernel that does not know
 /// them, which libraries are prepared for.
-fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
-    let allowed = calls::ALLOWED.iter().map(|&call| (call, Vec::new())).collect();
+fn filter(captures: bool) -> Result<BpfProgram, seccompiler::BackendError> {
+    let allowed = calls::ALLOWED.iter().map(|&call| (call, Vec::new()));
+    let allowed = allowed.chain(calls::allowed_with(captures)?).collect();
     let unknown = SeccompAction::Errno(libc::ENOSYS as u32);
     let filter = SeccompFilter::new(
         allowed,
@@ -103,6 +106,51 @@ mod tests {
 
     use super::*;
 
+    /// What only the filter of calls keeps from: no access to files or TCP is needed for it.
+    fn calls_that_are_refused() {
+        use rustix::net::{AddressFamily, SocketType, netlink, socket, socketpair};
+        let refused = |family, kind, protocol| socket(family, kind, protocol).is_err();
+        let (unix, stream, datagram) = (AddressFamily::UNIX, SocketType::STREAM, SocketType::DGRAM);
+        let mptcp = std::num::NonZeroU32::new(262).map(rustix::net::Protocol::from_raw);
+        for family in [AddressFamily::INET, AddressFamily::INET6] {
+            assert!(refused(family, stream, None), "TCP");
+            assert!(refused(family, stream, mptcp), "MPTCP");
+            assert!(refused(family, datagram, None), "UDP");
+        }
+        assert!(refused(unix, stream, None) && refused(unix, datagram, None), "Unix sockets");
+        assert!(refused(AddressFamily::from_raw(40), stream, None), "VSOCK");
+        assert!(refused(AddressFamily::PACKET, SocketType::RAW, None), "packet sockets");
+        let (raw, audit) = (SocketType::RAW, Some(netlink::AUDIT));
+        assert!(refused(AddressFamily::NETLINK, raw, audit), "another netlink");
+        assert!(!refused(AddressFamily::NETLINK, raw, None));
+        assert!(socketpair(unix, stream, rustix::net::SocketFlags::CLOEXEC, None).is_ok());
+        // SAFETY: memory of its own that nobody uses; signal 0 does nothing.
+        unsafe {
+            let (read, write, run) = (libc::PROT_READ, libc::PROT_WRITE, libc::PROT_EXEC);
+            let map = |protection| {
+                let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+                libc::mmap(std::ptr::null_mut(), 4_096, protection, flags, -1, 0)
+            };
+            assert_eq!(map(read | write | run), libc::MAP_FAILED);
+            assert_eq!(map(read | run), libc::MAP_FAILED);
+            let page = map(read | write);
+            assert_ne!(page, libc::MAP_FAILED);
+            assert_eq!(libc::mprotect(page, 4_096, read | run), -1);
+            assert_eq!(libc::mprotect(page, 4_096, read), 0);
+            assert_eq!(libc::syscall(libc::SYS_tgkill, 1, 1, 0), -1, "other processes");
+            assert_eq!(*libc::__errno_location(), libc::ENOSYS);
+            assert_eq!(libc::syscall(libc::SYS_clone3, 0, 0), -1);
+            assert_eq!(*libc::__errno_location(), libc::ENOSYS, "libc goes on with clone");
+            let namespace = libc::CLONE_NEWUSER | libc::SIGCHLD;
+            assert_eq!(libc::syscall(libc::SYS_clone, namespace, 0, 0, 0, 0), -1, "namespaces");
+            assert_eq!(*libc::__errno_location(), libc::ENOSYS);
+            assert_eq!(libc::listen(0, 1), -1);
+            assert_eq!(*libc::__errno_location(), libc::ENOSYS);
+            assert_eq!(libc::connect(0, std::ptr::null(), 0), -1);
+            assert_eq!(*libc::__errno_location(), libc::ENOSYS);
+        }
+    }
+
     /// On a thread of its own, which alone is shut in.
     #[test]
     fn what_is_not_needed_can_not_be_done() {
@@ -116,7 +164,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let named = inside.join("file");
         let shut_in = std::thread::spawn(move || {
-            let sandbox = enter(std::slice::from_ref(&named)).unwrap();
+            let sandbox = enter(std::slice::from_ref(&named), false).unwrap();
             assert_eq!(sandbox.seccomp, "on");
             assert!(Command::new("/bin/true").status().is_err(), "programs can be run");
             // What goes on.
@@ -126,6 +174,7 @@ mod tests {
             );
             assert!(std::thread::spawn(|| 7).join().is_ok_and(|seven| seven == 7));
             assert!(listener.local_addr().is_ok());
+            calls_that_are_refused();
             if sandbox.landlock == OFF.landlock || sandbox.landlock.starts_with("unknown") {
                 return sandbox;
             }

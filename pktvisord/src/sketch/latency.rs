@@ -180,12 +180,13 @@ impl Latencies {
         let rank_p90 = (u128::from(total) * 9 / 10) as u64;
         let mut below = 0u64;
         let first = self.0.iter().position(|class| {
-            below += class.count;
+            below = below.saturating_add(class.count);
             below > rank_p90
         });
         let mut names = std::collections::BTreeMap::new();
         for (_, count, text) in self.0[first.unwrap_or(0)..].iter().flat_map(|class| &class.names) {
-            *names.entry(text).or_insert(0) += count;
+            let sum = names.entry(text).or_insert(0u64);
+            *sum = sum.saturating_add(*count);
         }
         rank(names.into_iter().map(|(text, count)| (text.to_string(), count)), |_| None)
     }

@@ -30,7 +30,7 @@ pub const MAP_SIZE: usize = 4096;
 pub const EXACT: usize = MAP_SIZE * 3 / 4;
 /// Octets of the labels of a list, at most.
 pub const LABEL_OCTETS: usize = 96 << 10;
-/// The highest total that is taken from outside.
+/// The highest total that is taken from outside, or merged to.
 const MAX_TOTAL: u64 = u64::MAX / 4;
 /// Entries of a top list.
 const ENTRIES: usize = 10;
@@ -206,6 +206,10 @@ impl<L: Label> Top<L> {
     pub fn merge(&mut self, other: &Self) {
         let Some(theirs) = &other.counts else { return };
         let counts = self.counts.get_or_insert_default();
+        if counts.total().saturating_add(theirs.total()) > MAX_TOTAL {
+            // No packets add up to so much: what was there is believed.
+            return;
+        }
         let error = counts.error();
         counts.sketch.merge(&theirs.sketch);
         counts.error = counts.error.saturating_add(theirs.error);
@@ -471,6 +475,17 @@ mod tests {
         let entries = vec![(1, 5, Some("a".into()))];
         assert!(Names::try_from(State { error: 9, total: 5, entries: entries.clone() }).is_err());
         assert!(Names::try_from(State { error: 0, total: 4, entries }).is_err());
+    }
+
+    #[test]
+    fn totals_that_nothing_adds_up_to_are_not_merged() {
+        let of = |total| {
+            Names::try_from(State { error: 0, total, entries: vec![(1, total, Some("a".into()))] })
+        };
+        let mut sum = of(MAX_TOTAL).unwrap();
+        (0..9).for_each(|_| sum.merge(&of(MAX_TOTAL).unwrap()));
+        assert_eq!(sum.counts.as_ref().unwrap().total(), MAX_TOTAL);
+        assert!(of(MAX_TOTAL + 1).is_err());
     }
 
     #[test]

@@ -391,14 +391,15 @@ impl Bucket {
         let entries = names.entries();
         for counts in entries {
             dns.qnames.insert(counts.key);
+            let wire = texts.of(counts);
             let add_cut = |top: &mut Top<Box<str>>, part: Option<(&[u8], bool)>| {
                 if let Some((part, cut)) = part {
                     // A cut name and a whole one of the same labels are two names.
-                    let key = naming.hash(part).rotate_left(u32::from(cut));
+                    let key = if part.len() == wire.len() { counts.key } else { naming.hash(part) };
+                    let key = key.rotate_left(u32::from(cut));
                     top.add(key, counts.messages.into(), || naming.cut_text(part, cut));
                 }
             };
-            let wire = texts.of(counts);
             add_cut(&mut dns.qname2, cut(wire, short).or(Some((wire, false))));
             add_cut(&mut dns.qname3, cut(wire, long));
         }

@@ -32,6 +32,10 @@ use crate::time::MINUTE;
 pub const VERSION: u16 = 3;
 const MAGIC: &[u8; 4] = b"PKTV";
 const SIPHASH_2_4: u8 = 2;
+/// Minutes that are kept second by second, at most: twice as many as this release keeps.
+const MAX_MINUTES: i64 = 512;
+/// Octets of a state that is read, at most: twice as many as an agent writes, whatever was sent to it.
+pub const MAX_OCTETS: usize = 16 << 20;
 /// Reasons of losses that are taken from outside, at most.
 const MAX_REASONS: usize = 64;
 /// Counters that are taken from outside, at most.
@@ -395,6 +399,9 @@ fn read_terms(sections: &Sections<'_>) -> Result<Terms, StateError> {
 
 /// What a summary's keys were made with, and its sections.
 fn open(bytes: &[u8]) -> Result<(Keyed, Sections<'_>), StateError> {
+    if bytes.len() > MAX_OCTETS {
+        return Err(StateError::Broken(format!("it is larger than {MAX_OCTETS} bytes")));
+    }
     let (header, body) = bytes.split_first_chunk::<16>().ok_or(StateError::NotAState)?;
     let [m0, m1, m2, m3, v0, v1, function, precision, fingerprint @ ..] = *header;
     if [m0, m1, m2, m3] != *MAGIC {
@@ -418,6 +425,9 @@ fn check(summary: &Summary, has_rates: bool) -> Result<(), &'static str> {
     let covered = summary.rates.is_folded() || length <= minutes.saturating_mul(MINUTE);
     if length < 0 || has_rates && !covered {
         return Err("a span that its minutes do not cover");
+    }
+    if minutes > MAX_MINUTES {
+        return Err("more minutes than are kept second by second");
     }
     if summary.account.losses.len() > MAX_REASONS {
         return Err("more reasons of losses than there are");

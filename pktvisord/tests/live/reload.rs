@@ -31,7 +31,10 @@ fn ports_sampling_and_filter_change_while_it_runs() {
         let _dns = DnsServer::start(&pair);
         let folder = Folder::new();
         let file = folder.store("pktvisord.toml", b"dns-port = 5399\nverbose = 1\n");
+        // Files of a folder that is root's alone are read again.
+        let user = ["--user", "root"];
         let arguments = ["--config", &file, "--summary", "--capture", mode, &pair.interface];
+        let arguments = [&user[..], &arguments].concat();
         let server = Server::start(&arguments);
         let wire = || -> WirePackets {
             std::thread::sleep(SETTLED);

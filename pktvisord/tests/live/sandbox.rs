@@ -1,7 +1,7 @@
 //! What the daemon can't do any more while it watches.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::time::{Duration, Instant};
 
 use pktvisor_common::api::AppMetrics;
@@ -32,24 +32,41 @@ fn it_is_shut_in_and_says_so() {
             _ => (Vec::new(), "0000000000000000"),
         };
         let server = Server::start(&["--capture", mode, &pair.interface]);
-        for set in ["CapInh", "CapPrm", "CapEff"] {
-            let expected = if set == "CapInh" { "0000000000000000" } else { mask };
+        for set in ["CapInh", "CapBnd", "CapPrm", "CapEff"] {
+            let expected = if matches!(set, "CapInh" | "CapBnd") { &"0".repeat(16) } else { mask };
             assert_eq!(status(&server, set), expected, "{mode}: {set}");
         }
         assert_eq!(
             (status(&server, "NoNewPrivs"), status(&server, "Seccomp")),
             ("1".into(), "2".into())
         );
+        // Root has become another user, whose other processes cannot read its memory: then the files
+        // under /proc are root's (proc(5)).
+        let id = status(&server, "Uid").split_whitespace().next().map(str::to_owned);
+        assert_ne!(id.as_deref(), Some("0"));
+        let of_process = fs::metadata(format!("/proc/{}/fd", server.child.id())).unwrap();
+        assert_eq!(of_process.uid(), 0, "its memory can be read");
+        let (_, metrics) = server.get("/metrics");
+        assert!(String::from_utf8(metrics).unwrap().contains("\nprocess_open_fds "), "{mode}");
         let app: AppMetrics = server.json("/api/v1/metrics/app");
         let security = app.app.security.expect("it watches an interface");
+        assert!(matches!(security.user.as_deref(), Some("pktvisor" | "nobody")));
         assert_eq!(
             (security.capabilities, security.seccomp.as_str()),
             (kept.iter().map(|&c| c.to_owned()).collect(), "on")
         );
         assert!(server.log_so_far().contains("seccomp: on"), "{}", server.log_so_far());
         if mode == tc() {
-            let without = Server::start(&["--no-sandbox", "--capture", mode, &pair.interface]);
+            let without = Server::start(&[
+                "--user",
+                "root",
+                "--no-sandbox",
+                "--capture",
+                mode,
+                &pair.interface,
+            ]);
             assert_eq!(status(&without, "Seccomp"), "0");
+            assert!(status(&without, "Uid").starts_with("0\t"), "it stays root");
             let app: AppMetrics = without.json("/api/v1/metrics/app");
             let security = app.app.security.expect("it watches an interface");
             assert_eq!((security.landlock.as_str(), security.seccomp.as_str()), ("off", "off"));

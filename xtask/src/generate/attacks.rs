@@ -230,12 +230,11 @@ fn full_lists(number: u64) -> Vec<u8> {
     let options = [&[0, 0, 41][..], &any.to_be_bytes(), &[0; 6]].concat();
     let rest = [question, options].concat();
     let (from, host) = (client(transaction), (HOST_V4, 53).into());
-    match is_reply {
-        false => wire::udp(from, host, &message(any, 0x0100, [1, 0, 0, 1], &rest)),
-        true => {
-            let code = CODES[(listed / (LISTED / 4)) as usize];
-            wire::udp(host, from, &message(any, 0x8180 | code, [1, 0, 0, 1], &rest))
-        }
+    if is_reply {
+        let code = CODES[(listed / (LISTED / 4)) as usize];
+        wire::udp(host, from, &message(any, 0x8180 | code, [1, 0, 0, 1], &rest))
+    } else {
+        wire::udp(from, host, &message(any, 0x0100, [1, 0, 0, 1], &rest))
     }
 }
 
