@@ -24,7 +24,7 @@ use crate::window::Window;
 use crate::workers::Snapshots;
 
 /// How old an answer can be.
-pub(crate) const FRESH: Duration = Duration::from_secs(1);
+const FRESH: Duration = Duration::from_secs(1);
 /// Times the shards are asked again when some have closed a minute that others have not yet.
 const RETRIES: usize = 5;
 /// Packets of the live minute from which on it is said that most have an unknown direction.
@@ -229,6 +229,12 @@ impl Live {
             }
         };
         read(&mut cache, &present)
+    }
+
+    /// When what is answered now was taken from the shards; none where it is to be taken anew.
+    pub fn taken(&self) -> Option<Instant> {
+        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.present.as_ref().map(|(at, _)| *at).filter(|at| at.elapsed() < FRESH)
     }
 
     fn present(&self) -> Arc<Present> {

@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 
 use super::error::ApiError;
 use super::internal;
-use crate::live::FRESH;
+use crate::live::Live;
 use crate::prometheus::Format;
 use crate::summary::Summary;
 
@@ -75,8 +75,10 @@ impl Question {
 }
 
 /// The answers of a daemon.
-#[derive(Debug, Default)]
-pub(super) struct Answers(Mutex<Vec<Kept>>);
+pub(super) struct Answers {
+    live: Arc<Live>,
+    kept: Mutex<Vec<Kept>>,
+}
 
 /// An answer that is kept.
 #[derive(Debug)]
@@ -85,7 +87,8 @@ struct Kept {
     is_gzip: bool,
     /// What it tells of, where that does not change.
     of: Option<Weak<Summary>>,
-    made: Instant,
+    /// Of when it is, where it may: it is given to others for as long as nothing newer is there.
+    taken: Option<Instant>,
     answer: Arc<Answer>,
 }
 
@@ -188,9 +191,25 @@ pub(super) fn describe(response: &mut Response, content_type: HeaderValue, is_gz
     }
 }
 
+impl Kept {
+    /// Whether it is what the question would be answered with now.
+    fn is_current(&self, of: Option<&Arc<Summary>>, taken: Option<Instant>) -> bool {
+        match (&self.of, of) {
+            (Some(told), Some(of)) => told.as_ptr() == Arc::as_ptr(of),
+            (None, None) => taken.is_some() && self.taken == taken,
+            _ => false,
+        }
+    }
+}
+
 impl Answers {
+    /// No answers yet of what `live` tells.
+    pub(super) fn new(live: Arc<Live>) -> Self {
+        Self { live, kept: Mutex::default() }
+    }
+
     fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The answer to a question, as a client with these headers takes it: one that was made for
@@ -228,16 +247,11 @@ impl Answers {
         takes_gzip: bool,
         of: Option<&Arc<Summary>>,
     ) -> Option<(Arc<Answer>, bool)> {
+        let taken = self.live.taken();
         let kept = self.kept();
         let find = |is_gzip| {
             let found = kept.iter().rev().find(|kept| {
-                kept.question == question
-                    && kept.is_gzip == is_gzip
-                    && match (&kept.of, of) {
-                        (Some(told), Some(of)) => told.as_ptr() == Arc::as_ptr(of),
-                        (None, None) => kept.made.elapsed() < FRESH,
-                        _ => false,
-                    }
+                kept.question == question && kept.is_gzip == is_gzip && kept.is_current(of, taken)
             });
             found.map(|kept| (Arc::clone(&kept.answer), is_gzip))
         };
@@ -279,20 +293,18 @@ impl Answers {
         octets: Bytes,
     ) -> Arc<Answer> {
         let answer = Answer::new(octets);
+        let taken = self.live.taken();
         let mut kept = self.kept();
         // What nobody reads, and nobody will be given.
         kept.retain(|kept| {
-            let is_current = match &kept.of {
-                Some(of) => of.strong_count() > 0,
-                None => kept.made.elapsed() < FRESH,
-            };
-            is_current || Arc::strong_count(&kept.answer) > 1
+            let of = kept.of.as_ref().and_then(Weak::upgrade);
+            kept.is_current(of.as_ref(), taken) || Arc::strong_count(&kept.answer) > 1
         });
         kept.push(Kept {
             question,
             is_gzip,
             of: of.map(Arc::downgrade),
-            made: Instant::now(),
+            taken,
             answer: Arc::clone(&answer),
         });
         loop {
@@ -313,9 +325,36 @@ impl Answers {
 
 #[cfg(test)]
 mod tests {
+    use pktvisor_common::flow::FlowKey;
+
     use super::*;
+    use crate::geo::GeoDatabases;
+    use crate::host::HostSpec;
+    use crate::settings::{DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
+    use crate::summary::naming::Naming;
+    use crate::window::Window;
+    use crate::workers::Snapshots;
 
     const ALL: Question = Question::App;
+
+    /// Of a daemon that has seen nothing.
+    fn answers() -> Arc<Answers> {
+        let settings = Settings {
+            hosts: HostSpec::default().into(),
+            ports: DnsPorts::new(&[53]).into(),
+            other_ports: OtherPorts::default(),
+            databases: GeoDatabases::default().into(),
+            timeout: 1,
+            naming: Naming::default(),
+            sampling: Sampling::new(100),
+            tunnels: Tunnels::Outer,
+            flow_key: FlowKey::FIXED,
+        };
+        let window = Arc::new(Window::new(1, 5, false));
+        let (clock, snapshots) = (Arc::default(), Snapshots::default());
+        let live = Live::new(settings.into(), window, clock, snapshots, Arc::default());
+        Arc::new(Answers::new(Arc::new(live)))
+    }
 
     fn octets(answers: &Arc<Answers>, question: Question, length: usize, fill: u8) -> Arc<Answer> {
         answers.keep(question, false, None, vec![fill; length].into())
@@ -323,7 +362,7 @@ mod tests {
 
     #[test]
     fn the_oldest_are_given_up_past_the_bounds() {
-        let answers: Arc<Answers> = Arc::default();
+        let answers = answers();
         let three = [1, 2, 3].map(|fill| octets(&answers, ALL, 10, fill));
         assert_eq!(three.each_ref().map(|answer| answer.octets().is_some()), [false, true, true]);
         let large = octets(&answers, Question::Window(1), BUDGET, 4);
@@ -335,7 +374,7 @@ mod tests {
 
     #[test]
     fn an_answer_to_what_does_not_change_stays() {
-        let answers: Arc<Answers> = Arc::default();
+        let answers = answers();
         let closed = Arc::new(Summary::default());
         let other = Arc::new(Summary::default());
         let state = Question::State(1);
@@ -348,9 +387,25 @@ mod tests {
         assert!(answers.find(state, false, None).is_none());
     }
 
+    #[test]
+    fn an_answer_is_given_to_others_until_there_is_something_newer() {
+        let answers = answers();
+        let make = |answers: &Answers| {
+            let make = || {
+                answers.live.since_start();
+                Ok(vec![1])
+            };
+            answers.find_or_make(ALL, false, None, make).unwrap().0
+        };
+        let first = make(&answers);
+        assert!(Arc::ptr_eq(&first, &make(&answers)));
+        std::thread::sleep(std::time::Duration::from_millis(1_050));
+        assert!(!Arc::ptr_eq(&first, &make(&answers)));
+    }
+
     #[tokio::test]
     async fn bodies_are_whole_or_fail() {
-        let answers: Arc<Answers> = Arc::default();
+        let answers = answers();
         let long: Vec<u8> = (0..3 * PART + 5).map(|at| at as u8).collect();
         let body = answers.keep(ALL, false, None, long.clone().into()).body();
         assert_eq!(axum::body::to_bytes(body, usize::MAX).await.unwrap(), long);

@@ -101,7 +101,7 @@ pub fn router(live: Arc<Live>, options: &Options) -> Router {
     let routes = documented
         .merge(openapi::routes(&document))
         .layer(Extension(Arc::new(exposition)))
-        .layer(Extension(Arc::<Answers>::default()));
+        .layer(Extension(Arc::new(Answers::new(Arc::clone(&live)))));
     let door = Door { access: options.access.clone(), any_host: options.any_host };
     envelope(routes.with_state(live), door)
 }
