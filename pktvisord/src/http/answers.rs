@@ -65,6 +65,11 @@ impl Question {
         }
     }
 
+    /// Whether others are given the answer too. The daemon's own state changes by itself, and is small.
+    fn is_shared(self) -> bool {
+        self != Self::App
+    }
+
     fn content_type(self) -> HeaderValue {
         HeaderValue::from_static(match self {
             Self::App | Self::Rates | Self::Bucket(_) | Self::Window(_) => "application/json",
@@ -247,6 +252,9 @@ impl Answers {
         takes_gzip: bool,
         of: Option<&Arc<Summary>>,
     ) -> Option<(Arc<Answer>, bool)> {
+        if !question.is_shared() {
+            return None;
+        }
         let taken = self.live.taken();
         let kept = self.kept();
         let find = |is_gzip| {
@@ -335,7 +343,7 @@ mod tests {
     use crate::window::Window;
     use crate::workers::Snapshots;
 
-    const ALL: Question = Question::App;
+    const ALL: Question = Question::Rates;
 
     /// Of a daemon that has seen nothing.
     fn answers() -> Arc<Answers> {
