@@ -73,8 +73,10 @@ pub async fn serve(
                             let _ = watcher.watch(connection(stream, app, &place)).await;
                         };
                         tokio::select! {
-                            () = serving => {}
+                            // A request that comes after that is not answered any more.
+                            biased;
                             () = place.taken() => {}
+                            () = serving => {}
                         }
                     });
                 }
