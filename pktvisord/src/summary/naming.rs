@@ -57,7 +57,7 @@ impl Naming {
         }
     }
 
-    /// What is shown for a name: at most [`MAX_TEXT`] octets.
+    /// What is shown for a name: at most 255 octets.
     pub fn text(&self, wire: &[u8]) -> Box<str> {
         self.cut_text(wire, false)
     }
