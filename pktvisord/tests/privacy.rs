@@ -119,15 +119,15 @@ fn nothing_true_comes_out() {
 #[test]
 fn a_key_has_to_be_one() {
     let folder = Folder::new();
-    let short = folder.store("short", b"secret");
-    let done = run(&["--hash-names", &short, "--check-config"]);
-    assert_eq!(done.code, Some(3), "{}", done.stderr);
-    assert!(
-        done.stderr.contains("16 octets at least is needed, and there are 6"),
-        "{}",
-        done.stderr
-    );
-    assert!(!done.stderr.contains("secret"));
+    for guessable in [&b"hunter2"[..], &[0; 32], b"hunter2hunter2hunter2"] {
+        let file = folder.store("guessable", guessable);
+        let done = run(&["--hash-names", &file, "--check-config"]);
+        let is_refused = guessable.len() < 16 || guessable == [0; 32];
+        assert_eq!(done.code, Some(if is_refused { 3 } else { 0 }), "{}", done.stderr);
+        let said = done.stderr.contains("16 octets at least is needed");
+        assert_eq!(said, is_refused, "{}", done.stderr);
+        assert!(!done.stderr.contains("hunter2"));
+    }
     let done = run(&["--mask-ip", "24", "--check-config"]);
     assert_eq!(done.code, Some(2));
     assert!(done.stderr.contains("such as 24/48"), "{}", done.stderr);
