@@ -29,21 +29,27 @@ pub fn write(views: &Views, cli: &Cli) -> io::Result<()> {
     create(&cli.output)?.write_all(text.as_bytes())
 }
 
-/// Creates a file. Root follows a link to no regular file: who may write where the link lies could
-/// choose which file is overwritten.
+/// Links to what the program's own output is connected to (proc_pid_fd(5)).
+const OWN_OUTPUT: [&str; 2] = ["/dev/stdout", "/dev/stderr"];
+
+/// Creates a file. Root follows a link to no regular file but its own output: users who may write to
+/// the folder of the link could choose which file is overwritten.
 fn create(path: &Path) -> io::Result<File> {
-    let is_device = || path.starts_with("/dev") || path.metadata().is_ok_and(|to| !to.is_file());
+    let is_own = OWN_OUTPUT.iter().any(|own| path == Path::new(own));
+    if is_own || !rustix::process::geteuid().is_root() {
+        return File::create(path);
+    }
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    if rustix::process::geteuid().is_root() && path.is_symlink() && !is_device() {
-        return Err(io::Error::other(
-            "it is a link, which root does not follow; name what it leads to",
-        ));
+    if !path.is_symlink() {
+        options.write(true).create(true).truncate(true).custom_flags(libc::O_NOFOLLOW);
+        return options.open(path);
     }
-    if rustix::process::geteuid().is_root() && !path.is_symlink() {
-        options.custom_flags(libc::O_NOFOLLOW);
+    // The file that is open is looked at: the link may lead elsewhere by now.
+    let file = options.write(true).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Err(io::Error::other("it is a link, which root does not follow; name its target")),
+        false => Ok(file),
     }
-    options.open(path)
 }
 
 fn render(views: &Views, cli: &Cli) -> io::Result<String> {

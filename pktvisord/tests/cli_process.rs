@@ -36,6 +36,14 @@ fn root_writes_through_no_link_but_to_its_own_output() {
         assert!(through.stderr.contains("does not follow"), "{}", through.stderr);
         assert_eq!(fs::read(&target).unwrap(), b"precious");
     }
+    let shared = format!("/dev/shm/pktvisor-test-{}", std::process::id());
+    if rustix::process::geteuid().is_root() && std::os::unix::fs::symlink(&target, &shared).is_ok()
+    {
+        let through = run(&["--summary", "-o", &shared, &file]);
+        fs::remove_file(&shared).unwrap();
+        assert_eq!(through.code, Some(4), "a folder of everybody below /dev");
+        assert_eq!(fs::read(&target).unwrap(), b"precious");
+    }
     let piped = run(&["--summary", "-o", "/dev/stdout", &file]);
     assert_eq!(piped.code, Some(0), "{}", piped.stderr);
     assert!(piped.stdout.starts_with("{\"summary\":"));

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ const HEAD_TIMEOUTS: [(usize, Duration); 3] = [
 pub struct Connections {
     /// By number, in the order in which they came.
     served: Mutex<BTreeMap<u64, Arc<Connection>>>,
-    next: Mutex<u64>,
+    next: AtomicU64,
     refused: Occasional,
 }
 
@@ -149,9 +149,7 @@ impl Connections {
             }
             return None;
         }
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = *next;
-        *next += 1;
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
         served.insert(number, Arc::clone(&connection));
         Some(Place { number, connection, connections: Arc::clone(self) })
     }
