@@ -34,8 +34,11 @@ fn a_daemon_that_is_killed_leaves_nothing_behind() {
         watch.server.child.kill().unwrap();
         watch.server.child.wait().unwrap();
         // Links go with the process, a moment later; filters of clsact stay until the next start.
-        std::thread::sleep(Duration::from_millis(300));
-        assert_eq!(attached(), (false, clsact, false), "{mode}");
+        let killed = Instant::now();
+        while attached() != (false, clsact, false) {
+            assert!(killed.elapsed() < PATIENCE, "{mode}: {:?}", attached());
+            std::thread::sleep(Duration::from_millis(50));
+        }
         if clsact {
             let next = Watch::start(&pair, &["--capture", mode]);
             let filters = sh(&format!("tc filter show dev {name} egress"));

@@ -47,6 +47,11 @@ fn stop(server: Server) -> String {
     log
 }
 
+fn kill(mut server: Server) {
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+}
+
 fn plugged(test: impl FnOnce(&str) + Send) {
     if !can_run() {
         return;
@@ -121,14 +126,37 @@ fn daemons_leave_each_others_filters() {
             assert_eq!(view.packets.udp, 20, "{}", server.log_so_far());
         }
         // One that is killed leaves a filter behind, which the next one removes, and no other.
-        let mut first = first;
-        first.child.kill().unwrap();
-        first.child.wait().unwrap();
+        kill(first);
         assert_eq!(ours().len(), 2);
+        // Not even where a daemon of another interface has started since.
+        let elsewhere = Server::start(&["--summary", "--capture", "clsact", "lo"]);
         let fourth = start();
         assert_eq!(ours().len(), 2, "{:?} {}", ours(), fourth.log_so_far());
+        stop(elsewhere);
         stop(fourth);
         stop(second);
+        assert_eq!(ours(), []);
+    });
+}
+
+#[test]
+fn filter_of_a_killed_daemon_goes_when_programs_are_attached_later() {
+    plugged(|_| {
+        let server = start();
+        let own = ours();
+        kill(start());
+        assert_eq!(ours().len(), 2);
+        // Shut in as it is, the first daemon attaches anew.
+        let Filter { priority, handle, .. } = own[0];
+        let place = Place { index: index(), egress: false, priority, handle };
+        Requests::open().unwrap().remove_filter(place).unwrap();
+        let started = Instant::now();
+        while ours().len() != 1 || ours()[0].program != own[0].program {
+            assert!(started.elapsed() < PATIENCE, "{:?} {}", ours(), server.log_so_far());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let log = stop(server);
+        assert!(log.contains("removed a filter of clsact that a killed daemon had left"), "{log}");
         assert_eq!(ours(), []);
     });
 }

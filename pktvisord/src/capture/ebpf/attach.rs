@@ -32,6 +32,9 @@ pub enum CaptureMode {
     Libpcap,
 }
 
+/// The programs of TC.
+const CLASSIFIERS: [&str; 4] = ["pktvisor_in", "pktvisor_out", "pktvisor_in_ip", "pktvisor_out_ip"];
+
 /// A hook in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hook {
@@ -125,8 +128,6 @@ impl Attached {
 /// Loads all programs that a mode may attach, while the daemon still may. One that the kernel refuses
 /// is refused again, with the reason, when it is attached.
 pub fn load_all(programs: &mut Ebpf, mode: CaptureMode) {
-    const CLASSIFIERS: [&str; 4] =
-        ["pktvisor_in", "pktvisor_out", "pktvisor_in_ip", "pktvisor_out_ip"];
     let by_xdp = matches!(mode, CaptureMode::Auto | CaptureMode::Xdp);
     let wanted = |name: &str| CLASSIFIERS.contains(&name) || by_xdp && name == "pktvisor_xdpf";
     // The kernel verifies a program for some hundred milliseconds: all at once, on all processors.
@@ -219,12 +220,15 @@ fn attach_one(
             Link::create(descriptor, index, links::At::Tcx { egress }).map(At::Link).map_err(system)
         }
         Hook::Clsact => {
+            let mut loaded = |name| classifier(programs, name).and_then(|one| one.info());
+            let all: Vec<u32> =
+                CLASSIFIERS.into_iter().filter_map(|name| Some(loaded(name).ok()?.id())).collect();
             let program = classifier(programs, name).map_err(refuse)?;
             let info = program.info().map_err(refuse)?;
             let descriptor = program.fd().map_err(refuse)?.as_fd();
             let (id, tag) = (info.id(), info.tag().to_be_bytes());
             let program = clsact::Program { descriptor, name, id, tag };
-            clsact::Attached::add(index, egress, program).map(At::Filter).map_err(system)
+            clsact::Attached::add(index, egress, program, &all).map(At::Filter).map_err(system)
         }
     }
 }

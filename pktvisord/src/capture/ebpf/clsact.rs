@@ -1,49 +1,25 @@
 //! Programs as filters of the queueing discipline clsact, beside those of others.
 //!
-//! A filter stays when its process dies, and the kernel removes by place, not by owner. So each daemon
-//! has handles of its own, and before it removes a filter it looks whose program is there. Between the
-//! look and the removal another agent could take the place; the kernel has no call that does both.
+//! A filter stays when its process dies, and the kernel removes by place, not by owner. So handles tell
+//! which filters are of this program, [`owners`] whether a daemon that runs has the program at such a
+//! filter, and before a daemon removes a filter it looks whose program is there. Between the look and
+//! the removal another agent could take the place; the kernel has no call that does both.
+
+mod owners;
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::OnceLock;
-
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
+use std::os::fd::BorrowedFd;
 
 use crate::capture::netlink::Requests;
 use crate::capture::netlink::filters::{Filter, Place};
 
-/// Handles of this program: these two bytes, 12 bits for the daemon, 4 for its filters at one place.
+/// Handles of this program: these two bytes, and a number.
 const HANDLES: u32 = 0x706b_0000;
 const OWN: u32 = 0xffff_0000;
-const SLOTS: u32 = 1 << 12;
-const TRIES: u32 = 1 << 4;
+/// How many daemons have room at one place, each with one filter and one that replaces it.
+const TRIES: u32 = 1 << 6;
 /// Priorities that are tried: the first one whose filters are programs too.
 const PRIORITIES: u16 = 16;
-
-/// The slot of a running daemon. An abstract socket tells that it runs, because it goes with its
-/// process (unix(7)).
-struct Slot {
-    number: u32,
-    _socket: OwnedFd,
-}
-
-impl Slot {
-    fn take(number: u32) -> Option<Self> {
-        let name = format!("pktvisord/clsact/{number}");
-        let address = SocketAddrUnix::new_abstract_name(name.as_bytes()).ok()?;
-        let (unix, kind) = (AddressFamily::UNIX, SocketType::DGRAM);
-        let socket = socket_with(unix, kind, SocketFlags::CLOEXEC, None).ok()?;
-        bind(&socket, &address).ok()?;
-        Some(Self { number, _socket: socket })
-    }
-
-    /// The slot of this process.
-    fn own() -> Option<u32> {
-        static OWN: OnceLock<Option<Slot>> = OnceLock::new();
-        OWN.get_or_init(|| (0..SLOTS).find_map(Self::take)).as_ref().map(|slot| slot.number)
-    }
-}
 
 /// A program, as filters name it.
 #[derive(Clone, Copy, Debug)]
@@ -77,27 +53,28 @@ pub enum State {
 }
 
 impl Attached {
-    /// Adds a program to one side of an interface, in front of the other filters if that can be.
+    /// Adds a program to one side of an interface, in front of the other filters if that can be. `all`
+    /// are the ids of this one and of the others that this daemon may add.
     ///
     /// # Errors
     /// The kernel's answer.
-    pub fn add(index: u32, egress: bool, program: Program<'_>) -> io::Result<Self> {
+    pub fn add(index: u32, egress: bool, program: Program<'_>, all: &[u32]) -> io::Result<Self> {
         let requests = Requests::open()?;
         // An error shows when the filter is added.
         let _ = requests.add_clsact(index);
-        let slot = Slot::own().ok_or_else(|| io::Error::other("no slot is free"))?;
+        owners::announce(all)?;
         sweep(&requests, index, egress, program);
         let mut last = io::Error::from_raw_os_error(libc::EEXIST);
         for priority in 1..=PRIORITIES {
             for number in 0..TRIES {
-                let handle = HANDLES | slot << 4 | number;
+                let handle = HANDLES | number;
                 let place = Place { index, egress, priority, handle };
                 match requests.add_filter(place, program.descriptor, program.name) {
                     Ok(()) => return Ok(Self { place, program: program.id }),
                     Err(error) => last = error,
                 }
                 match last.raw_os_error() {
-                    // The place is taken: by a replacement of our own, for example.
+                    // The place is taken: by another daemon, for example.
                     Some(libc::EEXIST) => {}
                     // The priority belongs to another kind of filter or to one protocol.
                     Some(libc::EINVAL | libc::EOPNOTSUPP) => break,
@@ -160,22 +137,28 @@ fn is_ours(filter: &Filter) -> bool {
     filter.handle & OWN == HANDLES
 }
 
-/// Removes what a killed daemon has left behind: a filter whose handle belongs to no running daemon and
-/// whose program has the tag of ours.
+/// Removes what a killed daemon has left behind: a filter whose program no running daemon has, and has
+/// the tag of ours.
 fn sweep(requests: &Requests, index: u32, egress: bool, program: Program<'_>) {
     let Ok(filters) = requests.filters(index, egress) else { return };
-    for filter in filters.iter().filter(|filter| is_ours(filter)) {
-        let same = filter.program.is_some_and(|(_, tag)| tag == program.tag);
-        let number = (filter.handle & !OWN) >> 4;
-        let left = match Slot::own() {
-            // A daemon that had the slot before.
-            Some(own) if own == number => filter.program.is_some_and(|(id, _)| id != program.id),
-            _ => Slot::take(number).is_some(),
-        };
-        if !left {
+    let found: Vec<&Filter> = filters.iter().filter(|filter| is_ours(filter)).collect();
+    if found.is_empty() {
+        return;
+    }
+    // Read after the filters: a daemon announces its programs before it adds them.
+    let owned = match owners::programs() {
+        Ok(owned) => owned,
+        Err(error) => {
+            tracing::warn!("filters of killed daemons are not looked for: /proc/net/unix: {error}");
+            return;
+        }
+    };
+    for filter in found {
+        if filter.program.is_some_and(|(id, _)| owned.contains(&id)) {
             continue;
         }
         let Filter { priority, handle, .. } = *filter;
+        let same = filter.program.is_some_and(|(_, tag)| tag == program.tag);
         if !same || filter.kind != "bpf" || filter.name != program.name {
             tracing::warn!(
                 "interface {index} has a filter of clsact that no daemon owns and whose program is not \
