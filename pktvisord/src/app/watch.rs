@@ -36,8 +36,9 @@ use crate::privileges::{Keep, Rights, User, give_up, raise, raise_limits};
 use crate::settings::{Settings, Tunnels};
 use crate::workers::Workers;
 
-/// How long programs are attached before anything is served; the rest follows in the background.
-const AT_ONCE: Duration = Duration::from_secs(1);
+/// How long programs are attached before anything is served; the rest follows in the background. Loading
+/// them takes more than a second on a slow machine, and an answer is due two seconds after the start.
+const AT_ONCE: Duration = Duration::from_millis(250);
 
 /// What is to be watched, and what is HOST besides the addresses of that.
 #[derive(Clone, Debug)]
