@@ -14,47 +14,30 @@
 //! Keys below are noise that no list needs, and in a flood of distinct names they are nearly all. Where
 //! labels take more than [`LABEL_OCTETS`], those of the lowest counts go first.
 
-use std::collections::BTreeMap;
-use std::sync::LazyLock;
+mod counts;
+mod disguise;
+mod labels;
 
-use ahash::RandomState;
-use datasketches::frequencies::{ErrorType, FrequentItemsSketch};
+use std::collections::BTreeMap;
+
+use datasketches::frequencies::FrequentItemsSketch;
 use pktvisor_common::api::TopEntry;
 use serde::{Deserialize, Serialize};
 
+use self::counts::Counts;
+use self::disguise::DISGUISE;
+use self::labels::Labels;
+pub use self::labels::{LABEL_OCTETS, Label};
 use super::key::FleetKey;
 
 /// Slots of the sketch.
 pub const MAP_SIZE: usize = 4096;
 /// Distinct keys that are counted exactly: the sketch's load limit.
 pub const EXACT: usize = MAP_SIZE * 3 / 4;
-/// Octets of the labels of a list, at most.
-pub const LABEL_OCTETS: usize = 96 << 10;
 /// The highest total that is taken from outside, or merged to.
 const MAX_TOTAL: u64 = u64::MAX / 4;
 /// Entries of a top list.
 const ENTRIES: usize = 10;
-
-type Labels<L> = std::collections::HashMap<u64, L, RandomState>;
-
-/// What stands for a key in a top list.
-pub trait Label: Clone {
-    /// The name shown.
-    fn name(&self) -> String;
-
-    /// Octets that it takes beside its place.
-    fn octets(&self) -> usize;
-}
-
-impl Label for Box<str> {
-    fn name(&self) -> String {
-        self.to_string()
-    }
-
-    fn octets(&self) -> usize {
-        self.len()
-    }
-}
 
 /// Heavy hitters among keys that are hashes; what they stand for is kept beside the sketch.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -63,89 +46,11 @@ impl Label for Box<str> {
 pub struct Top<L: Label> {
     counts: Option<Box<Counts>>,
     labels: Labels<L>,
-    /// Octets of all labels.
-    octets: usize,
-    /// The highest count for whose label there was no room: those that are not above it get none.
-    without: u64,
 }
 
 impl<L: Label> Default for Top<L> {
     fn default() -> Self {
-        Self { counts: None, labels: Labels::default(), octets: 0, without: 0 }
-    }
-}
-
-/// Turns keys into what stands for them in a sketch, whose table hashes by a public function: mixed
-/// with what only this process knows, so that nobody outside can tell which keys fall together.
-struct Disguise {
-    mask: u64,
-    /// An odd number, and its inverse modulo 2^64.
-    factor: u64,
-    inverse: u64,
-}
-
-static DISGUISE: LazyLock<Disguise> = LazyLock::new(|| {
-    let random = RandomState::new();
-    let factor = random.hash_one(1) | 1;
-    // Newton's iteration: each step doubles the bits that are right, 3 at the start.
-    let inverse = (0..5).fold(factor, |inverse, _| {
-        inverse.wrapping_mul(2_u64.wrapping_sub(factor.wrapping_mul(inverse)))
-    });
-    Disguise { mask: random.hash_one(0), factor, inverse }
-});
-
-impl Disguise {
-    #[inline]
-    fn put_on(&self, key: u64) -> u64 {
-        (key ^ self.mask).wrapping_mul(self.factor)
-    }
-
-    #[inline]
-    fn take_off(&self, item: u64) -> u64 {
-        item.wrapping_mul(self.inverse) ^ self.mask
-    }
-}
-
-/// The sketch, and what did not reach it.
-#[derive(Clone, Debug)]
-struct Counts {
-    /// Of keys in [`Disguise`].
-    sketch: FrequentItemsSketch<u64>,
-    /// The sum of the highest counts passed over in each batch.
-    error: u64,
-    /// The sum of all counts passed over.
-    weight: u64,
-}
-
-impl Default for Counts {
-    fn default() -> Self {
-        let sketch = FrequentItemsSketch::new(MAP_SIZE).expect("the size is a constant that fits");
-        Self { sketch, error: 0, weight: 0 }
-    }
-}
-
-impl Counts {
-    fn error(&self) -> u64 {
-        self.sketch.maximum_error().saturating_add(self.error)
-    }
-
-    fn total(&self) -> u64 {
-        self.sketch.total_weight().saturating_add(self.weight)
-    }
-
-    fn at_least(&self, key: u64) -> u64 {
-        self.sketch.lower_bound(&DISGUISE.put_on(key))
-    }
-
-    /// All keys of the sketch, each with what its true count is at least.
-    fn lower_bounds(&self) -> Vec<(u64, u64)> {
-        let rows = self.sketch.frequent_items(ErrorType::NoFalseNegatives);
-        rows.iter().map(|row| (DISGUISE.take_off(*row.item()), row.lower_bound())).collect()
-    }
-
-    /// Whether a key of a count that is surely at least this needs its label.
-    fn needs_label(&self, at_least: u64) -> bool {
-        at_least >= self.error()
+        Self { counts: None, labels: Labels::default() }
     }
 }
 
@@ -167,8 +72,8 @@ impl<L: Label> Top<L> {
         let counts = self.counts.get_or_insert_default();
         counts.sketch.update_with_count(DISGUISE.put_on(key), count);
         let at_least = counts.at_least(key);
-        if at_least > self.without && counts.needs_label(at_least) {
-            self.label(key, label);
+        if at_least >= counts.error() && self.labels.has_room(at_least) {
+            self.labels.add(key, label);
             self.drop_labels_past_bounds();
         }
     }
@@ -215,41 +120,25 @@ impl<L: Label> Top<L> {
         counts.error = counts.error.saturating_add(theirs.error);
         counts.weight = counts.weight.saturating_add(theirs.weight);
         let has_grown = counts.error() != error;
-        for (&key, label) in &other.labels {
-            self.label(key, || label.clone());
+        for (key, label) in other.labels.iter() {
+            self.labels.add(key, || label.clone());
         }
         // Where the error has not grown, no key here needs its label any less.
         if has_grown {
             self.drop_labels();
         } else if error > 0 {
-            for key in other.labels.keys() {
-                if !self.needs_label(*key) {
-                    let label = self.labels.remove(key);
-                    self.octets -= label.map_or(0, |label| label.octets());
+            for (key, _) in other.labels.iter() {
+                if counts.at_least(key) < error {
+                    self.labels.remove(key);
                 }
             }
         }
         self.drop_labels_past_bounds();
     }
 
-    fn needs_label(&self, key: u64) -> bool {
-        self.counts.as_ref().is_some_and(|counts| counts.needs_label(counts.at_least(key)))
-    }
-
-    /// Keeps the label of a key that has none.
-    #[inline]
-    fn label(&mut self, key: u64, label: impl FnOnce() -> L) {
-        let octets = &mut self.octets;
-        self.labels.entry(key).or_insert_with(|| {
-            let label = label();
-            *octets += label.octets();
-            label
-        });
-    }
-
     #[inline]
     fn drop_labels_past_bounds(&mut self) {
-        if self.labels.len() > 2 * EXACT || self.octets > LABEL_OCTETS {
+        if self.labels.is_past_bounds() {
             self.drop_labels();
         }
     }
@@ -263,7 +152,7 @@ impl<L: Label> Top<L> {
         let mut left_out = 0;
         let mut by_label: BTreeMap<u64, (u64, L)> = BTreeMap::new();
         for (key, count) in counts.lower_bounds() {
-            let Some(label) = self.labels.get(&key) else {
+            let Some(label) = self.labels.get(key) else {
                 left_out = count.max(left_out);
                 continue;
             };
@@ -278,27 +167,12 @@ impl<L: Label> Top<L> {
         Self::try_from(State { error, total, entries: entries.collect() }).unwrap_or_default()
     }
 
-    /// Forgets the labels that are not needed any more or for which there is no room, and gives their
-    /// memory back.
+    /// Forgets the labels that are not needed any more or for which there is no room.
     #[cold]
     fn drop_labels(&mut self) {
-        let Self { counts: Some(counts), labels, octets, without } = self else { return };
-        labels.retain(|&key, _| counts.needs_label(counts.at_least(key)));
-        *octets = labels.values().map(Label::octets).sum();
-        if *octets > LABEL_OCTETS {
-            let mut keys: Vec<(u64, u64)> =
-                labels.keys().map(|&key| (counts.at_least(key), key)).collect();
-            keys.sort_unstable();
-            // Some more than need to go, so that this is not to be done again for the next one.
-            for (at_least, key) in keys {
-                if *octets <= LABEL_OCTETS / 4 * 3 {
-                    break;
-                }
-                *octets -= labels.remove(&key).map_or(0, |label| label.octets());
-                *without = at_least.max(*without);
-            }
+        if let Some(counts) = &self.counts {
+            self.labels.trim(counts.error(), |key| counts.at_least(key));
         }
-        labels.shrink_to_fit();
     }
 
     /// The ten keys of the highest estimates, by estimate, then by name.
@@ -308,7 +182,7 @@ impl<L: Label> Top<L> {
         let mut estimates: Vec<(u64, &L)> = self
             .labels
             .iter()
-            .map(|(&key, label)| (counts.at_least(key), label))
+            .map(|(key, label)| (counts.at_least(key), label))
             .filter(|&(at_least, _)| at_least > 0)
             .map(|(at_least, label)| (at_least.saturating_add(error), label))
             .collect();
@@ -358,7 +232,7 @@ impl<L: Label> From<Top<L>> for State<L> {
         let mut entries: Vec<(u64, u64, Option<L>)> = counts
             .lower_bounds()
             .into_iter()
-            .map(|(key, count)| (key, count, top.labels.get(&key).cloned()))
+            .map(|(key, count)| (key, count, top.labels.get(key).cloned()))
             .collect();
         entries.sort_unstable_by_key(|&(key, ..)| key);
         State { error: counts.error(), total: counts.total(), entries }
@@ -397,7 +271,7 @@ impl<L: Label> TryFrom<State<L>> for Top<L> {
         let mut top = Self { counts: Some(Box::new(counts)), ..Self::default() };
         for (key, _, label) in state.entries {
             if let Some(label) = label {
-                top.label(key, || label);
+                top.labels.add(key, || label);
             }
         }
         top.drop_labels_past_bounds();
@@ -406,161 +280,4 @@ impl<L: Label> TryFrom<State<L>> for Top<L> {
 }
 
 #[cfg(test)]
-mod tests {
-    use pktvisor_common::flow::mix;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    type Names = Top<Box<str>>;
-
-    fn add(top: &mut Names, value: u64, count: u64) {
-        top.add(mix(value + 1), count, || value.to_string().into());
-    }
-
-    fn of(values: impl IntoIterator<Item = (u64, u64)>) -> Names {
-        let mut top = Names::default();
-        values.into_iter().for_each(|(value, count)| add(&mut top, value, count));
-        top
-    }
-
-    #[test]
-    fn exact_up_to_the_bound_with_ties_by_name() {
-        let top = of((0..EXACT as u64).map(|value| (value, if value < 3 { 9 } else { 1 })));
-        let entries = top.entries();
-        assert_eq!(entries.len(), 10);
-        assert!(entries.iter().all(|entry| entry.error.is_none()));
-        let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
-        assert_eq!(names, ["0", "1", "2", "10", "100", "1000", "1001", "1002", "1003", "1004"]);
-    }
-
-    #[test]
-    fn keys_come_back_out_of_their_disguise() {
-        for key in [0, 1, u64::MAX, 0x8000_0000_0000_0000, 0x1234_5678_9abc_def0] {
-            assert_eq!(DISGUISE.take_off(DISGUISE.put_on(key)), key);
-        }
-    }
-
-    #[test]
-    fn labels_stay_bounded() {
-        let top = of((0..100_000).map(|value| (value, 1)));
-        assert!(top.labels.len() <= 2 * EXACT);
-    }
-
-    #[test]
-    fn labels_of_the_lowest_counts_go_where_they_take_too_much() {
-        let text = |value: u64| format!("{value:0250}").into_boxed_str();
-        let mut top = Names::default();
-        for value in 0..EXACT as u64 {
-            // The highest counts neither first nor last.
-            let count = if value % 300 == 7 { 100 + value } else { 1 + value % 3 };
-            top.add(mix(value + 1), count, || text(value));
-            assert!(top.octets <= LABEL_OCTETS);
-        }
-        let entries = top.entries();
-        let expected: Vec<Box<str>> = (1..=10).rev().map(|at| text(7 + 300 * at)).collect();
-        let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
-        assert_eq!(names, expected.iter().map(|name| &**name).collect::<Vec<_>>());
-        assert!(entries.iter().all(|entry| entry.error.is_none()), "counts stay exact");
-        let mut twice = top.clone();
-        twice.merge(&top);
-        assert!(twice.octets <= LABEL_OCTETS);
-        assert_eq!(twice.octets, twice.labels.values().map(|label| label.len()).sum::<usize>());
-        let back: Names = postcard::from_bytes(&postcard::to_stdvec(&top).unwrap()).unwrap();
-        assert_eq!((back.octets, back.entries()), (top.octets, entries));
-    }
-
-    #[test]
-    fn refuses_a_state_that_does_not_fit() {
-        let entries = vec![(1, 5, Some("a".into()))];
-        assert!(Names::try_from(State { error: 9, total: 5, entries: entries.clone() }).is_err());
-        assert!(Names::try_from(State { error: 0, total: 4, entries }).is_err());
-    }
-
-    #[test]
-    fn totals_that_nothing_adds_up_to_are_not_merged() {
-        let of = |total| {
-            Names::try_from(State { error: 0, total, entries: vec![(1, total, Some("a".into()))] })
-        };
-        let mut sum = of(MAX_TOTAL).unwrap();
-        (0..9).for_each(|_| sum.merge(&of(MAX_TOTAL).unwrap()));
-        assert_eq!(sum.counts.as_ref().unwrap().total(), MAX_TOTAL);
-        assert!(of(MAX_TOTAL + 1).is_err());
-    }
-
-    #[test]
-    fn of_a_batch_the_highest_are_kept_exactly() {
-        let counts: Vec<(u64, u64)> =
-            (0..10_000).map(|value| (mix(value + 1), 1 + 10_000 / (value + 1))).collect();
-        let batch = |counts: &[(u64, u64)]| {
-            let mut top = Names::default();
-            top.add_batch(counts.iter().copied(), |place| counts[place].0.to_string().into());
-            top
-        };
-        let top = batch(&counts);
-        let entries = top.entries();
-        let passed_over = 1 + 10_000 / (EXACT as u64 + 1);
-        for (entry, (key, count)) in entries.iter().zip(&counts) {
-            assert_eq!((&entry.name, entry.estimate), (&key.to_string(), count + passed_over));
-            assert_eq!(entry.error, Some(passed_over));
-        }
-        let mut turned = counts.clone();
-        turned.reverse();
-        assert_eq!(batch(&turned).entries(), entries, "whatever the order");
-        let total: u64 = counts.iter().map(|&(_, count)| count).sum();
-        assert_eq!(top.counts.as_ref().unwrap().total(), total, "nothing is lost of the total");
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(16))]
-        /// However a stream is split, counted one by one or in batches, and in whatever order its
-        /// parts merge, the true count of every entry lies within its stated bound, and no key of
-        /// twice the bound is missing.
-        #[test]
-        fn true_counts_lie_within_the_bound(seed in any::<u64>(), parts in 1..5usize, keys in 10..20_000u64) {
-            let mut truth: BTreeMap<u64, u64> = BTreeMap::new();
-            let mut shards: Vec<Names> = (0..parts).map(|_| Names::default()).collect();
-            let mut batches: Vec<BTreeMap<u64, u64>> = vec![BTreeMap::new(); parts];
-            for step in 0..30_000u64 {
-                let random = mix(seed ^ mix(step));
-                // Roughly Zipf: the key is log-uniform.
-                let key = (keys as f64).powf((random >> 11) as f64 / (1u64 << 53) as f64) as u64;
-                *truth.entry(key).or_default() += 1;
-                let part = (random % parts as u64) as usize;
-                if step % 3 == 0 {
-                    add(&mut shards[part], key, 1);
-                } else {
-                    *batches[part].entry(key).or_default() += 1;
-                }
-                if step % 10_000 == 9_999 {
-                    for (shard, batch) in shards.iter_mut().zip(&mut batches) {
-                        let batch: Vec<(u64, u64)> = std::mem::take(batch).into_iter().collect();
-                        let hashed = batch.iter().map(|&(key, count)| (mix(key + 1), count));
-                        shard.add_batch(hashed, |place| batch[place].0.to_string().into());
-                    }
-                }
-            }
-            let mut forward = Names::default();
-            shards.iter().for_each(|shard| forward.merge(shard));
-            let mut backward = Names::default();
-            shards.iter().rev().for_each(|shard| backward.merge(shard));
-            let octets = postcard::to_stdvec(&forward).unwrap();
-            let back: Names = postcard::from_bytes(&octets).unwrap();
-            prop_assert_eq!(back.entries(), forward.entries());
-            for top in [forward, backward] {
-                let error = top.counts.as_ref().unwrap().error();
-                let entries = top.entries();
-                for entry in &entries {
-                    let count = truth[&entry.name.parse::<u64>().unwrap()];
-                    prop_assert!(count <= entry.estimate);
-                    prop_assert!(entry.estimate - entry.error.unwrap_or(0) <= count);
-                }
-                let least = entries.get(9).map_or(0, |entry| entry.estimate);
-                for (key, &count) in &truth {
-                    let listed = entries.iter().any(|entry| entry.name == key.to_string());
-                    prop_assert!(listed || count <= least.max(2 * error));
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,108 @@
+//! What keys stand for, within a budget.
+
+use std::collections::HashMap;
+
+use ahash::RandomState;
+
+use super::EXACT;
+
+/// Octets of the labels of a list, at most.
+pub const LABEL_OCTETS: usize = 96 << 10;
+
+/// What stands for a key in a top list.
+pub trait Label: Clone {
+    /// The name shown.
+    fn name(&self) -> String;
+
+    /// Octets that it takes beside its place.
+    fn octets(&self) -> usize;
+}
+
+impl Label for Box<str> {
+    fn name(&self) -> String {
+        self.to_string()
+    }
+
+    fn octets(&self) -> usize {
+        self.len()
+    }
+}
+
+/// Labels by key.
+#[derive(Clone, Debug)]
+pub(super) struct Labels<L> {
+    by_key: HashMap<u64, L, RandomState>,
+    /// Octets of all labels.
+    octets: usize,
+    /// The highest count for whose label there was no room: those that are not above it get none.
+    without: u64,
+}
+
+impl<L> Default for Labels<L> {
+    fn default() -> Self {
+        Self { by_key: HashMap::default(), octets: 0, without: 0 }
+    }
+}
+
+impl<L: Label> Labels<L> {
+    pub(super) fn get(&self, key: u64) -> Option<&L> {
+        self.by_key.get(&key)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &L)> {
+        self.by_key.iter().map(|(&key, label)| (key, label))
+    }
+
+    /// Whether a key of this count can get a label.
+    #[inline]
+    pub(super) fn has_room(&self, at_least: u64) -> bool {
+        at_least > self.without
+    }
+
+    /// Keeps the label of a key that has none.
+    #[inline]
+    pub(super) fn add(&mut self, key: u64, label: impl FnOnce() -> L) {
+        let octets = &mut self.octets;
+        self.by_key.entry(key).or_insert_with(|| {
+            let label = label();
+            *octets += label.octets();
+            label
+        });
+    }
+
+    pub(super) fn remove(&mut self, key: u64) {
+        self.octets -= self.by_key.remove(&key).map_or(0, |label| label.octets());
+    }
+
+    /// Whether it is time to [`Labels::trim`].
+    #[inline]
+    pub(super) fn is_past_bounds(&self) -> bool {
+        self.by_key.len() > 2 * EXACT || self.octets > LABEL_OCTETS
+    }
+
+    /// Forgets the labels of counts below `error` and those for which there is no room, and gives their
+    /// memory back.
+    pub(super) fn trim(&mut self, error: u64, at_least: impl Fn(u64) -> u64) {
+        self.by_key.retain(|&key, _| at_least(key) >= error);
+        self.octets = self.by_key.values().map(Label::octets).sum();
+        if self.octets > LABEL_OCTETS {
+            let mut keys: Vec<(u64, u64)> =
+                self.by_key.keys().map(|&key| (at_least(key), key)).collect();
+            keys.sort_unstable();
+            // Some more than need to go, so that this is not to be done again for the next one.
+            for (at_least, key) in keys {
+                if self.octets <= LABEL_OCTETS / 4 * 3 {
+                    break;
+                }
+                self.remove(key);
+                self.without = at_least.max(self.without);
+            }
+        }
+        self.by_key.shrink_to_fit();
+    }
+
+    #[cfg(test)]
+    pub(super) fn octets(&self) -> usize {
+        self.octets
+    }
+}

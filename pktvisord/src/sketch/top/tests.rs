@@ -1,0 +1,155 @@
+use std::collections::BTreeMap;
+
+use pktvisor_common::flow::mix;
+use proptest::prelude::*;
+
+use super::*;
+
+type Names = Top<Box<str>>;
+
+fn add(top: &mut Names, value: u64, count: u64) {
+    top.add(mix(value + 1), count, || value.to_string().into());
+}
+
+fn of(values: impl IntoIterator<Item = (u64, u64)>) -> Names {
+    let mut top = Names::default();
+    values.into_iter().for_each(|(value, count)| add(&mut top, value, count));
+    top
+}
+
+fn octets(top: &Names) -> usize {
+    top.labels.iter().map(|(_, label)| label.len()).sum()
+}
+
+#[test]
+fn exact_up_to_the_bound_with_ties_by_name() {
+    let top = of((0..EXACT as u64).map(|value| (value, if value < 3 { 9 } else { 1 })));
+    let entries = top.entries();
+    assert_eq!(entries.len(), 10);
+    assert!(entries.iter().all(|entry| entry.error.is_none()));
+    let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+    assert_eq!(names, ["0", "1", "2", "10", "100", "1000", "1001", "1002", "1003", "1004"]);
+}
+
+#[test]
+fn labels_stay_bounded() {
+    let top = of((0..100_000).map(|value| (value, 1)));
+    assert!(top.labels.iter().count() <= 2 * EXACT);
+}
+
+#[test]
+fn labels_of_the_lowest_counts_go_where_they_take_too_much() {
+    let text = |value: u64| format!("{value:0250}").into_boxed_str();
+    let mut top = Names::default();
+    for value in 0..EXACT as u64 {
+        // The highest counts neither first nor last.
+        let count = if value % 300 == 7 { 100 + value } else { 1 + value % 3 };
+        top.add(mix(value + 1), count, || text(value));
+        assert!(octets(&top) <= LABEL_OCTETS);
+    }
+    let entries = top.entries();
+    let expected: Vec<Box<str>> = (1..=10).rev().map(|at| text(7 + 300 * at)).collect();
+    let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+    assert_eq!(names, expected.iter().map(|name| &**name).collect::<Vec<_>>());
+    assert!(entries.iter().all(|entry| entry.error.is_none()), "counts stay exact");
+    let mut twice = top.clone();
+    twice.merge(&top);
+    assert!(octets(&twice) <= LABEL_OCTETS);
+    assert_eq!(twice.labels.octets(), octets(&twice));
+    let back: Names = postcard::from_bytes(&postcard::to_stdvec(&top).unwrap()).unwrap();
+    assert_eq!((octets(&back), back.entries()), (octets(&top), entries));
+}
+
+#[test]
+fn refuses_a_state_that_does_not_fit() {
+    let entries = vec![(1, 5, Some("a".into()))];
+    assert!(Names::try_from(State { error: 9, total: 5, entries: entries.clone() }).is_err());
+    assert!(Names::try_from(State { error: 0, total: 4, entries }).is_err());
+}
+
+#[test]
+fn totals_that_nothing_adds_up_to_are_not_merged() {
+    let of = |total| {
+        Names::try_from(State { error: 0, total, entries: vec![(1, total, Some("a".into()))] })
+    };
+    let mut sum = of(MAX_TOTAL).unwrap();
+    (0..9).for_each(|_| sum.merge(&of(MAX_TOTAL).unwrap()));
+    assert_eq!(sum.counts.as_ref().unwrap().total(), MAX_TOTAL);
+    assert!(of(MAX_TOTAL + 1).is_err());
+}
+
+#[test]
+fn of_a_batch_the_highest_are_kept_exactly() {
+    let counts: Vec<(u64, u64)> =
+        (0..10_000).map(|value| (mix(value + 1), 1 + 10_000 / (value + 1))).collect();
+    let batch = |counts: &[(u64, u64)]| {
+        let mut top = Names::default();
+        top.add_batch(counts.iter().copied(), |place| counts[place].0.to_string().into());
+        top
+    };
+    let top = batch(&counts);
+    let entries = top.entries();
+    let passed_over = 1 + 10_000 / (EXACT as u64 + 1);
+    for (entry, (key, count)) in entries.iter().zip(&counts) {
+        assert_eq!((&entry.name, entry.estimate), (&key.to_string(), count + passed_over));
+        assert_eq!(entry.error, Some(passed_over));
+    }
+    let mut turned = counts.clone();
+    turned.reverse();
+    assert_eq!(batch(&turned).entries(), entries, "whatever the order");
+    let total: u64 = counts.iter().map(|&(_, count)| count).sum();
+    assert_eq!(top.counts.as_ref().unwrap().total(), total, "nothing is lost of the total");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+    /// However a stream is split, counted one by one or in batches, and in whatever order its
+    /// parts merge, the true count of every entry lies within its stated bound, and no key of
+    /// twice the bound is missing.
+    #[test]
+    fn true_counts_lie_within_the_bound(seed in any::<u64>(), parts in 1..5usize, keys in 10..20_000u64) {
+        let mut truth: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut shards: Vec<Names> = (0..parts).map(|_| Names::default()).collect();
+        let mut batches: Vec<BTreeMap<u64, u64>> = vec![BTreeMap::new(); parts];
+        for step in 0..30_000u64 {
+            let random = mix(seed ^ mix(step));
+            // Roughly Zipf: the key is log-uniform.
+            let key = (keys as f64).powf((random >> 11) as f64 / (1u64 << 53) as f64) as u64;
+            *truth.entry(key).or_default() += 1;
+            let part = (random % parts as u64) as usize;
+            if step % 3 == 0 {
+                add(&mut shards[part], key, 1);
+            } else {
+                *batches[part].entry(key).or_default() += 1;
+            }
+            if step % 10_000 == 9_999 {
+                for (shard, batch) in shards.iter_mut().zip(&mut batches) {
+                    let batch: Vec<(u64, u64)> = std::mem::take(batch).into_iter().collect();
+                    let hashed = batch.iter().map(|&(key, count)| (mix(key + 1), count));
+                    shard.add_batch(hashed, |place| batch[place].0.to_string().into());
+                }
+            }
+        }
+        let mut forward = Names::default();
+        shards.iter().for_each(|shard| forward.merge(shard));
+        let mut backward = Names::default();
+        shards.iter().rev().for_each(|shard| backward.merge(shard));
+        let octets = postcard::to_stdvec(&forward).unwrap();
+        let back: Names = postcard::from_bytes(&octets).unwrap();
+        prop_assert_eq!(back.entries(), forward.entries());
+        for top in [forward, backward] {
+            let error = top.counts.as_ref().unwrap().error();
+            let entries = top.entries();
+            for entry in &entries {
+                let count = truth[&entry.name.parse::<u64>().unwrap()];
+                prop_assert!(count <= entry.estimate);
+                prop_assert!(entry.estimate - entry.error.unwrap_or(0) <= count);
+            }
+            let least = entries.get(9).map_or(0, |entry| entry.estimate);
+            for (key, &count) in &truth {
+                let listed = entries.iter().any(|entry| entry.name == key.to_string());
+                prop_assert!(listed || count <= least.max(2 * error));
+            }
+        }
+    }
+}
