@@ -4,8 +4,7 @@
 //! while the daemon runs. No token gets into a log or an error.
 
 use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::RootCertStore;
@@ -19,7 +18,7 @@ use subtle::{Choice, ConstantTimeEq};
 
 use crate::cli::Cli;
 use crate::occasional::Occasional;
-use crate::secret;
+use crate::secret::{self, FileError};
 use crate::settings::Shared;
 
 /// Octets that a token has at least: 16 hexadecimal digits are 64 bits of chance.
@@ -31,22 +30,9 @@ pub enum AccessError {
     /// An option without another that it needs.
     #[error("{0} needs {1} too")]
     Incomplete(&'static str, &'static str),
-    /// A file can't be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
-    /// A file is not what it should be.
-    #[error("{}: {problem}", path.display())]
-    Unusable {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
+    /// A file can't be read, or is not what it should be.
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 /// Bearer tokens (RFC 6750), any of which opens the door.
@@ -60,18 +46,17 @@ impl fmt::Debug for Tokens {
 
 impl Tokens {
     /// Reads tokens, one to a line; empty lines and those that start with `#` are passed over.
-    fn read(path: &Path) -> Result<Self, AccessError> {
-        let unusable = |problem: String| AccessError::Unusable { path: path.to_owned(), problem };
-        let octets = secret::read(path).map_err(unreadable(path))?;
-        let text = String::from_utf8(octets)
-            .map_err(|_| unusable("it is no text; one token a line is expected".to_owned()))?;
+    fn read(path: &Path) -> Result<Self, FileError> {
+        let unusable = |problem: &str| FileError::unusable(path, problem);
+        let text = String::from_utf8(secret::read(path)?)
+            .map_err(|_| unusable("it is no text; one token a line is expected"))?;
         let lines = (1..).zip(text.lines().map(str::trim));
         let mut tokens = Vec::new();
         for (number, line) in lines.filter(|(_, l)| !l.is_empty() && !l.starts_with('#')) {
             // RFC 6750, section 2.1.
             let fits = |c: u8| c.is_ascii_alphanumeric() || b"-._~+/=".contains(&c);
             if line.len() < SHORTEST || !line.bytes().all(fits) {
-                return Err(unusable(format!(
+                return Err(unusable(&format!(
                     "line {number} is no token: at least {SHORTEST} letters, digits and -._~+/= are \
                      needed"
                 )));
@@ -79,7 +64,7 @@ impl Tokens {
             tokens.push(line.as_bytes().into());
         }
         if tokens.is_empty() {
-            return Err(unusable("there is no token in it; one a line is expected".to_owned()));
+            return Err(unusable("there is no token in it; one a line is expected"));
         }
         Ok(Self(tokens))
     }
@@ -163,32 +148,25 @@ impl Access {
     }
 }
 
-fn unreadable(path: &Path) -> impl Fn(io::Error) -> AccessError {
-    move |source| AccessError::Unreadable { path: path.to_owned(), source }
-}
-
 fn server_config(
     certificates: &Path,
     key: &Path,
     clients: Option<Arc<dyn ClientCertVerifier>>,
-) -> Result<ServerConfig, AccessError> {
+) -> Result<ServerConfig, FileError> {
     let provider = Arc::new(ring::default_provider());
     let chain = certificates_in(certificates)?;
-    let private = PrivateKeyDer::from_pem_slice(&secret::read(key).map_err(unreadable(key))?);
-    let unusable =
-        |path: &Path, problem: String| AccessError::Unusable { path: path.to_owned(), problem };
-    let private =
-        private.map_err(|error| unusable(key, format!("no private key in PEM: {error}")))?;
+    let private = PrivateKeyDer::from_pem_slice(&secret::read(key)?)
+        .map_err(|error| FileError::unusable(key, format!("no private key in PEM: {error}")))?;
     let builder = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| unusable(certificates, error.to_string()))?;
+        .map_err(|error| FileError::unusable(certificates, error.to_string()))?;
     let builder = match clients {
         None => builder.with_no_client_auth(),
         Some(clients) => builder.with_client_cert_verifier(clients),
     };
     let mut config = builder
         .with_single_cert(chain, private)
-        .map_err(|error| unusable(certificates, mismatch(&error, key)))?;
+        .map_err(|error| FileError::unusable(certificates, mismatch(&error, key)))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }
@@ -218,7 +196,7 @@ enum VerifierError {
 }
 
 /// Looks at certificates of clients, by the authorities in this file.
-fn verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, AccessError> {
+fn verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, FileError> {
     let certificates = certificates_in(path)?;
     let verifier = || -> Result<_, VerifierError> {
         let mut roots = RootCertStore::empty();
@@ -226,29 +204,26 @@ fn verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, AccessError> {
         let provider = Arc::new(ring::default_provider());
         Ok(WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?)
     };
-    verifier().map_err(|error| AccessError::Unusable {
-        path: path.to_owned(),
-        problem: error.to_string(),
-    })
+    verifier().map_err(|error| FileError::unusable(path, error.to_string()))
 }
 
 /// The certificates of a file, one at least.
-fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, AccessError> {
-    let text = std::fs::read(path).map_err(unreadable(path))?;
+fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
+    let text = std::fs::read(path).map_err(|source| FileError::unreadable(path, source))?;
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let problem = match read {
         Ok(certificates) if !certificates.is_empty() => return Ok(certificates),
         Ok(_) => "there is no certificate in PEM in it".to_owned(),
         Err(error) => format!("no certificate in PEM: {error}"),
     };
-    Err(AccessError::Unusable { path: path.to_owned(), problem })
+    Err(FileError::unusable(path, problem))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn tokens(text: &str) -> Result<Tokens, AccessError> {
+    fn tokens(text: &str) -> Result<Tokens, FileError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tokens");
         std::fs::write(&path, text).unwrap();

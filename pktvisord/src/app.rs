@@ -44,11 +44,12 @@ use crate::pipeline::Pipeline;
 use crate::privileges::RightsError;
 use crate::progress::Progress;
 use crate::replay::Pace;
+use crate::secret::FileError;
 use crate::settings::{DnsPorts, OtherPorts, Sampling, Settings};
 use crate::shard::PARTITIONS;
 use crate::shutdown::Shutdown;
-use crate::sketch::key::{FleetKey, FleetKeyError};
-use crate::summary::naming::{KeyError, NameKey, Naming};
+use crate::sketch::key::FleetKey;
+use crate::summary::naming::{NameKey, Naming};
 use crate::time::utc;
 use crate::window::Window;
 
@@ -91,12 +92,9 @@ pub enum AppError {
     /// A certificate, a key or tokens can't be used.
     #[error(transparent)]
     Access(#[from] AccessError),
-    /// Names can't be hashed.
+    /// A key can't be read, or can be guessed.
     #[error(transparent)]
-    Key(#[from] KeyError),
-    /// There is no fleet key.
-    #[error(transparent)]
-    FleetKey(#[from] FleetKeyError),
+    Key(#[from] FileError),
     /// There is no such user.
     #[error("--user {user}: {problem}")]
     User {
@@ -155,7 +153,6 @@ impl AppError {
             AppError::Target(_)
             | AppError::Access(_)
             | AppError::Key(_)
-            | AppError::FleetKey(_)
             | AppError::Read(_)
             | AppError::Geo(_)
             | AppError::NoInterface

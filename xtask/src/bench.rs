@@ -6,6 +6,7 @@
 mod adversary;
 pub mod live;
 mod measure;
+mod siege;
 mod table;
 
 use std::ffi::OsString;
@@ -65,6 +66,8 @@ enum What {
     Live,
     /// Reading packets that are made to cost much.
     Adversary,
+    /// Watching an interface that such packets come to, which takes root.
+    Siege,
 }
 
 /// What a capture is made of.
@@ -114,10 +117,16 @@ impl Bench {
             let (seconds, pairs) = if self.short { (1, 1) } else { (8, 9) };
             return live::bench(seconds, pairs);
         }
-        setup::for_run()?;
+        match self.what {
+            What::Siege => setup::for_live_bench()?,
+            _ => setup::for_run()?,
+        }
         let pktvisord = run::build_release()?;
-        if self.what == What::Adversary {
-            let (table, failures) = adversary::bench(&pktvisord, self.runs, self.short)?;
+        if let What::Adversary | What::Siege = self.what {
+            let (table, failures) = match self.what {
+                What::Siege => siege::bench(&pktvisord, if self.short { 1 } else { 10 })?,
+                _ => adversary::bench(&pktvisord, self.runs, self.short)?,
+            };
             println!("\n{table}");
             return self.write(&format!("Measured on {}.\n\n{table}", machine()), &failures);
         }

@@ -70,7 +70,7 @@ pub fn for_test() -> Result<()> {
 
 /// Installs what measuring live capture needs.
 pub fn for_live_bench() -> Result<()> {
-    install(&[BUILD, TEST, &["curl", "dnscap", "iperf3"]].concat())
+    install(&[BUILD, TEST, &["curl", "dnscap", "iperf3", "tcpreplay"]].concat())
 }
 
 /// Installs what testing under other kernels needs.

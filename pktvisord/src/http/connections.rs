@@ -38,7 +38,11 @@ pub struct Connections {
 #[derive(Debug)]
 pub struct Connection {
     client: IpAddr,
-    is_trusted: AtomicBool,
+    /// It comes from this host.
+    is_local: bool,
+    /// Its client has shown a token, which was right.
+    has_token: AtomicBool,
+    has_certificate: AtomicBool,
     /// Since when it waits for a request; `None` while an answer is made.
     idle_since: Mutex<Option<Instant>>,
     /// The certificates that the client has shown, its own first.
@@ -64,7 +68,8 @@ fn client(address: IpAddr) -> IpAddr {
 
 impl Connection {
     fn is_trusted(&self) -> bool {
-        self.is_trusted.load(Ordering::Relaxed)
+        let holds = |shown: &AtomicBool| shown.load(Ordering::Relaxed);
+        self.is_local || holds(&self.has_token) || holds(&self.has_certificate)
     }
 
     fn idle_since(&self) -> Option<Instant> {
@@ -75,16 +80,16 @@ impl Connection {
         *self.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
-    /// Its client has shown who it is: one of the kept places is its own.
-    pub fn trust(&self) {
-        self.is_trusted.store(true, Ordering::Relaxed);
+    /// Its client has shown a right token: one of the kept places is its own, until tokens change.
+    pub fn trust_by_token(&self) {
+        self.has_token.store(true, Ordering::Relaxed);
     }
 
     /// Its client has shown these certificates, and they were found right.
     pub fn trust_by(&self, certificates: &[CertificateDer<'static>]) {
         let mut shown = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
         *shown = certificates.to_vec();
-        self.trust();
+        self.has_certificate.store(true, Ordering::Relaxed);
     }
 
     /// An answer is made from now on until the guard is dropped.
@@ -134,7 +139,9 @@ impl Connections {
         let from_here = peer.to_canonical().is_loopback() || peer == local;
         let connection = Arc::new(Connection {
             client: client(peer),
-            is_trusted: from_here.into(),
+            is_local: from_here,
+            has_token: false.into(),
+            has_certificate: false.into(),
             idle_since: Mutex::new(Some(Instant::now())),
             certificates: Mutex::default(),
             close: Notify::new(),
@@ -152,6 +159,13 @@ impl Connections {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         served.insert(number, Arc::clone(&connection));
         Some(Place { number, connection, connections: Arc::clone(self) })
+    }
+
+    /// Tokens have changed: no token that was shown counts any more.
+    pub fn forget_tokens(&self) {
+        for connection in self.served().values() {
+            connection.has_token.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Closes those whose clients have shown certificates that are not right any more.
@@ -256,11 +270,13 @@ mod tests {
             .collect();
         // One that has shown who it is makes room for a stranger.
         drop(here);
-        strangers[0].connection().trust();
+        strangers[0].connection().trust_by_token();
         let one = connections.admit(stranger(5_000), HERE).expect("a place is free again");
         drop(busy);
         let longest = connections.admit(stranger(5_001), HERE).expect("an idle one goes");
         assert!(!is_taken(&strangers[0]) && is_taken(&one), "{longest:?}");
+        connections.forget_tokens();
+        assert!(!strangers[0].connection().is_trusted(), "its token may be one that is gone");
     }
 
     #[test]

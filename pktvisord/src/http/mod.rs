@@ -63,9 +63,11 @@ pub struct Options {
 
 impl Options {
     /// Takes the tokens and certificates of `newer`, which was opened with the same options. Connections
-    /// of clients whose certificates are not right any more are closed.
+    /// of clients whose certificates are not right any more are closed; a token has to be shown again for
+    /// a connection to be trusted.
     pub fn replace_access(&self, newer: &Access) {
         self.access.replace(newer);
+        self.connections.forget_tokens();
         if let Some(clients) = &self.access.clients {
             let clients = clients.now();
             self.connections.close_where(|shown| !clients.accept(shown));
@@ -169,7 +171,7 @@ impl Door {
                 if scheme.eq_ignore_ascii_case(BEARER) && tokens.now().contain(token) =>
             {
                 if let Some(connection) = request.extensions().get::<Arc<Connection>>() {
-                    connection.trust();
+                    connection.trust_by_token();
                 }
                 Ok(())
             }

@@ -7,12 +7,12 @@
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::rand::{GetRandomFlags, getrandom};
 use siphasher::sip::SipHasher24;
 
-use crate::secret;
+use crate::secret::{self, FileError};
 
 /// Octets of a key.
 const LENGTH: usize = 16;
@@ -23,27 +23,6 @@ const SEED: &str = "pktvisor 2026-11 fleet key of a seed";
 /// Different octets that a key has at least, and differences between neighbours.
 const LEAST_OCTETS: usize = 9;
 const LEAST_STEPS: usize = 6;
-
-/// Why there is no key.
-#[derive(Debug, thiserror::Error)]
-pub enum FleetKeyError {
-    /// The file can't be read.
-    #[error("cannot read the fleet key {}: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
-    /// It is no key, or one that can be guessed.
-    #[error("{}: {problem}; `pktvisord fleet-key --new` makes a fleet key", path.display())]
-    Unusable {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        problem: &'static str,
-    },
-}
 
 /// The key of a fleet.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -69,12 +48,12 @@ impl FleetKey {
     /// Reads a key: 32 hexadecimal digits, or 16 octets.
     ///
     /// # Errors
-    /// [`FleetKeyError`] where the file can't be read, is no key, or has one that can be guessed.
-    pub fn read(path: &Path) -> Result<Self, FleetKeyError> {
-        let octets = secret::read(path)
-            .map_err(|source| FleetKeyError::Unreadable { path: path.to_owned(), source })?;
-        Self::of(&octets)
-            .map_err(|problem| FleetKeyError::Unusable { path: path.to_owned(), problem })
+    /// Where the file can't be read, is no key, or has one that can be guessed.
+    pub fn read(path: &Path) -> Result<Self, FileError> {
+        Self::of(&secret::read(path)?).map_err(|problem| {
+            let advice = "`pktvisord fleet-key --new` makes a fleet key";
+            FileError::unusable(path, format!("{problem}; {advice}"))
+        })
     }
 
     /// The key that a file of these octets has.

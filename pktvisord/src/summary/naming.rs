@@ -6,16 +6,15 @@
 //! without the key nobody can try them.
 
 use std::fmt;
-use std::io;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
 use pktvisor_common::packet::IpVersion;
 use serde::{Deserialize, Serialize};
 
 use crate::dns::name;
-use crate::secret;
+use crate::secret::{self, FileError};
 use crate::sketch::key::FleetKey;
 
 /// Octets of a name as it is shown, at most: as many as a printable one has.
@@ -143,28 +142,6 @@ impl FromStr for Mask {
     }
 }
 
-/// Why there is no key.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyError {
-    /// The file can't be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
-    /// It can be guessed.
-    #[error(
-        "{}: a random key of {SHORTEST_KEY} octets at least is needed; `head -c 32 /dev/urandom` makes \
-         one", path.display()
-    )]
-    Guessable {
-        /// The file.
-        path: PathBuf,
-    },
-}
-
 /// The key that names are hashed with.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct NameKey([u8; 32]);
@@ -179,12 +156,15 @@ impl NameKey {
     /// The key that is derived from all octets of a file.
     ///
     /// # Errors
-    /// [`KeyError`] where it can't be read or is too short.
-    pub fn read(path: &Path) -> Result<Self, KeyError> {
-        let octets = secret::read(path)
-            .map_err(|source| KeyError::Unreadable { path: path.to_owned(), source })?;
+    /// Where it can't be read, or the key can be guessed.
+    pub fn read(path: &Path) -> Result<Self, FileError> {
+        let octets = secret::read(path)?;
         if octets.len() < SHORTEST_KEY || secret::distinct(&octets) < LEAST_OCTETS {
-            return Err(KeyError::Guessable { path: path.to_owned() });
+            let problem = format!(
+                "a random key of {SHORTEST_KEY} octets at least is needed; `head -c 32 /dev/urandom` \
+                 makes one"
+            );
+            return Err(FileError::unusable(path, problem));
         }
         Ok(Self(blake3::derive_key(CONTEXT, &octets)))
     }

@@ -18,7 +18,7 @@ use crate::{build_ebpf, run, setup};
 
 /// Namespaces, and the interface of the same name in each.
 pub const SERVER: &str = "pvbench-s";
-const CLIENT: &str = "pvbench-c";
+pub const CLIENT: &str = "pvbench-c";
 /// Addresses of the two (RFC 2544 sets them aside for benchmarks).
 const SERVER_ADDRESS: &str = "198.18.0.1";
 const CLIENT_ADDRESS: &str = "198.18.0.2";
@@ -31,10 +31,14 @@ const NAMES: u32 = 100_000;
 
 /// What watches the interface.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Observer {
+pub enum Observer {
+    /// Nothing.
     None,
+    /// pktvisord in a mode of capture.
     Ours(&'static str),
+    /// tcpdump, which throws packets away.
     Tcpdump,
+    /// dnscap with its statistics.
     Dnscap,
 }
 
@@ -187,10 +191,11 @@ impl Drop for Network {
 }
 
 /// An observer that runs, stopped when dropped.
-struct Running(Option<Child>);
+pub struct Running(Option<Child>);
 
 impl Running {
-    fn start(observer: Observer, pktvisord: &Path) -> Result<Self> {
+    /// Starts it.
+    pub fn start(observer: Observer, pktvisord: &Path) -> Result<Self> {
         let Some(words) = observer.command(pktvisord) else { return Ok(Self(None)) };
         let child = inside(SERVER, &words[0])
             .args(&words[1..])
@@ -204,7 +209,7 @@ impl Running {
     }
 
     /// Processor time so far in seconds: `ip netns exec` becomes the program.
-    fn cpu(&self) -> Result<f64> {
+    pub fn cpu(&self) -> Result<f64> {
         let Some(child) = &self.0 else { return Ok(0.0) };
         let stat = fs::read_to_string(format!("/proc/{}/stat", child.id()))?;
         Ok(cpu_seconds(&stat))
@@ -229,19 +234,35 @@ pub fn cpu_seconds(stat: &str) -> f64 {
     (ticks(11).unwrap_or(0.0) + ticks(12).unwrap_or(0.0)) / 100.0
 }
 
-/// DNS messages that our daemon has counted, and records that its rings had no room for.
-fn counted() -> Result<(u64, u64)> {
-    // Answers can be a second old.
-    sleep(Duration::from_millis(2_100));
-    let url = format!("http://127.0.0.1:{PORT}/api/v1/metrics/bucket/0");
-    let output = inside(SERVER, "curl").args(["-s", &url]).output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let number = |path: &str| {
-        let rest = &text[text.find(path)? + path.len()..];
-        rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-    };
-    let total = number("\"wire_packets\":{\"total\":").context("the daemon does not answer")?;
-    Ok((total, number("\"ring_full\":").unwrap_or(0)))
+/// What our daemon has counted.
+pub struct Counted {
+    /// DNS messages.
+    messages: u64,
+    /// Packets.
+    pub packets: u64,
+    /// Records that its rings had no room for.
+    pub ring_full: u64,
+}
+
+impl Counted {
+    /// Asks the daemon.
+    pub fn now() -> Result<Self> {
+        // Answers can be a second old.
+        sleep(Duration::from_millis(2_100));
+        let url = format!("http://127.0.0.1:{PORT}/api/v1/metrics/bucket/0");
+        let output = inside(SERVER, "curl").args(["-s", &url]).output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let number = |path: &str| {
+            let rest = &text[text.find(path)? + path.len()..];
+            rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+        };
+        let counted = |path| number(path).context("the daemon does not answer");
+        Ok(Self {
+            messages: counted("\"wire_packets\":{\"total\":")?,
+            packets: counted("\"packets\":{\"total\":")?,
+            ring_full: number("\"ring_full\":").unwrap_or(0),
+        })
+    }
 }
 
 /// Carries the command out: prints tables in Markdown.
@@ -280,7 +301,7 @@ pub fn bench(seconds: u32, pairs: usize) -> Result<()> {
             let share = (running.cpu()? - cpu) / start.elapsed().as_secs_f64() * 100.0;
             let missed = match observer {
                 Observer::Ours(_) => {
-                    let (messages, ring_full) = counted()?;
+                    let Counted { messages, ring_full, .. } = Counted::now()?;
                     let missed = (2 * completed).saturating_sub(messages);
                     format!("{missed} ({ring_full} for a full ring)")
                 }

@@ -19,6 +19,10 @@ const START: u64 = 1_750_000_000_000_000_000;
 const GAP: u64 = 50_000;
 /// Octets of the largest packet without its Ethernet header.
 const MTU: usize = 1_500;
+/// Connections that are opened again and again.
+const CONNECTIONS: u64 = 60_000;
+/// Octets that a segment carries.
+const SEGMENT: usize = MTU - 40;
 /// Octets of an IPv4 and a UDP header.
 const HEADERS: usize = 28;
 /// Low bits that keys have in common which are to fall together in a table.
@@ -67,6 +71,13 @@ pub enum Attack {
     Connections,
     /// Acknowledgements beyond gaps, in both directions of a few connections.
     Acknowledged,
+    /// Segments of as many messages as have room, which are no more than a header.
+    Headers,
+    /// Segments of as many queries as have room, for ever other names of one label.
+    Pipelined,
+    /// Messages of 65,535 octets in segments: as many questions as have room, each a pointer to a name of
+    /// 254 octets.
+    LongMessages,
     /// As many IPv6 extension headers as have room.
     ExtensionHeaders,
     /// Transactions that fill all lists of names with long ones, and the counts by port, type, size and
@@ -96,6 +107,8 @@ struct Attacker {
     colliding: Vec<Vec<u8>>,
     /// How far each connection or datagram has come.
     places: HashMap<u64, u32>,
+    /// What is sent in segments.
+    stream: Vec<u8>,
 }
 
 impl Attacker {
@@ -107,7 +120,7 @@ impl Attacker {
             }),
             _ => Vec::new(),
         };
-        Self { attack, random, colliding, places: HashMap::new() }
+        Self { attack, random, colliding, places: HashMap::new(), stream: Vec::new() }
     }
 
     fn packet(&mut self, number: u64) -> Vec<u8> {
@@ -157,6 +170,22 @@ impl Attacker {
                 let header = TcpHeader { sequence: 1, acknowledgment, flags: 0x10, options: &[] };
                 wire::tcp(host, peer(connection), &header, &[])
             }
+            Attack::Headers | Attack::Pipelined if number.is_multiple_of(2) => {
+                syn(peer(number / 2 % CONNECTIONS))
+            }
+            Attack::Headers => {
+                let messages = framed(&message(id, 0x0100, [0; 4], &[])).repeat(SEGMENT / 14);
+                segment(peer(number / 2 % CONNECTIONS), host, 1, &messages)
+            }
+            Attack::Pipelined => {
+                let queries = (0..SEGMENT as u64 / 25).flat_map(|at| {
+                    let label = format!("{:06x}", scatter(number << 8 | at));
+                    framed(&query(at as u16, &question(&name(&label[..6]))))
+                });
+                let queries: Vec<u8> = queries.collect();
+                segment(peer(number / 2 % CONNECTIONS), host, 1, &queries)
+            }
+            Attack::LongMessages => self.long_message(id, number),
             Attack::ExtensionHeaders => extension_headers(),
             Attack::FullLists => full_lists(number),
             _ => wire::udp(client, host, &self.message(id, number)),
@@ -208,6 +237,22 @@ impl Attacker {
             }
             _ => query(id, &example),
         }
+    }
+
+    /// A SYN or a segment of a message as long as messages can be.
+    fn long_message(&mut self, id: u16, number: u64) -> Vec<u8> {
+        let packets = 1 + (2 + u64::from(u16::MAX)).div_ceil(SEGMENT as u64);
+        let (connection, at) = (number / packets % CONNECTIONS, number % packets);
+        if at == 0 {
+            let mut questions = question(&long_name(&mut self.random, 1));
+            let further = (usize::from(u16::MAX) - 12 - questions.len()) / 6;
+            questions.extend([0xc0, 12, 0, 1, 0, 1].repeat(further));
+            self.stream = framed(&message(id, 0x0100, [1 + further as u16, 0, 0, 0], &questions));
+            return syn(peer(connection));
+        }
+        let from = (at as usize - 1) * SEGMENT;
+        let part = &self.stream[from..self.stream.len().min(from + SEGMENT)];
+        segment(peer(connection), (HOST_V4, 53).into(), 1 + from as u32, part)
     }
 
     /// The next segment of a connection, `step` octets behind the one before.
@@ -299,6 +344,12 @@ fn reply(id: u16, counts: [u16; 4], rest: &[u8]) -> Vec<u8> {
 /// A message as it stands in a stream (RFC 1035 section 4.2.2).
 fn framed(message: &[u8]) -> Vec<u8> {
     [&(message.len() as u16).to_be_bytes(), message].concat()
+}
+
+/// The first packet of a connection to the host.
+fn syn(from: SocketAddr) -> Vec<u8> {
+    let header = TcpHeader { sequence: 0, acknowledgment: 0, flags: 0x02, options: &[] };
+    wire::tcp(from, (HOST_V4, 53).into(), &header, &[])
 }
 
 fn segment(from: SocketAddr, to: SocketAddr, sequence: u32, payload: &[u8]) -> Vec<u8> {

@@ -1,0 +1,62 @@
+//! `cargo xtask bench siege`: what an interface's packets cost that are made to cost much, and whether
+//! any of them is lost.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum as _;
+
+use super::live::{CLIENT, Counted, Network, Observer, Running, inside};
+use super::{Source, capture};
+use crate::exec::is_root;
+use crate::generate::Kind;
+use crate::generate::attacks::Attack;
+
+/// Packets a second.
+const RATE: u64 = 20_000;
+
+/// Sends each attack for so many seconds to an interface that is watched. Returns what to print, and
+/// which of them were not counted in full.
+pub fn bench(pktvisord: &Path, seconds: u64) -> Result<(String, Vec<String>)> {
+    if !is_root() {
+        bail!("only root makes interfaces and watches them");
+    }
+    let _network = Network::new()?;
+    let packets = RATE * seconds;
+    let mut table = format!(
+        "{packets} packets each, {RATE} a second.\n\n\
+         | packets | sent a second | counted | % of a core | records lost |\n|---|---:|---:|---:|---:|\n"
+    );
+    let mut failures = Vec::new();
+    let attacks = Attack::value_variants().iter().copied().map(Source::Attack);
+    for source in [Source::Normal(Kind::Dns)].into_iter().chain(attacks) {
+        let name = source.name();
+        eprintln!("{name}");
+        let capture = capture(source, packets)?;
+        let running = Running::start(Observer::Ours("auto"), pktvisord)?;
+        let (cpu, start) = (running.cpu()?, Instant::now());
+        let rate = send(&capture)?;
+        let share = (running.cpu()? - cpu) / start.elapsed().as_secs_f64() * 100.0;
+        let Counted { packets: counted, ring_full, .. } = Counted::now()?;
+        writeln!(table, "| {name} | {rate:.0} | {counted} | {share:.1} | {ring_full} |")?;
+        if counted < packets {
+            failures.push(format!("{name}: {counted} of {packets} packets are counted"));
+        }
+    }
+    Ok((table, failures))
+}
+
+/// Sends the packets of a capture. Returns how many a second.
+fn send(capture: &Path) -> Result<f64> {
+    let mut tcpreplay = inside(CLIENT, "tcpreplay");
+    tcpreplay.args(["--quiet", "--preload-pcap", "--intf1", CLIENT, "--pps", &RATE.to_string()]);
+    let output = tcpreplay.arg(capture).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let rate = || {
+        let rated = text.lines().find_map(|line| line.strip_prefix("Rated: "))?;
+        rated.split(", ").find_map(|part| part.strip_suffix(" pps"))?.parse().ok()
+    };
+    rate().with_context(|| format!("tcpreplay: {text}{}", String::from_utf8_lossy(&output.stderr)))
+}
