@@ -1,9 +1,9 @@
 //! The byte form of summaries: what is accepted can be written again, merged with others of its own key
 //! and of another one, and shown.
 
-use pktvisord::sketch::key::FleetKey;
-use pktvisord::summary::across::AcrossKeys;
-use pktvisord::summary::state::{Decoded, Terms, decode, encode};
+use pktvisor_common::sketch::key::FleetKey;
+use pktvisor_common::summary::across::AcrossKeys;
+use pktvisor_common::summary::state::{Decoded, Terms, decode, encode};
 
 /// What a summary starts with.
 const MAGIC: &[u8] = b"PKTV";

@@ -11,8 +11,13 @@
 //! * [`ppp`]: protocol numbers of PPP.
 //! * `api` (feature `api`): the JSON of the REST interface.
 //! * `generate` (feature `generate`): manual pages and completions of the programs.
+//! * `sketch` (feature `summary`): distinct counts, top lists, quantiles and latencies that merge.
+//! * `summary` (feature `summary`): the summary of some minutes: how it merges, its byte form, its view.
+//! * `iana` (feature `summary`): names of DNS types and response codes.
+//! * [`time`]: units of packet time.
+//! * `tls` (feature `tls`): what is wrong with certificates, in words.
 //! * `report` (feature `api`): a view of that JSON as a report for a terminal.
-#![cfg_attr(not(any(feature = "api", test)), no_std)]
+#![cfg_attr(not(any(feature = "api", feature = "tls", test)), no_std)]
 #![forbid(unsafe_code)]
 
 pub mod abi;
@@ -23,6 +28,8 @@ pub mod direction;
 pub mod flow;
 #[cfg(feature = "generate")]
 pub mod generate;
+#[cfg(feature = "summary")]
+pub mod iana;
 pub mod outcome;
 pub mod packet;
 pub mod ppp;
@@ -30,3 +37,10 @@ pub mod probe;
 #[cfg(feature = "api")]
 pub mod report;
 pub mod sampling;
+#[cfg(feature = "summary")]
+pub mod sketch;
+#[cfg(feature = "summary")]
+pub mod summary;
+pub mod time;
+#[cfg(feature = "tls")]
+pub mod tls;

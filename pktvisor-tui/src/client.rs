@@ -16,7 +16,7 @@ use ureq::{Agent, Body};
 
 use crate::address::Address;
 use crate::credentials::Credentials;
-use pktvisord::summary::state::MAX_OCTETS;
+use pktvisor_common::summary::state::MAX_OCTETS;
 
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

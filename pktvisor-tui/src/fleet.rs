@@ -1,9 +1,9 @@
 //! All daemons merged into one summary.
 
 use pktvisor_common::api::MetricsView;
-use pktvisord::summary::Summary;
-use pktvisord::summary::across::AcrossKeys;
-use pktvisord::summary::state::{Decoded, Keyed, StateError, Terms, decode, terms};
+use pktvisor_common::summary::Summary;
+use pktvisor_common::summary::across::AcrossKeys;
+use pktvisor_common::summary::state::{Decoded, Keyed, StateError, Terms, decode, terms};
 
 use crate::app::Agent;
 use crate::client::Period;

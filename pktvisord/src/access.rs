@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use pktvisor_common::tls::mismatch;
 use rustls::RootCertStore;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -169,21 +170,6 @@ fn server_config(
         .map_err(|error| FileError::unusable(certificates, mismatch(&error, key)))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
-}
-
-/// Why a certificate can't be used with this key, in words.
-pub fn mismatch(error: &rustls::Error, key: &Path) -> String {
-    let key = key.display();
-    match error {
-        rustls::Error::InconsistentKeys(_) => format!("{key} is not its private key"),
-        // Of these rustls only shows the name.
-        other if other.to_string().contains("UnsupportedCertVersion") => {
-            "a certificate of version 1, but version 3 is needed: `openssl x509 -req` makes one with \
-             -extfile FILE, where FILE says basicConstraints=CA:FALSE"
-                .to_owned()
-        }
-        other => format!("it cannot be used with {key}: {other}"),
-    }
 }
 
 /// Why certificates of clients can't be checked.

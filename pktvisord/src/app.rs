@@ -28,6 +28,7 @@ use tracing::{info, warn};
 use self::reload::Owner;
 use self::serve::Listeners;
 use crate::access::AccessError;
+use crate::aggregate::naming::{NameKey, Naming};
 use crate::capture::Block;
 use crate::capture::ebpf::refusal::Refusal;
 use crate::capture::file::{CaptureReader, FileOptions, ReadError};
@@ -48,10 +49,9 @@ use crate::secret::FileError;
 use crate::settings::{DnsPorts, OtherPorts, Sampling, Settings};
 use crate::shard::PARTITIONS;
 use crate::shutdown::Shutdown;
-use crate::sketch::key::FleetKey;
-use crate::summary::naming::{NameKey, Naming};
 use crate::time::utc;
 use crate::window::Window;
+use pktvisor_common::sketch::key::FleetKey;
 
 /// Blocks that are read ahead of the shards.
 const BLOCKS: usize = 8;
@@ -239,7 +239,7 @@ fn settings(
 fn naming(cli: &Cli) -> Result<Naming, AppError> {
     Ok(Naming {
         fleet: match &cli.fleet_key {
-            Some(path) => FleetKey::read(path)?,
+            Some(path) => fleet_key::read(path)?,
             None => FleetKey::of_seed(cli.sketch_seed),
         },
         public_suffix: cli.public_suffix,

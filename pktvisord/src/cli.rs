@@ -8,7 +8,7 @@ use crate::capture::ebpf::attach::CaptureMode;
 use crate::host::HostSpec;
 use crate::prometheus::MAX_TOP;
 use crate::settings::{DEFAULT_DNS_PORTS, Tunnels};
-use crate::summary::naming::Mask;
+use pktvisor_common::summary::mask::Mask;
 
 /// Exit codes, as `--help` documents them.
 pub mod exit {

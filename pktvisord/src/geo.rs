@@ -8,7 +8,7 @@ use std::sync::Arc;
 use maxminddb::Reader;
 use serde::Deserialize;
 
-use crate::sketch::key::FleetKey;
+use pktvisor_common::sketch::key::FleetKey;
 
 /// The name where a database has no answer.
 pub const UNKNOWN: &str = "Unknown";

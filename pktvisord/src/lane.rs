@@ -14,12 +14,12 @@ use pktvisor_common::direction::Direction;
 use pktvisor_common::flow::mix;
 use pktvisor_common::packet::{Fragment, PacketMeta, Transport, walk_ethernet, walk_ip};
 
+use crate::aggregate::bucket::{Bucket, Packet};
 use crate::capture::{Block, Mark, link};
 use crate::defrag::{Datagram, Defrag, DefragLimits};
 use crate::dns::unreachable;
 use crate::settings::{DnsPorts, Settings, Tunnels};
 use crate::shard::{Shard, partition};
-use crate::summary::bucket::{Bucket, Packet};
 use crate::time::{MINUTE, SECOND, minute_of};
 use crate::window::{Part, Window};
 

@@ -1,6 +1,7 @@
 //! The daemon of pktvisor: packets in, time-windowed summaries out.
 
 pub mod access;
+pub mod aggregate;
 pub mod app;
 pub mod capture;
 pub mod cli;
@@ -24,8 +25,6 @@ mod secret;
 pub mod settings;
 pub mod shard;
 pub mod shutdown;
-pub mod sketch;
-pub mod summary;
 pub mod telemetry;
 pub mod time;
 pub mod window;

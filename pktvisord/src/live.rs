@@ -11,17 +11,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use pktvisor_common::api;
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::aggregate::bucket::Bucket;
 use crate::capture::ebpf::drain::DrainStatus;
 use crate::pipeline::{Clock, Present, merge_live};
 use crate::privileges::Rights;
 use crate::settings::Settings;
-use crate::summary::bucket::Bucket;
-use crate::summary::rates::Second;
-use crate::summary::since_start::SinceStart;
-use crate::summary::{Summary, state};
 use crate::time::{SECOND, minute_of};
 use crate::window::Window;
 use crate::workers::Snapshots;
+use pktvisor_common::summary::rates::Second;
+use pktvisor_common::summary::since_start::SinceStart;
+use pktvisor_common::summary::{Summary, state};
 
 /// How old an answer can be.
 const FRESH: Duration = Duration::from_secs(1);

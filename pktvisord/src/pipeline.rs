@@ -4,15 +4,15 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use crate::aggregate::bucket::Bucket;
 use crate::capture::{Block, Mark};
 use crate::geo::Geo;
 use crate::lane::{Lane, Share};
 use crate::settings::Settings;
-use crate::summary::Summary;
-use crate::summary::bucket::Bucket;
-use crate::summary::since_start::SinceStart;
 use crate::window::Window;
 use crate::workers::{Snapshots, Workers};
+use pktvisor_common::summary::Summary;
+use pktvisor_common::summary::since_start::SinceStart;
 
 /// The present of packet time, which those read who serve it.
 #[derive(Debug, Default)]

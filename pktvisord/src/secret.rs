@@ -1,6 +1,5 @@
 //! Files with secrets: keys and tokens.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -67,9 +66,4 @@ fn octets_of(path: &Path) -> io::Result<Vec<u8>> {
         length if length > MAX => Err(io::Error::other("it is larger than 1 MiB")),
         _ => Ok(octets),
     }
-}
-
-/// How many octets of a key differ: a random one of 16 octets has 9 at least, but for one in 10^9.
-pub fn distinct(key: &[u8]) -> usize {
-    key.iter().collect::<BTreeSet<_>>().len()
 }

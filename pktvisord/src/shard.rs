@@ -11,6 +11,7 @@ use pktvisor_common::classify::{Decision, Dns};
 use pktvisor_common::outcome::Outcome;
 use pktvisor_common::packet::{PacketMeta, TCP_FIN, TCP_SYN, Transport};
 
+use crate::aggregate::bucket::{Bucket, Packet};
 use crate::dns::message::{Context, Message, count, quoted_key};
 use crate::dns::stream::{
     Message as StreamMessage, Segment, StreamLimits, StreamLosses, StreamTable,
@@ -19,9 +20,8 @@ use crate::dns::transaction::Transactions;
 use crate::geo::Geo;
 use crate::host::HostSpec;
 use crate::settings::{DnsPorts, DnsSide, Settings};
-use crate::summary::Summary;
-use crate::summary::bucket::{Bucket, Packet};
 use crate::time::SECOND;
+use pktvisor_common::summary::Summary;
 
 /// Parts of the flows; at most so many shards share them.
 pub const PARTITIONS: usize = 16;

@@ -4,7 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::summary::Summary;
+use pktvisor_common::summary::Summary;
 
 /// Closed minutes that are no longer kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

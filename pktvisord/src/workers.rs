@@ -9,9 +9,9 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::aggregate::bucket::Bucket;
 use crate::capture::Block;
 use crate::lane::{Forwarded, Lane};
-use crate::summary::bucket::Bucket;
 
 /// Blocks that wait for a lane.
 const QUEUE: usize = 4;

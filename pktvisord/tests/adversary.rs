@@ -7,7 +7,7 @@ mod support;
 use std::net::Ipv6Addr;
 
 use pktvisor_common::api::MetricsView;
-use pktvisord::sketch::key::FleetKey;
+use pktvisor_common::sketch::key::FleetKey;
 use support::capture::{Capture, Folder, MILLISECOND, START};
 use support::dns::{A, Message, NOERROR};
 use support::frame::{self, Flow};
@@ -26,6 +26,8 @@ const TRIED: u64 = REGISTERS << 6;
 const OTHERS: u64 = 20_000;
 /// Names whose hashes by XXH3-64 with seed 0 are one: that was the key of names once.
 const OF_ONE_HASH: u64 = 65_000;
+/// A key of a fleet.
+const FLEET_KEY: &[u8] = b"c0ffee5eed0123456789abcdef314159";
 
 fn flow(client: Ipv6Addr, port: u16) -> Flow {
     Flow::new(client.into(), port, SERVER.parse().expect("an address"), 53)
@@ -94,7 +96,7 @@ fn keys_that_are_chosen_move_no_distinct_count_of_those_who_have_a_fleet_key() {
         .collect();
     let truth = OTHERS + chosen;
     let folder = Folder::new();
-    let key = folder.store("key", FleetKey::new_in_hex().expect("a key").as_bytes());
+    let key = folder.store("key", FLEET_KEY);
     let counts = |options: &[&str]| {
         let view = summary_with(options, &packets);
         [view.dns.cardinality.qname, view.packets.cardinality.src_ips_in]
@@ -126,7 +128,7 @@ fn names_of_one_hash_by_the_key_of_old_all_count() {
     let packets: Vec<Vec<u8>> =
         (0..OF_ONE_HASH).map(|number| query_of(client(1), &name(number))).collect();
     let folder = Folder::new();
-    let key = folder.store("key", FleetKey::new_in_hex().expect("a key").as_bytes());
+    let key = folder.store("key", FLEET_KEY);
     for options in [&["--fleet-key", &key][..], &[]] {
         let count = summary_with(options, &packets).dns.cardinality.qname;
         let error = count.abs_diff(OF_ONE_HASH) as f64 / OF_ONE_HASH as f64 * 100.0;

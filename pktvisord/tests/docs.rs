@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Parser as _;
+use pktvisor_common::summary::Summary;
+use pktvisor_common::summary::counters::Counters;
 use pktvisord::cli::{Cli, exit};
-use pktvisord::summary::Summary;
-use pktvisord::summary::counters::Counters;
 use serde_json::Value;
 use support::capture::{Folder, SECOND, START};
 use support::program::{PATIENCE, Server, pktvisord, run};
@@ -261,7 +261,7 @@ fn the_byte_form_has_the_fields_described() {
         ("Top", "sketch/top.rs", "State"),
         ("Class", "sketch/latency.rs", "Class"),
     ] {
-        let fields = fields(&format!("pktvisord/src/{path}"), name);
+        let fields = fields(&format!("pktvisor-common/src/{path}"), name);
         assert!(!fields.is_empty(), "{structure}");
         assert_eq!(described_fields(&state, structure), fields, "{structure}");
     }
@@ -274,7 +274,7 @@ fn the_byte_form_has_the_fields_described() {
         .flat_map(codes)
         .collect();
     assert_eq!(described, counters);
-    let version = pktvisord::summary::state::VERSION;
+    let version = pktvisor_common::summary::state::VERSION;
     assert!(state.contains(&format!("| 4–5 | version, big-endian: {version} |")));
 }
 

@@ -9,8 +9,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use pktvisor_common::api::{
     self, AppMetrics, DnsCardinality, MetricsView, PacketCardinality, TopEntry,
 };
-use pktvisord::summary::across::AcrossKeys;
-use pktvisord::summary::state::{decode, terms};
+use pktvisor_common::summary::across::AcrossKeys;
+use pktvisor_common::summary::state::{decode, terms};
 use support::capture::{Capture, Folder, SECOND, START};
 use support::program::{PATIENCE, Server, pktvisord, run, view};
 use support::traffic::{HOSTS, traffic};

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use pktvisor_common::abi::{Counters, Kind, SampleHeader};
 use pktvisor_common::flow::FlowKey;
+use pktvisor_common::sketch::key::FleetKey;
+use pktvisord::aggregate::naming::Naming;
 use pktvisord::geo::GeoDatabases;
 use pktvisord::host::HostSpec;
 use pktvisord::lane::{Lane, Share};
 use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
-use pktvisord::sketch::key::FleetKey;
-use pktvisord::summary::naming::Naming;
 use pktvisord::time::{MINUTE, SECOND};
 use pktvisord::window::Window;
 

@@ -5,8 +5,9 @@ mod support;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use pktvisord::summary::naming::{Mask, NameKey, Naming};
-use pktvisord::summary::state;
+use pktvisor_common::summary::mask::Mask;
+use pktvisor_common::summary::state;
+use pktvisord::aggregate::naming::{NameKey, Naming};
 use support::capture::{Folder, SECOND, START};
 use support::located::located;
 use support::program::{Server, run, view};

@@ -6,13 +6,13 @@ mod support;
 use std::sync::Arc;
 
 use pktvisor_common::flow::FlowKey;
+use pktvisor_common::summary::counters::Counters;
+use pktvisor_common::summary::since_start::{Classes, SinceStart};
+use pktvisord::aggregate::naming::Naming;
 use pktvisord::capture::{Block, LinkType, PacketRecord};
 use pktvisord::geo::GeoDatabases;
 use pktvisord::pipeline::Pipeline;
 use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
-use pktvisord::summary::counters::Counters;
-use pktvisord::summary::naming::Naming;
-use pktvisord::summary::since_start::{Classes, SinceStart};
 use pktvisord::window::Window;
 use support::capture::{Capture, SECOND};
 use support::traffic::{HOSTS, minutes};

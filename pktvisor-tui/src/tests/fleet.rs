@@ -1,10 +1,10 @@
 //! Several daemons as one.
 
 use pktvisor_common::api::MetricsView;
-use pktvisord::sketch::key::FleetKey;
-use pktvisord::summary::Summary;
-use pktvisord::summary::rates::{Minute, Rates};
-use pktvisord::summary::state::{Terms, encode};
+use pktvisor_common::sketch::key::FleetKey;
+use pktvisor_common::summary::Summary;
+use pktvisor_common::summary::rates::{Minute, Rates};
+use pktvisor_common::summary::state::{Terms, encode};
 
 use super::{answer, app, fail, frame, press};
 use crate::app::App;

@@ -1,4 +1,4 @@
-//! `pktvisord fleet-key --new`: makes a key for `--fleet-key`.
+//! The fleet key: read from a file, and made by `pktvisord fleet-key --new`.
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -7,9 +7,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
+use pktvisor_common::sketch::key::{self, FleetKey};
+use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::AppError;
-use crate::sketch::key::FleetKey;
+use crate::secret::{self, FileError};
 
 /// The first argument that asks for it.
 const COMMAND: &str = "fleet-key";
@@ -40,7 +42,7 @@ pub fn fleet_key(arguments: &[OsString]) -> Result<bool, AppError> {
         return Ok(false);
     }
     let Arguments { new: _, file } = Arguments::parse_from(&arguments[1..]);
-    let key = FleetKey::new_in_hex()
+    let key = random()
         .map_err(|source| AppError::System { what: "cannot make random numbers", source })?;
     let name =
         file.as_ref().map_or("standard output".to_owned(), |file| file.display().to_string());
@@ -56,6 +58,26 @@ pub fn fleet_key(arguments: &[OsString]) -> Result<bool, AppError> {
         );
     }
     Ok(true)
+}
+
+/// Reads the fleet key of a file.
+///
+/// # Errors
+/// Where the file can't be read, is no key, or has one that can be guessed.
+pub fn read(path: &Path) -> Result<FleetKey, FileError> {
+    FleetKey::of(&secret::read(path)?).map_err(|problem| {
+        let advice = "`pktvisord fleet-key --new` makes a fleet key";
+        FileError::unusable(path, format!("{problem}; {advice}"))
+    })
+}
+
+/// A key of the system's random numbers, as 32 hexadecimal digits.
+fn random() -> io::Result<String> {
+    let mut octets = [0; key::LENGTH];
+    match getrandom(&mut octets, GetRandomFlags::empty())? {
+        key::LENGTH => Ok(format!("{:032x}", u128::from_be_bytes(octets))),
+        _ => Err(io::Error::other("too few random numbers")),
+    }
 }
 
 fn write_new(path: &Path, key: &str) -> io::Result<()> {

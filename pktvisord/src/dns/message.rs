@@ -8,14 +8,14 @@ use super::scan::{FLAG_AA, FLAG_AD, FLAG_CD, FLAG_TC, Scan, ScanError, scan};
 use super::transaction::{
     Answer, Gone, Key, Query, Quoted, Reply, Transactions, Way, question_hash,
 };
+use crate::aggregate::bucket::{Bucket, Packet};
+use crate::aggregate::counts::NameUse;
+use crate::aggregate::naming::Naming;
 use crate::geo::Geo;
 use crate::host::{Direction, HostSpec};
 use crate::settings::DnsSide;
-use crate::summary::bucket::{Bucket, Packet};
-use crate::summary::counts::NameUse;
-use crate::summary::dns::Unpaired;
-use crate::summary::naming::Naming;
 use crate::time::MICROSECOND;
+use pktvisor_common::summary::dns::Unpaired;
 
 /// Opcode of DSO (RFC 8490).
 const OPCODE_DSO: u8 = 6;

@@ -1,7 +1,6 @@
 //! What is read from DNS messages.
 
 pub mod detail;
-pub mod iana;
 pub mod message;
 pub mod name;
 pub mod scan;

@@ -5,7 +5,8 @@
 //! read as far as it goes. What cannot be DNS is told by what must hold for any message: its records
 //! have room in it, and its first question reads.
 
-use super::iana;
+use pktvisor_common::iana;
+
 use super::name::{self, MAX_NAME};
 
 /// Bytes of a DNS header.

@@ -23,7 +23,7 @@ use super::error::ApiError;
 use super::internal;
 use crate::live::Live;
 use crate::prometheus::Format;
-use crate::summary::Summary;
+use pktvisor_common::summary::Summary;
 
 /// Octets of all answers together that are kept or still read; one alone may be larger.
 const BUDGET: usize = 8 << 20;
@@ -336,10 +336,10 @@ mod tests {
     use pktvisor_common::flow::FlowKey;
 
     use super::*;
+    use crate::aggregate::naming::Naming;
     use crate::geo::GeoDatabases;
     use crate::host::HostSpec;
     use crate::settings::{DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
-    use crate::summary::naming::Naming;
     use crate::window::Window;
     use crate::workers::Snapshots;
 

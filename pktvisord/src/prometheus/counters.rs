@@ -8,9 +8,9 @@ use pktvisor_common::outcome::Outcome;
 use pktvisor_common::report::REASONS;
 
 use super::{DIRECTIONS, Families, Label, Rest, label};
-use crate::dns::iana;
-use crate::sketch::tally::Tally;
-use crate::summary::since_start::SinceStart;
+use pktvisor_common::iana;
+use pktvisor_common::sketch::tally::Tally;
+use pktvisor_common::summary::since_start::SinceStart;
 
 /// The value of a label where a number has no name at IANA: there may be thousands of them.
 const OTHER: &str = "other";

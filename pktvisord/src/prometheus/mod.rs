@@ -18,8 +18,8 @@ use prometheus_client::registry::Registry;
 
 use crate::live::Live;
 use crate::occasional::Occasional;
-use crate::summary::packets::Totals;
-use crate::summary::since_start::{Classes, SinceStart};
+use pktvisor_common::summary::packets::Totals;
+use pktvisor_common::summary::since_start::{Classes, SinceStart};
 
 mod counters;
 mod gauges;

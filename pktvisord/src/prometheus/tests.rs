@@ -9,7 +9,7 @@ use pktvisor_common::api::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::sketch::tally::Tally;
+use pktvisor_common::sketch::tally::Tally;
 
 /// Series there can be without top lists, with one interface: as docs/central.md says.
 const MOST: usize = 345;

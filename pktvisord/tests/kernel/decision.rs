@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use pktvisor_common::api::{self, MetricsView};
 use pktvisor_common::flow::FlowKey;
+use pktvisor_common::sketch::key::FleetKey;
+use pktvisord::aggregate::naming::Naming;
 use pktvisord::capture::{Block, LinkType, PacketRecord};
 use pktvisord::geo::{Geo, GeoDatabases};
 use pktvisord::host::HostSpec;
 use pktvisord::lane::{Lane, Share};
 use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
-use pktvisord::sketch::key::FleetKey;
-use pktvisord::summary::naming::Naming;
 use pktvisord::time::{MINUTE, SECOND};
 use pktvisord::window::Window;
 

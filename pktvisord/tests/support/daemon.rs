@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use pktvisor_common::flow::FlowKey;
+use pktvisord::aggregate::naming::Naming;
 use pktvisord::capture::{Block, LinkType, PacketRecord};
 use pktvisord::geo::GeoDatabases;
 use pktvisord::host::HostSpec;
 use pktvisord::live::{Live, Source};
 use pktvisord::pipeline::Pipeline;
 use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
-use pktvisord::summary::naming::Naming;
 use pktvisord::time::{MINUTE, SECOND};
 use pktvisord::window::Window;
 

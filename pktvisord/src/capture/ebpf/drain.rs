@@ -12,9 +12,9 @@ use pktvisor_common::abi::{Counters, SampleHeader};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::probe::{CounterMap, Ring};
+use crate::aggregate::bucket::Bucket;
 use crate::lane::{Forwarded, Lane};
 use crate::pipeline::Clock;
-use crate::summary::bucket::Bucket;
 use crate::time::{MICROSECOND, SECOND};
 use crate::workers::Work;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pktvisor_common::api;
+use crate::api;
 use serde::{Deserialize, Serialize};
 
 use crate::sketch::quantiles::{Quantiles, of_sorted};

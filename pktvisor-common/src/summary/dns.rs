@@ -1,11 +1,11 @@
 //! What is summed up of DNS messages and transactions.
 
-use pktvisor_common::api;
+use crate::api;
 use serde::{Deserialize, Serialize};
 
 use super::counters::Counters;
 use super::{IN, OUT, UNKNOWN};
-use crate::dns::iana;
+use crate::iana;
 use crate::sketch::cardinality::Cardinality;
 use crate::sketch::latency::Latencies;
 use crate::sketch::quantiles::Quantiles;

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use pktvisor_common::flow::mix;
+use crate::flow::mix;
 use proptest::prelude::*;
 
 use super::*;

@@ -4,7 +4,6 @@
 //! ([`key::FleetKey`]), never with a process's random state.
 
 pub mod cardinality;
-pub mod front;
 pub mod hyperloglog;
 pub mod key;
 pub mod latency;

@@ -117,7 +117,7 @@ impl TryFrom<State> for Cardinality {
 
 #[cfg(test)]
 mod tests {
-    use pktvisor_common::flow::mix;
+    use crate::flow::mix;
     use proptest::prelude::*;
 
     use super::*;

@@ -5,17 +5,13 @@
 //! hashes collide, nor such that move an estimate. Without a fleet key the key is a public constant,
 //! so that all who have none merge with each other, and nothing of that holds.
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::io;
-use std::path::Path;
 
-use rustix::rand::{GetRandomFlags, getrandom};
 use siphasher::sip::SipHasher24;
 
-use crate::secret::{self, FileError};
-
 /// Octets of a key.
-const LENGTH: usize = 16;
+pub const LENGTH: usize = 16;
 /// What fingerprints are derived for (BLAKE3's context of use).
 const FINGERPRINT: &str = "pktvisor 2026-11 fingerprint of a fleet key";
 /// What keys are derived from seeds for.
@@ -45,19 +41,11 @@ impl fmt::Debug for FleetKey {
 }
 
 impl FleetKey {
-    /// Reads a key: 32 hexadecimal digits, or 16 octets.
+    /// The key that a file of these octets has: 32 hexadecimal digits, or 16 octets.
     ///
     /// # Errors
-    /// Where the file can't be read, is no key, or has one that can be guessed.
-    pub fn read(path: &Path) -> Result<Self, FileError> {
-        Self::of(&secret::read(path)?).map_err(|problem| {
-            let advice = "`pktvisord fleet-key --new` makes a fleet key";
-            FileError::unusable(path, format!("{problem}; {advice}"))
-        })
-    }
-
-    /// The key that a file of these octets has.
-    fn of(file: &[u8]) -> Result<Self, &'static str> {
+    /// Why they are no key, or one that can be guessed.
+    pub fn of(file: &[u8]) -> Result<Self, &'static str> {
         let octets = match from_hex(file.trim_ascii()) {
             Some(octets) => octets,
             None if file.len() == LENGTH
@@ -70,7 +58,7 @@ impl FleetKey {
             }
         };
         let steps: Vec<u8> = octets.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
-        match secret::distinct(&octets) < LEAST_OCTETS || secret::distinct(&steps) < LEAST_STEPS {
+        match distinct_bytes(&octets) < LEAST_OCTETS || distinct_bytes(&steps) < LEAST_STEPS {
             true => Err("this key is no random one and can be guessed"),
             false => Ok(Self { octets, is_public: false }),
         }
@@ -83,19 +71,6 @@ impl FleetKey {
             octets.copy_from_slice(&blake3::derive_key(SEED, &seed.to_be_bytes())[..LENGTH]);
         }
         Self { octets, is_public: true }
-    }
-
-    /// Makes a key of the system's random numbers, as 32 hexadecimal digits.
-    ///
-    /// # Errors
-    /// Where the system has none.
-    pub fn new_in_hex() -> io::Result<String> {
-        let mut octets = [0; LENGTH];
-        let length = getrandom(&mut octets, GetRandomFlags::empty())?;
-        match length {
-            LENGTH => Ok(format!("{:032x}", u128::from_be_bytes(octets))),
-            _ => Err(io::Error::other("too few random numbers")),
-        }
     }
 
     /// The hash of an item, of an address or a name.
@@ -114,6 +89,11 @@ impl FleetKey {
     pub fn is_public(&self) -> bool {
         self.is_public
     }
+}
+
+/// How many octets of a key differ: a random one of 16 octets has 9 at least, but for one in 10^9.
+pub fn distinct_bytes(key: &[u8]) -> usize {
+    key.iter().collect::<BTreeSet<_>>().len()
 }
 
 /// The octets that 32 hexadecimal digits stand for.
@@ -138,17 +118,17 @@ mod tests {
 
     #[test]
     fn keys_are_read_in_both_forms_and_told_by_fingerprint() {
-        let text = FleetKey::new_in_hex().unwrap();
+        let text = "c0ffee5eed0123456789abcdef314159";
         let key = FleetKey::of(format!("{}\n", text.to_uppercase()).as_bytes()).unwrap();
         assert_eq!(FleetKey::of(&key.octets).unwrap(), key);
-        let other = FleetKey::of(FleetKey::new_in_hex().unwrap().as_bytes()).unwrap();
+        let other = FleetKey::of(b"f39a1b7c5d2e8046a1b2c3d4e5f60718").unwrap();
         let keys = [key, other, FleetKey::default(), FleetKey::of_seed(7)];
         let prints: std::collections::BTreeSet<u64> =
             keys.iter().map(FleetKey::fingerprint).collect();
         assert_eq!(prints.len(), keys.len());
         assert_eq!(FleetKey::of_seed(0), FleetKey::default());
         assert!(!key.is_public() && FleetKey::of_seed(7).is_public());
-        assert!(!format!("{key:?}").contains(&text));
+        assert!(!format!("{key:?}").contains(text));
     }
 
     #[test]
@@ -168,6 +148,5 @@ mod tests {
             let problem = FleetKey::of(file).unwrap_err();
             assert!(!problem.is_empty(), "{file:?}");
         }
-        assert!(FleetKey::read(Path::new("/no/such/key")).is_err());
     }
 }

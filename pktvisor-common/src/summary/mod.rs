@@ -6,19 +6,17 @@
 
 use std::collections::BTreeMap;
 
-use pktvisor_common::api;
-use pktvisor_common::outcome::{OUTCOMES, Outcome};
+use crate::api;
+use crate::outcome::{OUTCOMES, Outcome};
 
 use self::counters::Counters;
-use crate::host::Direction;
+use crate::direction::Direction;
 use crate::time::SECOND;
 
 pub mod across;
-pub mod bucket;
 pub mod counters;
-pub mod counts;
 pub mod dns;
-pub mod naming;
+pub mod mask;
 pub mod packets;
 pub mod rates;
 pub mod since_start;

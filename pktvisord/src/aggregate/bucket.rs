@@ -5,24 +5,26 @@ use std::net::IpAddr;
 
 use ahash::RandomState;
 use pktvisor_common::abi::{Counters, Kind};
+use pktvisor_common::direction::Direction;
+use pktvisor_common::iana;
 use pktvisor_common::outcome::Outcome;
 use pktvisor_common::packet::{
     Fragment, IpVersion, PacketMeta, TCP_FIN, TCP_RST, TCP_SYN, Transport,
 };
+use pktvisor_common::summary::dns::DnsSummary;
+use pktvisor_common::summary::packets::{PacketSketches, Totals};
+use pktvisor_common::summary::rates::{Minute, Rates, Second};
+use pktvisor_common::summary::since_start::SinceStart;
+use pktvisor_common::summary::{Account, Summary};
 
 use super::counts::{AddressCounts, NameCounts, NameUse, Texts};
-use super::dns::DnsSummary;
+use super::front::Front;
 use super::naming::Naming;
-use super::packets::{PacketSketches, Totals};
-use super::rates::{Minute, Rates, Second};
-use super::since_start::SinceStart;
-use super::{Account, Direction, Summary};
-use crate::dns::{iana, name};
+use crate::dns::name;
 use crate::geo::Geo;
-use crate::sketch::front::Front;
-use crate::sketch::tally::FlatTally;
-use crate::sketch::top::Top;
 use crate::time::{MINUTE, SECOND, SECONDS_OF_MINUTE, minute_of};
+use pktvisor_common::sketch::tally::FlatTally;
+use pktvisor_common::sketch::top::Top;
 
 /// Addresses counted before they reach the sketches.
 const ADDRESSES: usize = 1 << 16;

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -12,10 +11,9 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
-use support::{serve, serve_at};
 use tempfile::TempDir;
 
-mod support;
+use crate::support::{self, serve, serve_at};
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -45,7 +43,7 @@ impl Terminal {
         // The terminal has to be that of a session, which is told of its size.
         let child = Command::new("setsid")
             .arg("--ctty")
-            .arg(env!("CARGO_BIN_EXE_pktvisor"))
+            .arg(support::program())
             .args(args)
             .env("TERM", "xterm-256color")
             .env_remove("NO_COLOR")
@@ -159,12 +157,7 @@ fn a_signal_ends_it() {
 fn replay(folder: &TempDir, port: u16) -> Child {
     let capture = folder.path().join("sample.pcap");
     std::fs::write(&capture, support::capture(1_800)).unwrap();
-    // The daemon is another package's, and may not have been built yet.
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo).args(["build", "--quiet", "--package", "pktvisord"]).status();
-    assert!(built.unwrap().success());
-    let program = Path::new(env!("CARGO_BIN_EXE_pktvisor")).with_file_name("pktvisord");
-    Command::new(program)
+    Command::new(env!("CARGO_BIN_EXE_pktvisord"))
         .args(["--replay", "--quiet", "-l", "127.0.0.1", "-p", &port.to_string()])
         .arg(&capture)
         .stdout(Stdio::null())

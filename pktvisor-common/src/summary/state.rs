@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Summary;
 use super::counters::Counters;
-use super::naming::Mask;
+use super::mask::Mask;
 use crate::sketch::hyperloglog::PRECISION;
 use crate::sketch::key::FleetKey;
 use crate::time::MINUTE;

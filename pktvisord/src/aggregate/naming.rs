@@ -8,14 +8,12 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
-use std::str::FromStr;
 
-use pktvisor_common::packet::IpVersion;
-use serde::{Deserialize, Serialize};
+use pktvisor_common::sketch::key::{FleetKey, distinct_bytes};
+use pktvisor_common::summary::mask::Mask;
 
 use crate::dns::name;
 use crate::secret::{self, FileError};
-use crate::sketch::key::FleetKey;
 
 /// Octets of a name as it is shown, at most: as many as a printable one has.
 const MAX_TEXT: usize = 255;
@@ -71,18 +69,7 @@ impl Naming {
 
     /// What is kept of a network: its address and the length of its prefix.
     pub fn masked_network(&self, address: IpAddr, prefix: u8) -> (IpAddr, u8) {
-        let Some(mask) = self.mask else { return (address, prefix) };
-        match address {
-            IpAddr::V4(v4) => {
-                let kept =
-                    v4.to_bits() & u32::MAX.checked_shl(32 - u32::from(mask.v4)).unwrap_or(0);
-                (IpAddr::V4(kept.into()), prefix.min(mask.v4))
-            }
-            IpAddr::V6(v6) => {
-                let kept = v6.to_bits() & mask.v6_bits();
-                (IpAddr::V6(kept.into()), prefix.min(mask.v6))
-            }
-        }
+        self.mask.map_or((address, prefix), |mask| mask.network(address, prefix))
     }
 }
 
@@ -104,44 +91,6 @@ fn shortened(text: String, hash: impl FnOnce() -> u64) -> Box<str> {
     format!("{}…{:016x}…{}", &text[..end], hash(), &text[start..]).into()
 }
 
-/// The lengths of prefixes that are kept of addresses: `24/48`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mask {
-    v4: u8,
-    v6: u8,
-}
-
-impl Mask {
-    fn v6_bits(self) -> u128 {
-        u128::MAX.checked_shl(128 - u32::from(self.v6)).unwrap_or(0)
-    }
-
-    /// What is kept of an address, in network order.
-    #[inline]
-    pub fn apply(self, octets: &[u8; 16], version: IpVersion) -> [u8; 16] {
-        // An IPv4 address stands in front, and nothing behind it.
-        let length = if version == IpVersion::V4 { self.v4 } else { self.v6 };
-        let bits = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
-        (u128::from_be_bytes(*octets) & bits).to_be_bytes()
-    }
-}
-
-impl FromStr for Mask {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let length = |text: &str, most: u8| {
-            let digits = !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit());
-            text.parse().ok().filter(|&length: &u8| digits && length <= most)
-        };
-        text.split_once('/')
-            .and_then(|(v4, v6)| Some(Self { v4: length(v4, 32)?, v6: length(v6, 128)? }))
-            .ok_or_else(|| {
-                "two lengths of prefixes are needed, of IPv4 (0 to 32) and IPv6 (0 to 128), such as 24/48".to_owned()
-            })
-    }
-}
-
 /// The key that names are hashed with.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct NameKey([u8; 32]);
@@ -159,7 +108,7 @@ impl NameKey {
     /// Where it can't be read, or the key can be guessed.
     pub fn read(path: &Path) -> Result<Self, FileError> {
         let octets = secret::read(path)?;
-        if octets.len() < SHORTEST_KEY || secret::distinct(&octets) < LEAST_OCTETS {
+        if octets.len() < SHORTEST_KEY || distinct_bytes(&octets) < LEAST_OCTETS {
             let problem = format!(
                 "a random key of {SHORTEST_KEY} octets at least is needed; `head -c 32 /dev/urandom` \
                  makes one"
@@ -189,28 +138,6 @@ impl NameKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_are_masked_to_their_prefixes() {
-        let mask: Mask = "24/48".parse().unwrap();
-        let naming = Naming { mask: Some(mask), ..Naming::default() };
-        let mut v4 = [0; 16];
-        v4[..4].copy_from_slice(&[192, 0, 2, 77]);
-        assert_eq!(mask.apply(&v4, IpVersion::V4)[..4], [192, 0, 2, 0]);
-        let v6 = |text: &str| text.parse::<std::net::Ipv6Addr>().unwrap().octets();
-        assert_eq!(mask.apply(&v6("2001:db8:1:2::3"), IpVersion::V6), v6("2001:db8:1::"));
-        let network = |text: &str, prefix| naming.masked_network(text.parse().unwrap(), prefix);
-        assert_eq!(network("198.51.100.77", 32), ("198.51.100.0".parse().unwrap(), 24));
-        assert_eq!(network("198.51.0.0", 16), ("198.51.0.0".parse().unwrap(), 16));
-        assert_eq!(network("2001:db8:1:2::", 56), ("2001:db8:1::".parse().unwrap(), 48));
-        let none: Mask = "0/0".parse().unwrap();
-        let all = Naming { mask: Some(none), ..Naming::default() };
-        assert_eq!(none.apply(&v6("2001:db8::1"), IpVersion::V6), [0; 16]);
-        assert_eq!(all.masked_network("192.0.2.1".parse().unwrap(), 24).0.to_string(), "0.0.0.0");
-        for wrong in ["", "24", "24/", "/48", "33/48", "24/129", "-1/0", "+1/0", "24/48/1"] {
-            assert!(wrong.parse::<Mask>().is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn long_texts_lose_their_middle_and_stay_apart() {

@@ -17,10 +17,9 @@ use rcgen::{
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use support::{Server, serve_with};
 use tempfile::TempDir;
 
-mod support;
+use crate::support::{self, Server, serve_with};
 
 /// An authority, whose certificates lie in a folder.
 struct Authority {
@@ -65,7 +64,7 @@ fn serve(options: &[&str]) -> (Server, String) {
 }
 
 fn pktvisor(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_pktvisor")).arg("--json").args(arguments).output().unwrap()
+    Command::new(support::program()).arg("--json").args(arguments).output().unwrap()
 }
 
 #[track_caller]

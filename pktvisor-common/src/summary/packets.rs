@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use pktvisor_common::api;
+use crate::api;
 use serde::{Deserialize, Serialize};
 
 use super::counters::Counters;

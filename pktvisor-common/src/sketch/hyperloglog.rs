@@ -114,8 +114,8 @@ fn tau(x: f64) -> f64 {
 mod tests {
     use std::hash::{BuildHasher, Hasher};
 
+    use crate::flow::mix;
     use hyperloglogplus::{HyperLogLog as _, HyperLogLogPlus};
-    use pktvisor_common::flow::mix;
     use proptest::prelude::*;
 
     use super::*;

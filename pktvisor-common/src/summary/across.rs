@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use pktvisor_common::api;
+use crate::api;
 
 use super::Summary;
 use super::dns::{DnsSummary, Xact};

@@ -4,7 +4,7 @@
 //! counts: as many as it takes to fill it, by their number or their octets. That is the same for any
 //! order and any split of the stream.
 
-use pktvisor_common::api::{Histogram, TopEntry};
+use crate::api::{Histogram, TopEntry};
 use serde::{Deserialize, Serialize};
 
 use super::key::FleetKey;
@@ -224,7 +224,7 @@ impl TryFrom<Vec<Class>> for Latencies {
 
 #[cfg(test)]
 mod tests {
-    use pktvisor_common::flow::mix;
+    use crate::flow::mix;
     use proptest::prelude::*;
 
     use super::*;

@@ -1,15 +1,25 @@
-//! A daemon to be looked at.
-#![allow(dead_code, reason = "each test takes the parts it needs")]
+//! The dashboard, and a daemon to be looked at.
 
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use pktvisord::live::Live;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
-#[path = "../../../pktvisord/tests/support/daemon.rs"]
+#[path = "../support/daemon.rs"]
 mod daemon;
+
+/// The dashboard, which is another package's and may not have been built yet.
+pub fn program() -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built =
+        Command::new(cargo).args(["build", "--quiet", "--package", "pktvisor-tui"]).status();
+    assert!(built.unwrap().success());
+    Path::new(env!("CARGO_BIN_EXE_pktvisord")).with_file_name("pktvisor")
+}
 
 /// A daemon that has seen 3 of 5 minutes.
 pub fn live() -> Arc<Live> {

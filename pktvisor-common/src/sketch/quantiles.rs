@@ -1,7 +1,7 @@
 //! Quantiles of values by `hdrhistogram`.
 
+use crate::api;
 use hdrhistogram::Histogram;
-use pktvisor_common::api;
 use serde::{Deserialize, Serialize};
 
 /// Values above it are taken for it: 12 days in microseconds, 1 Tbit/s in bits a second.

@@ -20,8 +20,8 @@ mod labels;
 
 use std::collections::BTreeMap;
 
+use crate::api::TopEntry;
 use datasketches::frequencies::FrequentItemsSketch;
-use pktvisor_common::api::TopEntry;
 use serde::{Deserialize, Serialize};
 
 use self::counts::Counts;

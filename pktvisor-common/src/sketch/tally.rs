@@ -1,6 +1,6 @@
 //! Exact counts by a number of 16 bits (ports, types, codes, sizes): at most 65536 of them.
 
-use pktvisor_common::api;
+use crate::api;
 use serde::{Deserialize, Serialize};
 
 use super::quantiles;

@@ -1,0 +1,18 @@
+//! What is wrong with certificates and keys, in words.
+
+use std::path::Path;
+
+/// Why a certificate can't be used with this key, in words.
+pub fn mismatch(error: &rustls::Error, key: &Path) -> String {
+    let key = key.display();
+    match error {
+        rustls::Error::InconsistentKeys(_) => format!("{key} is not its private key"),
+        // Of these rustls only shows the name.
+        other if other.to_string().contains("UnsupportedCertVersion") => {
+            "a certificate of version 1, but version 3 is needed: `openssl x509 -req` makes one with \
+             -extfile FILE, where FILE says basicConstraints=CA:FALSE"
+                .to_owned()
+        }
+        other => format!("it cannot be used with {key}: {other}"),
+    }
+}
