@@ -10,10 +10,15 @@ use clap::Args;
 
 use crate::exec::{cargo, exec, has_cargo_command, root};
 
+/// Where the fuzz targets are.
+fn folder() -> PathBuf {
+    root().join("pktvisord/fuzz")
+}
+
 /// Longest that one input may take, in seconds; more is a finding.
 const INPUT_TIMEOUT: u32 = 10;
 
-/// Fuzz with cargo-fuzz and a rustup nightly; corpora are in fuzz/corpus.
+/// Fuzz with cargo-fuzz and a rustup nightly; corpora are in pktvisord/fuzz/corpus.
 #[derive(Args)]
 pub struct Fuzz {
     /// How long for each target, in seconds.
@@ -26,7 +31,7 @@ pub struct Fuzz {
 impl Fuzz {
     /// Carries the command out. Every target has its turn, also after one has found something.
     pub fn run(self) -> Result<()> {
-        let known = targets(&root().join("fuzz/fuzz_targets"))?;
+        let known = targets(&folder().join("fuzz_targets"))?;
         if let Some(unknown) = self.targets.iter().find(|target| !known.contains(*target)) {
             let known: Vec<_> = known.into_iter().collect();
             bail!("there is no fuzz target {unknown}; there are {}", known.join(", "));
@@ -39,11 +44,11 @@ impl Fuzz {
         let mut summary = Vec::new();
         let mut failed = Vec::new();
         for target in &targets {
-            let artifacts = root().join("fuzz/artifacts").join(target);
+            let artifacts = folder().join("artifacts").join(target);
             let before = files(&artifacts)?;
             let result = exec(
                 Command::new("rustup")
-                    .current_dir(root())
+                    .current_dir(folder())
                     .args(["run", "nightly", "cargo", "fuzz", "run", target, "--"])
                     .arg(format!("-max_total_time={}", self.seconds))
                     .arg(format!("-timeout={INPUT_TIMEOUT}")),

@@ -48,7 +48,7 @@ fn all(steps: &mut Steps) -> Result<()> {
 /// The workspace, and the crates that stand apart from it.
 fn formatting() -> Result<()> {
     exec(cargo().args(["fmt", "--all", "--check"]))?;
-    for apart in ["pktvisor-ebpf", "fuzz"] {
+    for apart in ["pktvisor-ebpf", "pktvisord/fuzz"] {
         let manifest = root().join(apart).join("Cargo.toml");
         if manifest.exists() {
             exec(cargo().args(["fmt", "--check", "--manifest-path"]).arg(manifest))?;
