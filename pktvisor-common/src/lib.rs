@@ -17,7 +17,7 @@
 //! * [`time`]: units of packet time.
 //! * `tls` (feature `tls`): what is wrong with certificates, in words.
 //! * `report` (feature `api`): a view of that JSON as a report for a terminal.
-#![cfg_attr(not(any(feature = "api", feature = "tls", test)), no_std)]
+#![cfg_attr(not(any(feature = "api", feature = "summary", feature = "tls", test)), no_std)]
 #![forbid(unsafe_code)]
 
 pub mod abi;

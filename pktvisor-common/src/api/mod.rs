@@ -11,6 +11,8 @@ use utoipa::ToSchema;
 mod app;
 mod dns;
 mod packets;
+#[cfg(feature = "summary")]
+mod view;
 
 pub use app::{
     App, AppDns, AppMetrics, AppXact, CaptureInfo, DnsRate, FleetKey, Process, Rates, RatesInOut,

@@ -4,11 +4,10 @@
 //! counts: as many as it takes to fill it, by their number or their octets. That is the same for any
 //! order and any split of the stream.
 
-use crate::api::{Histogram, TopEntry};
 use serde::{Deserialize, Serialize};
 
 use super::key::FleetKey;
-use super::top::rank;
+use super::top::{Entry, rank};
 
 /// Upper bounds of the classes in microseconds, inclusive: √2 to the power of 0, 2, 3, … rounded,
 /// up to 2^26 (67 s).
@@ -160,19 +159,18 @@ impl Latencies {
         })
     }
 
-    /// The counts by class, without the empty classes at either end; `None` without transactions.
-    pub fn histogram(&self) -> Option<Histogram> {
-        let first = self.0.iter().position(|class| class.count > 0)?;
-        let last = self.0.iter().rposition(|class| class.count > 0)?;
-        Some(Histogram {
-            le: BOUNDS[first..=last].to_vec(),
-            count: self.0[first..=last].iter().map(|class| class.count).collect(),
-        })
+    /// Upper bounds and counts as in [`Latencies::counts`], but the bound of the last class as it is, and
+    /// without the empty classes at either end. None without transactions.
+    pub fn filled(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let is_filled = |class: &Class| class.count > 0;
+        let first = self.0.iter().position(is_filled).unwrap_or(0);
+        let end = self.0.iter().rposition(is_filled).map_or(0, |last| last + 1);
+        BOUNDS[first..end].iter().copied().zip(self.0[first..end].iter().map(|class| class.count))
     }
 
     /// Names in the class that holds the 90th percentile and in those above, by count; empty up to
     /// ten transactions.
-    pub fn slow(&self) -> Vec<TopEntry> {
+    pub fn slow(&self) -> Vec<Entry> {
         let total = self.total();
         if total <= MIN_TRANSACTIONS {
             return Vec::new();

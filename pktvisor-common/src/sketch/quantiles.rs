@@ -1,6 +1,5 @@
 //! Quantiles of values by `hdrhistogram`.
 
-use crate::api;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +12,19 @@ const DIGITS: u8 = 2;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "State", into = "State")]
 pub struct Quantiles(Option<Histogram<u64>>);
+
+/// Values at or below which so many percent of all values lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Percentiles {
+    /// The median.
+    pub p50: u64,
+    /// The 90th percentile.
+    pub p90: u64,
+    /// The 95th percentile.
+    pub p95: u64,
+    /// The 99th percentile.
+    pub p99: u64,
+}
 
 fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, MAX_VALUE, DIGITS).expect("the bounds are constants that fit")
@@ -40,9 +52,9 @@ impl Quantiles {
         }
     }
 
-    /// The quantiles; `None` without values. Each is the value at index min(n−1, ⌊n·q⌋) of the
+    /// The percentiles; `None` without values. Each is the value at index min(n−1, ⌊n·q⌋) of the
     /// sorted values, within 0.4 %.
-    pub fn quantiles(&self) -> Option<api::Quantiles> {
+    pub fn percentiles(&self) -> Option<Percentiles> {
         let histogram = self.0.as_ref().filter(|histogram| !histogram.is_empty())?;
         let counts = histogram
             .iter_recorded()
@@ -51,19 +63,19 @@ impl Quantiles {
     }
 }
 
-/// The quantiles of values that were each recorded exactly, after so many zeros.
-pub fn of_sorted(zeros: u64, values: &[u64]) -> Option<api::Quantiles> {
+/// The percentiles of values that were each recorded exactly, after so many zeros.
+pub fn of_sorted(zeros: u64, values: &[u64]) -> Option<Percentiles> {
     let counts = std::iter::once((0, zeros)).chain(values.iter().map(|&value| (value, 1)));
     from_counts(zeros.saturating_add(values.len() as u64), counts, |value| value)
 }
 
-/// The quantiles of `total` values given as pairs of a value and its count, values ascending;
+/// The percentiles of `total` values given as pairs of a value and its count, values ascending;
 /// `value` makes the number reported.
 pub(super) fn from_counts(
     total: u64,
     counts: impl Iterator<Item = (u64, u64)>,
     value: impl Fn(u64) -> u64,
-) -> Option<api::Quantiles> {
+) -> Option<Percentiles> {
     let last = total.checked_sub(1)?;
     let ranks = [50u64, 90, 95, 99]
         .map(|percent| last.min((u128::from(total) * u128::from(percent) / 100) as u64));
@@ -78,7 +90,7 @@ pub(super) fn from_counts(
         }
     }
     let [p50, p90, p95, p99] = found;
-    Some(api::Quantiles { p50, p90, p95, p99 })
+    Some(Percentiles { p50, p90, p95, p99 })
 }
 
 /// What is stored of [`Quantiles`]: pairs of a value and its count, values ascending.
@@ -130,7 +142,7 @@ mod tests {
     proptest! {
         #[test]
         fn within_one_percent_of_the_sorted_list(mut values in prop::collection::vec(0..MAX_VALUE, 1..300)) {
-            let got = of(&values).quantiles().unwrap();
+            let got = of(&values).percentiles().unwrap();
             values.sort_unstable();
             let want = of_sorted(0, &values).unwrap();
             for (got, want) in [(got.p50, want.p50), (got.p90, want.p90), (got.p95, want.p95), (got.p99, want.p99)] {
@@ -149,7 +161,7 @@ mod tests {
             prop_assert_eq!(&merged, &all);
             let octets = postcard::to_stdvec(&merged).unwrap();
             let back: Quantiles = postcard::from_bytes(&octets).unwrap();
-            prop_assert_eq!(back.quantiles(), all.quantiles());
+            prop_assert_eq!(back.percentiles(), all.percentiles());
             prop_assert_eq!(postcard::to_stdvec(&back).unwrap(), octets);
         }
     }

@@ -1,9 +1,8 @@
 //! Exact counts by a number of 16 bits (ports, types, codes, sizes): at most 65536 of them.
 
-use crate::api;
 use serde::{Deserialize, Serialize};
 
-use super::quantiles;
+use super::quantiles::{self, Percentiles};
 
 /// Cells of a group, as a power of 2.
 const GROUP_BITS: u32 = 9;
@@ -75,8 +74,8 @@ impl Tally {
         Self(octets.into())
     }
 
-    /// The quantiles of the numbers; `None` where there are none.
-    pub fn quantiles(&self) -> Option<api::Quantiles> {
+    /// The percentiles of the numbers; `None` where there are none.
+    pub fn percentiles(&self) -> Option<Percentiles> {
         let total = self.iter().fold(0, |sum: u64, (_, count)| sum.saturating_add(count));
         let counts = self.iter().map(|(number, count)| (u64::from(number), count));
         quantiles::from_counts(total, counts, |number| number)

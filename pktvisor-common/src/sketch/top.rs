@@ -20,7 +20,6 @@ mod labels;
 
 use std::collections::BTreeMap;
 
-use crate::api::TopEntry;
 use datasketches::frequencies::FrequentItemsSketch;
 use serde::{Deserialize, Serialize};
 
@@ -176,7 +175,7 @@ impl<L: Label> Top<L> {
     }
 
     /// The ten keys of the highest estimates, by estimate, then by name.
-    pub fn entries(&self) -> Vec<TopEntry> {
+    pub fn entries(&self) -> Vec<Entry> {
         let Some(counts) = &self.counts else { return Vec::new() };
         let error = counts.error();
         let mut estimates: Vec<(u64, &L)> = self
@@ -199,14 +198,24 @@ impl<L: Label> Top<L> {
     }
 }
 
+/// An entry of a top list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The name, address, port or place.
+    pub name: String,
+    /// The estimated count, never below the true one.
+    pub estimate: u64,
+    /// By how much the estimate can be above the true count; `None` where it is exact.
+    pub error: Option<u64>,
+}
+
 /// The first ten by count, then by name.
 pub fn rank(
     counts: impl Iterator<Item = (String, u64)>,
     error: impl Fn(u64) -> Option<u64>,
-) -> Vec<TopEntry> {
-    let mut entries: Vec<TopEntry> = counts
-        .map(|(name, estimate)| TopEntry { name, estimate, error: error(estimate) })
-        .collect();
+) -> Vec<Entry> {
+    let mut entries: Vec<Entry> =
+        counts.map(|(name, estimate)| Entry { name, estimate, error: error(estimate) }).collect();
     entries.sort_unstable_by(|a, b| b.estimate.cmp(&a.estimate).then_with(|| a.name.cmp(&b.name)));
     entries.truncate(ENTRIES);
     entries

@@ -6,8 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::api;
-
 use super::Summary;
 use super::dns::{DnsSummary, Xact};
 use super::packets::PacketSketches;
@@ -38,43 +36,18 @@ impl AcrossKeys {
         self.0.len()
     }
 
-    /// The view of all; `None` where there is no summary.
-    pub fn view(&self) -> Option<api::MetricsView> {
-        let mut summaries = self.0.values();
-        let first = summaries.next()?;
-        if self.0.len() == 1 {
-            return Some(first.view());
-        }
-        let mut sum = first.by_label();
-        summaries.for_each(|summary| sum.merge(&summary.by_label()));
-        let mut view = sum.view();
-        let views: Vec<api::MetricsView> = self.0.values().map(Summary::view).collect();
-        let packets: Vec<_> = views.iter().map(|view| &view.packets.cardinality).collect();
-        let names: Vec<_> = views.iter().map(|view| &view.dns.cardinality).collect();
-        let error = |errors: &mut dyn Iterator<Item = f64>| errors.fold(0.0, f64::max);
-        let (src_ips_in, src_ips_in_max) = interval(packets.iter().map(|of| of.src_ips_in));
-        let (dst_ips_out, dst_ips_out_max) = interval(packets.iter().map(|of| of.dst_ips_out));
-        let (ips, ips_max) = interval(packets.iter().map(|of| of.ips));
-        view.packets.cardinality = api::PacketCardinality {
-            src_ips_in,
-            src_ips_in_max,
-            dst_ips_out,
-            dst_ips_out_max,
-            ips,
-            ips_max,
-            error_pct: error(&mut packets.iter().map(|of| of.error_pct)),
-        };
-        let (qname, qname_max) = interval(names.iter().map(|of| of.qname));
-        let error_pct = error(&mut names.iter().map(|of| of.error_pct));
-        view.dns.cardinality = api::DnsCardinality { qname, qname_max, error_pct };
-        Some(view)
+    /// The sum of each key.
+    pub fn sums(&self) -> impl Iterator<Item = &Summary> {
+        self.0.values()
     }
-}
 
-/// The largest and the sum.
-fn interval(counts: impl Iterator<Item = u64> + Clone) -> (u64, Option<u64>) {
-    let sum = counts.clone().fold(0, u64::saturating_add);
-    (counts.max().unwrap_or(0), Some(sum))
+    /// The sum over all keys, without distinct counts; `None` where there is no summary.
+    pub fn sum_by_label(&self) -> Option<Summary> {
+        let mut summaries = self.sums();
+        let mut sum = summaries.next()?.by_label();
+        summaries.for_each(|summary| sum.merge(&summary.by_label()));
+        Some(sum)
+    }
 }
 
 impl Summary {

@@ -1,16 +1,13 @@
 //! What is summed up of DNS messages and transactions.
 
-use crate::api;
 use serde::{Deserialize, Serialize};
 
 use super::counters::Counters;
-use super::{IN, OUT, UNKNOWN};
-use crate::iana;
 use crate::sketch::cardinality::Cardinality;
 use crate::sketch::latency::Latencies;
 use crate::sketch::quantiles::Quantiles;
 use crate::sketch::tally::Tally;
-use crate::sketch::top::{Top, rank};
+use crate::sketch::top::Top;
 
 /// DNS messages by kind. Each message counts 1/rate, whatever packets carried it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -148,34 +145,6 @@ impl Xact {
         }
         ratio.merge(&other.ratio);
     }
-
-    fn view(&self) -> api::Xact {
-        let direction = |at: usize| {
-            let XactDirection { quantiles, classes } = &self.directions[at];
-            api::XactDirection {
-                total: classes.total(),
-                quantiles_us: quantiles.quantiles(),
-                histogram_us: classes.histogram(),
-                top_slow: classes.slow(),
-            }
-        };
-        // A reply that goes out answers a transaction that came in.
-        let (inbound, outbound, unknown) = (direction(OUT), direction(IN), direction(UNKNOWN));
-        api::Xact {
-            counts: api::XactCounts {
-                total: inbound.total.saturating_add(outbound.total).saturating_add(unknown.total),
-                timed_out: self.unpaired.timed_out,
-                orphans: self.unpaired.orphans,
-                duplicates: self.unpaired.duplicates,
-                unreachable: self.unpaired.unreachable,
-            },
-            open: self.unpaired.open,
-            inbound,
-            outbound,
-            unknown,
-            ratio: self.ratio.quantiles(),
-        }
-    }
 }
 
 /// DNS messages and transactions.
@@ -261,84 +230,5 @@ impl DnsSummary {
         ecs_systems.merge(&other.ecs_systems);
         udp_size.merge(&other.udp_size);
         xact.merge(&other.xact);
-    }
-
-    fn rcode(&self, wanted: u16) -> u64 {
-        self.rcodes.iter().find(|&(rcode, _)| rcode == wanted).map_or(0, |(_, count)| count)
-    }
-
-    fn wire_packets(&self) -> api::WirePackets {
-        let Wire { deep_samples, queries, replies, malformed, tcp, ipv6, nodata, .. } = self.wire;
-        let total = self.wire.total();
-        let named = [
-            iana::NOERROR,
-            iana::FORMERR,
-            iana::SERVFAIL,
-            iana::NXDOMAIN,
-            iana::NOTIMP,
-            iana::REFUSED,
-        ]
-        .map(|rcode| self.rcode(rcode));
-        let [noerror, formerr, srvfail, nxdomain, notimp, refused] = named;
-        let other_rcode = named.iter().fold(replies, |rest, &count| rest.saturating_sub(count));
-        api::WirePackets {
-            total,
-            deep_samples,
-            queries,
-            replies,
-            malformed,
-            udp: total.saturating_sub(tcp),
-            tcp,
-            ipv4: total.saturating_sub(ipv6),
-            ipv6,
-            noerror,
-            nxdomain,
-            srvfail,
-            refused,
-            formerr,
-            notimp,
-            other_rcode,
-            nodata,
-            referral: self.wire.referral,
-            truncated: self.wire.truncated,
-            aa: self.wire.aa,
-            ad: self.wire.ad,
-            cd: self.wire.cd,
-            dnssec_ok: self.wire.dnssec_ok,
-            ecs: self.wire.ecs,
-        }
-    }
-
-    /// The `dns` part of a view.
-    pub(super) fn view(&self, rates: api::DnsRates) -> api::Dns {
-        let questions = self.qtypes.iter().fold(0u64, |sum, (_, n)| sum.saturating_add(n));
-        let named = |tally: &Tally, name: &dyn Fn(u16) -> String| {
-            rank(tally.iter().map(|(number, count)| (name(number), count)), |_| None)
-        };
-        api::Dns {
-            wire_packets: self.wire_packets(),
-            rates,
-            cardinality: api::DnsCardinality {
-                qname: self.qnames.count(questions),
-                qname_max: None,
-                error_pct: self.qnames.error_pct(),
-            },
-            top_qname2: self.qname2.entries(),
-            top_qname3: self.qname3.entries(),
-            top_nxdomain: self.nxdomain.entries(),
-            top_refused: self.refused.entries(),
-            top_srvfail: self.servfail.entries(),
-            top_nodata: self.nodata.entries(),
-            top_noerror: self.noerror.entries(),
-            top_qname_by_resp_bytes: self.reply_octets.entries(),
-            top_qtype: named(&self.qtypes, &|qtype| iana::type_name(qtype).into_owned()),
-            top_rcode: named(&self.rcodes, &|rcode| iana::rcode_name(rcode).into_owned()),
-            top_udp_ports: named(&self.udp_ports, &|port| port.to_string()),
-            top_ecs: self.ecs.entries(),
-            top_geo_loc_ecs: self.ecs_places.entries(),
-            top_asn_ecs: self.ecs_systems.entries(),
-            edns: api::Edns { udp_size: self.udp_size.quantiles() },
-            xact: self.xact.view(),
-        }
     }
 }

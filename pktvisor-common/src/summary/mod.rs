@@ -6,12 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::api;
 use crate::outcome::{OUTCOMES, Outcome};
 
 use self::counters::Counters;
-use crate::direction::Direction;
-use crate::time::SECOND;
 
 pub mod across;
 pub mod counters;
@@ -21,11 +18,6 @@ pub mod packets;
 pub mod rates;
 pub mod since_start;
 pub mod state;
-
-/// Places of the directions in arrays by direction.
-const IN: usize = Direction::In as usize;
-const OUT: usize = Direction::Out as usize;
-const UNKNOWN: usize = Direction::Unknown as usize;
 
 /// What became of packets, and what was lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -137,53 +129,5 @@ impl Summary {
     /// What tells summaries of minutes apart: how often packet time went back, and the minute.
     pub fn place(&self) -> (u64, i64) {
         (self.turn, self.minute)
-    }
-
-    /// The view that the REST interface serves, but for what only the source of packets knows.
-    pub fn view(&self) -> api::MetricsView {
-        let (packet_rates, dns_rates) = self.rates.quantiles(self.start, self.end);
-        let (start, end) = (self.start.div_euclid(SECOND), self.end.div_euclid(SECOND));
-        let outcomes: BTreeMap<String, u64> = Outcome::ALL
-            .iter()
-            .zip(self.account.outcomes)
-            .filter(|&(_, count)| count > 0)
-            .map(|(outcome, count)| (outcome.name().to_owned(), count))
-            .collect();
-        api::MetricsView {
-            packets: packets::view(&self.totals, &self.packets, packet_rates),
-            dns: self.dns.view(dns_rates),
-            period: api::Period {
-                start_ts: start,
-                length: end.saturating_sub(start).max(0) as u64,
-                minute: self.minute,
-            },
-            capture: api::Capture {
-                outcomes,
-                sample_rate_pct: percent(self.packets.deep_samples, self.totals.total()),
-                ring_full: self.account.outcomes[Outcome::RingFull as usize],
-                tcp_reassembly_errors: self
-                    .account
-                    .losses
-                    .iter()
-                    .filter(|(reason, _)| reason.starts_with("tcp_"))
-                    .map(|(_, count)| count)
-                    .fold(0, |sum, &count| sum.saturating_add(count)),
-                kernel_drops: self.account.losses.get("kernel_drops").copied().unwrap_or(0),
-                if_drops: self.account.losses.get("if_drops").copied().unwrap_or(0),
-                evictions: self.account.losses.clone(),
-                late_packets: self.account.late,
-                time_outliers: self.account.time_outliers,
-                unread_link_types: self.account.unread_link_types,
-                ..api::Capture::default()
-            },
-        }
-    }
-}
-
-/// So many of all in percent, to two places; 100 where there are none at all.
-fn percent(some: u64, all: u64) -> f64 {
-    match all {
-        0 => 100.0,
-        all => (some as f64 / all as f64 * 10_000.0).round() / 100.0,
     }
 }

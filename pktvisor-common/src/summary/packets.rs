@@ -2,14 +2,12 @@
 
 use std::net::IpAddr;
 
-use crate::api;
 use serde::{Deserialize, Serialize};
 
 use super::counters::Counters;
-use super::{IN, OUT, UNKNOWN};
 use crate::sketch::cardinality::Cardinality;
 use crate::sketch::tally::Tally;
-use crate::sketch::top::{Label, Top, rank};
+use crate::sketch::top::{Label, Top};
 
 /// Exact counts of all packets, whether they were sampled or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -125,81 +123,31 @@ pub struct PacketSketches {
 
 impl PacketSketches {
     pub(super) fn merge(&mut self, other: &Self) {
-        self.deep_samples = self.deep_samples.saturating_add(other.deep_samples);
-        self.sources_in.merge(&other.sources_in);
-        self.destinations_out.merge(&other.destinations_out);
-        self.addresses.merge(&other.addresses);
-        self.ipv4.merge(&other.ipv4);
-        self.ipv6.merge(&other.ipv6);
-        self.octets.merge(&other.octets);
-        self.places.merge(&other.places);
-        self.systems.merge(&other.systems);
-        self.tcp_ports.merge(&other.tcp_ports);
-        self.udp_ports.merge(&other.udp_ports);
-        self.payload.merge(&other.payload);
-    }
-
-    fn top_ports(&self) -> Vec<api::TopEntry> {
-        let named = |tally: &Tally, transport: &str| {
-            tally
-                .iter()
-                .map(|(port, count)| (format!("{port}/{transport}"), count))
-                .collect::<Vec<_>>()
-        };
-        let ports = named(&self.tcp_ports, "tcp").into_iter().chain(named(&self.udp_ports, "udp"));
-        rank(ports, |_| None)
-    }
-}
-
-/// The `packets` part of a view.
-pub(super) fn view(
-    totals: &Totals,
-    sketches: &PacketSketches,
-    rates: api::PacketRates,
-) -> api::Packets {
-    let total = totals.total();
-    let cardinalities = [&sketches.sources_in, &sketches.destinations_out, &sketches.addresses];
-    api::Packets {
-        total,
-        deep_samples: sketches.deep_samples,
-        udp: totals.udp,
-        tcp: totals.tcp,
-        other_l4: total.saturating_sub(totals.udp).saturating_sub(totals.tcp),
-        icmp: totals.icmp,
-        ipv4: totals.ipv4,
-        ipv6: totals.ipv6,
-        non_ip: total.saturating_sub(totals.ipv4).saturating_sub(totals.ipv6),
-        inbound: totals.packets[IN],
-        outbound: totals.packets[OUT],
-        unknown_dir: totals.packets[UNKNOWN],
-        bytes: api::PacketBytesTotals {
-            total: totals.octets.iter().fold(0, |sum, &n| sum.saturating_add(n)),
-            inbound: totals.octets[IN],
-            outbound: totals.octets[OUT],
-        },
-        protocol: api::Protocol {
-            tcp: api::TcpFlags { syn: totals.syn, fin: totals.fin, rst: totals.rst },
-        },
-        fragments: totals.fragments,
-        malformed: totals.malformed,
-        cardinality: api::PacketCardinality {
-            src_ips_in: sketches.sources_in.count(sketches.deep_samples.min(totals.packets[IN])),
-            dst_ips_out: sketches
-                .destinations_out
-                .count(sketches.deep_samples.min(totals.packets[OUT])),
-            src_ips_in_max: None,
-            dst_ips_out_max: None,
-            ips_max: None,
-            ips: sketches.addresses.count(sketches.deep_samples.saturating_mul(2)),
-            error_pct: cardinalities.map(Cardinality::error_pct).into_iter().fold(0.0, f64::max),
-        },
-        rates,
-        top_ipv4: sketches.ipv4.entries(),
-        top_ipv6: sketches.ipv6.entries(),
-        top_ips_bytes: sketches.octets.entries(),
-        top_geo_loc: sketches.places.entries(),
-        top_asn: sketches.systems.entries(),
-        top_ports: sketches.top_ports(),
-        payload_size: sketches.payload.quantiles(),
+        let Self {
+            deep_samples,
+            sources_in,
+            destinations_out,
+            addresses,
+            ipv4,
+            ipv6,
+            octets,
+            places,
+            systems,
+            tcp_ports,
+            udp_ports,
+            payload,
+        } = self;
+        *deep_samples = deep_samples.saturating_add(other.deep_samples);
+        sources_in.merge(&other.sources_in);
+        destinations_out.merge(&other.destinations_out);
+        addresses.merge(&other.addresses);
+        ipv4.merge(&other.ipv4);
+        ipv6.merge(&other.ipv6);
+        octets.merge(&other.octets);
+        places.merge(&other.places);
+        systems.merge(&other.systems);
+        tcp_ports.merge(&other.tcp_ports);
+        udp_ports.merge(&other.udp_ports);
+        payload.merge(&other.payload);
     }
 }

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::api;
 use serde::{Deserialize, Serialize};
 
-use crate::sketch::quantiles::{Quantiles, of_sorted};
+use crate::sketch::quantiles::{Percentiles, Quantiles, of_sorted};
 use crate::time::{SECOND, SECONDS_OF_MINUTE};
 
 /// What one second saw, by direction: in, out, unknown.
@@ -45,6 +44,25 @@ impl Second {
 }
 
 const SERIES: usize = 7;
+
+/// Percentiles of what each second saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RatePercentiles {
+    /// Packets received.
+    pub pps_in: Option<Percentiles>,
+    /// Packets sent.
+    pub pps_out: Option<Percentiles>,
+    /// Packets of all directions.
+    pub pps_total: Option<Percentiles>,
+    /// Bits received.
+    pub bps_in: Option<Percentiles>,
+    /// Bits sent.
+    pub bps_out: Option<Percentiles>,
+    /// Bits of all directions.
+    pub bps_total: Option<Percentiles>,
+    /// DNS messages.
+    pub dns: Option<Percentiles>,
+}
 
 /// Minutes of a single summary whose seconds are kept one by one: parts of a capture that overlap
 /// within them add up second by second.
@@ -142,12 +160,12 @@ impl Rates {
         self.minutes.get(&minute).map(|seconds| seconds.0[at]).unwrap_or_default()
     }
 
-    /// Quantiles over the full seconds between two times in nanoseconds, idle ones included; each
+    /// Percentiles over the full seconds between two times in nanoseconds, idle ones included; each
     /// `None` where there is no full second.
-    pub fn quantiles(&self, start: i64, end: i64) -> (api::PacketRates, api::DnsRates) {
+    pub fn percentiles(&self, start: i64, end: i64) -> RatePercentiles {
         let seconds = first_full_second(start)..end.div_euclid(SECOND);
         let (idle, columns) = self.columns(seconds);
-        let quantiles: [Option<api::Quantiles>; SERIES] = if self.folded[0].count() == 0 {
+        let percentiles: [Option<Percentiles>; SERIES] = if self.folded[0].count() == 0 {
             columns.map(|mut column| {
                 column.sort_unstable();
                 of_sorted(idle, &column)
@@ -159,11 +177,10 @@ impl Rates {
                 folded.record(0, idle);
                 column.iter().for_each(|&value| folded.record(value, 1));
             }
-            folded.map(|folded| folded.quantiles())
+            folded.map(|folded| folded.percentiles())
         };
-        let [pps_in, pps_out, pps_total, bps_in, bps_out, bps_total, dns] = quantiles;
-        let packets = api::PacketRates { pps_in, pps_out, pps_total, bps_in, bps_out, bps_total };
-        (packets, api::DnsRates { total: dns })
+        let [pps_in, pps_out, pps_total, bps_in, bps_out, bps_total, dns] = percentiles;
+        RatePercentiles { pps_in, pps_out, pps_total, bps_in, bps_out, bps_total, dns }
     }
 
     /// Each series of these seconds, but for those of minutes that saw nothing: their number
@@ -207,7 +224,7 @@ mod tests {
     #[test]
     fn only_full_seconds_count() {
         let rates = Rates::of(1, minute(|at| if at < 3 { 10 + at } else { 0 }));
-        let pps = |start, end| rates.quantiles(start, end).0.pps_in.map(|pps| (pps.p50, pps.p99));
+        let pps = |start, end| rates.percentiles(start, end).pps_in.map(|pps| (pps.p50, pps.p99));
         assert_eq!(pps(60 * SECOND, 63 * SECOND), Some((11, 12)));
         assert_eq!(pps(60 * SECOND + 1, 62 * SECOND + 999), Some((11, 11)), "one full second");
         assert_eq!(pps(60 * SECOND + 1, 61 * SECOND + 999), None);
@@ -228,14 +245,14 @@ mod tests {
             folded.fold(start);
         }
         assert_eq!((folded.minutes(), whole.minutes()), (KEPT_MINUTES, minutes as usize - 1));
-        let (exact, _) = whole.quantiles(start, end);
-        let (near, _) = folded.quantiles(start, end);
+        let exact = whole.percentiles(start, end);
+        let near = folded.percentiles(start, end);
         let (exact, near) = (exact.pps_in.unwrap(), near.pps_in.unwrap());
         for (near, exact) in [(near.p50, exact.p50), (near.p99, exact.p99)] {
             assert!(near.abs_diff(exact) * 100 <= exact, "{near} for {exact}");
         }
         // Nothing but idle seconds is added by time that passes.
-        let (idle, _) = folded.quantiles(start, end * 100);
+        let idle = folded.percentiles(start, end * 100);
         assert_eq!(idle.pps_in.unwrap().p50, 0);
     }
 }

@@ -1,0 +1,96 @@
+//! From summaries to the JSON.
+
+mod across;
+mod dns;
+mod packets;
+
+use std::collections::BTreeMap;
+
+use super::{Capture, MetricsView, Period, Quantiles, TopEntry};
+use crate::direction::Direction;
+use crate::outcome::Outcome;
+use crate::sketch::quantiles::Percentiles;
+use crate::sketch::tally::Tally;
+use crate::sketch::top::{Entry, rank};
+use crate::summary::{Account, Summary};
+use crate::time::SECOND;
+
+/// Places of the directions in arrays by direction.
+const IN: usize = Direction::In as usize;
+const OUT: usize = Direction::Out as usize;
+const UNKNOWN: usize = Direction::Unknown as usize;
+
+impl From<Percentiles> for Quantiles {
+    fn from(Percentiles { p50, p90, p95, p99 }: Percentiles) -> Self {
+        Self { p50, p90, p95, p99 }
+    }
+}
+
+/// Percentiles, where there are any.
+fn quantiles(percentiles: Option<Percentiles>) -> Option<Quantiles> {
+    percentiles.map(Quantiles::from)
+}
+
+/// A top list.
+fn list(entries: Vec<Entry>) -> Vec<TopEntry> {
+    let entry = |Entry { name, estimate, error }| TopEntry { name, estimate, error };
+    entries.into_iter().map(entry).collect()
+}
+
+/// The highest of exact counts by number, under the names of the numbers.
+fn named(tally: &Tally, name: impl Fn(u16) -> String) -> Vec<TopEntry> {
+    list(rank(tally.iter().map(|(number, count)| (name(number), count)), |_| None))
+}
+
+impl Summary {
+    /// The view that the REST interface serves, but for what only the source of packets knows.
+    pub fn view(&self) -> MetricsView {
+        let rates = self.rates.percentiles(self.start, self.end);
+        let (start, end) = (self.start.div_euclid(SECOND), self.end.div_euclid(SECOND));
+        MetricsView {
+            packets: packets::view(&self.totals, &self.packets, &rates),
+            dns: dns::view(&self.dns, &rates),
+            period: Period {
+                start_ts: start,
+                length: end.saturating_sub(start).max(0) as u64,
+                minute: self.minute,
+            },
+            capture: Capture {
+                sample_rate_pct: percent(self.packets.deep_samples, self.totals.total()),
+                ..capture(&self.account)
+            },
+        }
+    }
+}
+
+fn capture(account: &Account) -> Capture {
+    let Account { outcomes, late, time_outliers, unread_link_types, losses } = account;
+    let lost = |reason: &str| losses.get(reason).copied().unwrap_or(0);
+    let outcomes_by_name: BTreeMap<String, u64> = Outcome::ALL
+        .iter()
+        .zip(outcomes)
+        .filter(|&(_, &count)| count > 0)
+        .map(|(outcome, &count)| (outcome.name().to_owned(), count))
+        .collect();
+    let of_tcp = losses.iter().filter(|(reason, _)| reason.starts_with("tcp_"));
+    Capture {
+        outcomes: outcomes_by_name,
+        ring_full: outcomes[Outcome::RingFull as usize],
+        tcp_reassembly_errors: of_tcp.fold(0, |sum, (_, &count)| sum.saturating_add(count)),
+        kernel_drops: lost("kernel_drops"),
+        if_drops: lost("if_drops"),
+        evictions: losses.clone(),
+        late_packets: *late,
+        time_outliers: *time_outliers,
+        unread_link_types: *unread_link_types,
+        ..Capture::default()
+    }
+}
+
+/// So many of all in percent, to two places; 100 where there are none at all.
+fn percent(some: u64, all: u64) -> f64 {
+    match all {
+        0 => 100.0,
+        all => (some as f64 / all as f64 * 10_000.0).round() / 100.0,
+    }
+}
