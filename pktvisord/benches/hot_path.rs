@@ -17,15 +17,17 @@ use pktvisor_common::sketch::quantiles::Quantiles;
 use pktvisor_common::sketch::tally::FlatTally;
 use pktvisor_common::sketch::top::Top;
 use pktvisord::aggregate::front::{Entry, Front};
+use pktvisord::aggregate::geo::GeoDatabases;
+use pktvisord::aggregate::host::HostSpec;
 use pktvisord::aggregate::naming::Naming;
-use pktvisord::capture::{Block, LinkType, PacketRecord};
-use pktvisord::dns::scan::scan;
-use pktvisord::geo::GeoDatabases;
-use pktvisord::host::HostSpec;
-use pktvisord::pipeline::Pipeline;
-use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
+use pktvisord::aggregate::pipeline::Pipeline;
+use pktvisord::aggregate::settings::{
+    DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels,
+};
+use pktvisord::decode::dns::scan::scan;
+use pktvisord::input::{Block, LinkType, PacketRecord};
+use pktvisord::store::minutes::Window;
 use pktvisord::time::SECOND;
-use pktvisord::window::Window;
 
 /// Items of one iteration where a single one is too quick to be measured.
 const MANY: u64 = 10_000;

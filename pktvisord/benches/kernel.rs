@@ -10,9 +10,9 @@ use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use etherparse::PacketBuilder;
 use pktvisor_common::flow::FlowKey;
 use pktvisor_common::sampling::Rate;
-use pktvisord::capture::ebpf::probe::{Probe, Ring, Terms};
-use pktvisord::host::HostSpec;
-use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, Tunnels};
+use pktvisord::aggregate::host::HostSpec;
+use pktvisord::aggregate::settings::{DEFAULT_DNS_PORTS, DnsPorts, Tunnels};
+use pktvisord::input::kernel::probe::{Probe, Ring, Terms};
 
 const REPEATS: u32 = 200_000;
 const RUNS: usize = 9;

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
-use crate::capture::ebpf::attach::CaptureMode;
-use crate::host::HostSpec;
-use crate::prometheus::MAX_TOP;
-use crate::settings::{DEFAULT_DNS_PORTS, Tunnels};
+use crate::aggregate::host::HostSpec;
+use crate::aggregate::settings::{DEFAULT_DNS_PORTS, Tunnels};
+use crate::input::kernel::attach::CaptureMode;
+use crate::serve::prometheus::MAX_TOP;
 use pktvisor_common::summary::mask::Mask;
 
 /// Exit codes, as `--help` documents them.
@@ -38,7 +38,7 @@ SIGHUP reads the file again.
 `pktvisord fleet-key --new [FILE]` makes a key for --fleet-key.";
 
 /// What was built in, for `--version`.
-const LONG_VERSION: &str = if crate::capture::ebpf::is_built_in() {
+const LONG_VERSION: &str = if crate::input::kernel::is_built_in() {
     concat!(env!("CARGO_PKG_VERSION"), "\nlive capture: programs in the kernel, libpcap")
 } else {
     concat!(

@@ -1,31 +1,12 @@
 //! The daemon of pktvisor: packets in, time-windowed summaries out.
 
-pub mod access;
+pub mod agent;
 pub mod aggregate;
-pub mod app;
-pub mod capture;
 pub mod cli;
 pub mod config;
-pub mod defrag;
-pub mod dns;
-pub mod geo;
-pub mod host;
-pub mod http;
-pub mod lane;
-pub mod live;
-mod occasional;
-pub mod output;
-pub mod pipeline;
-pub mod privileges;
-pub mod progress;
-pub mod prometheus;
-pub mod replay;
-pub mod sandbox;
-mod secret;
-pub mod settings;
-pub mod shard;
-pub mod shutdown;
-pub mod telemetry;
+pub mod decode;
+pub mod input;
+pub mod serve;
+pub mod store;
+pub mod system;
 pub mod time;
-pub mod window;
-pub mod workers;

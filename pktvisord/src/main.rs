@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use pktvisor_common::generate::generate;
+use pktvisord::agent;
 use pktvisord::cli::exit;
 use pktvisord::config::{Config, ConfigError, command, unknown_variables};
-use pktvisord::{app, telemetry};
+use pktvisord::system::telemetry;
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
@@ -19,7 +20,7 @@ fn main() -> ExitCode {
             return ExitCode::from(exit::OUTPUT);
         }
     }
-    match app::fleet_key::fleet_key(&arguments) {
+    match agent::fleet_key::fleet_key(&arguments) {
         Ok(false) => {}
         Ok(true) => return ExitCode::SUCCESS,
         Err(error) => {
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
     for ignored in unknown_variables() {
         tracing::warn!("{ignored}");
     }
-    match app::run(&config) {
+    match agent::run(&config) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             tracing::error!("{error}");

@@ -6,9 +6,9 @@ use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode}
 use hickory_proto::rr::rdata::opt::{ClientSubnet as Subnet, EdnsCode, EdnsOption};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use pktvisord::dns::detail::client_subnet;
-use pktvisord::dns::name;
-use pktvisord::dns::scan::{FLAG_AA, FLAG_AD, FLAG_CD, FLAG_TC, Scan, ScanError, scan};
+use pktvisord::decode::dns::detail::client_subnet;
+use pktvisord::decode::dns::name;
+use pktvisord::decode::dns::scan::{FLAG_AA, FLAG_AD, FLAG_CD, FLAG_TC, Scan, ScanError, scan};
 use proptest::prelude::*;
 
 fn names() -> impl Strategy<Value = Name> {

@@ -280,8 +280,14 @@ fn the_byte_form_has_the_fields_described() {
 
 #[test]
 fn every_reason_of_a_loss_is_described_and_no_other() {
-    let files =
-        ["dns/message", "shard", "lane", "capture/ebpf/drain", "app/hooks", "app/through_libpcap"];
+    let files = [
+        "aggregate/dns",
+        "aggregate/shard",
+        "aggregate/lane",
+        "input/kernel/drain",
+        "agent/hooks",
+        "agent/through_libpcap",
+    ];
     let sources = files.map(|file| text(&format!("pktvisord/src/{file}.rs")));
     let sources = sources.concat() + &text("pktvisor-common/src/abi.rs");
     let counted: BTreeSet<&str> = sources

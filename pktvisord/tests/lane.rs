@@ -5,13 +5,15 @@ use std::sync::Arc;
 use pktvisor_common::abi::{Counters, Kind, SampleHeader};
 use pktvisor_common::flow::FlowKey;
 use pktvisor_common::sketch::key::FleetKey;
+use pktvisord::aggregate::geo::GeoDatabases;
+use pktvisord::aggregate::host::HostSpec;
+use pktvisord::aggregate::lane::{Lane, Share};
 use pktvisord::aggregate::naming::Naming;
-use pktvisord::geo::GeoDatabases;
-use pktvisord::host::HostSpec;
-use pktvisord::lane::{Lane, Share};
-use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
+use pktvisord::aggregate::settings::{
+    DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels,
+};
+use pktvisord::store::minutes::Window;
 use pktvisord::time::{MINUTE, SECOND};
-use pktvisord::window::Window;
 
 /// A time within a minute.
 const NOW: i64 = 28_000_000 * MINUTE + 20 * SECOND;
@@ -80,7 +82,8 @@ fn a_reading_that_took_long_is_no_rate() {
     let (mut lane, _) = lane();
     lane.add_counted(&counted(10), Some(NOW + SECOND));
     lane.add_counted(&counted(500), None);
-    let mut geo = pktvisord::geo::Geo::new(Arc::new(GeoDatabases::default()), FleetKey::default());
+    let mut geo =
+        pktvisord::aggregate::geo::Geo::new(Arc::new(GeoDatabases::default()), FleetKey::default());
     let end = NOW + 10 * SECOND;
     let summary = lane.snapshot(end).finish(end, &mut geo).0;
     assert_eq!(summary.totals.packets[0], 510);
@@ -116,7 +119,8 @@ fn losses_and_outcomes_are_those_of_the_kernel() {
     octets[26..34].copy_from_slice(&[192, 0, 2, 7, 192, 0, 2, 1]);
     octets[34..40].copy_from_slice(&[0, 9, 0, 10, 0, 8]);
     lane.sample(&header, &octets, NOW);
-    let mut geo = pktvisord::geo::Geo::new(Arc::new(GeoDatabases::default()), FleetKey::default());
+    let mut geo =
+        pktvisord::aggregate::geo::Geo::new(Arc::new(GeoDatabases::default()), FleetKey::default());
     let view = lane.snapshot(NOW).finish(NOW, &mut geo).0.view();
     assert_eq!(view.packets.total, 3);
     assert_eq!(view.capture.ring_full, 3);

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use pktvisor_common::summary::state::terms;
-use pktvisord::http::{MAX_CONNECTIONS, MAX_OF_CLIENT};
+use pktvisord::serve::{MAX_CONNECTIONS, MAX_OF_CLIENT};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt};
 use support::capture::{Capture, Folder, MILLISECOND, SECOND, START};
 use support::dns::{NOERROR, NXDOMAIN, REFUSED, SERVFAIL};

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use pktvisor_common::flow::FlowKey;
 use pktvisor_common::summary::counters::Counters;
 use pktvisor_common::summary::since_start::{Classes, SinceStart};
+use pktvisord::aggregate::geo::GeoDatabases;
 use pktvisord::aggregate::naming::Naming;
-use pktvisord::capture::{Block, LinkType, PacketRecord};
-use pktvisord::geo::GeoDatabases;
-use pktvisord::pipeline::Pipeline;
-use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
-use pktvisord::window::Window;
+use pktvisord::aggregate::pipeline::Pipeline;
+use pktvisord::aggregate::settings::{
+    DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels,
+};
+use pktvisord::input::{Block, LinkType, PacketRecord};
+use pktvisord::store::minutes::Window;
 use support::capture::{Capture, SECOND};
 use support::traffic::{HOSTS, minutes};
 
@@ -74,7 +76,7 @@ fn block(capture: &Capture) -> Arc<Block> {
 
 fn pipeline(workers: usize, single: bool) -> (Pipeline, Arc<Window>) {
     let settings = Arc::new(Settings {
-        hosts: HOSTS.parse::<pktvisord::host::HostSpec>().expect("HOSTSPEC").into(),
+        hosts: HOSTS.parse::<pktvisord::aggregate::host::HostSpec>().expect("HOSTSPEC").into(),
         ports: DnsPorts::new(&DEFAULT_DNS_PORTS).into(),
         other_ports: OtherPorts::default(),
         databases: GeoDatabases::default().into(),

@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 use pktvisor_common::api::{MetricsView, TopEntry};
 use pktvisor_common::summary::Summary;
 use pktvisor_common::summary::state::{Terms, decode};
-use pktvisord::settings::DEFAULT_DNS_PORTS;
+use pktvisord::aggregate::settings::DEFAULT_DNS_PORTS;
 use support::capture::{Folder, SECOND, START};
 use support::program::{Server, run, run_with_input, view};
 use support::random::Random;

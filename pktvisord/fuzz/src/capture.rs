@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::io::Write;
 
-use pktvisord::capture::Block;
-use pktvisord::capture::file::{CaptureReader, FileOptions};
+use pktvisord::input::Block;
+use pktvisord::input::file::{CaptureReader, FileOptions};
 
 /// Most octets read of one input: a short one can decompress to far more than is of use here.
 const MAX_OCTETS: usize = 16 << 20;

@@ -1,8 +1,8 @@
 //! The scan of a DNS message, against `hickory-proto`.
 
 use hickory_proto::op::Message;
-use pktvisord::dns::scan::{ScanError, scan};
-use pktvisord::dns::{detail, name};
+use pktvisord::decode::dns::scan::{ScanError, scan};
+use pktvisord::decode::dns::{detail, name};
 
 /// Scans the input and, where hickory reads it too, compares.
 pub fn run(data: &[u8]) {
@@ -47,7 +47,7 @@ pub fn run(data: &[u8]) {
     }
 }
 
-fn compare(scan: &pktvisord::dns::scan::Scan<'_>, message: &Message) {
+fn compare(scan: &pktvisord::decode::dns::scan::Scan<'_>, message: &Message) {
     assert_eq!(scan.id, message.metadata.id);
     assert_eq!(usize::from(scan.questions), message.queries.len());
     let Some(question) = scan.question else {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use pktvisord::host::HostSpec;
+use pktvisord::aggregate::host::HostSpec;
 
 /// Reads the input as a HOSTSPEC.
 pub fn run(data: &[u8]) {

@@ -12,8 +12,8 @@ use std::path::Path;
 use pktvisor_common::sketch::key::{FleetKey, distinct_bytes};
 use pktvisor_common::summary::mask::Mask;
 
-use crate::dns::name;
-use crate::secret::{self, FileError};
+use crate::decode::dns::name;
+use crate::system::secret::{self, FileError};
 
 /// Octets of a name as it is shown, at most: as many as a printable one has.
 const MAX_TEXT: usize = 255;

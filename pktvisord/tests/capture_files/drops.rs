@@ -1,6 +1,6 @@
 //! Drops that captures tell of, and packets of interfaces that are not read.
 
-use pktvisord::capture::file::Drops;
+use pktvisord::input::file::Drops;
 
 use super::support::{Order, PcapNgWriter, read_all};
 

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use pktvisord::capture::file::{CaptureReader, FileOptions, Problem};
-use pktvisord::capture::target::{Target, resolve};
+use pktvisord::input::file::{CaptureReader, FileOptions, Problem};
+use pktvisord::input::target::{Target, resolve};
 
 use super::support::{MICROSECONDS, Order, PcapWriter, read, read_all, store};
 

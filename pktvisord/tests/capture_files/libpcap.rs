@@ -1,7 +1,7 @@
 //! What libpcap reads of a file is what is read here.
 
 use pcap::{Capture, Precision};
-use pktvisord::capture::file::Truncation;
+use pktvisord::input::file::Truncation;
 
 use super::support::{
     MICROSECONDS, MODIFIED, NANOSECONDS, Order, Packet, PcapNgWriter, PcapWriter, read_all, store,

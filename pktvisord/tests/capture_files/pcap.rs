@@ -1,7 +1,7 @@
 //! The classic format.
 
-use pktvisord::capture::LinkType;
-use pktvisord::capture::file::Truncation;
+use pktvisord::input::LinkType;
+use pktvisord::input::file::Truncation;
 
 use super::support::{MICROSECONDS, MODIFIED, NANOSECONDS, Order, PcapWriter, read_all};
 

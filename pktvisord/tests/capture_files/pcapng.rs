@@ -1,7 +1,7 @@
 //! The newer format.
 
-use pktvisord::capture::LinkType;
-use pktvisord::capture::file::Truncation;
+use pktvisord::input::LinkType;
+use pktvisord::input::file::Truncation;
 
 use super::support::{Order, PcapNgWriter, read_all};
 

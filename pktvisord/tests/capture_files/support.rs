@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 
-use pktvisord::capture::Block;
-use pktvisord::capture::LinkType;
-use pktvisord::capture::Mark;
-use pktvisord::capture::file::{CaptureReader, Drops, FileOptions, ReadError, Truncation};
+use pktvisord::input::Block;
+use pktvisord::input::LinkType;
+use pktvisord::input::Mark;
+use pktvisord::input::file::{CaptureReader, Drops, FileOptions, ReadError, Truncation};
 use tempfile::TempDir;
 
 /// A packet as it was read.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use pktvisord::live::Live;
+use pktvisord::store::live::Live;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -34,11 +34,11 @@ pub struct Server {
 
 /// Serves at an address; port 0 is any free one.
 pub fn serve_at(address: SocketAddr) -> Server {
-    serve_with(address, pktvisord::http::Options::default())
+    serve_with(address, pktvisord::serve::Options::default())
 }
 
 /// The same, served in a way of one's own.
-pub fn serve_with(address: SocketAddr, options: pktvisord::http::Options) -> Server {
+pub fn serve_with(address: SocketAddr, options: pktvisord::serve::Options) -> Server {
     serve_live(address, options, live())
 }
 
@@ -47,18 +47,18 @@ pub fn serve_single() -> Server {
     let address = ([127, 0, 0, 1], 0).into();
     serve_live(
         address,
-        pktvisord::http::Options::default(),
+        pktvisord::serve::Options::default(),
         daemon::live_with(&[1003, 1002, 1001], true),
     )
 }
 
-fn serve_live(address: SocketAddr, options: pktvisord::http::Options, live: Arc<Live>) -> Server {
+fn serve_live(address: SocketAddr, options: pktvisord::serve::Options, live: Arc<Live>) -> Server {
     let listener = StdListener::bind(address).unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
     let runtime = Runtime::new().unwrap();
     let listener = runtime.block_on(async { TcpListener::from_std(listener) }).unwrap();
-    runtime.spawn(pktvisord::http::serve(listener, live, options, std::future::pending()));
+    runtime.spawn(pktvisord::serve::serve(listener, live, options, std::future::pending()));
     Server { address, _runtime: runtime }
 }
 

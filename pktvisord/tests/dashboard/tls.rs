@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use pktvisord::access::Access;
 use pktvisord::cli::Cli;
-use pktvisord::http::Options;
+use pktvisord::serve::Options;
+use pktvisord::serve::access::Access;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
 };

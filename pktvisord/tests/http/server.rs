@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use pktvisord::http::{MAX_OF_CLIENT, Options};
+use pktvisord::serve::{MAX_OF_CLIENT, Options};
 
 use crate::support::live;
 
@@ -27,7 +27,7 @@ async fn start() -> Server {
     let shutdown = async {
         let _ = stopped.await;
     };
-    let end = tokio::spawn(pktvisord::http::serve(listener, live(), Options::default(), shutdown));
+    let end = tokio::spawn(pktvisord::serve::serve(listener, live(), Options::default(), shutdown));
     Server { address, stop, end }
 }
 

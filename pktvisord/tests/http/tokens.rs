@@ -3,9 +3,9 @@
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use clap::Parser;
-use pktvisord::access::Access;
 use pktvisord::cli::Cli;
-use pktvisord::http::{Options, router};
+use pktvisord::serve::access::Access;
+use pktvisord::serve::{Options, router};
 
 use crate::support::{Answer, ask_router, live};
 

@@ -14,9 +14,9 @@ use pktvisor_common::packet::{
 };
 use pktvisor_common::probe::{SNAPS, direction, ring, segments};
 use pktvisor_common::sampling::Rate;
-use pktvisord::capture::ebpf::probe::{Probe, Ring, Terms};
-use pktvisord::host::HostSpec;
-use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, Tunnels};
+use pktvisord::aggregate::host::HostSpec;
+use pktvisord::aggregate::settings::{DEFAULT_DNS_PORTS, DnsPorts, Tunnels};
+use pktvisord::input::kernel::probe::{Probe, Ring, Terms};
 
 use crate::support::has_rights;
 use crate::support::tool::skipped;

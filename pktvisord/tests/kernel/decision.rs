@@ -7,14 +7,16 @@ use std::sync::Arc;
 use pktvisor_common::api::{self, MetricsView};
 use pktvisor_common::flow::FlowKey;
 use pktvisor_common::sketch::key::FleetKey;
+use pktvisord::aggregate::geo::{Geo, GeoDatabases};
+use pktvisord::aggregate::host::HostSpec;
+use pktvisord::aggregate::lane::{Lane, Share};
 use pktvisord::aggregate::naming::Naming;
-use pktvisord::capture::{Block, LinkType, PacketRecord};
-use pktvisord::geo::{Geo, GeoDatabases};
-use pktvisord::host::HostSpec;
-use pktvisord::lane::{Lane, Share};
-use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
+use pktvisord::aggregate::settings::{
+    DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels,
+};
+use pktvisord::input::{Block, LinkType, PacketRecord};
+use pktvisord::store::minutes::Window;
 use pktvisord::time::{MINUTE, SECOND};
-use pktvisord::window::Window;
 
 use crate::bench::{Bench, Gso, HOSTS, PROGRAMS, Program, bench, is_taken};
 use crate::support::dns::{A, Message, NOERROR};

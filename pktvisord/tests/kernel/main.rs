@@ -12,7 +12,7 @@ use pktvisor_common::direction::Direction;
 use pktvisor_common::flow::{FlowKey, mix};
 use pktvisor_common::outcome::Outcome;
 use pktvisor_common::sampling::Rate;
-use pktvisord::settings::Tunnels;
+use pktvisord::aggregate::settings::Tunnels;
 
 use bench::{Bench, Gso, HOSTS, LEAST, PIECE, PROGRAMS, RING_SIZE, bench};
 use support::dns::{A, Message, NOERROR};

@@ -4,8 +4,8 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use pktvisor_common::api::AppMetrics;
-use pktvisord::capture::ebpf::links::{At, Link};
-use pktvisord::capture::netlink::Requests;
+use pktvisord::input::kernel::links::{At, Link};
+use pktvisord::input::netlink::Requests;
 
 use crate::support::bpf::{CLASSIFIER, TC_OK, XDP, XDP_DROP, verdict};
 use crate::support::host::{cable, datagrams_of, host};

@@ -3,8 +3,8 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use pktvisord::capture::netlink::Requests;
-use pktvisord::capture::netlink::filters::{Filter, Place};
+use pktvisord::input::netlink::Requests;
+use pktvisord::input::netlink::filters::{Filter, Place};
 
 use crate::support::bpf::{CLASSIFIER, TC_SHOT, verdict};
 use crate::support::host::{cable, datagrams_of, host};

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use pktvisor_common::flow::FlowKey;
+use pktvisord::aggregate::geo::GeoDatabases;
+use pktvisord::aggregate::host::HostSpec;
 use pktvisord::aggregate::naming::Naming;
-use pktvisord::capture::{Block, LinkType, PacketRecord};
-use pktvisord::geo::GeoDatabases;
-use pktvisord::host::HostSpec;
-use pktvisord::live::{Live, Source};
-use pktvisord::pipeline::Pipeline;
-use pktvisord::settings::{DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
+use pktvisord::aggregate::pipeline::Pipeline;
+use pktvisord::aggregate::settings::{
+    DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels,
+};
+use pktvisord::input::{Block, LinkType, PacketRecord};
+use pktvisord::store::live::{Live, Source};
+use pktvisord::store::minutes::Window;
 use pktvisord::time::{MINUTE, SECOND};
-use pktvisord::window::Window;
 
 /// Buckets that the daemon keeps.
 const PERIODS: usize = 5;

@@ -1,0 +1,87 @@
+//! The fleet key: read from a file, and made by `pktvisord fleet-key --new`.
+
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use pktvisor_common::sketch::key::{self, FleetKey};
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use super::AppError;
+use crate::system::secret::{self, FileError};
+
+/// The first argument that asks for it.
+const COMMAND: &str = "fleet-key";
+/// Whoever may read and write the file: its owner.
+const OWNER_ALONE: u32 = 0o600;
+
+/// Makes a random key for the agents of a fleet.
+///
+/// All of them get the same one, with --fleet-key FILE: then their distinct counts merge, and whoever
+/// does not have the key can forge neither these nor top lists. Keep it as secret as a password.
+#[derive(Debug, Parser)]
+#[command(name = "pktvisord fleet-key", bin_name = "pktvisord fleet-key")]
+struct Arguments {
+    /// Make a key
+    #[arg(long, required = true)]
+    new: bool,
+
+    /// Where to write it, for its owner alone; a file that is there stays [default: standard output]
+    file: Option<PathBuf>,
+}
+
+/// Makes a key, where the arguments ask for that. Returns whether they did.
+///
+/// # Errors
+/// Where there are no random numbers, or the key can't be written.
+pub fn fleet_key(arguments: &[OsString]) -> Result<bool, AppError> {
+    if arguments.get(1).is_none_or(|first| first != COMMAND) {
+        return Ok(false);
+    }
+    let Arguments { new: _, file } = Arguments::parse_from(&arguments[1..]);
+    let key = random()
+        .map_err(|source| AppError::System { what: "cannot make random numbers", source })?;
+    let name =
+        file.as_ref().map_or("standard output".to_owned(), |file| file.display().to_string());
+    let written = match &file {
+        Some(file) => write_new(file, &key),
+        None => writeln!(io::stdout(), "{key}"),
+    };
+    written.map_err(|source| AppError::Output { name, source })?;
+    if let Some(file) = file {
+        let file = file.display();
+        eprintln!(
+            "{file}: made for its owner alone; give it to all agents of the fleet, with --fleet-key"
+        );
+    }
+    Ok(true)
+}
+
+/// Reads the fleet key of a file.
+///
+/// # Errors
+/// Where the file can't be read, is no key, or has one that can be guessed.
+pub fn read(path: &Path) -> Result<FleetKey, FileError> {
+    FleetKey::of(&secret::read(path)?).map_err(|problem| {
+        let advice = "`pktvisord fleet-key --new` makes a fleet key";
+        FileError::unusable(path, format!("{problem}; {advice}"))
+    })
+}
+
+/// A key of the system's random numbers, as 32 hexadecimal digits.
+fn random() -> io::Result<String> {
+    let mut octets = [0; key::LENGTH];
+    match getrandom(&mut octets, GetRandomFlags::empty())? {
+        key::LENGTH => Ok(format!("{:032x}", u128::from_be_bytes(octets))),
+        _ => Err(io::Error::other("too few random numbers")),
+    }
+}
+
+fn write_new(path: &Path, key: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(OWNER_ALONE).open(path)?;
+    writeln!(file, "{key}")?;
+    file.sync_all()
+}

@@ -1,0 +1,372 @@
+//! Programs at the hooks of interfaces: attached, looked at, attached again, removed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use pktvisor_common::api;
+use tracing::{error, info, warn};
+
+use super::check::{Check, Finding};
+use super::missed::Baselines;
+use super::tunnels::Tunnels;
+use super::watch::Selection;
+use crate::aggregate::settings::Settings;
+use crate::aggregate::workers::Losses;
+use crate::input::interface::{self, Interface, OneSided, Selected, Sides};
+use crate::input::kernel::attach::{self, Attached, CaptureMode, Hook};
+use crate::input::kernel::clsact::State;
+use crate::input::kernel::probe::{Probe, Terms};
+use crate::input::kernel::refusal::Refusal;
+use crate::input::netlink::Requests;
+use crate::store::live::Watching;
+
+/// A program at one hook.
+struct Hooked {
+    program: Attached,
+    check: Check,
+}
+
+/// An interface and its hooks.
+struct Watched {
+    interface: Interface,
+    one_sided: Option<OneSided>,
+    /// What it receives, and what it sends.
+    hooks: [Option<Hooked>; 2],
+    /// Why packets of a side do not reach its program.
+    faults: [Option<String>; 2],
+}
+
+/// The sides, by their place in [`Watched::hooks`].
+const SIDES: [(bool, Sides, &str); 2] =
+    [(false, Sides::INGRESS, "received"), (true, Sides::EGRESS, "sent")];
+
+/// Programs in the kernel, at their hooks.
+pub(super) struct Programs {
+    /// The programs.
+    pub(super) probe: Probe,
+    pub(super) selection: Selection,
+    mode: CaptureMode,
+    watched: BTreeMap<u32, Watched>,
+    /// Interfaces that can't be watched, which is said once.
+    given_up: BTreeSet<u32>,
+    baselines: Baselines,
+    tunnels: Tunnels,
+    /// Interfaces that are still to be watched.
+    pending: u64,
+}
+
+impl Programs {
+    /// Configures loaded programs and attaches them to what is selected, of `any` as far as that is
+    /// done within `at_once`.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub(super) fn start(
+        probe: Probe,
+        selection: Selection,
+        mode: CaptureMode,
+        settings: &Settings,
+        listed: &[Interface],
+        at_once: Duration,
+    ) -> Result<Self, Refusal> {
+        let mut programs = Self {
+            probe,
+            selection,
+            mode,
+            watched: BTreeMap::new(),
+            given_up: BTreeSet::new(),
+            baselines: Baselines::start(listed),
+            tunnels: Tunnels::default(),
+            pending: 0,
+        };
+        programs.configure(settings)?;
+        // Later the daemon may not load them any more.
+        attach::load_all(programs.probe.programs(), mode);
+        let deadline = Instant::now() + at_once;
+        let is_any = programs.selection.is_any();
+        let mut last = None;
+        for (interface, selected) in programs.selection.wanted(listed) {
+            if is_any && Instant::now() >= deadline && !programs.watched.is_empty() {
+                programs.pending += 1;
+                continue;
+            }
+            match programs.attach(&interface, selected) {
+                Ok(()) => {}
+                // One of many need not have what the others have.
+                Err(refusal) if is_any && !refusal.is_general() => {
+                    warn!("{} is not watched: {refusal}", interface.name);
+                    last = Some(refusal);
+                }
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        if programs.watched.is_empty() {
+            let message = "no interface could be watched".to_owned();
+            return Err(last.unwrap_or(Refusal::Other { what: "any".to_owned(), message }));
+        }
+        Ok(programs)
+    }
+
+    /// Attaches the programs of an interface that are to be there and are not.
+    fn attach(&mut self, interface: &Interface, selected: Selected) -> Result<(), Refusal> {
+        let index = interface.index;
+        let mut hooks = self.watched.remove(&index).map(|one| one.hooks).unwrap_or_default();
+        for (hook, (egress, side, _)) in hooks.iter_mut().zip(SIDES) {
+            let wanted = if egress { selected.sides.egress } else { selected.sides.ingress };
+            if !wanted {
+                *hook = None;
+            } else if hook.is_none() {
+                let program = attach::attach(self.probe.programs(), interface, self.mode, egress);
+                let program = program.inspect_err(|_| _ = self.given_up.insert(index))?;
+                let check = Check::new(interface.packets(side));
+                *hook = Some(Hooked { program, check });
+            }
+        }
+        let (interface, one_sided) = (interface.clone(), selected.one_sided);
+        let watched = Watched { interface, one_sided, hooks, faults: [None, None] };
+        watched.announce();
+        self.watched.insert(index, watched);
+        Ok(())
+    }
+
+    /// Whether `CAP_NET_ADMIN` has to be kept: for filters of clsact, which are looked after and removed
+    /// at the end.
+    pub(super) fn use_clsact(&self) -> bool {
+        let hooks = self.watched.values().flat_map(|one| &one.hooks).flatten();
+        hooks.into_iter().any(|hook| hook.program.hook == Hook::Clsact)
+    }
+
+    /// Whether interfaces are still to be watched.
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending > 0
+    }
+
+    /// Tells the programs what to go by.
+    ///
+    /// # Errors
+    /// Where a map can't be written.
+    pub(super) fn configure(&mut self, settings: &Settings) -> Result<(), Refusal> {
+        let (hosts, ports) = (settings.hosts.now(), settings.ports.now());
+        let sampling = &settings.sampling;
+        let (dns, rest) = (*sampling.dns(), *sampling.rest());
+        let tunnels = settings.tunnels;
+        let flow_key = settings.flow_key;
+        let terms = Terms { hosts: &hosts, ports: &ports, dns, rest, tunnels, flow_key };
+        self.probe
+            .configure(&terms)
+            .map_err(|error| Refusal::of_map("configuring the programs", error))
+    }
+
+    /// Sets HOST anew where addresses have changed.
+    pub(super) fn follow_hosts(&mut self, listed: &[Interface], settings: &Settings) {
+        // Those too that are still to be watched.
+        let wanted =
+            self.selection.wanted(listed).into_iter().map(|(interface, _)| interface.index);
+        let watched = self.watched.keys().copied().chain(wanted).collect();
+        if self.selection.follow_hosts(&watched, listed, settings)
+            && let Err(refusal) = self.configure(settings)
+        {
+            error!("{refusal}");
+        }
+    }
+
+    /// What is watched, for those who ask.
+    pub(super) fn watching(&self) -> Watching {
+        Watching {
+            watched: self.watched.values().map(Watched::describe).collect(),
+            pending: self.pending,
+            faults: self.watched.values().flat_map(|one| &one.faults).flatten().cloned().collect(),
+        }
+    }
+
+    /// Looks at the interfaces as they are now, and attaches programs until `deadline` or the end.
+    pub(super) fn look(&mut self, losses: &Losses, deadline: Instant, stop: &AtomicBool) {
+        let listed = match interface::list() {
+            Ok(listed) => listed,
+            Err(error) => return error!("the interfaces cannot be listed: {error}"),
+        };
+        let wanted: BTreeMap<u32, (Interface, Selected)> =
+            self.selection.wanted(&listed).into_iter().map(|one| (one.0.index, one)).collect();
+        let is_any = self.selection.is_any();
+        self.watched.retain(|index, one| {
+            let now = listed.iter().find(|interface| interface.is(&one.interface));
+            let Some(now) = now else {
+                warn!("{} is gone", one.interface.name);
+                return false;
+            };
+            if now.name != one.interface.name {
+                info!("{} is called {} now", one.interface.name, now.name);
+            }
+            one.interface.clone_from(now);
+            // One that is down has no packets, and may come back.
+            let keep = !now.up || wanted.contains_key(index) || !is_any;
+            if !keep {
+                info!("{} is no longer watched: its packets are seen elsewhere", now.name);
+            }
+            keep
+        });
+        self.given_up.retain(|&index| listed.iter().any(|interface| interface.index == index));
+        let is_open = |programs: &Self, index: u32, sides: Sides| {
+            let missing = |one: &Watched| one.sides() != sides;
+            !programs.given_up.contains(&index) && programs.watched.get(&index).is_none_or(missing)
+        };
+        let open: BTreeSet<u32> = wanted
+            .iter()
+            .filter(|(index, (_, selected))| is_open(self, **index, selected.sides))
+            .map(|(&index, _)| index)
+            .collect();
+        // Sides of a watched interface that are watched from now on were seen elsewhere until now.
+        self.baselines.look(&listed, |interface| {
+            open.contains(&interface.index) && !self.watched.contains_key(&interface.index)
+        });
+        self.pending = open.len() as u64;
+        for index in open {
+            if Instant::now() >= deadline || stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let Some((interface, selected)) = wanted.get(&index) else { continue };
+            self.pending -= 1;
+            self.attach_and_count(interface, selected, losses);
+        }
+    }
+
+    fn attach_and_count(&mut self, interface: &Interface, selected: &Selected, losses: &Losses) {
+        let name = &interface.name;
+        let there = self.watched.get(&interface.index).map_or(Sides::NONE, Watched::sides);
+        let new = selected.sides.without(there);
+        // That they can't be read is said where they are taken in.
+        let counted = |probe: &Probe| -> u64 {
+            probe.counters().read().map_or(0, |now| now.packets.iter().sum())
+        };
+        let before = counted(&self.probe);
+        if let Err(refusal) = self.attach(interface, selected.clone()) {
+            return warn!("{name} is not watched: {refusal}");
+        }
+        // Where other interfaces are busy that is too much, and the packets of the moment itself are
+        // left out.
+        let counted = counted(&self.probe).saturating_sub(before);
+        let now = interface::read(interface.index);
+        let missed = now.map_or(0, |now| self.baselines.missed(&now, new)).saturating_sub(counted);
+        let missed = missed.max(self.baselines.missed(interface, new));
+        if missed > 0 {
+            warn!("{name}: {missed} packets came before it was watched");
+            losses.lose("not_watched_yet", missed);
+        }
+    }
+
+    /// Looks whether the programs are at their hooks and packets reach them, and attaches them again
+    /// where that is not so. Filters of clsact are asked for, which costs a request each, with `filters`.
+    pub(super) fn verify(&mut self, filters: bool, losses: &Losses) {
+        let requests = Requests::open();
+        let listed = requests.as_ref().ok().and_then(|requests| requests.links().ok());
+        let Some(listed) = listed else { return };
+        let requests = requests.as_ref().ok().filter(|_| filters);
+        let indexes = self.watched.keys().copied().collect();
+        losses.lose("left_out", self.tunnels.look(&listed, &indexes));
+        let mut watched = std::mem::take(&mut self.watched);
+        for (index, one) in &mut watched {
+            let Some(now) = listed.iter().find(|now| now.index == *index) else { continue };
+            let sides = one.hooks.iter_mut().zip(&mut one.faults).zip(SIDES);
+            for ((hook, known), (egress, side, said)) in sides {
+                let Some(hooked) = hook else { continue };
+                let place = format!("{}: {} for what is {said}", now.name, hooked.program.hook);
+                let counted = now.packets(side);
+                let seen = self.probe.take_seen(*index, egress).unwrap_or(true);
+                let finding = hooked.check.look(counted, seen);
+                let state = hooked.program.state(*index, requests);
+                let why = match (&state, finding) {
+                    (State::Gone, _) => "the program is no longer at its hook".to_owned(),
+                    (_, Finding::Fine) => {
+                        if let Some(fault) = known.take_if(|_| seen) {
+                            info!("packets reach the program again, which was not so: {fault}");
+                        }
+                        continue;
+                    }
+                    (State::Behind(other), Finding::Missed(n) | Finding::Blind(n)) => {
+                        format!("{n} packets did not reach the program, {other} is before it")
+                    }
+                    (State::First, Finding::Missed(n) | Finding::Blind(n)) => format!(
+                        "{n} packets did not reach the program: another one before it, or XDP, has \
+                         taken them"
+                    ),
+                };
+                let fault = format!("{place}: {why}");
+                if state != State::Gone && matches!(finding, Finding::Blind(_)) {
+                    if known.is_none() {
+                        error!("{fault}; attaching it again does not help");
+                    }
+                    *known = Some(fault);
+                    continue;
+                }
+                let check = hooked.check;
+                // The kernel takes a program once at each hook, so the old one goes first.
+                *hook = None;
+                match attach::attach(self.probe.programs(), now, self.mode, egress) {
+                    Ok(program) => {
+                        warn!("{fault}; it was attached again");
+                        *hook = Some(Hooked { program, check });
+                    }
+                    Err(refusal) => {
+                        let fault = format!("{fault}; it cannot be attached again: {refusal}");
+                        error!("{fault}");
+                        *known = Some(fault);
+                    }
+                }
+            }
+        }
+        self.watched = watched;
+        // Packets between the two looks may have left a mark that was cleared.
+        let listed = interface::list().unwrap_or_default();
+        for now in listed {
+            let Some(one) = self.watched.get_mut(&now.index) else { continue };
+            for (hook, (_, side, _)) in one.hooks.iter_mut().zip(SIDES) {
+                if let Some(hooked) = hook {
+                    hooked.check.cleared(now.packets(side));
+                }
+            }
+        }
+    }
+
+    /// Removes filters, and leaves links to the end of the process: the kernel takes some 15 ms for
+    /// each, one after the other, and does that as well when the process ends.
+    pub(super) fn leave(self) {
+        for hook in self.watched.into_values().flat_map(|one| one.hooks).flatten() {
+            hook.program.leave();
+        }
+    }
+}
+
+impl Watched {
+    fn sides(&self) -> Sides {
+        let [ingress, egress] = &self.hooks;
+        Sides { ingress: ingress.is_some(), egress: egress.is_some() }
+    }
+
+    fn describe(&self) -> api::Watched {
+        let hook = |hook: &Option<Hooked>| hook.as_ref().map(|one| one.program.hook.to_string());
+        let [ingress, egress] = &self.hooks;
+        let refused = self.hooks.iter().flatten().flat_map(|hook| &hook.program.refused);
+        api::Watched {
+            name: self.interface.name.clone(),
+            ingress: hook(ingress),
+            egress: hook(egress),
+            one_sided: self.one_sided.as_ref().map(OneSided::to_string),
+            refused: refused.map(Refusal::to_string).collect(),
+        }
+    }
+
+    fn announce(&self) {
+        let api::Watched { name, ingress, egress, one_sided, refused } = self.describe();
+        for refusal in &refused {
+            info!("not used: {refusal}");
+        }
+        let why = one_sided.map(|why| format!(": {why}")).unwrap_or_default();
+        match (ingress, egress) {
+            (Some(ingress), Some(egress)) => info!("watching {name}: {ingress} in, {egress} out"),
+            (Some(ingress), None) => info!("watching {name}: {ingress} in only{why}"),
+            (None, Some(egress)) => info!("watching {name}: {egress} out only{why}"),
+            (None, None) => {}
+        }
+    }
+}

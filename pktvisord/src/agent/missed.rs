@@ -1,0 +1,116 @@
+//! Packets that went through an interface before it was watched, by the interface's own counters.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::input::interface::{Interface, Sides};
+
+/// Interfaces that have left and are remembered.
+const DEPARTED: usize = 4_096;
+
+/// From which count on the packets of each interface are this daemon's to see.
+#[derive(Debug, Default)]
+pub(super) struct Baselines {
+    present: BTreeMap<u32, Interface>,
+    /// Those that were deleted or went to another network namespace, the oldest first.
+    departed: VecDeque<Interface>,
+}
+
+impl Baselines {
+    /// What is there at the start.
+    pub(super) fn start(listed: &[Interface]) -> Self {
+        let present = listed.iter().map(|interface| (interface.index, interface.clone())).collect();
+        Self { present, ..Self::default() }
+    }
+
+    /// Takes note of the interfaces as they are now. `pending` tells which ones are still to be
+    /// watched: their baseline stays.
+    pub(super) fn look(&mut self, listed: &[Interface], pending: impl Fn(&Interface) -> bool) {
+        let mut present = BTreeMap::new();
+        for interface in listed {
+            let last = self.present.remove(&interface.index);
+            let baseline = match last.filter(|last| last.is(interface)) {
+                // What it does before it is watched is missed; what it did while it was down, or was
+                // left out on purpose, is not.
+                Some(last) if interface.up && pending(interface) => last,
+                Some(_) => interface.clone(),
+                // What it did in another namespace was none of this host's business.
+                None if self.returns(interface) => interface.clone(),
+                // It is new: all of its packets came while the daemon ran.
+                None => Interface { received: 0, sent: 0, ..interface.clone() },
+            };
+            present.insert(interface.index, baseline);
+        }
+        let gone = std::mem::replace(&mut self.present, present);
+        self.departed.extend(gone.into_values());
+        let excess = self.departed.len().saturating_sub(DEPARTED);
+        self.departed.drain(..excess);
+    }
+
+    /// Whether it was here before. It is forgotten among those that have left.
+    fn returns(&mut self, interface: &Interface) -> bool {
+        let at = self.departed.iter().position(|one| {
+            // It may have another index, where its own was taken.
+            let index = one.index == interface.index || !one.address.is_empty();
+            let same = one.address == interface.address && one.kind == interface.kind;
+            index && same && one.received <= interface.received && one.sent <= interface.sent
+        });
+        at.is_some_and(|at| self.departed.remove(at).is_some())
+    }
+
+    /// Packets of these sides that came before `now`, and are this daemon's to see.
+    pub(super) fn missed(&self, now: &Interface, sides: Sides) -> u64 {
+        let base = self.present.get(&now.index).map_or(0, |base| base.packets(sides));
+        now.packets(sides).saturating_sub(base)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface(index: u32, up: bool, received: u64) -> Interface {
+        let address = index.to_be_bytes().to_vec();
+        Interface { index, up, address, received, ..Interface::default() }
+    }
+
+    #[test]
+    fn only_packets_of_now_are_missed() {
+        let mut baselines = Baselines::start(&[interface(2, true, 50), interface(3, false, 7)]);
+        let missed = |baselines: &Baselines, now: &Interface| baselines.missed(now, Sides::BOTH);
+        assert_eq!(missed(&baselines, &interface(2, true, 60)), 10);
+        // It was down, comes up, and is watched a moment later.
+        let up = interface(3, true, 9);
+        baselines.look(&[interface(2, true, 60), up.clone()], |one| one.index == 3);
+        assert_eq!(missed(&baselines, &up), 2);
+        assert_eq!(missed(&baselines, &interface(2, true, 60)), 0, "it was watched meanwhile");
+        // A new one.
+        let new = interface(4, true, 30);
+        baselines.look(&[up.clone(), new.clone()], |one| one.index == 4);
+        assert_eq!(missed(&baselines, &new), 30);
+        assert_eq!(baselines.missed(&new, Sides::EGRESS), 0);
+    }
+
+    #[test]
+    fn interface_that_returns_has_missed_nothing_elsewhere() {
+        let mut baselines = Baselines::start(&[interface(2, true, 50)]);
+        baselines.look(&[], |_| true);
+        let back = interface(2, true, 1_000_000);
+        baselines.look(std::slice::from_ref(&back), |_| true);
+        assert_eq!(baselines.missed(&back, Sides::BOTH), 0);
+        assert_eq!(baselines.missed(&interface(2, true, 1_000_005), Sides::BOTH), 5);
+        // Another one, to which the kernel gave the same index.
+        baselines.look(&[], |_| true);
+        let other = Interface { address: vec![9], ..interface(2, true, 3) };
+        baselines.look(std::slice::from_ref(&other), |_| true);
+        assert_eq!(baselines.missed(&other, Sides::BOTH), 3);
+    }
+
+    #[test]
+    fn memory_of_departed_interfaces_is_bounded() {
+        let mut baselines = Baselines::default();
+        for index in 0..2 * DEPARTED as u32 {
+            baselines.look(&[interface(index, true, 1)], |_| false);
+        }
+        assert_eq!(baselines.departed.len(), DEPARTED);
+    }
+}

@@ -1,0 +1,222 @@
+//! SIGHUP: options are read again, and what can change while the daemon runs is taken over; all of it,
+//! or nothing where anything is wrong.
+
+use std::io;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
+
+use super::{AppError, Run, service, system};
+use crate::aggregate::geo::GeoDatabases;
+use crate::aggregate::settings::{DnsPorts, Settings};
+use crate::aggregate::workers::Snapshots;
+use crate::cli::Cli;
+use crate::config::{Change, Config};
+use crate::input::LinkType;
+use crate::input::filter::Filter;
+use crate::serve::Options;
+use crate::serve::access::{Access, AccessError};
+use crate::system::telemetry;
+use crate::time::{SECOND, wall_clock};
+
+/// Who watches interfaces is told of the options that are up to them: HOST and the filter.
+pub(super) enum Owner {
+    /// Programs in the kernel, which take no filter.
+    Kernel(Sender<Arc<Config>>),
+    /// libpcap.
+    Libpcap {
+        /// The way to them.
+        owner: Sender<Arc<Config>>,
+        /// Of the interfaces at the start.
+        links: Vec<LinkType>,
+    },
+    /// A capture file, whose filter stays.
+    File,
+}
+
+impl Owner {
+    fn takes(&self, key: &str) -> bool {
+        key != "filter" || matches!(self, Owner::Libpcap { .. })
+    }
+}
+
+/// What takes changes over.
+struct Reloader {
+    /// What the daemon was started with.
+    started: Arc<Config>,
+    config: Mutex<Arc<Config>>,
+    settings: Arc<Settings>,
+    lanes: Snapshots,
+    owner: Owner,
+    http: Options,
+}
+
+/// Lets SIGHUP pass until [`listen`] takes care of it: by itself it would end the daemon.
+pub(super) fn ignore_for_now() {
+    // SAFETY: ignoring a signal installs no handler.
+    unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
+}
+
+/// Reads the options again on each SIGHUP, as long as the runtime lives.
+///
+/// # Errors
+/// Where the system refuses a handler.
+pub(super) fn listen(
+    run: &Run<'_>,
+    lanes: Snapshots,
+    owner: Owner,
+    http: Options,
+) -> Result<(), AppError> {
+    let _guard = run.runtime.enter();
+    let hangups = signal(SignalKind::hangup()).map_err(system("cannot listen for signals"))?;
+    let reloader = Arc::new(Reloader {
+        started: Arc::clone(run.config),
+        config: Mutex::new(Arc::clone(run.config)),
+        settings: Arc::clone(&run.settings),
+        lanes,
+        owner,
+        http,
+    });
+    run.runtime.spawn(reload_on(hangups, reloader));
+    Ok(())
+}
+
+async fn reload_on(mut hangups: Signal, reloader: Arc<Reloader>) {
+    while hangups.recv().await.is_some() {
+        let reloader = Arc::clone(&reloader);
+        // Databases are read. A panic is reported where it happens.
+        service::reloading();
+        let _ = tokio::task::spawn_blocking(move || reloader.reload()).await;
+        service::reloaded();
+    }
+}
+
+/// Why options are not taken over.
+#[derive(Debug, thiserror::Error)]
+enum ReloadError {
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    #[error(transparent)]
+    Geo(#[from] crate::aggregate::geo::GeoError),
+    #[error(transparent)]
+    Filter(#[from] crate::input::filter::FilterError),
+}
+
+/// What helps where a file is not let read that was there at the start, or is new.
+const OTHER_FOLDER: &str = "; files in other folders than those of the start need a restart, and file modes \
+                            hold for root too, once it has given up its capabilities";
+
+/// Whether a file may not be read.
+fn is_denied(problem: &ReloadError) -> bool {
+    let causes = std::iter::successors(Some(problem as &dyn std::error::Error), |e| e.source());
+    causes
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::PermissionDenied)
+}
+
+/// New options, all of which are right.
+struct Checked {
+    config: Config,
+    databases: GeoDatabases,
+    /// Of the files that were named at the start.
+    access: Access,
+}
+
+fn check(started: &Config, owner: &Owner) -> Result<Checked, ReloadError> {
+    let config = started.again()?;
+    match owner {
+        Owner::Libpcap { links, .. } => check_filter(&config.cli, links)?,
+        Owner::Kernel(_) | Owner::File => check_filter(&config.cli, &[LinkType::Ethernet])?,
+    }
+    let databases = databases(&config.cli)?;
+    let access = Access::open(&started.cli)?;
+    Ok(Checked { config, databases, access })
+}
+
+/// Compiles the filter for these.
+fn check_filter(cli: &Cli, links: &[LinkType]) -> Result<(), crate::input::filter::FilterError> {
+    let Some(filter) = &cli.filter else { return Ok(()) };
+    let mut filter = Filter::new(filter);
+    links.iter().try_for_each(|&link| filter.prepare(link))
+}
+
+/// Reads the databases that the options name.
+pub(super) fn databases(cli: &Cli) -> Result<GeoDatabases, crate::aggregate::geo::GeoError> {
+    GeoDatabases::open(cli.geo_city.as_deref(), cli.geo_asn.as_deref())
+}
+
+impl Reloader {
+    fn reload(&self) {
+        let mut current = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        let Checked { config, databases, access } = match check(&self.started, &self.owner) {
+            Ok(checked) => checked,
+            Err(problem) => {
+                let hint = if is_denied(&problem) { OTHER_FOLDER } else { "" };
+                return error!("all options stay as they were: {problem}{hint}");
+            }
+        };
+        let config = Arc::new(config);
+        self.apply(&config, databases);
+        self.http.replace_access(&access);
+        self.tell(&current, &config);
+        *current = config;
+    }
+
+    fn apply(&self, config: &Arc<Config>, databases: GeoDatabases) {
+        let cli = &config.cli;
+        telemetry::set_level(cli);
+        self.settings.sampling.set_percent(cli.max_deep_sample);
+        let ports = DnsPorts::new(cli.dns_ports());
+        if ports != *self.settings.ports.now() && !matches!(self.owner, Owner::File) {
+            // Until programs in the kernel go by them, and lanes have heard of it.
+            self.settings.other_ports.set_until(wall_clock().saturating_add(SECOND));
+        }
+        self.settings.ports.set(ports);
+        self.settings.databases.set(databases);
+        match &self.owner {
+            Owner::Kernel(owner) | Owner::Libpcap { owner, .. } => {
+                // If they are gone, the daemon ends.
+                let _ = owner.send(Arc::clone(config));
+            }
+            Owner::File => self.settings.hosts.set(cli.hosts.clone().unwrap_or_default()),
+        }
+        self.lanes.reload();
+    }
+
+    fn tell(&self, before: &Config, now: &Config) {
+        let taken = |change: &Change| change.reloadable && self.owner.takes(&change.key);
+        for Change { key, before, now, .. } in now.changes_since(before).iter().filter(|c| taken(c))
+        {
+            info!("{key}: {before} -> {now}");
+        }
+        // These are still as they were at the start, whatever was read since.
+        let since_start = now.changes_since(&self.started);
+        for Change { key, before, now, .. } in since_start.iter().filter(|c| !taken(c)) {
+            warn!("{key}: {before} -> {now} needs a restart; `pktvisord --check-config` checks it");
+        }
+        info!("options were read again, and the files that they name");
+    }
+}
+
+/// Checks what options name too, and says that all is right.
+///
+/// # Errors
+/// What is wrong.
+pub(super) fn check_all(config: &Config) -> Result<String, AppError> {
+    databases(&config.cli)?;
+    let access = Access::open(&config.cli)?;
+    super::naming(&config.cli)?;
+    check_filter(&config.cli, &[LinkType::Ethernet]).map_err(AppError::Filter)?;
+    super::watch::user(&config.cli)?;
+    super::listen::addresses(&config.cli, &access)?;
+    super::watch::check_mode(&config.cli)?;
+    let file = match &config.file {
+        Some(file) => file.display().to_string(),
+        None => "no file".to_owned(),
+    };
+    Ok(format!("the configuration is right ({file})\n"))
+}

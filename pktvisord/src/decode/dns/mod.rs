@@ -1,0 +1,7 @@
+//! What is read from DNS messages.
+
+pub mod detail;
+pub mod name;
+pub mod scan;
+pub mod stream;
+pub mod unreachable;

@@ -1,0 +1,249 @@
+//! Where the connections lie: found by key, listed by how long they were silent, and by when their
+//! gaps are given up.
+
+use std::collections::BTreeSet;
+
+use ahash::RandomState;
+use hashbrown::HashTable;
+
+use super::connection::Connection;
+use super::{StreamKey, StreamLimits};
+
+/// A place in [`Slots`].
+pub type Index = u32;
+
+/// No place: the end of a list.
+const NIL: Index = Index::MAX;
+
+/// Connections that can be told apart by an [`Index`].
+pub const MAX: usize = 1 << 31;
+
+/// The list of all connections.
+const ALL: usize = 0;
+/// The list of the connections that hold memory beyond their slot.
+const HOLDERS: usize = 1;
+
+/// A connection in its place.
+#[derive(Debug)]
+pub struct Slot<C> {
+    /// The key of its direction 0.
+    pub key: StreamKey,
+    /// Time of its latest segment.
+    pub last: i64,
+    /// Its state.
+    pub connection: Connection<C>,
+    /// When its next gap is given up, and since when segments wait, as in [`Slots::gaps`].
+    gap: Option<(i64, i64)>,
+    /// Bytes of memory it holds beyond this slot, as counted in [`Slots::bytes`].
+    held: usize,
+    links: [Link; 2],
+}
+
+/// A slot's neighbours in a list.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    older: Index,
+    newer: Index,
+}
+
+const UNLINKED: Link = Link { older: NIL, newer: NIL };
+
+/// The connections, and two lists of them in the order of their latest segment.
+#[derive(Debug)]
+pub struct Slots<C> {
+    index: HashTable<Index>,
+    /// Nobody outside the process can tell which keys fall together.
+    keys: RandomState,
+    places: Vec<Option<Slot<C>>>,
+    free: Vec<Index>,
+    /// Oldest and newest of each list.
+    ends: [Link; 2],
+    /// Connections with gaps, by when the next one is given up.
+    gaps: BTreeSet<(i64, Index)>,
+    /// Connections with gaps, by since when segments wait.
+    waits: BTreeSet<(i64, Index)>,
+    bytes: usize,
+}
+
+impl<C> Default for Slots<C> {
+    fn default() -> Self {
+        Self {
+            index: HashTable::new(),
+            keys: RandomState::new(),
+            places: Vec::new(),
+            free: Vec::new(),
+            ends: [UNLINKED; 2],
+            gaps: BTreeSet::new(),
+            waits: BTreeSet::new(),
+            bytes: 0,
+        }
+    }
+}
+
+impl<C: Copy> Slots<C> {
+    /// Connections kept.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Bytes of memory that the connections hold beyond their slots.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Where the connection of `key` is.
+    pub fn find(&self, key: &StreamKey) -> Option<Index> {
+        let equal = |index: &Index| self.get(*index).key == *key;
+        self.index.find(self.keys.hash_one(key), equal).copied()
+    }
+
+    /// The connection at `index`, which is in use.
+    pub fn get(&self, index: Index) -> &Slot<C> {
+        self.places[index as usize].as_ref().expect("a listed slot is in use")
+    }
+
+    /// As [`Self::get`], to be changed; [`Self::account`] has to follow.
+    pub fn get_mut(&mut self, index: Index) -> &mut Slot<C> {
+        self.places[index as usize].as_mut().expect("a listed slot is in use")
+    }
+
+    /// Adds a connection whose key is not there yet, as the newest.
+    pub fn insert(&mut self, key: StreamKey, last: i64) -> Index {
+        let connection = Connection::new();
+        let slot = Slot { key, last, connection, gap: None, held: 0, links: [UNLINKED; 2] };
+        let index = if let Some(index) = self.free.pop() {
+            self.places[index as usize] = Some(slot);
+            index
+        } else {
+            self.places.push(Some(slot));
+            (self.places.len() - 1) as Index
+        };
+        let (places, keys) = (&self.places, &self.keys);
+        self.index.insert_unique(keys.hash_one(key), index, |other| {
+            places[*other as usize].as_ref().map_or(0, |slot| keys.hash_one(slot.key))
+        });
+        self.link(ALL, index);
+        index
+    }
+
+    /// Takes a connection out.
+    pub fn remove(&mut self, index: Index) -> Slot<C> {
+        self.set_gap(index, None);
+        self.unlink(ALL, index);
+        if self.get(index).held > 0 {
+            self.unlink(HOLDERS, index);
+        }
+        let slot = self.places[index as usize].take().expect("a listed slot is in use");
+        self.bytes -= slot.held;
+        if let Ok(entry) =
+            self.index.find_entry(self.keys.hash_one(slot.key), |other| *other == index)
+        {
+            entry.remove();
+        }
+        self.free.push(index);
+        slot
+    }
+
+    /// Makes a connection the newest.
+    pub fn touch(&mut self, index: Index) -> &mut Slot<C> {
+        self.unlink(ALL, index);
+        self.link(ALL, index);
+        if self.get(index).held > 0 {
+            self.unlink(HOLDERS, index);
+            self.link(HOLDERS, index);
+        }
+        self.get_mut(index)
+    }
+
+    /// Notes anew what a connection holds and when its gaps are given up.
+    pub fn account(&mut self, index: Index, limits: &StreamLimits) {
+        let slot = self.get_mut(index);
+        let (deadline, since) = (slot.connection.deadline(limits), slot.connection.waits_since());
+        let gap = deadline.zip(since);
+        if gap != slot.gap {
+            self.set_gap(index, gap);
+        }
+        let slot = self.get_mut(index);
+        let held = slot.connection.held();
+        let before = std::mem::replace(&mut slot.held, held);
+        match (before, held) {
+            (0, 1..) => self.link(HOLDERS, index),
+            (1.., 0) => self.unlink(HOLDERS, index),
+            _ => {}
+        }
+        self.bytes = self.bytes - before + held;
+    }
+
+    fn set_gap(&mut self, index: Index, gap: Option<(i64, i64)>) {
+        if let Some((deadline, since)) = std::mem::replace(&mut self.get_mut(index).gap, gap) {
+            self.gaps.remove(&(deadline, index));
+            self.waits.remove(&(since, index));
+        }
+        if let Some((deadline, since)) = gap {
+            self.gaps.insert((deadline, index));
+            self.waits.insert((since, index));
+        }
+    }
+
+    /// A connection with a gap whose time is over before `now`.
+    #[inline]
+    pub fn due(&self, now: i64) -> Option<Index> {
+        let (deadline, index) = self.gaps.first()?;
+        (*deadline < now).then_some(*index)
+    }
+
+    /// Since when segments wait for earlier ones, at the latest.
+    #[inline]
+    pub fn waits_since(&self) -> Option<i64> {
+        self.waits.first().map(|(since, _)| *since)
+    }
+
+    /// The connection that was silent for longest.
+    pub fn oldest(&self) -> Option<Index> {
+        Some(self.ends[ALL].older).filter(|index| *index != NIL)
+    }
+
+    /// The connection that was silent for longest, of those that hold memory.
+    pub fn oldest_holder(&self) -> Option<Index> {
+        Some(self.ends[HOLDERS].older).filter(|index| *index != NIL)
+    }
+
+    /// Puts a connection at the new end of a list that it is not in.
+    fn link(&mut self, list: usize, index: Index) {
+        let newest = std::mem::replace(&mut self.ends[list].newer, index);
+        self.get_mut(index).links[list] = Link { older: newest, newer: NIL };
+        if newest == NIL {
+            self.ends[list].older = index;
+        } else {
+            self.get_mut(newest).links[list].newer = index;
+        }
+    }
+
+    /// Takes a connection out of a list that it is in.
+    fn unlink(&mut self, list: usize, index: Index) {
+        let Link { older, newer } = self.get(index).links[list];
+        if older == NIL {
+            self.ends[list].older = newer;
+        } else {
+            self.get_mut(older).links[list].newer = newer;
+        }
+        if newer == NIL {
+            self.ends[list].newer = older;
+        } else {
+            self.get_mut(newer).links[list].older = older;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_takes_less_than_500_bytes() {
+        // The slot, its entry in the index at the lowest load (an index and a control byte, in a
+        // table that just doubled), its entry in the free list.
+        let slot = size_of::<Option<Slot<crate::aggregate::dns::Context>>>();
+        assert!(slot + 2 * (size_of::<Index>() + 1) + 4 <= 500, "{slot}");
+    }
+}

@@ -1,0 +1,5 @@
+//! From octets to what they say: link layers, fragments, DNS. Nothing here adds anything up.
+
+pub mod defrag;
+pub mod dns;
+pub mod link;

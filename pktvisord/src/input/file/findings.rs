@@ -1,0 +1,75 @@
+//! What a reader finds beside packets, for warnings and counts.
+
+use super::interface::Drops;
+use crate::decode::link::UnsupportedLink;
+
+/// Link types that are named in warnings. More of them are only counted.
+const NAMED_LINKS: usize = 64;
+
+/// Packets of one link type that is not read.
+#[derive(Clone, Copy, Debug)]
+struct UnreadLink {
+    link: UnsupportedLink,
+    packets: u64,
+    first: u64,
+}
+
+/// What a reader finds beside packets.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    unread_links: Vec<UnreadLink>,
+    unread: u64,
+    /// Packets with a time that 64 bits do not hold, and the first of them.
+    unfit: u64,
+    first_unfit: u64,
+    /// Drops of sections that have ended.
+    pub(super) drops: Drops,
+}
+
+impl Findings {
+    /// Notes `count` packets of a link type that is not read, the first with number `packet`.
+    pub(super) fn unread(&mut self, link: UnsupportedLink, packet: u64, count: u64) {
+        self.unread += count;
+        let known = self.unread_links.iter().position(|known| known.link == link);
+        match known {
+            Some(known) => self.unread_links[known].packets += count,
+            None if count == 0 || self.unread_links.len() == NAMED_LINKS => {}
+            None => self.unread_links.push(UnreadLink { link, packets: count, first: packet }),
+        }
+    }
+
+    /// Packets so far of link types that are not read.
+    pub(super) fn all_unread(&self) -> u64 {
+        self.unread
+    }
+
+    /// Notes a packet with a time that 64 bits do not hold.
+    pub(super) fn unfit_time(&mut self, packet: u64) {
+        if self.unfit == 0 {
+            self.first_unfit = packet;
+        }
+        self.unfit += 1;
+    }
+
+    /// Says all that, for warnings.
+    pub(super) fn warnings(&self) -> impl Iterator<Item = String> + '_ {
+        let links = self.unread_links.iter().map(|UnreadLink { link, packets, first }| {
+            let count = plural(*packets, "packet");
+            format!("{count} left out, the first is packet {first}: {link}")
+        });
+        let times = (self.unfit > 0).then(|| {
+            format!(
+                "{} from packet {} on with a time outside of the years 1823 to 2262: counted at \
+                 the nearest time that fits",
+                plural(self.unfit, "packet"),
+                self.first_unfit
+            )
+        });
+        links.chain(times)
+    }
+}
+
+/// A count with its noun.
+pub(super) fn plural(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}

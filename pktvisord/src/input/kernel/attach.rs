@@ -1,0 +1,281 @@
+//! The hooks of an interface: which ones are tried, in what order, and what came of it.
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use aya::Ebpf;
+use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
+use clap::ValueEnum;
+
+use super::clsact::{self, State};
+use super::links::{self, Link};
+use super::refusal::Refusal;
+use crate::input::interface::{Interface, LinkLayer};
+use crate::input::netlink::Requests;
+
+/// How packets are to be captured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum CaptureMode {
+    /// XDP where the interface is a device with a driver that has it, else TC; libpcap where the
+    /// kernel refuses both
+    #[default]
+    Auto,
+    /// XDP for what is received, TC for what is sent
+    Xdp,
+    /// TCX, or clsact where the kernel has no TCX
+    Tc,
+    /// TCX (Linux 6.6)
+    Tcx,
+    /// The queueing discipline clsact
+    Clsact,
+    /// libpcap, without programs in the kernel
+    Libpcap,
+}
+
+/// The programs of TC.
+const CLASSIFIERS: [&str; 4] = ["pktvisor_in", "pktvisor_out", "pktvisor_in_ip", "pktvisor_out_ip"];
+
+/// A hook in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// XDP in the driver.
+    Xdp,
+    /// TCX.
+    Tcx,
+    /// The queueing discipline clsact.
+    Clsact,
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Hook::Xdp => "xdp",
+            Hook::Tcx => "tcx",
+            Hook::Clsact => "clsact",
+        })
+    }
+}
+
+/// The hooks to be tried for what an interface receives, the best first.
+///
+/// XDP costs a virtual interface its large segments (GSO, GRO), and so most of its speed; only in
+/// front of a real device it is the cheapest. Generic XDP is never tried: it sees joined segments
+/// without their number.
+pub fn ingress_hooks(interface: &Interface, mode: CaptureMode) -> &'static [Hook] {
+    let ethernet = interface.link == LinkLayer::Ethernet;
+    match mode {
+        CaptureMode::Auto if interface.physical && ethernet => {
+            &[Hook::Xdp, Hook::Tcx, Hook::Clsact]
+        }
+        CaptureMode::Auto | CaptureMode::Tc => &[Hook::Tcx, Hook::Clsact],
+        CaptureMode::Xdp => &[Hook::Xdp],
+        CaptureMode::Tcx => &[Hook::Tcx],
+        CaptureMode::Clsact => &[Hook::Clsact],
+        CaptureMode::Libpcap => &[],
+    }
+}
+
+/// The hooks to be tried for what an interface sends.
+pub fn egress_hooks(mode: CaptureMode) -> &'static [Hook] {
+    match mode {
+        CaptureMode::Auto | CaptureMode::Tc | CaptureMode::Xdp => &[Hook::Tcx, Hook::Clsact],
+        CaptureMode::Tcx => &[Hook::Tcx],
+        CaptureMode::Clsact => &[Hook::Clsact],
+        CaptureMode::Libpcap => &[],
+    }
+}
+
+/// A program at a hook; it is gone when this is dropped.
+#[derive(Debug)]
+enum At {
+    /// A link, which also goes with the process.
+    Link(Link),
+    /// A filter of clsact.
+    Filter(clsact::Attached),
+}
+
+/// A program at a hook of one side of an interface.
+#[derive(Debug)]
+pub struct Attached {
+    /// The kind of hook.
+    pub hook: Hook,
+    /// Why better hooks are not used.
+    pub refused: Vec<Refusal>,
+    at: At,
+}
+
+impl Attached {
+    /// Looks whether the program is still at its hook, and first there as far as that can be told.
+    /// Whoever looks at links gives no requests, because they need none.
+    pub fn state(&self, index: u32, requests: Option<&Requests>) -> State {
+        match (&self.at, requests) {
+            (At::Link(link), _) if link.is_attached(index) => State::First,
+            (At::Link(_), _) => State::Gone,
+            // What cannot be looked at stays as it was.
+            (At::Filter(filter), Some(requests)) => filter.state(requests).unwrap_or(State::First),
+            (At::Filter(_), None) => State::First,
+        }
+    }
+
+    /// Leaves a link to the end of the process, which closes it. A filter is removed now.
+    pub fn leave(self) {
+        if let At::Link(link) = self.at {
+            std::mem::forget(link);
+        }
+    }
+}
+
+/// Loads all programs that a mode may attach, while the daemon still may. One that the kernel refuses
+/// is refused again, with the reason, when it is attached.
+pub fn load_all(programs: &mut Ebpf, mode: CaptureMode) {
+    let by_xdp = matches!(mode, CaptureMode::Auto | CaptureMode::Xdp);
+    let wanted = |name: &str| CLASSIFIERS.contains(&name) || by_xdp && name == "pktvisor_xdpf";
+    // The kernel verifies a program for some hundred milliseconds: all at once, on all processors.
+    std::thread::scope(|scope| {
+        for (_, program) in programs.programs_mut().filter(|(name, _)| wanted(name)) {
+            // Where there is no thread to be had, the program is loaded below.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, move || match program {
+                Program::SchedClassifier(program) => program.load(),
+                Program::Xdp(program) => program.load(),
+                _ => Ok(()),
+            });
+        }
+    });
+    for name in CLASSIFIERS {
+        let _ = classifier(programs, name);
+    }
+    if by_xdp {
+        let _ = xdp(programs, "pktvisor_xdpf")
+            .map(|_| ())
+            .or_else(|_| xdp(programs, "pktvisor_xdp").map(|_| ()));
+    }
+}
+
+/// Attaches a program to one side of an interface, at the best hook that takes it.
+///
+/// # Errors
+/// The last refusal, where no hook is left to try.
+pub fn attach(
+    programs: &mut Ebpf,
+    interface: &Interface,
+    mode: CaptureMode,
+    egress: bool,
+) -> Result<Attached, Refusal> {
+    let what = interface.name.clone();
+    if let LinkLayer::Other(arphrd) = interface.link {
+        let message = format!("its link layer (ARPHRD {arphrd}) is not read");
+        return Err(Refusal::Other { what, message });
+    }
+    let hooks = match egress {
+        true => egress_hooks(mode),
+        false => ingress_hooks(interface, mode),
+    };
+    let mut refused = Vec::new();
+    for (at, &hook) in hooks.iter().enumerate() {
+        match attach_one(programs, interface, hook, egress) {
+            Ok(at) => return Ok(Attached { hook, refused, at }),
+            Err(refusal) if at + 1 < hooks.len() && !refusal.is_general() => refused.push(refusal),
+            Err(refusal) => return Err(refusal),
+        }
+    }
+    Err(Refusal::Other { what, message: "no hook is to be tried".to_owned() })
+}
+
+fn attach_one(
+    programs: &mut Ebpf,
+    interface: &Interface,
+    hook: Hook,
+    egress: bool,
+) -> Result<At, Refusal> {
+    let side = if egress { "sent" } else { "received" };
+    let what = || format!("{hook} on {} for what is {side}", interface.name);
+    let refuse = |error| Refusal::of_program(what(), error);
+    let system = |error| Refusal::of_system(what(), error);
+    let index = interface.index;
+    let name = match (interface.link, egress) {
+        (LinkLayer::Ip, false) => "pktvisor_in_ip",
+        (LinkLayer::Ip, true) => "pktvisor_out_ip",
+        (_, false) => "pktvisor_in",
+        (_, true) => "pktvisor_out",
+    };
+    match hook {
+        Hook::Xdp => {
+            // Jumbo frames need the one that reads pieces; not every driver takes it.
+            let mut last = None;
+            for name in ["pktvisor_xdpf", "pktvisor_xdp"] {
+                let created = match xdp(programs, name) {
+                    Ok(program) => Link::create(program, index, links::At::Xdp).map_err(system),
+                    Err(error) => Err(refuse(error)),
+                };
+                match created {
+                    Ok(link) => return Ok(At::Link(link)),
+                    Err(refusal) => last = Some(refusal),
+                }
+            }
+            Err(last.unwrap_or_else(|| system(std::io::Error::other("no program"))))
+        }
+        Hook::Tcx => {
+            let program = classifier(programs, name).map_err(refuse)?;
+            let descriptor = program.fd().map_err(refuse)?.as_fd();
+            Link::create(descriptor, index, links::At::Tcx { egress }).map(At::Link).map_err(system)
+        }
+        Hook::Clsact => {
+            let mut loaded = |name| classifier(programs, name).and_then(|one| one.info());
+            let all: Vec<u32> =
+                CLASSIFIERS.into_iter().filter_map(|name| Some(loaded(name).ok()?.id())).collect();
+            let program = classifier(programs, name).map_err(refuse)?;
+            let info = program.info().map_err(refuse)?;
+            let descriptor = program.fd().map_err(refuse)?.as_fd();
+            let (id, tag) = (info.id(), info.tag().to_be_bytes());
+            let program = clsact::Program { descriptor, name, id, tag };
+            clsact::Attached::add(index, egress, program, &all).map(At::Filter).map_err(system)
+        }
+    }
+}
+
+fn xdp<'a>(programs: &'a mut Ebpf, name: &str) -> Result<BorrowedFd<'a>, ProgramError> {
+    let program: &mut Xdp = programs.program_mut(name).expect("it is in the object").try_into()?;
+    if program.fd().is_err() {
+        program.load()?;
+    }
+    Ok(program.fd()?.as_fd())
+}
+
+fn classifier<'a>(
+    programs: &'a mut Ebpf,
+    name: &str,
+) -> Result<&'a mut SchedClassifier, ProgramError> {
+    let program: &mut SchedClassifier =
+        programs.program_mut(name).expect("it is in the object").try_into()?;
+    if program.fd().is_err() {
+        program.load()?;
+    }
+    Ok(program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hooks_by_mode() {
+        use CaptureMode::{Auto, Clsact, Libpcap, Tc, Tcx, Xdp};
+        let nic = Interface { physical: true, ..Interface::default() };
+        let virtual_one = Interface::default();
+        let modem = Interface { link: LinkLayer::Ip, ..nic.clone() };
+        let all = [Hook::Xdp, Hook::Tcx, Hook::Clsact];
+        for (interface, mode, ingress, egress) in [
+            (&nic, Auto, &all[..], &all[1..]),
+            (&virtual_one, Auto, &all[1..], &all[1..]),
+            (&modem, Auto, &all[1..], &all[1..]),
+            (&nic, Xdp, &all[..1], &all[1..]),
+            (&nic, Tc, &all[1..], &all[1..]),
+            (&nic, Tcx, &all[1..2], &all[1..2]),
+            (&nic, Clsact, &all[2..], &all[2..]),
+            (&nic, Libpcap, &[][..], &[][..]),
+        ] {
+            assert_eq!(ingress_hooks(interface, mode), ingress, "{interface:?} {mode:?}");
+            assert_eq!(egress_hooks(mode), egress, "{interface:?} {mode:?}");
+        }
+    }
+}

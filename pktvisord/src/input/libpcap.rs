@@ -1,0 +1,324 @@
+//! Live capture through libpcap, where there are no programs in the kernel or a filter is wanted.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use pcap::{Active, Capture, Direction, Linktype, Precision};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::interface::{Interface, Sides};
+use super::{Block, LinkType, PacketRecord};
+use crate::aggregate::settings::Shared;
+use crate::decode::link::UnsupportedLink;
+use crate::time::MICROSECOND;
+
+/// Octets captured of a packet: 64 KiB, the most that the network card is left to cut or has
+/// joined, and room for headers below IP. The kernel's buffer holds packets by their real length.
+const SNAP: i32 = 65_535 + 1_024;
+/// Bytes of the kernel's buffer of an interface: at most, and at least.
+const MOST_BUFFER: u64 = 16 << 20;
+const LEAST_BUFFER: u64 = 256 << 10;
+/// Interfaces that the budget has room for beside those of the start, as a part of these.
+const LATER: u64 = 4;
+/// How long packets wait in the kernel for others, in milliseconds.
+const TIMEOUT: i32 = 100;
+/// Octets and packets of a block.
+const BLOCK_OCTETS: usize = 256 * 1024;
+const BLOCK_PACKETS: usize = 4_096;
+
+/// Why an interface can't be captured from.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// libpcap refuses.
+    #[error("{interface}: {message}{hint}")]
+    Refused {
+        /// The interface.
+        interface: String,
+        /// What libpcap says.
+        message: String,
+        /// What helps.
+        hint: &'static str,
+    },
+    /// Its packets start with something that is not read.
+    #[error("{interface}: {link}")]
+    Link {
+        /// The interface.
+        interface: String,
+        /// What they start with.
+        link: UnsupportedLink,
+    },
+    /// The buffers of other interfaces take all memory.
+    #[error("{interface}: the buffers of the other interfaces use up --capture-memory")]
+    Memory {
+        /// The interface.
+        interface: String,
+    },
+    /// The filter does not compile.
+    #[error("{interface}: the filter `{filter}` does not compile: {message}")]
+    Filter {
+        /// The interface.
+        interface: String,
+        /// The filter.
+        filter: String,
+        /// What libpcap says.
+        message: String,
+    },
+}
+
+/// The bytes that the buffers of all interfaces share.
+#[derive(Debug)]
+pub struct Budget {
+    left: u64,
+    share: u64,
+}
+
+impl Budget {
+    /// So many bytes for so many interfaces, and some that come later.
+    pub fn new(bytes: u64, interfaces: usize) -> Self {
+        let interfaces = interfaces as u64;
+        let share = bytes / (interfaces + interfaces / LATER).max(1);
+        Self { left: bytes, share: share.clamp(LEAST_BUFFER, MOST_BUFFER) }
+    }
+
+    /// Takes the bytes for one interface; `None` where too few are left.
+    pub fn take(&mut self) -> Option<u64> {
+        let bytes = self.share.min(self.left);
+        if bytes < LEAST_BUFFER {
+            return None;
+        }
+        self.left -= bytes;
+        Some(bytes)
+    }
+
+    /// Gives back what one interface had.
+    pub fn give(&mut self, bytes: u64) {
+        self.left += bytes;
+    }
+}
+
+/// An interface that is captured from.
+pub struct LiveCapture {
+    name: String,
+    index: u32,
+    /// The filter as it is to be, and as it is.
+    filter: Arc<Shared<Option<String>>>,
+    filtered_by: Arc<Option<String>>,
+    capture: Capture<Active>,
+    link: LinkType,
+    nanoseconds: bool,
+}
+
+/// What a thread that captures sends.
+pub enum Captured {
+    /// Packets.
+    Block(Arc<Block>),
+    /// Packets that the kernel's buffer had no room for and that the interface dropped, since the
+    /// last time.
+    Lost {
+        /// By the kernel.
+        kernel: u64,
+        /// By the interface.
+        interface: u64,
+    },
+    /// It ends: the interface is gone or down.
+    Ended {
+        /// The index of the interface.
+        index: u32,
+        /// What libpcap says.
+        message: String,
+    },
+}
+
+impl LiveCapture {
+    /// Opens sides of an interface with a filter and so many bytes of buffer.
+    ///
+    /// # Errors
+    /// [`OpenError`], also where the filter does not compile.
+    pub fn open(
+        interface: &Interface,
+        sides: Sides,
+        buffer: u64,
+        filter: Arc<Shared<Option<String>>>,
+    ) -> Result<Self, OpenError> {
+        let Interface { name, index, .. } = interface;
+        let (name, index) = (name.as_str(), *index);
+        let refused = |error: pcap::Error| {
+            let message = text(error);
+            let denied = message.contains("permission") || message.contains("not permitted");
+            let hint = match denied {
+                true => {
+                    "; the capability CAP_NET_RAW is needed, so run it as root, `setcap cap_net_raw=p` \
+                     it, or give its container `--cap-add NET_RAW`"
+                }
+                false => "",
+            };
+            OpenError::Refused { interface: name.to_owned(), message, hint }
+        };
+        let open = |precision| {
+            Capture::from_device(name)?
+                .snaplen(SNAP)
+                .buffer_size(buffer.min(MOST_BUFFER) as i32)
+                .timeout(TIMEOUT)
+                .precision(precision)
+                .open()
+        };
+        // A device that has no nanoseconds is opened with microseconds.
+        let (mut capture, nanoseconds) = match open(Precision::Nano) {
+            Ok(capture) => (capture, true),
+            Err(_) => (open(Precision::Micro).map_err(refused)?, false),
+        };
+        // Loopback shows each packet once, whatever is asked for.
+        let direction = match sides {
+            _ if interface.loopback => Direction::InOut,
+            Sides { ingress: true, egress: false } => Direction::In,
+            Sides { ingress: false, egress: true } => Direction::Out,
+            _ => Direction::InOut,
+        };
+        capture.direction(direction).map_err(refused)?;
+        let Linktype(number) = capture.get_datalink();
+        let link = LinkType::from_number(number as u32)
+            .map_err(|link| OpenError::Link { interface: name.to_owned(), link })?;
+        let filtered_by = filter.now();
+        if let Some(filter) = &*filtered_by {
+            capture.filter(filter, true).map_err(|error| OpenError::Filter {
+                interface: name.to_owned(),
+                filter: filter.clone(),
+                message: text(error),
+            })?;
+        }
+        // A blocking read waits for a packet however long that takes, whatever the timeout.
+        let capture = capture.setnonblock().map_err(refused)?;
+        Ok(Self { name: name.to_owned(), index, filter, filtered_by, capture, link, nanoseconds })
+    }
+
+    /// What its packets start with.
+    pub fn link(&self) -> LinkType {
+        self.link
+    }
+
+    /// Captures on a thread of its own until `stop` or `let_go` is set or nobody takes it any more.
+    ///
+    /// # Errors
+    /// Where a thread can't be started.
+    pub fn start(
+        mut self,
+        to: SyncSender<Captured>,
+        stop: Arc<AtomicBool>,
+        let_go: Arc<AtomicBool>,
+    ) -> std::io::Result<JoinHandle<()>> {
+        std::thread::Builder::new().name("capture".to_owned()).spawn(move || {
+            let mut told = Instant::now();
+            let (mut kernel, mut interface) = (0, 0);
+            while !stop.load(Ordering::Relaxed) && !let_go.load(Ordering::Relaxed) {
+                let mut block = Block::default();
+                self.follow_filter();
+                self.wait();
+                let ended = self.fill(&mut block);
+                if !block.packets.is_empty() && to.send(Captured::Block(Arc::new(block))).is_err() {
+                    return;
+                }
+                if let Some(message) = ended {
+                    let _ = to.send(Captured::Ended { index: self.index, message });
+                    return;
+                }
+                if told.elapsed().as_secs() >= 1
+                    && let Ok(stat) = self.capture.stats()
+                {
+                    told = Instant::now();
+                    // libpcap counts in 32 bits, which wrap around.
+                    let lost = Captured::Lost {
+                        kernel: u64::from(stat.dropped.wrapping_sub(kernel)),
+                        interface: u64::from(stat.if_dropped.wrapping_sub(interface)),
+                    };
+                    (kernel, interface) = (stat.dropped, stat.if_dropped);
+                    if to.send(lost).is_err() {
+                        return;
+                    }
+                }
+            }
+        })
+    }
+
+    /// Filters by what the filter is now, if that has changed.
+    fn follow_filter(&mut self) {
+        let filter = self.filter.now();
+        if Arc::ptr_eq(&filter, &self.filtered_by) {
+            return;
+        }
+        // An empty filter takes all.
+        if let Err(error) = self.capture.filter(filter.as_deref().unwrap_or_default(), true) {
+            tracing::error!("{}: the filter stays as it was: {}", self.name, text(error));
+        }
+        self.filtered_by = filter;
+    }
+
+    /// Waits for packets, for some time.
+    fn wait(&self) {
+        // SAFETY: the capture is open, and so is its descriptor, as long as it is borrowed.
+        let socket = unsafe { BorrowedFd::borrow_raw(self.capture.as_raw_fd()) };
+        let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(TIMEOUT) * 1_000_000 };
+        // An interrupted wait is a short one, and an error shows when packets are read.
+        let _ = poll(&mut [PollFd::from_borrowed_fd(socket, PollFlags::IN)], Some(&timeout));
+    }
+
+    /// Fills a block, until it is full or nothing comes. Returns why nothing more will come.
+    fn fill(&mut self, block: &mut Block) -> Option<String> {
+        while block.data.len() < BLOCK_OCTETS && block.packets.len() < BLOCK_PACKETS {
+            let packet = match self.capture.next_packet() {
+                Ok(packet) => packet,
+                Err(pcap::Error::TimeoutExpired) => return None,
+                Err(error) => return Some(text(error)),
+            };
+            let fraction = packet.header.ts.tv_usec;
+            let nanoseconds = if self.nanoseconds { fraction } else { fraction * MICROSECOND };
+            let seconds = packet.header.ts.tv_sec.saturating_mul(1_000_000_000);
+            let captured = packet.data.len() as u32;
+            block.packets.push(PacketRecord {
+                time: seconds.saturating_add(nanoseconds),
+                offset: block.data.len() as u32,
+                captured,
+                wire_len: packet.header.len.max(captured),
+                link: self.link,
+            });
+            block.data.extend_from_slice(packet.data);
+        }
+        None
+    }
+}
+
+fn text(error: pcap::Error) -> String {
+    match error {
+        pcap::Error::PcapError(message) => message,
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn buffers_stay_within_the_budget() {
+        for (bytes, interfaces) in [(256 * MIB, 1), (256 * MIB, 1_000), (MIB, 3), (100, 1)] {
+            let mut budget = Budget::new(bytes, interfaces);
+            let taken: Vec<u64> = std::iter::from_fn(|| budget.take()).collect();
+            assert!(taken.iter().sum::<u64>() <= bytes, "{bytes} {interfaces}");
+            assert!(taken.iter().all(|&one| (LEAST_BUFFER..=MOST_BUFFER).contains(&one)));
+        }
+        let mut many = Budget::new(256 * MIB, 800);
+        assert!(
+            (0..1_000).all(|_| many.take().is_some()),
+            "there is room for those that come later"
+        );
+        let mut few = Budget::new(256 * MIB, 2);
+        assert_eq!(few.take(), Some(MOST_BUFFER));
+        few.give(MOST_BUFFER);
+        assert_eq!(few.left, 256 * MIB);
+    }
+}

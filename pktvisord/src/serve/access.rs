@@ -1,0 +1,248 @@
+//! Who may ask: TLS, certificates of clients, bearer tokens.
+//!
+//! Files are read at the start and again on SIGHUP, so that certificates and tokens can be replaced
+//! while the daemon runs. No token gets into a log or an error.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use pktvisor_common::tls::mismatch;
+use rustls::RootCertStore;
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use subtle::{Choice, ConstantTimeEq};
+
+use crate::aggregate::settings::Shared;
+use crate::cli::Cli;
+use crate::system::occasional::Occasional;
+use crate::system::secret::{self, FileError};
+
+/// Octets that a token has at least: 16 hexadecimal digits are 64 bits of chance.
+const SHORTEST: usize = 16;
+
+/// Why there is no access as it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// An option without another that it needs.
+    #[error("{0} needs {1} too")]
+    Incomplete(&'static str, &'static str),
+    /// A file can't be read, or is not what it should be.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// Bearer tokens (RFC 6750), any of which opens the door.
+pub struct Tokens(Vec<Box<[u8]>>);
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} tokens", self.0.len())
+    }
+}
+
+impl Tokens {
+    /// Reads tokens, one to a line; empty lines and those that start with `#` are passed over.
+    fn read(path: &Path) -> Result<Self, FileError> {
+        let unusable = |problem: &str| FileError::unusable(path, problem);
+        let text = String::from_utf8(secret::read(path)?)
+            .map_err(|_| unusable("it is no text; one token a line is expected"))?;
+        let lines = (1..).zip(text.lines().map(str::trim));
+        let mut tokens = Vec::new();
+        for (number, line) in lines.filter(|(_, l)| !l.is_empty() && !l.starts_with('#')) {
+            // RFC 6750, section 2.1.
+            let fits = |c: u8| c.is_ascii_alphanumeric() || b"-._~+/=".contains(&c);
+            if line.len() < SHORTEST || !line.bytes().all(fits) {
+                return Err(unusable(&format!(
+                    "line {number} is no token: at least {SHORTEST} letters, digits and -._~+/= are \
+                     needed"
+                )));
+            }
+            tokens.push(line.as_bytes().into());
+        }
+        if tokens.is_empty() {
+            return Err(unusable("there is no token in it; one a line is expected"));
+        }
+        Ok(Self(tokens))
+    }
+
+    /// Whether this is one of them. How long that takes does not depend on which one, nor on how much
+    /// of it is right.
+    pub fn contain(&self, token: &[u8]) -> bool {
+        let any = self.0.iter().fold(Choice::from(0), |any, one| any | one.ct_eq(token));
+        any.into()
+    }
+}
+
+/// Who may ask.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Tokens; none are needed where there are none.
+    pub tokens: Option<Arc<Shared<Tokens>>>,
+    /// TLS; plain HTTP without.
+    pub tls: Option<Arc<Shared<ServerConfig>>>,
+    /// Whose certificates of clients are accepted; none are needed where there is none.
+    pub clients: Option<Arc<Shared<Clients>>>,
+    /// How often a wrong token was shown.
+    pub wrong_tokens: Arc<Occasional>,
+}
+
+/// Whose certificates of clients are accepted.
+#[derive(Debug)]
+pub struct Clients(Arc<dyn ClientCertVerifier>);
+
+impl Clients {
+    /// Whether these certificates, the client's own first, are accepted now.
+    pub fn accept(&self, shown: &[CertificateDer<'_>]) -> bool {
+        let Some((own, between)) = shown.split_first() else { return false };
+        self.0.verify_client_cert(own, between, UnixTime::now()).is_ok()
+    }
+}
+
+impl Access {
+    /// Reads the files that the options name.
+    ///
+    /// # Errors
+    /// [`AccessError`] where one is missing or not what it should be.
+    pub fn open(cli: &Cli) -> Result<Self, AccessError> {
+        let tokens = cli.token_file.as_deref().map(Tokens::read).transpose()?;
+        let clients = cli.client_ca.as_deref().map(verifier).transpose()?;
+        let tls = match (&cli.tls_cert, &cli.tls_key) {
+            (Some(certificates), Some(key)) => {
+                Some(server_config(certificates, key, clients.clone())?)
+            }
+            (Some(_), None) => return Err(AccessError::Incomplete("--tls-cert", "--tls-key")),
+            (None, Some(_)) => return Err(AccessError::Incomplete("--tls-key", "--tls-cert")),
+            (None, None) if clients.is_some() => {
+                return Err(AccessError::Incomplete("--client-ca", "--tls-cert and --tls-key"));
+            }
+            (None, None) => None,
+        };
+        Ok(Self {
+            tokens: tokens.map(|tokens| Arc::new(tokens.into())),
+            tls: tls.map(|tls| Arc::new(tls.into())),
+            clients: clients.map(|clients| Arc::new(Clients(clients).into())),
+            wrong_tokens: Arc::default(),
+        })
+    }
+
+    /// Whether those who ask have to show who they are.
+    pub fn is_guarded(&self) -> bool {
+        self.tokens.is_some() || self.clients.is_some()
+    }
+
+    /// Takes the tokens and certificates of `newer`, which was opened with the same options.
+    pub fn replace(&self, newer: &Self) {
+        if let (Some(mine), Some(newer)) = (&self.tokens, &newer.tokens) {
+            mine.set_shared(newer.now());
+        }
+        if let (Some(mine), Some(newer)) = (&self.tls, &newer.tls) {
+            mine.set_shared(newer.now());
+        }
+        if let (Some(mine), Some(newer)) = (&self.clients, &newer.clients) {
+            mine.set_shared(newer.now());
+        }
+    }
+}
+
+fn server_config(
+    certificates: &Path,
+    key: &Path,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+) -> Result<ServerConfig, FileError> {
+    let provider = Arc::new(ring::default_provider());
+    let chain = certificates_in(certificates)?;
+    let private = PrivateKeyDer::from_pem_slice(&secret::read(key)?)
+        .map_err(|error| FileError::unusable(key, format!("no private key in PEM: {error}")))?;
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| FileError::unusable(certificates, error.to_string()))?;
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(clients) => builder.with_client_cert_verifier(clients),
+    };
+    let mut config = builder
+        .with_single_cert(chain, private)
+        .map_err(|error| FileError::unusable(certificates, mismatch(&error, key)))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// Why certificates of clients can't be checked.
+#[derive(Debug, thiserror::Error)]
+enum VerifierError {
+    #[error("no authority for clients: {0}")]
+    Roots(#[from] rustls::Error),
+    #[error("no authority for clients: {0}")]
+    Verifier(#[from] VerifierBuilderError),
+}
+
+/// Looks at certificates of clients, by the authorities in this file.
+fn verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, FileError> {
+    let certificates = certificates_in(path)?;
+    let verifier = || -> Result<_, VerifierError> {
+        let mut roots = RootCertStore::empty();
+        certificates.into_iter().try_for_each(|certificate| roots.add(certificate))?;
+        let provider = Arc::new(ring::default_provider());
+        Ok(WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?)
+    };
+    verifier().map_err(|error| FileError::unusable(path, error.to_string()))
+}
+
+/// The certificates of a file, one at least.
+fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
+    let text = std::fs::read(path).map_err(|source| FileError::unreadable(path, source))?;
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    let problem = match read {
+        Ok(certificates) if !certificates.is_empty() => return Ok(certificates),
+        Ok(_) => "there is no certificate in PEM in it".to_owned(),
+        Err(error) => format!("no certificate in PEM: {error}"),
+    };
+    Err(FileError::unusable(path, problem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(text: &str) -> Result<Tokens, FileError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens");
+        std::fs::write(&path, text).unwrap();
+        Tokens::read(&path)
+    }
+
+    #[test]
+    fn any_token_of_the_file_opens_and_no_other() {
+        let read = tokens("# a\n\n  0123456789abcdef \nfedcba9876543210.~\n").unwrap();
+        for (token, opens) in [
+            ("0123456789abcdef", true),
+            ("fedcba9876543210.~", true),
+            ("0123456789abcdeg", false),
+            ("0123456789abcde", false),
+            ("# a", false),
+            ("", false),
+        ] {
+            assert_eq!(read.contain(token.as_bytes()), opens, "{token}");
+        }
+        assert_eq!(format!("{read:?}"), "2 tokens");
+    }
+
+    #[test]
+    fn what_is_no_token_is_told_without_it() {
+        for (text, problem) in [
+            ("", "there is no token in it"),
+            ("# only a comment\n", "there is no token in it"),
+            ("0123456789abcdef\nshort-secret\n", "line 2 is no token"),
+            ("0123456789abcdef secret\n", "line 1 is no token"),
+            ("0123456789abcdéf\n", "line 1 is no token"),
+        ] {
+            let error = tokens(text).unwrap_err().to_string();
+            assert!(error.contains(problem) && !error.contains("secret"), "{text:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,443 @@
+//! Answers that are made once for all who ask within a second, and handed out in small parts.
+//!
+//! However many clients read an answer, and however slowly, it is in memory once. All answers that are
+//! still read have a bound together. Where a new one goes past it, the oldest are given up, and
+//! whoever still reads them is cut off.
+
+use std::io::Write;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::Response;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use hyper::body::{Frame, SizeHint};
+use tokio::sync::Semaphore;
+
+use super::error::ApiError;
+use super::internal;
+use crate::serve::prometheus::Format;
+use crate::store::live::Live;
+use pktvisor_common::summary::Summary;
+
+/// Octets of all answers together that are kept or still read; one alone may be larger.
+const BUDGET: usize = 8 << 20;
+/// Answers to one question that are kept or still read, at most.
+const GENERATIONS: usize = 2;
+/// Octets that a connection is handed at once.
+const PART: usize = 8 << 10;
+/// Answers of fewer octets are not compressed.
+const LEAST_COMPRESSED: usize = 1_024;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Question {
+    /// The daemon's own state.
+    App,
+    /// Rates of the last second.
+    Rates,
+    /// The view of a bucket.
+    Bucket(u64),
+    /// The view of a window.
+    Window(u64),
+    /// The byte form of a bucket.
+    State(u64),
+    /// The metrics for Prometheus.
+    Metrics(Format),
+}
+
+/// Quick answers are made apart from those that may take long, so that nobody who asks for many of
+/// the latter holds the former up. Of each kind one is made at a time: more would only wait for one
+/// another, and pile up.
+static QUICK: Semaphore = Semaphore::const_new(1);
+static SLOW: Semaphore = Semaphore::const_new(1);
+
+impl Question {
+    fn turn(self) -> &'static Semaphore {
+        match self {
+            Self::App | Self::Rates | Self::Bucket(_) | Self::Metrics(_) => &QUICK,
+            Self::Window(_) | Self::State(_) => &SLOW,
+        }
+    }
+
+    /// Whether others are given the answer too. The daemon's own state changes by itself, and is small.
+    fn is_shared(self) -> bool {
+        self != Self::App
+    }
+
+    fn content_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::App | Self::Rates | Self::Bucket(_) | Self::Window(_) => "application/json",
+            Self::State(_) => "application/octet-stream",
+            Self::Metrics(format) => format.content_type(),
+        })
+    }
+}
+
+/// The answers of a daemon.
+pub(super) struct Answers {
+    live: Arc<Live>,
+    kept: Mutex<Vec<Kept>>,
+}
+
+/// An answer that is kept.
+#[derive(Debug)]
+struct Kept {
+    question: Question,
+    is_gzip: bool,
+    /// What it tells of, where that does not change.
+    of: Option<Weak<Summary>>,
+    /// Of when it is, where it may: it is given to others for as long as nothing newer is there.
+    taken: Option<Instant>,
+    answer: Arc<Answer>,
+}
+
+/// The octets of an answer, until it is given up.
+#[derive(Debug)]
+pub(super) struct Answer {
+    octets: Mutex<Option<Bytes>>,
+    length: usize,
+}
+
+impl Answer {
+    pub(super) fn new(octets: impl Into<Bytes>) -> Arc<Self> {
+        let octets = octets.into();
+        Arc::new(Self { length: octets.len(), octets: Mutex::new(Some(octets)) })
+    }
+
+    /// Whether it has no octets.
+    pub(super) fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    fn octets(&self) -> Option<Bytes> {
+        self.octets.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn give_up(&self) {
+        *self.octets.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// A body that hands it out.
+    pub(super) fn body(self: Arc<Self>) -> Body {
+        Body::new(Parts { answer: self, at: 0 })
+    }
+}
+
+/// An answer on its way to a client.
+struct Parts {
+    answer: Arc<Answer>,
+    at: usize,
+}
+
+/// A client has read too slowly.
+#[derive(Debug, thiserror::Error)]
+#[error("newer answers needed the room of this one")]
+struct TooSlow;
+
+impl HttpBody for Parts {
+    type Data = Bytes;
+    type Error = TooSlow;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, TooSlow>>> {
+        if self.at == self.answer.length {
+            return Poll::Ready(None);
+        }
+        let Some(octets) = self.answer.octets() else { return Poll::Ready(Some(Err(TooSlow))) };
+        let end = (self.at + PART).min(octets.len());
+        // A copy: a part of the whole would keep the whole.
+        let part = Bytes::copy_from_slice(&octets[self.at..end]);
+        self.at = end;
+        Poll::Ready(Some(Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.at == self.answer.length
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact((self.answer.length - self.at) as u64)
+    }
+}
+
+/// Whether a client takes gzip (RFC 9110, section 12.5.3).
+pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    accepted.flat_map(|value| value.split(',')).any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let is_gzip = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+        let quality = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok());
+        is_gzip && quality.is_none_or(|quality| quality > 0.0)
+    })
+}
+
+/// The same in gzip (RFC 1952).
+pub(super) fn gzip(octets: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(octets)?;
+    encoder.finish()
+}
+
+/// The headers that say how a body is written.
+pub(super) fn describe(response: &mut Response, content_type: HeaderValue, is_gzip: bool) {
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, content_type);
+    headers.append(VARY, HeaderValue::from_static("accept-encoding"));
+    if is_gzip {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+}
+
+impl Kept {
+    /// Whether it is what the question would be answered with now.
+    fn is_current(&self, of: Option<&Arc<Summary>>, taken: Option<Instant>) -> bool {
+        match (&self.of, of) {
+            (Some(told), Some(of)) => told.as_ptr() == Arc::as_ptr(of),
+            (None, None) => taken.is_some() && self.taken == taken,
+            _ => false,
+        }
+    }
+}
+
+impl Answers {
+    /// No answers yet of what `live` tells.
+    pub(super) fn new(live: Arc<Live>) -> Self {
+        Self { live, kept: Mutex::default() }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The answer to a question, as a client with these headers takes it: one that was made for
+    /// another a moment ago, or one that `make` makes. `of` is what it tells of, where that does not
+    /// change any more.
+    pub(super) async fn answer(
+        self: &Arc<Self>,
+        question: Question,
+        of: Option<Arc<Summary>>,
+        headers: &HeaderMap,
+        make: impl FnOnce() -> Result<Vec<u8>, ApiError> + Send + 'static,
+    ) -> Result<Response, ApiError> {
+        let takes_gzip = takes_gzip(headers);
+        let (answer, is_gzip) = if let Some(found) = self.find(question, takes_gzip, of.as_ref()) {
+            found
+        } else {
+            // Whoever has to wait too long is told so, and leaves no work behind.
+            let turn = question.turn().acquire().await.map_err(internal)?;
+            let answers = Arc::clone(self);
+            let made = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                answers.find_or_make(question, takes_gzip, of.as_ref(), make)
+            });
+            made.await.map_err(internal)??
+        };
+        let mut response = Response::new(answer.body());
+        describe(&mut response, question.content_type(), is_gzip);
+        Ok(response)
+    }
+
+    /// An answer that is there, and whether it is compressed.
+    fn find(
+        &self,
+        question: Question,
+        takes_gzip: bool,
+        of: Option<&Arc<Summary>>,
+    ) -> Option<(Arc<Answer>, bool)> {
+        if !question.is_shared() {
+            return None;
+        }
+        let taken = self.live.taken();
+        let kept = self.kept();
+        let find = |is_gzip| {
+            let found = kept.iter().rev().find(|kept| {
+                kept.question == question && kept.is_gzip == is_gzip && kept.is_current(of, taken)
+            });
+            found.map(|kept| (Arc::clone(&kept.answer), is_gzip))
+        };
+        match takes_gzip {
+            true => find(true)
+                .or_else(|| find(false).filter(|(answer, _)| answer.length < LEAST_COMPRESSED)),
+            false => find(false),
+        }
+    }
+
+    fn find_or_make(
+        &self,
+        question: Question,
+        takes_gzip: bool,
+        of: Option<&Arc<Summary>>,
+        make: impl FnOnce() -> Result<Vec<u8>, ApiError>,
+    ) -> Result<(Arc<Answer>, bool), ApiError> {
+        // Another may have made it meanwhile.
+        if let Some(found) = self.find(question, takes_gzip, of) {
+            return Ok(found);
+        }
+        let plain = match self.find(question, false, of).and_then(|(answer, _)| answer.octets()) {
+            Some(octets) => octets,
+            None => Bytes::from(make()?),
+        };
+        if !takes_gzip || plain.len() < LEAST_COMPRESSED {
+            return Ok((self.keep(question, false, of, plain), false));
+        }
+        let compressed = gzip(&plain).map_err(internal)?;
+        Ok((self.keep(question, true, of, compressed.into()), true))
+    }
+
+    /// Keeps an answer, and gives up those for which there is no room then.
+    fn keep(
+        &self,
+        question: Question,
+        is_gzip: bool,
+        of: Option<&Arc<Summary>>,
+        octets: Bytes,
+    ) -> Arc<Answer> {
+        let answer = Answer::new(octets);
+        let taken = self.live.taken();
+        let mut kept = self.kept();
+        // What nobody reads, and nobody will be given.
+        kept.retain(|kept| {
+            let of = kept.of.as_ref().and_then(Weak::upgrade);
+            kept.is_current(of.as_ref(), taken) || Arc::strong_count(&kept.answer) > 1
+        });
+        kept.push(Kept {
+            question,
+            is_gzip,
+            of: of.map(Arc::downgrade),
+            taken,
+            answer: Arc::clone(&answer),
+        });
+        loop {
+            let all: usize = kept.iter().map(|kept| kept.answer.length).sum();
+            let same = |kept: &Kept| kept.question == question && kept.is_gzip == is_gzip;
+            let too_old = kept.iter().filter(|kept| same(kept)).count() > GENERATIONS;
+            let oldest = match () {
+                () if too_old => kept.iter().position(same),
+                () if all > BUDGET && kept.len() > 1 => Some(0),
+                () => None,
+            };
+            let Some(oldest) = oldest else { break };
+            kept.remove(oldest).answer.give_up();
+        }
+        answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pktvisor_common::flow::FlowKey;
+
+    use super::*;
+    use crate::aggregate::geo::GeoDatabases;
+    use crate::aggregate::host::HostSpec;
+    use crate::aggregate::naming::Naming;
+    use crate::aggregate::settings::{DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
+    use crate::aggregate::workers::Snapshots;
+    use crate::store::minutes::Window;
+
+    const ALL: Question = Question::Rates;
+
+    /// Of a daemon that has seen nothing.
+    fn answers() -> Arc<Answers> {
+        let settings = Settings {
+            hosts: HostSpec::default().into(),
+            ports: DnsPorts::new(&[53]).into(),
+            other_ports: OtherPorts::default(),
+            databases: GeoDatabases::default().into(),
+            timeout: 1,
+            naming: Naming::default(),
+            sampling: Sampling::new(100),
+            tunnels: Tunnels::Outer,
+            flow_key: FlowKey::FIXED,
+        };
+        let window = Arc::new(Window::new(1, 5, false));
+        let (clock, snapshots) = (Arc::default(), Snapshots::default());
+        let live = Live::new(settings.into(), window, clock, snapshots, Arc::default());
+        Arc::new(Answers::new(Arc::new(live)))
+    }
+
+    fn octets(answers: &Arc<Answers>, question: Question, length: usize, fill: u8) -> Arc<Answer> {
+        answers.keep(question, false, None, vec![fill; length].into())
+    }
+
+    #[test]
+    fn the_oldest_are_given_up_past_the_bounds() {
+        let answers = answers();
+        let three = [1, 2, 3].map(|fill| octets(&answers, ALL, 10, fill));
+        assert_eq!(three.each_ref().map(|answer| answer.octets().is_some()), [false, true, true]);
+        let large = octets(&answers, Question::Window(1), BUDGET, 4);
+        assert!(three.iter().all(|answer| answer.octets().is_none()));
+        let larger = octets(&answers, Question::Window(2), BUDGET + 1, 5);
+        assert!(large.octets().is_none() && larger.octets().is_some());
+        assert_eq!(answers.kept().len(), 1);
+    }
+
+    #[test]
+    fn an_answer_to_what_does_not_change_stays() {
+        let answers = answers();
+        let closed = Arc::new(Summary::default());
+        let other = Arc::new(Summary::default());
+        let state = Question::State(1);
+        let make = || Ok(vec![7; 10]);
+        let (first, _) = answers.find_or_make(state, false, Some(&closed), make).unwrap();
+        let (again, _) =
+            answers.find_or_make(state, false, Some(&closed), || panic!("it is there")).unwrap();
+        assert!(Arc::ptr_eq(&first, &again));
+        assert!(answers.find(state, false, Some(&other)).is_none());
+        assert!(answers.find(state, false, None).is_none());
+    }
+
+    #[test]
+    fn an_answer_is_given_to_others_until_there_is_something_newer() {
+        let answers = answers();
+        let make = |answers: &Answers| {
+            let make = || {
+                answers.live.since_start();
+                Ok(vec![1])
+            };
+            answers.find_or_make(ALL, false, None, make).unwrap().0
+        };
+        let first = make(&answers);
+        assert!(Arc::ptr_eq(&first, &make(&answers)));
+        std::thread::sleep(std::time::Duration::from_millis(1_050));
+        assert!(!Arc::ptr_eq(&first, &make(&answers)));
+    }
+
+    #[tokio::test]
+    async fn bodies_are_whole_or_fail() {
+        let answers = answers();
+        let long: Vec<u8> = (0..3 * PART + 5).map(|at| at as u8).collect();
+        let body = answers.keep(ALL, false, None, long.clone().into()).body();
+        assert_eq!(axum::body::to_bytes(body, usize::MAX).await.unwrap(), long);
+        let given_up = answers.keep(ALL, false, None, long.into());
+        let body = Arc::clone(&given_up).body();
+        given_up.give_up();
+        assert!(axum::body::to_bytes(body, usize::MAX).await.is_err());
+        let empty = answers.keep(ALL, false, None, Bytes::new()).body();
+        assert_eq!(axum::body::to_bytes(empty, usize::MAX).await.unwrap(), "");
+    }
+
+    #[test]
+    fn gzip_is_for_those_who_take_it() {
+        for (accepted, takes) in [
+            ("", false),
+            ("gzip", true),
+            ("deflate, GZIP;q=0.5", true),
+            ("gzip;q=0", false),
+            ("br", false),
+            ("x-gzip2", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT_ENCODING, accepted.parse().unwrap());
+            assert_eq!(takes_gzip(&headers), takes, "{accepted}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Names from the wire stay within their quotes, and there are only so many series.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use pktvisor_common::api::{
+    App, AppMetrics, CaptureInfo, MetricsView, Quantiles, TopEntry, Watched,
+};
+use proptest::prelude::*;
+
+use super::*;
+use pktvisor_common::sketch::tally::Tally;
+
+/// Series there can be without top lists, with one interface: as docs/central.md says.
+const MOST: usize = 345;
+
+fn metrics(names: &[String]) -> Metrics {
+    let list: Vec<TopEntry> = names
+        .iter()
+        .map(|name| TopEntry { name: name.clone(), estimate: 7, error: None })
+        .collect();
+    let mut view = MetricsView::default();
+    let quantiles = Some(Quantiles::default());
+    let (packets, dns) = (&mut view.packets, &mut view.dns);
+    for entries in [
+        &mut packets.top_ipv4,
+        &mut packets.top_ipv6,
+        &mut packets.top_ips_bytes,
+        &mut packets.top_geo_loc,
+        &mut packets.top_asn,
+        &mut packets.top_ports,
+        &mut dns.top_qname2,
+        &mut dns.top_qname3,
+        &mut dns.top_nxdomain,
+        &mut dns.top_refused,
+        &mut dns.top_srvfail,
+        &mut dns.top_nodata,
+        &mut dns.top_noerror,
+        &mut dns.top_qname_by_resp_bytes,
+        &mut dns.top_qtype,
+        &mut dns.top_rcode,
+        &mut dns.top_udp_ports,
+        &mut dns.top_ecs,
+        &mut dns.top_geo_loc_ecs,
+        &mut dns.top_asn_ecs,
+        &mut dns.xact.inbound.top_slow,
+        &mut dns.xact.outbound.top_slow,
+        &mut dns.xact.unknown.top_slow,
+    ] {
+        entries.clone_from(&list);
+    }
+    let rates = &mut packets.rates;
+    let xact = &mut dns.xact;
+    for each in [
+        &mut rates.pps_in,
+        &mut rates.pps_out,
+        &mut rates.pps_total,
+        &mut rates.bps_in,
+        &mut rates.bps_out,
+        &mut rates.bps_total,
+        &mut dns.rates.total,
+        &mut xact.inbound.quantiles_us,
+        &mut xact.outbound.quantiles_us,
+        &mut xact.unknown.quantiles_us,
+        &mut xact.ratio,
+    ] {
+        *each = quantiles;
+    }
+    let name = names.first().cloned().unwrap_or_default();
+    let watched = Watched { name: name.clone(), ingress: Some(name.clone()), ..Watched::default() };
+    let capture = CaptureInfo { source: name, watched: vec![watched], ..CaptureInfo::default() };
+    Metrics {
+        app: AppMetrics { app: App { capture, ..App::default() }, ..AppMetrics::default() },
+        ready: true,
+        lag_ms: Some(0),
+        since_start: SinceStart::default(),
+        rest: Rest::default(),
+        closed: Some(Arc::new(view)),
+        wrong_tokens: 0,
+        top: MAX_TOP.into(),
+    }
+}
+
+fn samples(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.starts_with('#'))
+}
+
+#[test]
+fn there_are_only_so_many_series() {
+    let names: Vec<String> = (0..50).map(|number| format!("name-{number}")).collect();
+    let mut metrics = metrics(&names);
+    let every = || Tally::try_from((0..=u16::MAX).map(|number| (number, 1)).collect::<Vec<_>>());
+    metrics.since_start.rcodes = every().unwrap();
+    metrics.since_start.qtypes = every().unwrap();
+    metrics.since_start.account.lose("a reason that is not in the list", 1);
+    let mut without = metrics.clone();
+    without.top = 0;
+    let count = |metrics: Metrics| samples(&metrics.write(Format::Text).unwrap()).count();
+    let (with, without) = (count(metrics), count(without));
+    // Ten entries of 21 lists.
+    assert_eq!(with - without, 210);
+    assert_eq!(without, MOST);
+    let said = include_str!("../../../../docs/central.md");
+    assert!(said.contains(&format!("at most {MOST} series without top lists")));
+}
+
+/// The value of a label, as the formats define it: backslash, quote and line feed are escaped.
+fn unescape(text: &str) -> Option<String> {
+    let mut value = String::new();
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        value.push(match character {
+            '"' | '\n' => return None,
+            '\\' => match characters.next()? {
+                'n' => '\n',
+                escaped @ ('\\' | '"') => escaped,
+                _ => return None,
+            },
+            other => other,
+        });
+    }
+    Some(value)
+}
+
+proptest! {
+    #[test]
+    fn names_do_not_break_out(name in "(?s).{0,40}|[\"\\\\\n{},= #]{1,12}") {
+        for format in Format::ALL {
+            let text = metrics(std::slice::from_ref(&name)).write(format).unwrap();
+            let mut found = 0;
+            for line in text.split('\n').filter(|line| line.starts_with("pktvisor_top_bytes{")) {
+                let value = line
+                    .strip_prefix("pktvisor_top_bytes{list=\"ip\",name=\"")
+                    .or_else(|| line.strip_prefix("pktvisor_top_bytes{list=\"qname_by_resp\",name=\""))
+                    .and_then(|rest| rest.strip_suffix("\"} 7.0"));
+                prop_assert_eq!(value.and_then(unescape), Some(name.clone()), "{}", line);
+                found += 1;
+            }
+            prop_assert_eq!(found, 2);
+        }
+    }
+}
+
+/// The metrics of Prometheus' text format: their types, labels and help.
+fn table(text: &str) -> String {
+    let mut labels: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for sample in text.lines().filter(|line| !line.starts_with('#')) {
+        let name = sample.split(['{', ' ']).next().unwrap_or_default();
+        let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+        let known = labels.entry(family.unwrap_or(name)).or_default();
+        let inside = sample.split_once('{').and_then(|(_, rest)| rest.rsplit_once('}'));
+        for label in inside.into_iter().flat_map(|(inside, _)| inside.split("\",")) {
+            let label = label.split('=').next().unwrap_or_default();
+            if label != "le" && !known.contains(&label) {
+                known.push(label);
+            }
+        }
+    }
+    let mut rows = vec!["| metric | type | labels | meaning |\n|---|---|---|---|\n".to_owned()];
+    let mut help = "";
+    for line in text.lines() {
+        if let Some((_, meaning)) = line.strip_prefix("# HELP ").and_then(|l| l.split_once(' ')) {
+            help = meaning;
+        } else if let Some((name, kind)) =
+            line.strip_prefix("# TYPE ").and_then(|l| l.split_once(' '))
+        {
+            let of = labels.get(name).into_iter().flatten();
+            let of: Vec<String> = of.map(|label| format!("`{label}`")).collect();
+            rows.push(format!("| `{name}` | {kind} | {} | {help} |\n", of.join(", ")));
+        }
+    }
+    rows.concat()
+}
+
+const BEFORE: &str =
+    "<!-- metrics: generated by UPDATE_DOCS=1 cargo test -p pktvisord --lib -->\n\n";
+const AFTER: &str = "\n<!-- metrics: end -->";
+
+#[test]
+fn the_document_has_every_metric() {
+    let mut metrics = metrics(&["a".to_owned()]);
+    metrics.since_start.qtypes = Tally::try_from(vec![(1, 1)]).unwrap();
+    let generated = table(&metrics.write(Format::Text).unwrap());
+    assert!(generated.lines().count() > 40, "{generated}");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/METRICS.md");
+    let kept = std::fs::read_to_string(&path).unwrap();
+    let (head, rest) = kept.split_once(BEFORE).expect("the start of what is generated");
+    let (_, tail) = rest.split_once(AFTER).expect("its end");
+    let expected = format!("{head}{BEFORE}{generated}{AFTER}{tail}");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &expected).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap();
+    assert!(kept == expected, "docs/METRICS.md is not what is served: UPDATE_DOCS=1 writes it");
+}

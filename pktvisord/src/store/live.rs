@@ -1,0 +1,484 @@
+//! What the REST interface answers from: the live buckets and the closed minutes.
+//!
+//! The live bucket is asked of the shards at most once a second, as a copy that is summed up here,
+//! so that no reader holds the packet path up.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use pktvisor_common::api;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::aggregate::bucket::Bucket;
+use crate::aggregate::pipeline::{Clock, Present, merge_live};
+use crate::aggregate::settings::Settings;
+use crate::aggregate::workers::Snapshots;
+use crate::input::kernel::drain::DrainStatus;
+use crate::store::minutes::Window;
+use crate::system::privileges::Rights;
+use crate::time::{SECOND, minute_of};
+use pktvisor_common::summary::rates::Second;
+use pktvisor_common::summary::since_start::SinceStart;
+use pktvisor_common::summary::{Summary, state};
+
+/// How old an answer can be.
+const FRESH: Duration = Duration::from_secs(1);
+/// Times the shards are asked again when some have closed a minute that others have not yet.
+const RETRIES: usize = 5;
+/// Packets of the live minute from which on it is said that most have an unknown direction.
+const LEAST_PACKETS: u64 = 100;
+/// Seconds of a minute, as a divisor of durations.
+const MINUTE_SECONDS: f64 = 60.0;
+
+/// Why there is no bucket or window of that number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PeriodError {
+    /// It is within the range, but so much time has not passed yet.
+    #[error("not there yet: {available} of the periods are available so far")]
+    NotYet {
+        /// Buckets there are now, the live one included.
+        available: u64,
+    },
+    /// There is never one.
+    #[error("out of range: {periods} periods are kept")]
+    OutOfRange {
+        /// Buckets kept.
+        periods: u64,
+    },
+    /// Its byte form would not merge: the terms that stand in it are those of now.
+    #[error("DNS went by other ports then, so it can be merged with nothing")]
+    OtherPorts,
+}
+
+/// What is watched, and what is not as it should be.
+#[derive(Clone, Debug, Default)]
+pub struct Watching {
+    /// Names of the interfaces or the file, and the hooks of the interfaces.
+    pub watched: Vec<api::Watched>,
+    /// Interfaces to which programs are still to be attached.
+    pub pending: u64,
+    /// Interfaces whose packets are not seen as they should be, each with the reason.
+    pub faults: Vec<String>,
+}
+
+/// Where packets come from.
+#[derive(Debug, Default)]
+pub struct Source {
+    /// `ebpf`, `libpcap` or `file`.
+    pub kind: &'static str,
+    /// Why packets do not come from programs in the kernel, where they were asked for.
+    pub fallback: Option<String>,
+    /// What is watched now.
+    watching: RwLock<Watching>,
+    /// How far the threads that drain rings are behind.
+    drains: Vec<Arc<DrainStatus>>,
+    /// Whether no packet so far had a time.
+    timeless: AtomicBool,
+    /// What the daemon may still do; of a capture file all that its user may.
+    rights: Option<Rights>,
+}
+
+impl Source {
+    /// A capture file.
+    pub fn file(name: String) -> Self {
+        let watched = vec![api::Watched { name, ..api::Watched::default() }];
+        let watching = RwLock::new(Watching { watched, ..Watching::default() });
+        Self { kind: "file", watching, ..Self::default() }
+    }
+
+    /// Interfaces.
+    pub fn interfaces(
+        kind: &'static str,
+        fallback: Option<String>,
+        drains: Vec<Arc<DrainStatus>>,
+        rights: Rights,
+    ) -> Self {
+        Self { kind, fallback, drains, rights: Some(rights), ..Self::default() }
+    }
+
+    /// From now on this is watched.
+    pub fn watch(&self, watching: Watching) {
+        *self.watching.write().unwrap_or_else(PoisonError::into_inner) = watching;
+    }
+
+    /// How far what is to be watched is watched.
+    pub fn watching(&self) -> Watching {
+        self.watching.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is watched now.
+    pub fn watched(&self) -> Vec<api::Watched> {
+        self.watching().watched
+    }
+
+    /// Whether packets come from all that is to be watched.
+    fn is_watching(&self) -> bool {
+        let watching = self.watching.read().unwrap_or_else(PoisonError::into_inner);
+        !watching.watched.is_empty() && watching.pending == 0 && watching.faults.is_empty()
+    }
+
+    /// Notes whether no packet so far had a time: then there are no latencies and no rates.
+    pub fn set_timeless(&self, timeless: bool) {
+        self.timeless.store(timeless, Ordering::Relaxed);
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.watched().into_iter().map(|watched| watched.name).collect()
+    }
+
+    /// How far user space is behind the packets, in milliseconds; none where that can't be told.
+    pub fn lag_ms(&self) -> Option<u64> {
+        self.drains.iter().map(|drain| drain.lag_ms()).max()
+    }
+
+    /// Completes a view with what only the source knows.
+    pub fn complete(&self, mut view: api::MetricsView) -> api::MetricsView {
+        self.kind.clone_into(&mut view.capture.source);
+        view.capture.interfaces = self.names();
+        view.capture.lag_ms = self.lag_ms().unwrap_or(0);
+        if self.timeless.load(Ordering::Relaxed) {
+            view.forget_times();
+        }
+        view
+    }
+}
+
+/// What answers are made from.
+pub struct Live {
+    settings: Arc<Settings>,
+    window: Arc<Window>,
+    clock: Arc<Clock>,
+    snapshots: Snapshots,
+    source: Arc<Source>,
+    started: SystemTime,
+    finished: AtomicBool,
+    /// Whether all who sum up answered when that was last looked at.
+    alive: AtomicBool,
+    cache: Mutex<Cache>,
+    /// The last closed bucket that was asked for, and its view.
+    closed: Mutex<Option<(Arc<Summary>, Arc<api::MetricsView>)>>,
+}
+
+#[derive(Default)]
+struct Cache {
+    present: Option<(Instant, Arc<Present>)>,
+    views: HashMap<u64, Arc<api::MetricsView>>,
+}
+
+impl Live {
+    /// Answers from these shards and their closed minutes.
+    pub fn new(
+        settings: Arc<Settings>,
+        window: Arc<Window>,
+        clock: Arc<Clock>,
+        snapshots: Snapshots,
+        source: Arc<Source>,
+    ) -> Self {
+        Self {
+            settings,
+            window,
+            clock,
+            snapshots,
+            source,
+            started: SystemTime::now(),
+            finished: AtomicBool::new(false),
+            alive: AtomicBool::new(true),
+            cache: Mutex::default(),
+            closed: Mutex::default(),
+        }
+    }
+
+    /// Buckets kept, the live one included.
+    pub fn periods(&self) -> u64 {
+        if self.window.is_single() { 1 } else { self.window.periods() as u64 }
+    }
+
+    /// The end of the input was reached.
+    pub fn finish(&self) {
+        self.finished.store(true, Ordering::Relaxed);
+    }
+
+    /// Where packets come from.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Whether packets are taken in.
+    pub fn ready(&self) -> bool {
+        self.source.is_watching() && self.has_packets()
+    }
+
+    /// Whether there is a bucket.
+    fn has_packets(&self) -> bool {
+        self.clock.now() != 0 || self.finished.load(Ordering::Relaxed)
+    }
+
+    fn with_cache<T>(&self, read: impl FnOnce(&mut Cache, &Arc<Present>) -> T) -> T {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let present = match &cache.present {
+            Some((at, present)) if at.elapsed() < FRESH => Arc::clone(present),
+            _ => {
+                let present = Arc::new(self.snapshot());
+                *cache = Cache {
+                    present: Some((Instant::now(), Arc::clone(&present))),
+                    ..Cache::default()
+                };
+                present
+            }
+        };
+        read(&mut cache, &present)
+    }
+
+    /// When what is answered now was taken from the shards; none where it is to be taken anew.
+    pub fn taken(&self) -> Option<Instant> {
+        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.present.as_ref().map(|(at, _)| *at).filter(|at| at.elapsed() < FRESH)
+    }
+
+    fn present(&self) -> Arc<Present> {
+        self.with_cache(|_, present| Arc::clone(present))
+    }
+
+    fn snapshot(&self) -> Present {
+        let now = self.clock.now();
+        let mut buckets = self.snapshots.take(now);
+        for _ in 0..RETRIES {
+            let mut minutes = buckets.iter().map(Bucket::minute);
+            let first = minutes.next();
+            if minutes.all(|minute| Some(minute) == first) {
+                break;
+            }
+            buckets = self.snapshots.take(now);
+        }
+        merge_live(buckets, now, &mut self.settings.geo())
+    }
+
+    fn check(&self, n: u64, most: u64) -> Result<(), PeriodError> {
+        if n > most {
+            return Err(PeriodError::OutOfRange { periods: self.periods() });
+        }
+        Ok(())
+    }
+
+    /// Buckets there are now: none before the first packet.
+    fn available(&self) -> u64 {
+        if self.has_packets() { self.window.available() } else { 0 }
+    }
+
+    fn summary(&self, n: u64, present: &Present) -> Result<Arc<Summary>, PeriodError> {
+        self.check(n, self.periods() - 1)?;
+        let available = self.available();
+        if n >= available {
+            return Err(PeriodError::NotYet { available });
+        }
+        if n == 0 {
+            return Ok(match self.window.is_single() {
+                true => Arc::new(self.window.merged(&present.live, 1)),
+                false => Arc::clone(&present.live),
+            });
+        }
+        self.window.closed(n).ok_or(PeriodError::NotYet { available })
+    }
+
+    fn view(&self, summary: &Summary) -> Arc<api::MetricsView> {
+        Arc::new(self.source.complete(summary.view()))
+    }
+
+    /// Bucket `n`: 0 is the live one.
+    ///
+    /// # Errors
+    /// [`PeriodError`] where there is none.
+    pub fn bucket(&self, n: u64) -> Result<Arc<api::MetricsView>, PeriodError> {
+        self.with_cache(|_, present| self.summary(n, present).map(|summary| self.view(&summary)))
+    }
+
+    /// The newest `n` buckets merged.
+    ///
+    /// # Errors
+    /// [`PeriodError`] where there are not so many.
+    pub fn window(&self, n: u64) -> Result<Arc<api::MetricsView>, PeriodError> {
+        self.check(n, self.periods())?;
+        if n == 0 {
+            return Err(PeriodError::OutOfRange { periods: self.periods() });
+        }
+        let (present, known) = self.with_cache(|cache, present| {
+            (Arc::clone(present), cache.views.get(&n).map(Arc::clone))
+        });
+        let available = self.available();
+        if n > available {
+            return Err(PeriodError::NotYet { available });
+        }
+        if let Some(view) = known {
+            return Ok(view);
+        }
+        // Many minutes take a while: nobody else waits for them.
+        let view = self.view(&self.window.merged(&present.live, n));
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.present.as_ref().is_some_and(|(_, now)| Arc::ptr_eq(now, &present)) {
+            cache.views.insert(n, Arc::clone(&view));
+        }
+        Ok(view)
+    }
+
+    /// Whether all who sum up answer now. Waits for one who does not, for as long as that takes.
+    pub fn answers(&self) -> bool {
+        self.snapshots.answer()
+    }
+
+    /// Notes whether all who sum up answered. Returns whether that is news.
+    pub fn set_alive(&self, alive: bool) -> bool {
+        self.alive.swap(alive, Ordering::Relaxed) != alive
+    }
+
+    /// Whether all who sum up answered when that was last looked at.
+    pub fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Relaxed)
+    }
+
+    /// What was counted since the start.
+    pub fn since_start(&self) -> SinceStart {
+        self.present().since_start.clone()
+    }
+
+    /// The last closed bucket, or all of a single summary; none before the first one has closed.
+    pub fn last_closed(&self) -> Option<Arc<api::MetricsView>> {
+        if self.window.is_single() {
+            return self.bucket(0).ok();
+        }
+        let summary = self.window.closed(1)?;
+        let mut last = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((of, view)) if Arc::ptr_eq(of, &summary) => Some(Arc::clone(view)),
+            _ => {
+                let view = self.view(&summary);
+                *last = Some((summary, Arc::clone(&view)));
+                Some(view)
+            }
+        }
+    }
+
+    /// The summary of bucket `n`, if it is closed and so changes no more.
+    pub fn closed(&self, n: u64) -> Option<Arc<Summary>> {
+        if self.window.is_single() { None } else { self.window.closed(n) }
+    }
+
+    /// The byte form of bucket `n`.
+    ///
+    /// # Errors
+    /// [`PeriodError`] where there is none.
+    pub fn state(&self, n: u64) -> Result<Vec<u8>, PeriodError> {
+        let terms = self.settings.terms();
+        let summary = self.with_cache(|_, present| self.summary(n, present))?;
+        // The last to be looked at: what changes from here on has not been counted.
+        if self.settings.other_ports.cover(minute_of(summary.start)) {
+            return Err(PeriodError::OtherPorts);
+        }
+        Ok(state::encode(&summary, &terms, self.settings.naming.fleet.into()))
+    }
+
+    /// The daemon's own state.
+    pub fn app(&self) -> api::AppMetrics {
+        let started = self.started.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let up_time = self.started.elapsed().unwrap_or_default();
+        let (dns_pct, rest_pct) = self.settings.sampling.percents();
+        let Watching { watched, pending, faults } = self.source.watching();
+        api::AppMetrics {
+            app: api::App {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                periods: self.window.periods() as u64,
+                deep_sample_rate_pct: u64::from(self.settings.sampling.percent()),
+                single_summary: self.window.is_single(),
+                up_time_min: (up_time.as_secs_f64() / MINUTE_SECONDS * 100.0).round() / 100.0,
+                started_ts: started.as_secs() as i64,
+                capture: api::CaptureInfo {
+                    source: self.source.kind.to_owned(),
+                    interfaces: self.source.names(),
+                    watched,
+                    fallback: self.source.fallback.clone(),
+                    pending,
+                    faults,
+                    advice: self.advice(),
+                    sampling: api::SamplingRates { dns_pct, rest_pct },
+                    finished: self.finished.load(Ordering::Relaxed),
+                },
+                fleet_key: Some(api::FleetKey {
+                    fingerprint: format!("{:016x}", self.settings.naming.fleet.fingerprint()),
+                    public: self.settings.naming.fleet.is_public(),
+                }),
+                process: process(),
+                security: self.source.rights.as_ref().map(security),
+            },
+            dns: api::AppDns {
+                xact: api::AppXact { open: self.present().live.dns.xact.unpaired.open },
+            },
+        }
+    }
+
+    /// Says how HOST is named, where most packets have an unknown direction.
+    fn advice(&self) -> Option<String> {
+        let mut packets = self.present().live.totals.packets;
+        // At the start of a minute the one before it tells.
+        if packets.iter().sum::<u64>() < LEAST_PACKETS
+            && let Some(closed) = self.window.closed(1)
+        {
+            packets = closed.totals.packets;
+        }
+        let [inbound, outbound, unknown] = packets;
+        let total: u64 = packets.iter().sum();
+        (total >= LEAST_PACKETS && unknown > inbound.saturating_add(outbound)).then(|| {
+            let percent = unknown as f64 / total as f64 * 100.0;
+            format!(
+                "{percent:.0} % of the packets have an unknown direction: name the networks of this \
+                 side with -H HOSTSPEC, such as -H 192.0.2.0/24"
+            )
+        })
+    }
+
+    /// Packets and octets of the last full second of packet time.
+    pub fn rates(&self) -> api::Rates {
+        let live = Arc::clone(&self.present().live);
+        let second = live.end.div_euclid(SECOND) - 1;
+        let mut counts = live.rates.second(second);
+        if counts == Second::default()
+            && let Some(closed) = self.window.closed(1)
+        {
+            counts = closed.rates.second(second);
+        }
+        let rates = |counts: [u64; 3]| api::RatesInOut {
+            inbound: counts[0],
+            outbound: counts[1],
+            total: counts.iter().sum(),
+        };
+        api::Rates {
+            packets: rates(counts.packets),
+            bytes: rates(counts.octets),
+            dns: api::DnsRate { total: counts.dns },
+        }
+    }
+}
+
+fn security(rights: &Rights) -> api::Security {
+    api::Security {
+        user: rights.user.clone(),
+        capabilities: rights.capabilities.iter().map(|&name| name.to_owned()).collect(),
+        landlock: rights.sandbox.landlock.to_owned(),
+        seccomp: rights.sandbox.seccomp.to_owned(),
+    }
+}
+
+/// What this process costs; 0 where the system does not tell (proc_pid_status(5)).
+///
+/// In kilobytes, not in pages: how large those are a process that has become another user may not
+/// read before Linux 6.4.
+fn process() -> api::Process {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = resident.and_then(|text| text.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    api::Process {
+        cpu_seconds: time.tv_sec as f64 + (time.tv_nsec / 1_000_000) as f64 / 1_000.0,
+        resident_bytes: kilobytes.unwrap_or(0).saturating_mul(1024),
+    }
+}
