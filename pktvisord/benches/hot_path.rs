@@ -24,8 +24,8 @@ use pktvisord::aggregate::pipeline::Pipeline;
 use pktvisord::aggregate::settings::{
     DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels,
 };
+use pktvisord::decode::block::{Block, LinkType, PacketRecord};
 use pktvisord::decode::dns::scan::scan;
-use pktvisord::input::{Block, LinkType, PacketRecord};
 use pktvisord::store::minutes::Window;
 use pktvisord::time::SECOND;
 

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::io::Write;
 
-use pktvisord::input::Block;
+use pktvisord::decode::block::Block;
 use pktvisord::input::file::{CaptureReader, FileOptions};
 
 /// Most octets read of one input: a short one can decompress to far more than is of use here.

@@ -18,7 +18,7 @@ use crate::aggregate::workers::Losses;
 use crate::config::Config;
 use crate::input::interface;
 use crate::input::netlink::changes::Changes;
-use crate::store::live::Source;
+use crate::serve::live::Source;
 
 /// How soon the end is noticed.
 const PATIENCE: Duration = Duration::from_millis(250);

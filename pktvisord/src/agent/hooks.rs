@@ -19,7 +19,7 @@ use crate::input::kernel::clsact::State;
 use crate::input::kernel::probe::{Probe, Terms};
 use crate::input::kernel::refusal::Refusal;
 use crate::input::netlink::Requests;
-use crate::store::live::Watching;
+use crate::serve::live::Watching;
 
 /// A program at one hook.
 struct Hooked {

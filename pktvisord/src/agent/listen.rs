@@ -12,8 +12,8 @@ use tracing::{info, warn};
 use super::{AppError, service, system};
 use crate::cli::Cli;
 use crate::serve::access::Access;
+use crate::serve::live::Live;
 use crate::serve::{self, Options};
-use crate::store::live::Live;
 use crate::system::shutdown::Shutdown;
 
 /// Addresses that are listened on.

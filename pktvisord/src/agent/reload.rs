@@ -14,7 +14,7 @@ use crate::aggregate::settings::{DnsPorts, Settings};
 use crate::aggregate::workers::Snapshots;
 use crate::cli::Cli;
 use crate::config::{Change, Config};
-use crate::input::LinkType;
+use crate::decode::block::LinkType;
 use crate::input::filter::Filter;
 use crate::serve::Options;
 use crate::serve::access::{Access, AccessError};

@@ -13,7 +13,7 @@ use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
 use tracing::{debug, error};
 
-use crate::store::live::{Live, Source, Watching};
+use crate::serve::live::{Live, Source, Watching};
 use crate::system::shutdown::Shutdown;
 
 /// How often it is looked whether all lanes answer, where no service manager says how often.

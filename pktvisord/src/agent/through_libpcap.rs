@@ -19,11 +19,11 @@ use super::{AppError, Run, system};
 use crate::aggregate::pipeline::Pipeline;
 use crate::aggregate::settings::{Settings, Shared};
 use crate::cli::{Cli, exit};
-use crate::input::LinkType;
+use crate::decode::block::LinkType;
 use crate::input::interface::{self, Interface, OneSided, Selected};
 use crate::input::libpcap::{Budget, Captured, LiveCapture, OpenError};
 use crate::input::netlink::changes::Changes;
-use crate::store::live::{Live, Source, Watching};
+use crate::serve::live::{Live, Source, Watching};
 use crate::system::privileges::Rights;
 use crate::time::{SECOND, wall_clock};
 

@@ -33,7 +33,7 @@ use crate::input::kernel::probe::Probe;
 use crate::input::netlink::Requests;
 use crate::input::netlink::changes::Changes;
 use crate::input::target::Target;
-use crate::store::live::{Live, Source};
+use crate::serve::live::{Live, Source};
 use crate::system::privileges::{Keep, Rights, User, give_up, raise, raise_limits};
 
 /// How long programs are attached before anything is served; the rest follows in the background. Loading

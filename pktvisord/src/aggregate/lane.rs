@@ -17,10 +17,10 @@ use pktvisor_common::packet::{Fragment, PacketMeta, Transport, walk_ethernet, wa
 use crate::aggregate::bucket::{Bucket, Packet};
 use crate::aggregate::settings::{DnsPorts, Settings, Tunnels};
 use crate::aggregate::shard::{Shard, partition};
+use crate::decode::block::{Block, Mark};
 use crate::decode::defrag::{Datagram, Defrag, DefragLimits};
 use crate::decode::dns::unreachable;
 use crate::decode::link;
-use crate::input::{Block, Mark};
 use crate::store::minutes::{Part, Window};
 use crate::time::{MINUTE, SECOND, minute_of};
 

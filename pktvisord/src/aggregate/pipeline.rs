@@ -9,7 +9,7 @@ use crate::aggregate::geo::Geo;
 use crate::aggregate::lane::{Lane, Share};
 use crate::aggregate::settings::Settings;
 use crate::aggregate::workers::{Snapshots, Workers};
-use crate::input::{Block, Mark};
+use crate::decode::block::{Block, Mark};
 use crate::store::minutes::Window;
 use pktvisor_common::summary::Summary;
 use pktvisor_common::summary::since_start::SinceStart;

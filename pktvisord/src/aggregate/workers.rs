@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::aggregate::bucket::Bucket;
 use crate::aggregate::lane::{Forwarded, Lane};
-use crate::input::Block;
+use crate::decode::block::Block;
 
 /// Blocks that wait for a lane.
 const QUEUE: usize = 4;

@@ -13,7 +13,7 @@ use pktvisor_common::packet::{
 
 pub(crate) use self::filtered::filter_view;
 use self::wrapped::unwrap;
-use crate::input::{LinkType, PacketRecord};
+use crate::decode::block::{LinkType, PacketRecord};
 
 /// Length of a Linux cooked header.
 const SLL_LEN: usize = 16;

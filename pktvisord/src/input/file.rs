@@ -33,7 +33,7 @@ use self::pcapng::PcapNgParser;
 use self::stream::{Next, Parser, Stream};
 use self::times::{Patience, Times};
 use super::filter::{Filter, Hidden};
-use super::{Block, LinkType, Mark};
+use crate::decode::block::{Block, LinkType, Mark};
 
 /// How a capture is to be read.
 #[derive(Clone, Debug, Default)]

@@ -6,7 +6,7 @@
 
 use pcap::{Capture, Dead};
 
-use super::{Block, LinkType, Mark};
+use crate::decode::block::{Block, LinkType, Mark};
 use crate::decode::link::{filter_view, network_layer};
 
 /// A filter expression that libpcap refuses.

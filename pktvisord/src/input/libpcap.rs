@@ -11,8 +11,8 @@ use pcap::{Active, Capture, Direction, Linktype, Precision};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::interface::{Interface, Sides};
-use super::{Block, LinkType, PacketRecord};
 use crate::aggregate::settings::Shared;
+use crate::decode::block::{Block, LinkType, PacketRecord};
 use crate::decode::link::UnsupportedLink;
 use crate::time::MICROSECOND;
 

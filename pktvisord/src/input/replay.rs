@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::aggregate::pipeline::Pipeline;
 use crate::cli::Speed;
-use crate::input::{Block, Mark};
+use crate::decode::block::{Block, Mark};
 use crate::system::shutdown::Shutdown;
 
 /// How long to sleep at most before looking at the shutdown and letting packet time pass.

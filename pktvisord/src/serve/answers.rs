@@ -21,8 +21,8 @@ use tokio::sync::Semaphore;
 
 use super::error::ApiError;
 use super::internal;
+use crate::serve::live::Live;
 use crate::serve::prometheus::Format;
-use crate::store::live::Live;
 use pktvisor_common::summary::Summary;
 
 /// Octets of all answers together that are kept or still read; one alone may be larger.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::error::ApiError;
-use crate::store::live::{Live, Watching};
+use crate::serve::live::{Live, Watching};
 
 /// Whether packets are taken in.
 #[derive(Debug, Serialize, ToSchema)]

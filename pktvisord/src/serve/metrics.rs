@@ -15,7 +15,7 @@ use super::answers::{Answers, Question};
 use super::error::ApiError;
 use super::internal;
 use super::period::{Bucket, PeriodKind, Window, unavailable};
-use crate::store::live::Live;
+use crate::serve::live::Live;
 
 /// The daemon's own state
 ///

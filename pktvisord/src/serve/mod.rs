@@ -27,8 +27,8 @@ use self::answers::Answers;
 use self::connections::Connection;
 use self::error::ApiError;
 use crate::serve::access::Access;
+use crate::serve::live::Live;
 use crate::serve::prometheus::{Exposition, MAX_TOP};
-use crate::store::live::Live;
 
 pub mod access;
 mod answers;
@@ -36,6 +36,7 @@ mod asset;
 mod connections;
 mod error;
 mod health;
+pub mod live;
 mod metrics;
 mod openapi;
 mod period;

@@ -7,7 +7,7 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 
 use super::error::ApiError;
-use crate::store::live::{Live, PeriodError};
+use crate::serve::live::{Live, PeriodError};
 
 /// What the number counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,7 +23,7 @@ use tower::ServiceExt;
 
 use super::connections::Place;
 use super::{Options, router};
-use crate::store::live::Live;
+use crate::serve::live::Live;
 use crate::system::occasional::Occasional;
 
 /// How long a client may take none of its answer before its connection is closed.

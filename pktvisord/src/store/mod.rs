@@ -1,4 +1,3 @@
-//! Closed minutes, and what is served of them.
+//! Closed minutes.
 
-pub mod live;
 pub mod minutes;

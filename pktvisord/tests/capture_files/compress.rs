@@ -9,7 +9,7 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use lzma_rust2::{XzOptions, XzWriter};
-use pktvisord::input::Block;
+use pktvisord::decode::block::Block;
 use pktvisord::input::file::{CaptureReader, FileOptions, Truncation};
 
 use super::support::{Order, Outcome, PcapNgWriter, PcapWriter, drain, read_all, store};

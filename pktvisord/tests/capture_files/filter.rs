@@ -1,9 +1,9 @@
 //! Filters: what they keep, and what is said where they do not compile.
 
 use pcap::{Capture, Linktype};
+use pktvisord::decode::block::{Block, LinkType, Mark, PacketRecord};
 use pktvisord::input::file::FileOptions;
 use pktvisord::input::filter::Filter;
-use pktvisord::input::{Block, LinkType, Mark, PacketRecord};
 use proptest::prelude::*;
 
 use super::support::{

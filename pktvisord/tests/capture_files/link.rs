@@ -1,8 +1,8 @@
 //! The way past link headers.
 
 use pktvisor_common::packet::{IpVersion, Transport};
+use pktvisord::decode::block::{LinkType, PacketRecord};
 use pktvisord::decode::link::{network_layer, walk};
-use pktvisord::input::{LinkType, PacketRecord};
 use proptest::prelude::*;
 
 use super::support::{udp_frame, udp_packet};

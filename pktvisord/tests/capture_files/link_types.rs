@@ -1,9 +1,9 @@
 //! Each link type, by the same packets behind its headers: as they are read, and as filters see them.
 
 use pktvisor_common::packet::{IpVersion, Transport};
+use pktvisord::decode::block::{LinkType, PacketRecord};
 use pktvisord::decode::link::walk;
 use pktvisord::input::file::FileOptions;
-use pktvisord::input::{LinkType, PacketRecord};
 use proptest::prelude::*;
 
 use super::support::{MICROSECONDS, Order, PcapWriter, read, udp_packet};

@@ -1,6 +1,6 @@
 //! The classic format.
 
-use pktvisord::input::LinkType;
+use pktvisord::decode::block::LinkType;
 use pktvisord::input::file::Truncation;
 
 use super::support::{MICROSECONDS, MODIFIED, NANOSECONDS, Order, PcapWriter, read_all};

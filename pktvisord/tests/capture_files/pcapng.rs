@@ -1,6 +1,6 @@
 //! The newer format.
 
-use pktvisord::input::LinkType;
+use pktvisord::decode::block::LinkType;
 use pktvisord::input::file::Truncation;
 
 use super::support::{Order, PcapNgWriter, read_all};

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
-use pktvisord::input::Block;
-use pktvisord::input::LinkType;
-use pktvisord::input::Mark;
+use pktvisord::decode::block::Block;
+use pktvisord::decode::block::LinkType;
+use pktvisord::decode::block::Mark;
 use pktvisord::input::file::{CaptureReader, Drops, FileOptions, ReadError, Truncation};
 use tempfile::TempDir;
 

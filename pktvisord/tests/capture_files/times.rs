@@ -1,6 +1,6 @@
 //! Which times are believed.
 
-use pktvisord::input::Mark;
+use pktvisord::decode::block::Mark;
 use pktvisord::time::SECOND;
 use proptest::prelude::*;
 

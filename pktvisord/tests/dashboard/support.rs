@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use pktvisord::store::live::Live;
+use pktvisord::serve::live::Live;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 

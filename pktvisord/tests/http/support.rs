@@ -7,8 +7,8 @@ use axum::body::Body;
 use axum::http::header::HOST;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
 use pktvisor_common::api::ErrorBody;
+use pktvisord::serve::live::Live;
 use pktvisord::serve::{Options, router};
-use pktvisord::store::live::Live;
 use tower::ServiceExt;
 
 #[path = "../support/daemon.rs"]

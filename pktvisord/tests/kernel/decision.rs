@@ -14,7 +14,7 @@ use pktvisord::aggregate::naming::Naming;
 use pktvisord::aggregate::settings::{
     DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels,
 };
-use pktvisord::input::{Block, LinkType, PacketRecord};
+use pktvisord::decode::block::{Block, LinkType, PacketRecord};
 use pktvisord::store::minutes::Window;
 use pktvisord::time::{MINUTE, SECOND};
 

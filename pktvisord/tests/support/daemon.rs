@@ -10,8 +10,8 @@ use pktvisord::aggregate::pipeline::Pipeline;
 use pktvisord::aggregate::settings::{
     DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels,
 };
-use pktvisord::input::{Block, LinkType, PacketRecord};
-use pktvisord::store::live::{Live, Source};
+use pktvisord::decode::block::{Block, LinkType, PacketRecord};
+use pktvisord::serve::live::{Live, Source};
 use pktvisord::store::minutes::Window;
 use pktvisord::time::{MINUTE, SECOND};
 

@@ -5,8 +5,8 @@
 
 use pcap_parser::pcapng::{InterfaceDescriptionBlock, OptionCode};
 
+use crate::decode::block::LinkType;
 use crate::decode::link::UnsupportedLink;
-use crate::input::LinkType;
 
 /// What packets of an interface have in common.
 pub(super) struct Interface {

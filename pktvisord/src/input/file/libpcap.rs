@@ -14,8 +14,8 @@ use super::compress::Input;
 use super::error::{Problem, Truncation};
 use super::findings::Findings;
 use super::stream::{BLOCK_SIZE, Next};
+use crate::decode::block::{Block, LinkType, PacketRecord};
 use crate::decode::link::UnsupportedLink;
-use crate::input::{Block, LinkType, PacketRecord};
 
 /// Octets handed to the pipe at once.
 const CHUNK: usize = 64 * 1024;

@@ -14,8 +14,8 @@ use pcap_parser::{PcapError, PcapHeader};
 use super::error::Problem;
 use super::findings::Findings;
 use super::stream::{MAX_CAPTURED, Parsed, Stop};
+use crate::decode::block::{Block, LinkType, PacketRecord};
 use crate::decode::link::UnsupportedLink;
-use crate::input::{Block, LinkType, PacketRecord};
 
 /// Length of the file header.
 pub(super) const FILE_HEADER_LEN: usize = 24;

@@ -14,8 +14,8 @@ use super::error::Problem;
 use super::findings::Findings;
 use super::interface::{Drops, Interface};
 use super::stream::{MAX_BUFFER, MAX_CAPTURED, Parsed, Stop};
+use crate::decode::block::{Block, PacketRecord};
 use crate::decode::link::UnsupportedLink;
-use crate::input::{Block, PacketRecord};
 
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const INTERFACE_DESCRIPTION: u32 = 1;

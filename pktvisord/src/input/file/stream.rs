@@ -6,7 +6,7 @@ use super::findings::Findings;
 use super::interface::Drops;
 use super::pcap::PcapParser;
 use super::pcapng::PcapNgParser;
-use crate::input::{Block, LinkType};
+use crate::decode::block::{Block, LinkType};
 
 /// Octets read at once from a file.
 pub(super) const BLOCK_SIZE: usize = 256 * 1024;

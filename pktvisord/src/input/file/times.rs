@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use crate::input::{Block, Mark, PacketRecord};
+use crate::decode::block::{Block, Mark, PacketRecord};
 use crate::time::{SECOND, utc};
 
 /// Largest step that is believed without looking ahead.

@@ -16,7 +16,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::store::live::Live;
+use crate::serve::live::Live;
 use crate::system::occasional::Occasional;
 use pktvisor_common::summary::packets::Totals;
 use pktvisor_common::summary::since_start::{Classes, SinceStart};
