@@ -30,7 +30,7 @@ const DOCUMENTS: [&str; 12] = [
     "docs/SECURITY.md",
     "docs/STATE.md",
     "docs/TESTING.md",
-    "docs/central.md",
+    "docs/FLEET.md",
 ];
 /// Routes that the OpenAPI document leaves out, as they serve it.
 const UNDOCUMENTED: [&str; 3] = ["/", "/api/v1/openapi.json", "/docs"];

@@ -49,7 +49,7 @@ fn the_configurations_in_the_documents_are_right() {
     }
     let folder = Folder::new();
     let deployed = fs::read_to_string(grafana("../deploy/prometheus.yml")).expect("prometheus.yml");
-    let central = fs::read_to_string(grafana("../central.md")).expect("central.md");
+    let central = fs::read_to_string(grafana("../FLEET.md")).expect("FLEET.md");
     let blocks = central.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
     let of_prometheus =
         |block: &&str| ["scrape_configs:", "remote_write:"].iter().any(|key| block.contains(key));

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::*;
 use pktvisor_common::sketch::tally::Tally;
 
-/// Series there can be without top lists, with one interface: as docs/central.md says.
+/// Series there can be without top lists, with one interface: as docs/FLEET.md says.
 const MOST: usize = 345;
 
 fn metrics(names: &[String]) -> Metrics {
@@ -100,7 +100,7 @@ fn there_are_only_so_many_series() {
     // Ten entries of 21 lists.
     assert_eq!(with - without, 210);
     assert_eq!(without, MOST);
-    let said = include_str!("../../../../docs/central.md");
+    let said = include_str!("../../../../docs/FLEET.md");
     assert!(said.contains(&format!("at most {MOST} series without top lists")));
 }
 
