@@ -157,7 +157,7 @@ impl App {
     }
 
     /// Tells something for some time.
-    pub(crate) fn tell(&mut self, message: impl Into<String>) {
+    pub(crate) fn notify(&mut self, message: impl Into<String>) {
         self.message = Some((message.into(), self.now));
     }
 }

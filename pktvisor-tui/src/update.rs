@@ -19,15 +19,15 @@ pub(crate) fn update(app: &mut App, event: Event) -> Vec<Effect> {
         Event::Key(key) if key.kind == KeyEventKind::Release => Vec::new(),
         Event::Key(key) if app.searching => search(app, key),
         Event::Key(key) => match action(key) {
-            Some(action @ (Action::Quit | Action::Redraw)) => act(app, action),
+            Some(action @ (Action::Quit | Action::Redraw)) => apply(app, action),
             _ if app.help.is_some() => turn_page(app),
-            action => action.map_or_else(Vec::new, |action| act(app, action)),
+            action => action.map_or_else(Vec::new, |action| apply(app, action)),
         },
         Event::Mouse(mouse) if app.help.is_some() => match mouse.kind {
             MouseEventKind::Down(_) => turn_page(app),
             _ => Vec::new(),
         },
-        Event::Mouse(mouse) => point(app, mouse),
+        Event::Mouse(mouse) => on_mouse(app, mouse),
         Event::Resized => Vec::new(),
         Event::Tick(now) => {
             app.now = app.now.max(now);
@@ -59,7 +59,7 @@ pub(crate) fn update(app: &mut App, event: Event) -> Vec<Effect> {
                     agent.answer = Some(*answer);
                 }
             }
-            keep_in(app);
+            clamp_focus(app);
             Vec::new()
         }
         Event::Failed { agent, at, error, retry } => {
@@ -97,10 +97,10 @@ fn search(app: &mut App, key: KeyEvent) -> Vec<Effect> {
     Vec::new()
 }
 
-fn act(app: &mut App, action: Action) -> Vec<Effect> {
+fn apply(app: &mut App, action: Action) -> Vec<Effect> {
     match action {
-        Action::NextScreen => turn(app, app.screen.next()),
-        Action::LastScreen => turn(app, app.screen.last()),
+        Action::NextScreen => switch_screen(app, app.screen.next()),
+        Action::LastScreen => switch_screen(app, app.screen.last()),
         Action::Window(n) => return ask(app, Period::Window(n)),
         Action::Wider | Action::Narrower => {
             let n = if let Period::Window(n) = from(app) { n } else { 1 };
@@ -131,8 +131,8 @@ fn act(app: &mut App, action: Action) -> Vec<Effect> {
         Action::PageDown if app.zoomed => app.row = app.row.saturating_add(page(app)),
         Action::First if app.zoomed => app.row = 0,
         Action::Last if app.zoomed => app.row = usize::MAX,
-        Action::PageUp => focus(app, beside(app, -1)),
-        Action::PageDown => focus(app, beside(app, 1)),
+        Action::PageUp => focus(app, panel_in_line(app, -1)),
+        Action::PageDown => focus(app, panel_in_line(app, 1)),
         Action::First => focus(app, 0),
         Action::Last => focus(app, usize::MAX),
         Action::Zoom => app.zoomed = !app.zoomed,
@@ -147,7 +147,7 @@ fn act(app: &mut App, action: Action) -> Vec<Effect> {
         }
         Action::Theme => {
             app.theme = app.theme.next();
-            app.tell(format!("theme: {}", app.theme.name()));
+            app.notify(format!("theme: {}", app.theme.name()));
         }
         Action::Redraw => return vec![Effect::Redraw],
         Action::Help => app.help = Some(0),
@@ -159,7 +159,7 @@ fn act(app: &mut App, action: Action) -> Vec<Effect> {
         }
         Action::Quit => return vec![Effect::Quit],
     }
-    keep_in(app);
+    clamp_focus(app);
     Vec::new()
 }
 
@@ -177,17 +177,17 @@ fn ask(app: &mut App, period: Period) -> Vec<Effect> {
         Period::Window(n) => Period::Window(n.min(periods)),
     };
     if allowed != period {
-        app.tell(format!("{periods} minutes are kept (--periods)"));
+        app.notify(format!("{periods} minutes are kept (--periods)"));
     }
     app.period = allowed;
     app.asked = true;
     if app.paused.take().is_some() {
-        app.tell("no longer paused");
+        app.notify("no longer paused");
     }
     vec![Effect::Ask(allowed)]
 }
 
-fn turn(app: &mut App, screen: crate::screen::Screen) {
+fn switch_screen(app: &mut App, screen: crate::screen::Screen) {
     app.screen = screen;
     (app.focus, app.row, app.zoomed) = (0, 0, false);
 }
@@ -203,11 +203,11 @@ fn show(app: &mut App, places: usize) {
 fn focus(app: &mut App, to: usize) {
     app.focus = to;
     app.row = 0;
-    keep_in(app);
+    clamp_focus(app);
 }
 
 /// The panel so many lines of panels further down, or up; the same where there is none.
-fn beside(app: &App, lines: isize) -> usize {
+fn panel_in_line(app: &App, lines: isize) -> usize {
     let grid = layout::grid(&panels(app), layout::abreast(app.size.0));
     let Some(line) = grid.iter().position(|line| line.contains(&app.focus)) else { return 0 };
     let place = app.focus - grid[line][0];
@@ -234,11 +234,11 @@ fn up(app: &mut App) {
     if app.row > 0 {
         app.row -= 1;
     } else if !app.zoomed {
-        let to = beside(app, -1);
+        let to = panel_in_line(app, -1);
         if to != app.focus {
             focus(app, to);
             app.row = usize::MAX;
-            keep_in(app);
+            clamp_focus(app);
         }
     }
 }
@@ -247,15 +247,15 @@ fn down(app: &mut App) {
     if app.row + 1 < layout::rows(app, &panels(app)) {
         app.row += 1;
     } else if !app.zoomed {
-        let to = beside(app, 1);
+        let to = panel_in_line(app, 1);
         if to != app.focus {
             focus(app, to);
         }
     }
 }
 
-/// Keeps the focus within what there is.
-fn keep_in(app: &mut App) {
+/// Keeps the focus and the row within the panels that are shown.
+fn clamp_focus(app: &mut App) {
     let panels = panels(app);
     app.focus = app.focus.min(panels.len().saturating_sub(1));
     app.row = app.row.min(layout::rows(app, &panels).saturating_sub(1));
@@ -268,25 +268,25 @@ fn copy(app: &mut App) -> Vec<Effect> {
         _ => None,
     });
     let Some(row) = row else {
-        app.tell("there is no row to copy here");
+        app.notify("there is no row to copy here");
         return Vec::new();
     };
     let name = row.name.clone();
-    app.tell(format!("copied {}", pktvisor_common::report::printable(&name)));
+    app.notify(format!("copied {}", pktvisor_common::report::printable(&name)));
     vec![Effect::Copy(name)]
 }
 
-fn point(app: &mut App, mouse: MouseEvent) -> Vec<Effect> {
+fn on_mouse(app: &mut App, mouse: MouseEvent) -> Vec<Effect> {
     match mouse.kind {
         MouseEventKind::ScrollUp => up(app),
         MouseEventKind::ScrollDown => down(app),
         MouseEventKind::Down(_) => match layout::hit(app, mouse.column, mouse.row) {
-            Some(Target::Screen(screen)) => turn(app, screen),
+            Some(Target::Screen(screen)) => switch_screen(app, screen),
             Some(Target::Agent(agent)) => show(app, agent + app.agents.len() + 1 - app.shown),
             Some(Target::Row(panel, row)) => {
                 focus(app, panel);
                 app.row = row;
-                keep_in(app);
+                clamp_focus(app);
             }
             None => {}
         },

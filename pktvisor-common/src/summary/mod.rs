@@ -12,11 +12,11 @@ use self::counters::Counters;
 
 pub mod across;
 pub mod counters;
+pub mod cumulative;
 pub mod dns;
 pub mod mask;
 pub mod packets;
 pub mod rates;
-pub mod since_start;
 pub mod state;
 
 /// What became of packets, and what was lost.

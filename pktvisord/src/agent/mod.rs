@@ -420,12 +420,12 @@ impl<'a> Run<'a> {
             Arc::clone(&self.settings),
             Arc::clone(&window),
             pipeline.clock(),
-            pipeline.snapshots().unwrap_or_default(),
+            pipeline.control().unwrap_or_default(),
             source,
         ));
         let http = listeners.options();
         let servers = listeners.serve(&live, &self.shutdown, &self.runtime)?;
-        reload::listen(self, pipeline.snapshots().unwrap_or_default(), Owner::File, http)?;
+        reload::listen(self, pipeline.control().unwrap_or_default(), Owner::File, http)?;
         let mut pace = Pace::new(speed);
         let mut feed = |pipeline: &mut Pipeline, block: &Arc<Block>, reader: &CaptureReader| {
             live.source().set_timeless(reader.lacks_times());

@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 use super::{AppError, Run, service, system};
 use crate::aggregate::geo::GeoDatabases;
 use crate::aggregate::settings::{DnsPorts, Settings};
-use crate::aggregate::workers::Snapshots;
+use crate::aggregate::workers::WorkerControl;
 use crate::cli::Cli;
 use crate::config::{Change, Config};
 use crate::decode::block::LinkType;
@@ -48,7 +48,7 @@ struct Reloader {
     started: Arc<Config>,
     config: Mutex<Arc<Config>>,
     settings: Arc<Settings>,
-    lanes: Snapshots,
+    lanes: WorkerControl,
     owner: Owner,
     http: Options,
 }
@@ -65,7 +65,7 @@ pub(super) fn ignore_for_now() {
 /// Where the system refuses a handler.
 pub(super) fn listen(
     run: &Run<'_>,
-    lanes: Snapshots,
+    lanes: WorkerControl,
     owner: Owner,
     http: Options,
 ) -> Result<(), AppError> {
@@ -194,8 +194,8 @@ impl Reloader {
             info!("{key}: {before} -> {now}");
         }
         // These are still as they were at the start, whatever was read since.
-        let since_start = now.changes_since(&self.started);
-        for Change { key, before, now, .. } in since_start.iter().filter(|c| !taken(c)) {
+        let cumulative = now.changes_since(&self.started);
+        for Change { key, before, now, .. } in cumulative.iter().filter(|c| !taken(c)) {
             warn!("{key}: {before} -> {now} needs a restart; `pktvisord --check-config` checks it");
         }
         info!("options were read again, and the files that they name");

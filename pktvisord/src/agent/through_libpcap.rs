@@ -144,7 +144,7 @@ impl Captures {
             Arc::clone(&run.settings),
             window,
             pipeline.clock(),
-            pipeline.snapshots().unwrap_or_default(),
+            pipeline.control().unwrap_or_default(),
             Arc::clone(&source),
         ));
         let (sender, captured) = sync_channel(BLOCKS);
@@ -155,7 +155,7 @@ impl Captures {
         let http = listeners.options();
         let servers = listeners.serve(&live, &run.shutdown, &run.runtime)?;
         let (reloads_sender, reloads) = channel();
-        let lanes = pipeline.snapshots().unwrap_or_default();
+        let lanes = pipeline.control().unwrap_or_default();
         reload::listen(run, lanes, Owner::Libpcap { owner: reloads_sender, links }, http)?;
         let (mut tunnels, mut counted) = (Tunnels::default(), Instant::now());
         while !run.shutdown.asked() {

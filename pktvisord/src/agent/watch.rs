@@ -296,7 +296,7 @@ fn from_kernel(
         Arc::clone(&run.settings),
         window,
         clock,
-        workers.snapshots(),
+        workers.control(),
         Arc::clone(&source),
     ));
     let http = listeners.options();
@@ -304,7 +304,7 @@ fn from_kernel(
     let (settings, stop) = (Arc::clone(&run.settings), run.shutdown.flag());
     let (losses, adaptive) = (workers.losses(), run.cli.adaptive == Switch::On);
     let (sender, reloads) = channel();
-    reload::listen(run, workers.snapshots(), Owner::Kernel(sender), http)?;
+    reload::listen(run, workers.control(), Owner::Kernel(sender), http)?;
     let follower = Follower { changes, reloads, settings, source, losses, adaptive, stop };
     let follower = follower.start(programs).map_err(system("cannot start a thread"))?;
     servers.wait(&run.runtime);

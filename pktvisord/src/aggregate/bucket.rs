@@ -11,10 +11,10 @@ use pktvisor_common::outcome::Outcome;
 use pktvisor_common::packet::{
     Fragment, IpVersion, PacketMeta, TCP_FIN, TCP_RST, TCP_SYN, Transport,
 };
+use pktvisor_common::summary::cumulative::Cumulative;
 use pktvisor_common::summary::dns::DnsSummary;
 use pktvisor_common::summary::packets::{PacketSketches, Totals};
 use pktvisor_common::summary::rates::{Minute, Rates, Second};
-use pktvisor_common::summary::since_start::SinceStart;
 use pktvisor_common::summary::{Account, Summary};
 
 use super::counts::{AddressCounts, NameCounts, NameUse, Texts};
@@ -78,7 +78,7 @@ pub struct Bucket {
     /// Outcomes and losses.
     pub account: Account,
     /// What the buckets before it have counted.
-    since_start: SinceStart,
+    cumulative: Cumulative,
     /// Queries counted as timed out for a moment's sake, though they may still be answered by a
     /// packet that comes late.
     due: u64,
@@ -117,7 +117,7 @@ impl Bucket {
             packets: PacketSketches::default(),
             dns: DnsSummary::default(),
             account: Account::default(),
-            since_start: SinceStart::default(),
+            cumulative: Cumulative::default(),
             due: 0,
             addresses: Front::new(ADDRESSES),
             address_keys: RandomState::new(),
@@ -422,7 +422,7 @@ impl Bucket {
     /// Adds the latency of transactions to what all of them took.
     #[inline]
     pub fn add_latency(&mut self, direction: Direction, microseconds: u64, count: u64) {
-        let sum = &mut self.since_start.latencies[direction as usize].sum;
+        let sum = &mut self.cumulative.latencies[direction as usize].sum;
         *sum = sum.saturating_add(microseconds.saturating_mul(count));
     }
 
@@ -435,10 +435,10 @@ impl Bucket {
 
     /// The summary of all so far, which covers the time up to `end`, and what was counted since the
     /// start.
-    pub fn finish(mut self, end: i64, geo: &mut Geo) -> (Summary, SinceStart) {
+    pub fn finish(mut self, end: i64, geo: &mut Geo) -> (Summary, Cumulative) {
         let summary = self.take_summary(end, geo);
-        self.since_start.unpaired.timed_out -= self.due;
-        (summary, self.since_start)
+        self.cumulative.unpaired.timed_out -= self.due;
+        (summary, self.cumulative)
     }
 
     /// Closes the bucket at `end` and goes on with the one that starts at `next_start`; the
@@ -472,7 +472,7 @@ impl Bucket {
             dns,
             account: std::mem::take(&mut self.account),
         };
-        self.since_start.add(&summary);
+        self.cumulative.add(&summary);
         summary
     }
 }

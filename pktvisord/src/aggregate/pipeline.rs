@@ -8,11 +8,11 @@ use crate::aggregate::bucket::Bucket;
 use crate::aggregate::geo::Geo;
 use crate::aggregate::lane::{Lane, Share};
 use crate::aggregate::settings::Settings;
-use crate::aggregate::workers::{Snapshots, Workers};
+use crate::aggregate::workers::{WorkerControl, Workers};
 use crate::decode::block::{Block, Mark};
 use crate::store::minutes::Window;
 use pktvisor_common::summary::Summary;
-use pktvisor_common::summary::since_start::SinceStart;
+use pktvisor_common::summary::cumulative::Cumulative;
 
 /// The present of packet time, which those read who serve it.
 #[derive(Debug, Default)]
@@ -82,10 +82,10 @@ impl Pipeline {
     }
 
     /// The live buckets, for those who serve them; `None` where the lane runs inline.
-    pub fn snapshots(&self) -> Option<Snapshots> {
+    pub fn control(&self) -> Option<WorkerControl> {
         match &self.lanes {
             Lanes::Inline(_) => None,
-            Lanes::Threads(workers) => Some(workers.snapshots()),
+            Lanes::Threads(workers) => Some(workers.control()),
         }
     }
 
@@ -154,7 +154,7 @@ impl Pipeline {
         let now = self.clock.now();
         let buckets = match &mut self.lanes {
             Lanes::Inline(lane) => vec![lane.snapshot(now)],
-            Lanes::Threads(workers) => workers.snapshots().take(now),
+            Lanes::Threads(workers) => workers.control().take(now),
         };
         merge_live(buckets, now, &mut self.settings.geo())
     }
@@ -166,23 +166,23 @@ pub struct Present {
     /// The live bucket, merged of the lanes that are in the newest minute.
     pub live: Arc<Summary>,
     /// What was counted since the start, by all lanes.
-    pub since_start: SinceStart,
+    pub cumulative: Cumulative,
 }
 
 /// Sums up the live buckets of all lanes.
 pub fn merge_live(buckets: Vec<Bucket>, now: i64, geo: &mut Geo) -> Present {
     let newest = buckets.iter().map(Bucket::place).max();
-    let mut since_start = SinceStart::default();
+    let mut cumulative = Cumulative::default();
     let mut live: Option<Summary> = None;
     for bucket in buckets {
         let is_newest = Some(bucket.place()) == newest;
         let (summary, counted) = bucket.finish(now, geo);
-        since_start.merge(&counted);
+        cumulative.merge(&counted);
         match &mut live {
             _ if !is_newest => {}
             Some(live) => live.merge(&summary),
             None => live = Some(summary),
         }
     }
-    Present { live: Arc::new(live.unwrap_or_default()), since_start }
+    Present { live: Arc::new(live.unwrap_or_default()), cumulative }
 }

@@ -49,11 +49,11 @@ pub struct Workers {
     failed: bool,
 }
 
-/// The threads, as those see them who read the live bucket or change the settings.
+/// Reaches the worker threads from outside: reads their live buckets, changes their settings.
 #[derive(Clone, Default)]
-pub struct Snapshots(Vec<SyncSender<Work>>);
+pub struct WorkerControl(Vec<SyncSender<Work>>);
 
-impl Snapshots {
+impl WorkerControl {
     /// Copies of the live buckets of all lanes as of `now`, in the order of the lanes, so that what
     /// is merged of them is the same each time; a lane that is gone has none.
     pub fn take(&self, now: i64) -> Vec<Bucket> {
@@ -137,8 +137,8 @@ impl Workers {
     }
 
     /// For readers of the live bucket.
-    pub fn snapshots(&self) -> Snapshots {
-        Snapshots(self.senders.clone())
+    pub fn control(&self) -> WorkerControl {
+        WorkerControl(self.senders.clone())
     }
 
     /// Sends some packets of a block.
@@ -228,11 +228,11 @@ mod tests {
             }
         });
         let workers = workers.unwrap();
-        let only = |lane: usize| Snapshots(vec![workers.senders[lane].clone()]);
+        let only = |lane: usize| WorkerControl(vec![workers.senders[lane].clone()]);
         let soon = Duration::from_millis(100);
         assert!(only(0).answer());
         assert!(!only(1).answer_within(soon));
         assert!(!only(2).answer());
-        assert!(!workers.snapshots().answer_within(soon));
+        assert!(!workers.control().answer_within(soon));
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::{Arg, ArgAction, Command, CommandFactory};
 use toml::de::{DeTable, DeValue};
 
-use super::blame::brief;
+use super::diagnostics::brief;
 use super::{Entry, TARGET, command, is_flag, settings, shown, without_target};
 use crate::cli::Cli;
 

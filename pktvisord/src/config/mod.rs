@@ -3,7 +3,7 @@
 //! The definitions of the command line are the only ones there are: an entry of the file is checked
 //! and read as if it had been given on the command line.
 
-mod blame;
+mod diagnostics;
 mod file;
 mod print;
 
@@ -16,7 +16,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use crate::cli::Cli;
 
-pub use blame::unknown_variables;
+pub use diagnostics::unknown_variables;
 pub use file::FileError;
 pub use print::{example, table};
 
@@ -36,7 +36,7 @@ const TARGET: &str = "target";
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Wrong arguments or environment, or a call for help.
-    #[error("{}", blame::brief(.0))]
+    #[error("{}", diagnostics::brief(.0))]
     Arguments(#[from] clap::Error),
     /// A variable of the environment that is wrong.
     #[error("{variable}: {message}")]
@@ -163,7 +163,7 @@ impl Config {
     pub fn load(arguments: Vec<OsString>) -> Result<Self, ConfigError> {
         let given = without_target(command())
             .try_get_matches_from(&arguments)
-            .map_err(|error| blame::variable(error, &arguments))?;
+            .map_err(|error| diagnostics::variable(error, &arguments))?;
         let file = match given.get_one::<PathBuf>("config") {
             Some(path) => Some(path.clone()),
             None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()),
@@ -179,7 +179,7 @@ impl Config {
         let command = if only_asked { without_target(command()) } else { command() };
         let merged = command
             .try_get_matches_from(all)
-            .map_err(|error| blame::line(error, file.as_deref(), &entries))?;
+            .map_err(|error| diagnostics::line(error, file.as_deref(), &entries))?;
         let cli = Cli::from_arg_matches(&merged)?;
         Ok(Self { cli, file, given, entries, merged, arguments })
     }

@@ -340,7 +340,7 @@ mod tests {
     use crate::aggregate::host::HostSpec;
     use crate::aggregate::naming::Naming;
     use crate::aggregate::settings::{DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
-    use crate::aggregate::workers::Snapshots;
+    use crate::aggregate::workers::WorkerControl;
     use crate::store::minutes::Window;
 
     const ALL: Question = Question::Rates;
@@ -359,8 +359,8 @@ mod tests {
             flow_key: FlowKey::FIXED,
         };
         let window = Arc::new(Window::new(1, 5, false));
-        let (clock, snapshots) = (Arc::default(), Snapshots::default());
-        let live = Live::new(settings.into(), window, clock, snapshots, Arc::default());
+        let (clock, control) = (Arc::default(), WorkerControl::default());
+        let live = Live::new(settings.into(), window, clock, control, Arc::default());
         Arc::new(Answers::new(Arc::new(live)))
     }
 
@@ -400,7 +400,7 @@ mod tests {
         let answers = answers();
         let make = |answers: &Answers| {
             let make = || {
-                answers.live.since_start();
+                answers.live.cumulative();
                 Ok(vec![1])
             };
             answers.find_or_make(ALL, false, None, make).unwrap().0

@@ -14,13 +14,13 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::aggregate::bucket::Bucket;
 use crate::aggregate::pipeline::{Clock, Present, merge_live};
 use crate::aggregate::settings::Settings;
-use crate::aggregate::workers::Snapshots;
+use crate::aggregate::workers::WorkerControl;
 use crate::input::kernel::drain::DrainStatus;
 use crate::store::minutes::Window;
 use crate::system::privileges::Rights;
 use crate::time::{SECOND, minute_of};
+use pktvisor_common::summary::cumulative::Cumulative;
 use pktvisor_common::summary::rates::Second;
-use pktvisor_common::summary::since_start::SinceStart;
 use pktvisor_common::summary::{Summary, state};
 
 /// How old an answer can be.
@@ -150,7 +150,7 @@ pub struct Live {
     settings: Arc<Settings>,
     window: Arc<Window>,
     clock: Arc<Clock>,
-    snapshots: Snapshots,
+    control: WorkerControl,
     source: Arc<Source>,
     started: SystemTime,
     finished: AtomicBool,
@@ -173,14 +173,14 @@ impl Live {
         settings: Arc<Settings>,
         window: Arc<Window>,
         clock: Arc<Clock>,
-        snapshots: Snapshots,
+        control: WorkerControl,
         source: Arc<Source>,
     ) -> Self {
         Self {
             settings,
             window,
             clock,
-            snapshots,
+            control,
             source,
             started: SystemTime::now(),
             finished: AtomicBool::new(false),
@@ -243,14 +243,14 @@ impl Live {
 
     fn snapshot(&self) -> Present {
         let now = self.clock.now();
-        let mut buckets = self.snapshots.take(now);
+        let mut buckets = self.control.take(now);
         for _ in 0..RETRIES {
             let mut minutes = buckets.iter().map(Bucket::minute);
             let first = minutes.next();
             if minutes.all(|minute| Some(minute) == first) {
                 break;
             }
-            buckets = self.snapshots.take(now);
+            buckets = self.control.take(now);
         }
         merge_live(buckets, now, &mut self.settings.geo())
     }
@@ -324,7 +324,7 @@ impl Live {
 
     /// Whether all who sum up answer now. Waits for one who does not, for as long as that takes.
     pub fn answers(&self) -> bool {
-        self.snapshots.answer()
+        self.control.answer()
     }
 
     /// Notes whether all who sum up answered. Returns whether that is news.
@@ -338,8 +338,8 @@ impl Live {
     }
 
     /// What was counted since the start.
-    pub fn since_start(&self) -> SinceStart {
-        self.present().since_start.clone()
+    pub fn cumulative(&self) -> Cumulative {
+        self.present().cumulative.clone()
     }
 
     /// The last closed bucket, or all of a single summary; none before the first one has closed.

@@ -11,6 +11,7 @@ use crate::support::{ask, get, live, live_without_packets};
 
 #[tokio::test]
 async fn app_and_rates_are_json() {
+    // Of two daemons, of which the other one may have started in the next second.
     let app = get("/api/v1/metrics/app").await;
     assert_eq!((app.status, app.header("content-type")), (StatusCode::OK, "application/json"));
     let (mut served, mut expected): (AppMetrics, _) =
@@ -19,6 +20,7 @@ async fn app_and_rates_are_json() {
     let (then, now) = (take(&mut served.app.process), take(&mut expected.app.process));
     assert!(then.cpu_seconds > 0.0 && then.cpu_seconds <= now.cpu_seconds);
     assert!(then.resident_bytes > 1_000_000);
+    assert!(take(&mut served.app.started_ts) <= take(&mut expected.app.started_ts));
     assert_eq!(served, expected);
     let rates = get("/api/v1/metrics/rates").await;
     assert_eq!((rates.status, rates.header("content-type")), (StatusCode::OK, "application/json"));

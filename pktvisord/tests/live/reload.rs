@@ -47,8 +47,10 @@ fn ports_sampling_and_filter_change_while_it_runs() {
         signal(&server.child, "HUP");
         wait_for_reload(&server, 1);
         assert!(server.log_so_far().contains(&format!("dns-port: [5399] -> [{DNS_PORT}]")));
-        let queries = dnsperf(&pair, &pair.v4, "-n 1");
-        assert_eq!(wire().queries, queries, "{mode}");
+        // On a slow machine dnsperf may miss a reply.
+        let completed = dnsperf(&pair, &pair.v4, "-n 1");
+        let queries = wire().queries;
+        assert!(completed > 0 && queries >= completed, "{mode}: {queries} of {completed}");
 
         let sampled = format!("dns-port = {DNS_PORT}\nmax-deep-sample = 0\n");
         folder.store("pktvisord.toml", sampled.as_bytes());

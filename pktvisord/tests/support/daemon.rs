@@ -60,8 +60,8 @@ pub fn live_with(minutes: &[u32], single: bool) -> Arc<Live> {
     // The answer comes behind all that was fed.
     pipeline.present();
     let source = Arc::new(Source::file("test".into()));
-    let snapshots = pipeline.snapshots().unwrap();
-    let live = Live::new(settings, window, pipeline.clock(), snapshots, source);
+    let control = pipeline.control().unwrap();
+    let live = Live::new(settings, window, pipeline.clock(), control, source);
     // The shards have to outlive whoever asks.
     std::mem::forget(pipeline);
     Arc::new(live)

@@ -10,20 +10,20 @@ use pktvisor_common::report::REASONS;
 use super::{DIRECTIONS, Families, Label, Rest, label};
 use pktvisor_common::iana;
 use pktvisor_common::sketch::tally::Tally;
-use pktvisor_common::summary::since_start::SinceStart;
+use pktvisor_common::summary::cumulative::Cumulative;
 
 /// The value of a label where a number has no name at IANA: there may be thousands of them.
 const OTHER: &str = "other";
 
 pub(super) fn write(
     families: &mut Families<'_>,
-    since_start: &SinceStart,
+    cumulative: &Cumulative,
     rest: Rest,
 ) -> fmt::Result {
-    packets(families, since_start, rest)?;
-    account(families, since_start)?;
-    dns(families, since_start)?;
-    distributions(families, since_start)
+    packets(families, cumulative, rest)?;
+    account(families, cumulative)?;
+    dns(families, cumulative)?;
+    distributions(families, cumulative)
 }
 
 /// One sample for each value of a label.
@@ -38,8 +38,8 @@ fn one(count: u64) -> [([Label<'static>; 0], u64); 1] {
     [([], count)]
 }
 
-fn packets(families: &mut Families<'_>, since_start: &SinceStart, rest: Rest) -> fmt::Result {
-    let totals = &since_start.totals;
+fn packets(families: &mut Families<'_>, cumulative: &Cumulative, rest: Rest) -> fmt::Result {
+    let totals = &cumulative.totals;
     let directions = |counts: [u64; 3]| {
         DIRECTIONS.into_iter().zip(counts).map(|(d, n)| ([label("direction", d)], n))
     };
@@ -75,12 +75,12 @@ fn packets(families: &mut Families<'_>, since_start: &SinceStart, rest: Rest) ->
     families.counter(
         "pktvisor_deep_samples",
         "Packets chosen for deep inspection",
-        one(since_start.deep_samples),
+        one(cumulative.deep_samples),
     )
 }
 
-fn account(families: &mut Families<'_>, since_start: &SinceStart) -> fmt::Result {
-    let account = &since_start.account;
+fn account(families: &mut Families<'_>, cumulative: &Cumulative) -> fmt::Result {
+    let account = &cumulative.account;
     let outcomes = Outcome::ALL.into_iter().zip(account.outcomes);
     families.counter(
         "pktvisor_outcome_packets",
@@ -110,8 +110,8 @@ fn account(families: &mut Families<'_>, since_start: &SinceStart) -> fmt::Result
     )
 }
 
-fn dns(families: &mut Families<'_>, since_start: &SinceStart) -> fmt::Result {
-    let wire = &since_start.wire;
+fn dns(families: &mut Families<'_>, cumulative: &Cumulative) -> fmt::Result {
+    let wire = &cumulative.wire;
     let total = wire.total();
     families.counter(
         "pktvisor_dns_messages",
@@ -134,12 +134,12 @@ fn dns(families: &mut Families<'_>, since_start: &SinceStart) -> fmt::Result {
     families.counter(
         "pktvisor_dns_replies",
         "DNS replies by response code, extended ones too, as IANA spells them",
-        named("rcode", &since_start.rcodes, RCODES, iana::rcode_mnemonic),
+        named("rcode", &cumulative.rcodes, RCODES, iana::rcode_mnemonic),
     )?;
     families.counter(
         "pktvisor_dns_questions",
         "Questions of DNS messages, of queries and of replies, by type, as IANA spells them",
-        named("qtype", &since_start.qtypes, 0..0, iana::type_mnemonic),
+        named("qtype", &cumulative.qtypes, 0..0, iana::type_mnemonic),
     )?;
     families.counter(
         "pktvisor_dns_flag_messages",
@@ -166,9 +166,9 @@ fn dns(families: &mut Families<'_>, since_start: &SinceStart) -> fmt::Result {
         "DNS replies NOERROR that point to other servers",
         one(wire.referral),
     )?;
-    let unpaired = &since_start.unpaired;
+    let unpaired = &cumulative.unpaired;
     let answered: u64 =
-        since_start.latencies.iter().map(super::Classes::count).fold(0, u64::saturating_add);
+        cumulative.latencies.iter().map(super::Classes::count).fold(0, u64::saturating_add);
     families.counter(
         "pktvisor_dns_transactions",
         "DNS transactions that have ended: by a reply, without one in time, or by an ICMP error",
@@ -214,8 +214,8 @@ fn named(
 /// Microseconds of a second.
 const MICROSECONDS: f64 = 1e6;
 
-fn distributions(families: &mut Families<'_>, since_start: &SinceStart) -> fmt::Result {
-    let [inbound, outbound, unknown] = &since_start.latencies;
+fn distributions(families: &mut Families<'_>, cumulative: &Cumulative) -> fmt::Result {
+    let [inbound, outbound, unknown] = &cumulative.latencies;
     // A reply that goes out answers a transaction that came in.
     let latencies = [outbound, inbound, unknown];
     families.histogram(
@@ -228,12 +228,12 @@ fn distributions(families: &mut Families<'_>, since_start: &SinceStart) -> fmt::
         "pktvisor_dns_udp_size_bytes",
         "UDP payload sizes that DNS messages advertise (RFC 6891), of those inspected",
         1.0,
-        [([], &since_start.udp_size)],
+        [([], &cumulative.udp_size)],
     )?;
     families.histogram(
         "pktvisor_payload_size_bytes",
         "Octets of payload of TCP and UDP packets, of those inspected",
         1.0,
-        [([], &since_start.payload)],
+        [([], &cumulative.payload)],
     )
 }

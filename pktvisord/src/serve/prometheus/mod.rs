@@ -18,8 +18,8 @@ use prometheus_client::registry::Registry;
 
 use crate::serve::live::Live;
 use crate::system::occasional::Occasional;
+use pktvisor_common::summary::cumulative::{Classes, Cumulative};
 use pktvisor_common::summary::packets::Totals;
-use pktvisor_common::summary::since_start::{Classes, SinceStart};
 
 mod counters;
 mod gauges;
@@ -61,7 +61,7 @@ pub struct Metrics {
     /// How far user space is behind the packets, in milliseconds, where that can be told.
     pub lag_ms: Option<u64>,
     /// What was counted since the start.
-    pub since_start: SinceStart,
+    pub cumulative: Cumulative,
     /// Packets of no kind that is counted by itself.
     pub rest: Rest,
     /// The last closed bucket, or all of a single summary; none in the first minute.
@@ -75,13 +75,13 @@ pub struct Metrics {
 impl Metrics {
     /// The metrics as of now, with so many entries of each top list.
     pub fn of(live: &Live, top: u8) -> Self {
-        let since_start = live.since_start();
+        let cumulative = live.cumulative();
         Self {
             app: live.app(),
             ready: live.ready(),
             lag_ms: live.source().lag_ms(),
-            rest: Rest::of(&since_start.totals),
-            since_start,
+            rest: Rest::of(&cumulative.totals),
+            cumulative,
             closed: live.last_closed(),
             wrong_tokens: 0,
             top: top.into(),
@@ -163,7 +163,7 @@ impl Exposition {
 impl Collector for Metrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut families = Families(encoder);
-        counters::write(&mut families, &self.since_start, self.rest)?;
+        counters::write(&mut families, &self.cumulative, self.rest)?;
         if let Some(closed) = &self.closed {
             gauges::write(&mut families, closed, self.top)?;
         }

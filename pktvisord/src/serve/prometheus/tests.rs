@@ -73,7 +73,7 @@ fn metrics(names: &[String]) -> Metrics {
         app: AppMetrics { app: App { capture, ..App::default() }, ..AppMetrics::default() },
         ready: true,
         lag_ms: Some(0),
-        since_start: SinceStart::default(),
+        cumulative: Cumulative::default(),
         rest: Rest::default(),
         closed: Some(Arc::new(view)),
         wrong_tokens: 0,
@@ -90,9 +90,9 @@ fn there_are_only_so_many_series() {
     let names: Vec<String> = (0..50).map(|number| format!("name-{number}")).collect();
     let mut metrics = metrics(&names);
     let every = || Tally::try_from((0..=u16::MAX).map(|number| (number, 1)).collect::<Vec<_>>());
-    metrics.since_start.rcodes = every().unwrap();
-    metrics.since_start.qtypes = every().unwrap();
-    metrics.since_start.account.lose("a reason that is not in the list", 1);
+    metrics.cumulative.rcodes = every().unwrap();
+    metrics.cumulative.qtypes = every().unwrap();
+    metrics.cumulative.account.lose("a reason that is not in the list", 1);
     let mut without = metrics.clone();
     without.top = 0;
     let count = |metrics: Metrics| samples(&metrics.write(Format::Text).unwrap()).count();
@@ -179,7 +179,7 @@ const AFTER: &str = "\n<!-- metrics: end -->";
 #[test]
 fn the_document_has_every_metric() {
     let mut metrics = metrics(&["a".to_owned()]);
-    metrics.since_start.qtypes = Tally::try_from(vec![(1, 1)]).unwrap();
+    metrics.cumulative.qtypes = Tally::try_from(vec![(1, 1)]).unwrap();
     let generated = table(&metrics.write(Format::Text).unwrap());
     assert!(generated.lines().count() > 40, "{generated}");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/METRICS.md");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use pktvisor_common::flow::FlowKey;
 use pktvisor_common::summary::counters::Counters;
-use pktvisor_common::summary::since_start::{Classes, SinceStart};
+use pktvisor_common::summary::cumulative::{Classes, Cumulative};
 use pktvisord::aggregate::geo::GeoDatabases;
 use pktvisord::aggregate::naming::Naming;
 use pktvisord::aggregate::pipeline::Pipeline;
@@ -20,8 +20,8 @@ use support::capture::{Capture, SECOND};
 use support::traffic::{HOSTS, minutes};
 
 /// Every number, in an order that is the same each time.
-fn numbers(since_start: &SinceStart) -> Vec<(String, u64)> {
-    let SinceStart {
+fn numbers(cumulative: &Cumulative) -> Vec<(String, u64)> {
+    let Cumulative {
         totals,
         deep_samples,
         wire,
@@ -32,7 +32,7 @@ fn numbers(since_start: &SinceStart) -> Vec<(String, u64)> {
         payload,
         udp_size,
         account,
-    } = since_start;
+    } = cumulative;
     let mut numbers = Vec::new();
     let mut group = |counters: Vec<(&str, &mut u64)>| {
         numbers.extend(counters.into_iter().map(|(name, count)| (name.to_owned(), *count)));
@@ -102,7 +102,7 @@ fn it_only_grows_and_is_all_there_was() {
         for step in 0..steps {
             let all = block.packets.len();
             growing.feed(&block, all * step / steps..all * (step + 1) / steps);
-            let now = numbers(&growing.present().since_start);
+            let now = numbers(&growing.present().cumulative);
             for (name, count) in &before {
                 let grown = now.iter().find(|(other, _)| other == name).expect("it stays");
                 assert!(grown.1 >= *count, "{workers} workers, step {step}: {name} was {count}");
@@ -113,19 +113,19 @@ fn it_only_grows_and_is_all_there_was() {
         single.feed(&block, 0..block.packets.len());
         let live = single.present().live;
         let all = window.merged(&live, 1);
-        let since_start = growing.present().since_start;
-        assert_eq!(since_start.totals, all.totals);
-        assert_eq!(since_start.wire, all.dns.wire);
-        assert_eq!(since_start.account, all.account);
-        assert_eq!(since_start.unpaired.orphans, all.dns.xact.unpaired.orphans);
-        let answered: u64 = since_start.latencies.iter().map(Classes::count).sum();
+        let cumulative = growing.present().cumulative;
+        assert_eq!(cumulative.totals, all.totals);
+        assert_eq!(cumulative.wire, all.dns.wire);
+        assert_eq!(cumulative.account, all.account);
+        assert_eq!(cumulative.unpaired.orphans, all.dns.xact.unpaired.orphans);
+        let answered: u64 = cumulative.latencies.iter().map(Classes::count).sum();
         let expected: u64 =
             all.dns.xact.directions.iter().map(|direction| direction.classes.total()).sum();
         assert_eq!(answered, expected);
         assert!(
-            answered > 100 && since_start.unpaired.timed_out > 10,
+            answered > 100 && cumulative.unpaired.timed_out > 10,
             "{answered} {}",
-            since_start.unpaired.timed_out
+            cumulative.unpaired.timed_out
         );
     }
 }

@@ -73,7 +73,7 @@ impl Classes {
 
 /// What was counted since the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SinceStart {
+pub struct Cumulative {
     /// Exact counts of all packets.
     pub totals: Totals,
     /// Packets chosen for deep inspection.
@@ -97,7 +97,7 @@ pub struct SinceStart {
     pub account: Account,
 }
 
-impl Default for SinceStart {
+impl Default for Cumulative {
     fn default() -> Self {
         Self {
             totals: Totals::default(),
@@ -114,7 +114,7 @@ impl Default for SinceStart {
     }
 }
 
-impl SinceStart {
+impl Cumulative {
     /// Counts a bucket on top.
     pub fn add(&mut self, bucket: &Summary) {
         self.totals.add(&bucket.totals);
@@ -165,9 +165,9 @@ mod tests {
         }
         let mut bucket = Summary::default();
         bucket.dns.xact.directions[1].classes = latencies;
-        let mut since_start = SinceStart::default();
-        since_start.add(&bucket);
-        assert_eq!(since_start.latencies[1], expected);
+        let mut cumulative = Cumulative::default();
+        cumulative.add(&bucket);
+        assert_eq!(cumulative.latencies[1], expected);
         let counts: Vec<(Option<u64>, u64)> =
             expected.iter().filter(|&(_, count)| count > 0).collect();
         let bounds = [(16, 9), (32, 6), (64, 3), (1_024, 6), (2_048, 3), (8_388_608, 3)]
