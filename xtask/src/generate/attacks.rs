@@ -178,7 +178,7 @@ impl Attacker {
                 segment(peer(number / 2 % CONNECTIONS), host, 1, &messages)
             }
             Attack::Pipelined => {
-                let queries = (0..SEGMENT as u64 / 25).flat_map(|at| {
+                let queries = (0..SEGMENT as u64 / 26).flat_map(|at| {
                     let label = format!("{:06x}", scatter(number << 8 | at));
                     framed(&query(at as u16, &question(&name(&label[..6]))))
                 });
