@@ -70,8 +70,13 @@ impl<L: Label> Top<L> {
         }
         let counts = self.counts.get_or_insert_default();
         counts.sketch.update_with_count(DISGUISE.put_on(key), count);
-        let at_least = counts.at_least(key);
-        if at_least >= counts.error() && self.labels.has_room(at_least) {
+        let error = counts.error();
+        // Where all counts are exact and there is room for all labels, nothing needs to be looked up.
+        let needs_label = error == 0 && self.labels.has_room(count) || {
+            let at_least = counts.at_least(key);
+            at_least >= error && self.labels.has_room(at_least)
+        };
+        if needs_label {
             self.labels.add(key, label);
             self.drop_labels_past_bounds();
         }

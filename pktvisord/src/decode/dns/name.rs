@@ -4,7 +4,6 @@
 //! final empty label. A length octet is at most 63 and no ASCII letter, so a whole name can be
 //! lower-cased octet by octet.
 
-use std::fmt::Write as _;
 
 /// Octets a name can have at most, its final empty label included (RFC 1035 §2.3.4).
 pub const MAX_NAME: usize = 255;
@@ -114,32 +113,48 @@ pub fn last_labels(wire: &[u8], keep: usize) -> Option<(&[u8], bool)> {
 /// The text of a name: labels between dots, no final dot, other than printable ASCII escaped as in
 /// zone files (RFC 1035 §5.1, RFC 4343 §2.1); `.` for the root.
 pub fn text(wire: &[u8]) -> String {
-    let mut text = String::with_capacity(wire.len());
-    for label in labels(wire) {
-        if !text.is_empty() {
-            text.push('.');
-        }
-        for &octet in label {
-            match octet {
-                b'.' | b'\\' | b'"' | b'(' | b')' | b';' | b'@' | b'$' => {
-                    text.push('\\');
-                    text.push(char::from(octet));
-                }
-                0x21..=0x7e => text.push(char::from(octet)),
-                _ => write!(text, "\\{octet:03}").expect("a String takes all that is written"),
-            }
-        }
-    }
-    if text.is_empty() {
-        text.push('.');
-    }
-    text
+    cut_text(wire, false)
 }
 
 /// The text of a name cut to its last labels: a cut name starts with a dot.
 pub fn cut_text(wire: &[u8], cut: bool) -> String {
-    let text = text(wire);
-    if cut { format!(".{text}") } else { text }
+    // Exact where nothing is escaped: the first length octet has no dot in its place.
+    let start = usize::from(cut);
+    let mut text = Vec::with_capacity(start + wire.len().saturating_sub(1).max(1));
+    text.resize(start, b'.');
+    for label in labels(wire) {
+        if text.len() > start {
+            text.push(b'.');
+        }
+        if label.iter().copied().all(is_plain) {
+            text.extend_from_slice(label);
+        } else {
+            label.iter().for_each(|&octet| escape(octet, &mut text));
+        }
+    }
+    if text.len() == start {
+        text.push(b'.');
+    }
+    String::from_utf8(text).expect("it is ASCII")
+}
+
+/// Whether an octet of a label stands for itself.
+#[inline]
+fn is_plain(octet: u8) -> bool {
+    octet.is_ascii_graphic()
+        && !matches!(octet, b'.' | b'\\' | b'"' | b'(' | b')' | b';' | b'@' | b'$')
+}
+
+fn escape(octet: u8, text: &mut Vec<u8>) {
+    if is_plain(octet) {
+        text.push(octet);
+    } else if octet.is_ascii_graphic() {
+        text.extend([b'\\', octet]);
+    } else {
+        let digits = [octet / 100, octet / 10 % 10, octet % 10].map(|digit| b'0' + digit);
+        text.push(b'\\');
+        text.extend(digits);
+    }
 }
 
 /// The part of a name above its public suffix (<https://publicsuffix.org>) that has `keep` labels,
