@@ -6,6 +6,7 @@
 
 use crate::direction::DIRECTIONS;
 use crate::flow::FlowKey;
+use crate::loss::Loss;
 use crate::outcome::OUTCOMES;
 use crate::sampling::Rate;
 
@@ -64,11 +65,11 @@ impl Kind {
     pub const ALL: [Kind; KINDS] = [Kind::Dns, Kind::Fragment, Kind::Headers];
 
     /// The reason under which records that found no room are counted.
-    pub const fn loss(self) -> &'static str {
+    pub const fn loss(self) -> Loss {
         match self {
-            Kind::Dns => "ring_full_dns",
-            Kind::Fragment => "ring_full_fragments",
-            Kind::Headers => "ring_full_headers",
+            Kind::Dns => Loss::RingFullDns,
+            Kind::Fragment => Loss::RingFullFragments,
+            Kind::Headers => Loss::RingFullHeaders,
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! * [`packet`]: the one walk over the headers of a packet, for the kernel and for user space.
 //! * [`flow`]: the symmetric hash that keeps both directions of a flow together.
+//! * [`loss`]: why something is lost or given up.
 //! * [`outcome`]: what can become of a packet; every packet ends in exactly one outcome.
 //! * [`direction`]: which way a packet goes, seen from HOST.
 //! * [`sampling`]: which packets are inspected, and what each of them stands for.
@@ -30,6 +31,7 @@ pub mod flow;
 pub mod generate;
 #[cfg(feature = "summary")]
 pub mod iana;
+pub mod loss;
 pub mod outcome;
 pub mod packet;
 pub mod ppp;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pktvisor_common::api::{AppMetrics, ErrorBody, MetricsView, Rates, Views};
 use pktvisor_common::report::printable;
+use pktvisor_common::summary::state::MAX_OCTETS;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
@@ -16,7 +17,6 @@ use ureq::{Agent, Body};
 
 use crate::address::Address;
 use crate::credentials::Credentials;
-use pktvisor_common::summary::state::MAX_OCTETS;
 
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -26,20 +26,19 @@ use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use clap::{CommandFactory, Parser};
-use pktvisor_common::generate::generate;
-use pktvisor_common::report::{self, Style};
-use thiserror::Error;
-
 use address::Address;
 use app::App;
+use clap::{CommandFactory, Parser};
 use cli::{Options, ThemeName, When};
 use client::{Client, Fetched};
 use credentials::{Credentials, CredentialsError};
 use event::{Effect, Event, Millis};
+use pktvisor_common::generate::generate;
+use pktvisor_common::report::{self, Style};
 use poll::{Poll, Poller};
 use terminal::Console;
 use theme::Theme;
+use thiserror::Error;
 use update::update;
 use view::Look;
 

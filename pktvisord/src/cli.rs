@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use pktvisor_common::summary::mask::Mask;
 
 use crate::aggregate::host::HostSpec;
 use crate::aggregate::settings::{DEFAULT_DNS_PORTS, Tunnels};
 use crate::input::kernel::attach::CaptureMode;
 use crate::serve::prometheus::MAX_TOP;
-use pktvisor_common::summary::mask::Mask;
 
 /// Exit codes, as `--help` documents them.
 pub mod exit {

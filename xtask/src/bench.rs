@@ -18,13 +18,13 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use measure::{Cost, measure};
+use table::{OURS, OURS_TWICE, REFERENCE, Row};
 
 use crate::exec::{cargo, exec, find_program, target_dir};
 use crate::generate::Kind;
 use crate::generate::attacks::Attack;
 use crate::{run, setup};
-use measure::{Cost, measure};
-use table::{OURS, OURS_TWICE, REFERENCE, Row};
 
 /// The addresses of the host whose packets the generated captures hold.
 const HOSTS: &str = "192.0.2.1/32,2001:db8::1/128";

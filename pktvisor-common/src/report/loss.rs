@@ -4,17 +4,15 @@ use super::layout::{Line, Page, Tone};
 use super::number::count;
 use super::text::{fit, width};
 use crate::api::MetricsView;
+use crate::loss::Loss;
 use crate::outcome::Outcome;
 
-/// The name of full rings of all kinds, and the start of those of one kind.
+/// The name of full rings of all kinds.
 const RING_FULL: &str = "ring_full";
-
-/// Outer packets of tunnels whose inner ones are counted: nothing is lost.
-const LEFT_OUT: &str = "left_out";
 
 /// Something that was lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loss {
+pub struct Lost {
     /// How much.
     pub count: u64,
     /// Its name in the JSON.
@@ -24,7 +22,7 @@ pub struct Loss {
 }
 
 /// What a view says was lost, each once; nothing where all was seen.
-pub fn losses(view: &MetricsView) -> Vec<Loss> {
+pub fn losses(view: &MetricsView) -> Vec<Lost> {
     let capture = &view.capture;
     let outcome = |outcome: Outcome| capture.outcomes.get(outcome.name()).copied().unwrap_or(0);
     let ring_full = outcome(Outcome::RingFull).max(capture.ring_full);
@@ -39,18 +37,18 @@ pub fn losses(view: &MetricsView) -> Vec<Loss> {
         ("unread_link_types", capture.unread_link_types),
     ];
     // Reasons that have a field of their own stand among all reasons too, and full rings by kind.
-    let by_kind =
-        |reason: &str| reason.strip_prefix(RING_FULL).is_some_and(|kind| !kind.is_empty());
+    let by_kind = |reason: &str| Loss::of_name(reason).is_some_and(Loss::is_of_ring);
     let kinds = capture.evictions.keys().any(|reason| by_kind(reason));
     let others =
         capture.evictions.iter().map(|(reason, n)| (reason.as_str(), *n)).filter(|(reason, _)| {
-            own.iter().all(|(name, _)| name != reason) && *reason != LEFT_OUT
+            own.iter().all(|(name, _)| name != reason)
+                && Loss::of_name(reason).is_none_or(Loss::is_lost)
         });
     own.into_iter()
         .filter(|(name, _)| !(kinds && *name == RING_FULL))
         .chain(others)
         .filter(|(_, n)| *n > 0)
-        .map(|(name, count)| Loss { count, name: name.to_owned(), meaning: meaning_of(name) })
+        .map(|(name, count)| Lost { count, name: name.to_owned(), meaning: meaning_of(name) })
         .collect()
 }
 
@@ -62,7 +60,7 @@ pub(super) fn section(page: &mut Page, view: &MetricsView) {
     }
     page.section(Tone::Loss, "LOSS", &[]);
     let name_width = losses.iter().map(|loss| width(&fit(&loss.name, 24))).max().unwrap_or(0);
-    for Loss { count: n, name, meaning } in losses {
+    for Lost { count: n, name, meaning } in losses {
         let line = Line::default()
             .right(Tone::Loss, &count(n), 14)
             .add(Tone::Plain, "  ")
@@ -73,29 +71,6 @@ pub(super) fn section(page: &mut Page, view: &MetricsView) {
     }
 }
 
-/// Why something is lost or given up, and what that means.
-pub const REASONS: [(&str, &str); 19] = [
-    ("ring_full_dns", "DNS samples the ring buffers had no room for"),
-    ("ring_full_fragments", "fragments the ring buffers had no room for"),
-    ("ring_full_headers", "header samples the ring buffers had no room for"),
-    ("kernel_drops", "packets the capture buffer had no room for"),
-    ("if_drops", "packets the interfaces dropped"),
-    ("xact_table_full", "open DNS queries, given up for newer ones"),
-    ("tcp_streams_evicted", "TCP streams with DNS, given up for newer ones"),
-    ("tcp_bytes_evicted", "TCP streams with DNS, given up for their octets"),
-    ("tcp_idle", "TCP streams with DNS that stopped within a message"),
-    ("tcp_gaps", "gaps in TCP streams with DNS"),
-    ("tcp_cut", "TCP segments with DNS cut by the snap length"),
-    ("tcp_broken_messages", "DNS messages over TCP that are not whole"),
-    ("tcp_desync", "TCP streams that do not read like DNS"),
-    ("fragments_incomplete", "IP datagrams of which fragments are missing"),
-    ("fragments_evicted", "fragmented IP datagrams, given up for newer ones"),
-    ("fragments_invalid", "IP fragments that contradict each other"),
-    ("fragments_cut", "IP fragments cut by the snap length"),
-    ("fragments_not_forwarded", "IP datagrams for which another worker had no room"),
-    ("not_watched_yet", "packets of an interface that came before it was watched"),
-];
-
 /// What a loss means.
 fn meaning_of(name: &str) -> &'static str {
     match name {
@@ -105,10 +80,7 @@ fn meaning_of(name: &str) -> &'static str {
         "time_outliers" => "packets with a time far off the others",
         "unread_link_types" => "packets of link types that are not read",
         RING_FULL => "samples the ring buffers had no room for",
-        name => REASONS
-            .into_iter()
-            .find_map(|(reason, meaning)| (reason == name).then_some(meaning))
-            .unwrap_or("given up"),
+        name => Loss::of_name(name).map_or("given up", Loss::meaning),
     }
 }
 

@@ -15,7 +15,7 @@ mod table;
 pub mod text;
 
 use layout::{Block, Line, Page, Tone};
-pub use loss::{Loss, REASONS, losses};
+pub use loss::{Lost, losses};
 use number::{count, percent};
 pub use table::classes;
 

@@ -117,10 +117,10 @@ impl TryFrom<State> for Cardinality {
 
 #[cfg(test)]
 mod tests {
-    use crate::flow::mix;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::flow::mix;
 
     fn of(range: std::ops::Range<u64>) -> Cardinality {
         let mut cardinality = Cardinality::default();

@@ -114,11 +114,11 @@ fn tau(x: f64) -> f64 {
 mod tests {
     use std::hash::{BuildHasher, Hasher};
 
-    use crate::flow::mix;
     use hyperloglogplus::{HyperLogLog as _, HyperLogLogPlus};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::flow::mix;
 
     /// Hands a hash through as it is.
     #[derive(Default)]

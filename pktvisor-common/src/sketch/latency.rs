@@ -222,10 +222,10 @@ impl TryFrom<Vec<Class>> for Latencies {
 
 #[cfg(test)]
 mod tests {
-    use crate::flow::mix;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::flow::mix;
 
     #[test]
     fn bounds_are_spaced_by_the_root_of_two() {

@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::outcome::{OUTCOMES, Outcome};
-
 use self::counters::Counters;
+use crate::loss::Loss;
+use crate::outcome::{OUTCOMES, Outcome};
 
 pub mod across;
 pub mod counters;
@@ -30,13 +30,17 @@ pub struct Account {
     pub time_outliers: u64,
     /// Packets of a link type that is not read; they are in no other count.
     pub unread_link_types: u64,
-    /// What bounded tables and reassembly gave up, by reason.
+    /// What was lost or given up, by reason: by name, since other releases have other reasons.
     pub losses: BTreeMap<String, u64>,
 }
 
 impl Account {
     /// Adds to a loss.
-    pub fn lose(&mut self, reason: &str, count: u64) {
+    pub fn lose(&mut self, loss: Loss, count: u64) {
+        self.lose_by_name(loss.name(), count);
+    }
+
+    fn lose_by_name(&mut self, reason: &str, count: u64) {
         if count > 0 {
             let lost = self.losses.entry(reason.to_owned()).or_default();
             *lost = lost.saturating_add(count);
@@ -46,7 +50,7 @@ impl Account {
     fn merge(&mut self, other: &Self) {
         self.add(other);
         for (reason, count) in &other.losses {
-            self.lose(reason, *count);
+            self.lose_by_name(reason, *count);
         }
     }
 }

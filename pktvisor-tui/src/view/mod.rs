@@ -5,10 +5,9 @@ mod help;
 mod once;
 mod panels;
 
+pub(crate) use once::{Look, once};
 use ratatui::Frame;
 use ratatui::layout::Rect;
-
-pub(crate) use once::{Look, once};
 
 use crate::app::App;
 use crate::layout::{LEAST, areas, place};

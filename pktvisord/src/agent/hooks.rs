@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use pktvisor_common::api;
+use pktvisor_common::loss::Loss;
 use tracing::{error, info, warn};
 
 use super::check::{Check, Finding};
@@ -251,7 +252,7 @@ impl Programs {
         let missed = missed.max(self.baselines.missed(interface, new));
         if missed > 0 {
             warn!("{name}: {missed} packets came before it was watched");
-            losses.lose("not_watched_yet", missed);
+            losses.lose(Loss::NotWatchedYet, missed);
         }
     }
 
@@ -263,7 +264,7 @@ impl Programs {
         let Some(listed) = listed else { return };
         let requests = requests.as_ref().ok().filter(|_| filters);
         let indexes = self.watched.keys().copied().collect();
-        losses.lose("left_out", self.tunnels.look(&listed, &indexes));
+        losses.lose(Loss::LeftOut, self.tunnels.look(&listed, &indexes));
         let mut watched = std::mem::take(&mut self.watched);
         for (index, one) in &mut watched {
             let Some(now) = listed.iter().find(|now| now.index == *index) else { continue };

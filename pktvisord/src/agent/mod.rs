@@ -23,6 +23,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pktvisor_common::api::{MetricsView, Views};
 use pktvisor_common::flow::FlowKey;
+use pktvisor_common::loss::Loss;
+use pktvisor_common::sketch::key::FleetKey;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::runtime::Runtime;
 use tracing::{info, warn};
@@ -52,7 +54,6 @@ use crate::system::privileges::RightsError;
 use crate::system::secret::FileError;
 use crate::system::shutdown::Shutdown;
 use crate::time::utc;
-use pktvisor_common::sketch::key::FleetKey;
 
 /// Blocks that are read ahead of the shards.
 const BLOCKS: usize = 8;
@@ -470,8 +471,8 @@ fn read_all(
         pipeline.count_unread(reader.take_unread());
         if !matches!(more, Ok(true)) {
             let drops = reader.drops();
-            pipeline.lose("if_drops", drops.interface);
-            pipeline.lose("kernel_drops", drops.system);
+            pipeline.lose(Loss::IfDrops, drops.interface);
+            pipeline.lose(Loss::KernelDrops, drops.system);
             return more.map(|_| true);
         }
         if !feed(pipeline, &block, reader) {

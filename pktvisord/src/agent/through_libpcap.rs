@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use pktvisor_common::api;
+use pktvisor_common::loss::Loss;
 use tracing::{error, info, warn};
 
 use super::listen::Listeners;
@@ -163,7 +164,7 @@ impl Captures {
                 counted = Instant::now();
                 let indexes = self.ones.iter().map(|one| one.interface.index).collect();
                 let listed = interface::list().unwrap_or_default();
-                pipeline.lose("left_out", tunnels.look(&listed, &indexes));
+                pipeline.lose(Loss::LeftOut, tunnels.look(&listed, &indexes));
             }
             if let Some(config) = reloads.try_iter().last() {
                 self.reload(&config.cli, &run.settings);
@@ -171,8 +172,8 @@ impl Captures {
             match captured.recv_timeout(TICK) {
                 Ok(Captured::Block(block)) => pipeline.feed(&block, 0..block.packets.len()),
                 Ok(Captured::Lost { kernel, interface }) => {
-                    pipeline.lose("kernel_drops", kernel);
-                    pipeline.lose("if_drops", interface);
+                    pipeline.lose(Loss::KernelDrops, kernel);
+                    pipeline.lose(Loss::IfDrops, interface);
                 }
                 Ok(Captured::Ended { index, message }) => {
                     for one in self.drop_if(|one| one.interface.index == index) {
@@ -321,7 +322,7 @@ impl Captures {
                     let missed = self.baselines.missed(now.as_ref().unwrap_or(&interface), sides);
                     if missed > 0 {
                         warn!("{}: {missed} packets came before it was watched", interface.name);
-                        pipeline.lose("not_watched_yet", missed);
+                        pipeline.lose(Loss::NotWatchedYet, missed);
                     }
                 }
                 Err(error) => warn!("{} is not watched: {error}", interface.name),

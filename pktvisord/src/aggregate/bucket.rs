@@ -11,6 +11,8 @@ use pktvisor_common::outcome::Outcome;
 use pktvisor_common::packet::{
     Fragment, IpVersion, PacketMeta, TCP_FIN, TCP_RST, TCP_SYN, Transport,
 };
+use pktvisor_common::sketch::tally::FlatTally;
+use pktvisor_common::sketch::top::Top;
 use pktvisor_common::summary::cumulative::Cumulative;
 use pktvisor_common::summary::dns::DnsSummary;
 use pktvisor_common::summary::packets::{PacketSketches, Totals};
@@ -23,8 +25,6 @@ use super::naming::Naming;
 use crate::aggregate::geo::Geo;
 use crate::decode::dns::name;
 use crate::time::{MINUTE, SECOND, SECONDS_OF_MINUTE, minute_of};
-use pktvisor_common::sketch::tally::FlatTally;
-use pktvisor_common::sketch::top::Top;
 
 /// Addresses counted before they reach the sketches.
 const ADDRESSES: usize = 1 << 16;

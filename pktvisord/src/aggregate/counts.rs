@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use ahash::RandomState;
 use pktvisor_common::packet::IpVersion;
+use pktvisor_common::sketch::key::FleetKey;
 
 use super::naming::Naming;
 use crate::aggregate::front::Entry;
-use pktvisor_common::sketch::key::FleetKey;
 
 /// What is counted of an address until it reaches the sketches, within one minute: 32 bits are
 /// enough for 70 million packets a second. Small, for this is what misses the processor's caches.

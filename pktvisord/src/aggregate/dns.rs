@@ -1,6 +1,8 @@
 //! What one DNS message adds to the summary.
 
+use pktvisor_common::loss::Loss;
 use pktvisor_common::packet::{IpVersion, PacketMeta, Transport};
+use pktvisor_common::summary::dns::Unpaired;
 
 use super::transaction::{
     Answer, Gone, Key, Query, Quoted, Reply, Transactions, Way, question_hash,
@@ -15,7 +17,6 @@ use crate::decode::dns::detail;
 use crate::decode::dns::name::{self, LowerName};
 use crate::decode::dns::scan::{FLAG_AA, FLAG_AD, FLAG_CD, FLAG_TC, Scan, ScanError, scan};
 use crate::time::MICROSECOND;
-use pktvisor_common::summary::dns::Unpaired;
 
 /// Opcode of DSO (RFC 8490).
 const OPCODE_DSO: u8 = 6;
@@ -167,7 +168,7 @@ impl Message<'_> {
             }
         }
         if scan.records.too_many {
-            self.bucket.account.lose("dns_records_unread", weight);
+            self.bucket.account.lose(Loss::DnsRecordsUnread, weight);
         }
         let Some(question) = &scan.question else {
             self.transaction(context, scan, None, length);
@@ -202,7 +203,7 @@ impl Message<'_> {
             self.bucket.name(lower.wire(), weight, NameUse::Query);
         });
         if !all_are_read && !scan.records.too_many {
-            self.bucket.account.lose("dns_records_unread", weight);
+            self.bucket.account.lose(Loss::DnsRecordsUnread, weight);
         }
     }
 

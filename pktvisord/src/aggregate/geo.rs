@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use maxminddb::Reader;
-use serde::Deserialize;
-
 use pktvisor_common::sketch::key::FleetKey;
+use serde::Deserialize;
 
 /// The name where a database has no answer.
 pub const UNKNOWN: &str = "Unknown";

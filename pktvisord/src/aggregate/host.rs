@@ -196,8 +196,9 @@ impl fmt::Display for HostSpecError {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn meta(version: IpVersion, src: [u8; 16], dst: [u8; 16]) -> PacketMeta {
         PacketMeta { version, src, dst, ..PacketMeta::default() }

@@ -12,6 +12,7 @@ use pktvisor_common::abi::{Counters, IP, SampleHeader};
 use pktvisor_common::classify::{Decision, Rules, Snaps, classify, enter_tunnels};
 use pktvisor_common::direction::Direction;
 use pktvisor_common::flow::mix;
+use pktvisor_common::loss::Loss;
 use pktvisor_common::packet::{Fragment, PacketMeta, Transport, walk_ethernet, walk_ip};
 
 use crate::aggregate::bucket::{Bucket, Packet};
@@ -307,13 +308,13 @@ impl Lane {
     fn take_losses(&mut self) {
         let losses = self.defrag.take_losses();
         if self.share.lane == 0 || self.outbox.is_some() {
-            for (reason, count) in [
-                ("fragments_incomplete", losses.incomplete),
-                ("fragments_evicted", losses.evicted),
-                ("fragments_invalid", losses.invalid),
-                ("fragments_cut", losses.cut),
+            for (loss, count) in [
+                (Loss::FragmentsIncomplete, losses.incomplete),
+                (Loss::FragmentsEvicted, losses.evicted),
+                (Loss::FragmentsInvalid, losses.invalid),
+                (Loss::FragmentsCut, losses.cut),
             ] {
-                self.shard.lose(reason, count);
+                self.shard.lose(loss, count);
             }
         }
     }
@@ -379,8 +380,8 @@ impl Lane {
     }
 
     /// Counts what was lost before it reached the lane.
-    pub fn lose(&mut self, reason: &str, count: u64) {
-        self.shard.lose(reason, count);
+    pub fn lose(&mut self, loss: Loss, count: u64) {
+        self.shard.lose(loss, count);
     }
 
     /// The input has ended: what waits for more is read as far as it goes.

@@ -4,6 +4,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use pktvisor_common::loss::Loss;
+use pktvisor_common::summary::Summary;
+use pktvisor_common::summary::cumulative::Cumulative;
+
 use crate::aggregate::bucket::Bucket;
 use crate::aggregate::geo::Geo;
 use crate::aggregate::lane::{Lane, Share};
@@ -11,8 +15,6 @@ use crate::aggregate::settings::Settings;
 use crate::aggregate::workers::{WorkerControl, Workers};
 use crate::decode::block::{Block, Mark};
 use crate::store::minutes::Window;
-use pktvisor_common::summary::Summary;
-use pktvisor_common::summary::cumulative::Cumulative;
 
 /// The present of packet time, which those read who serve it.
 #[derive(Debug, Default)]
@@ -123,11 +125,11 @@ impl Pipeline {
     }
 
     /// Counts what was lost before it got here.
-    pub fn lose(&mut self, reason: &'static str, count: u64) {
+    pub fn lose(&mut self, loss: Loss, count: u64) {
         match &mut self.lanes {
             _ if count == 0 => {}
-            Lanes::Inline(lane) => lane.lose(reason, count),
-            Lanes::Threads(workers) => workers.losses().lose(reason, count),
+            Lanes::Inline(lane) => lane.lose(loss, count),
+            Lanes::Threads(workers) => workers.losses().lose(loss, count),
         }
     }
 

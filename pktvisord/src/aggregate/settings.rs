@@ -8,12 +8,12 @@ use pktvisor_common::classify::{self, Dns, EPHEMERAL, Rules};
 use pktvisor_common::flow::FlowKey;
 use pktvisor_common::packet::PacketMeta;
 use pktvisor_common::sampling::Rate;
+use pktvisor_common::summary::state::Terms;
 
 use crate::aggregate::geo::{Geo, GeoDatabases};
 use crate::aggregate::host::HostSpec;
 use crate::aggregate::naming::Naming;
 use crate::time::minute_of;
-use pktvisor_common::summary::state::Terms;
 
 /// DNS, mDNS (RFC 6762), LLMNR (RFC 4795), and the port that pktvisor always took for DNS too.
 pub const DEFAULT_DNS_PORTS: [u16; 4] = [53, 5353, 5355, 53000];

@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use pktvisor_common::abi::{Counters, DNS_TCP_SNAP, MORE, SampleHeader, UNDECIDED};
 use pktvisor_common::classify::{Decision, Dns};
+use pktvisor_common::loss::Loss;
 use pktvisor_common::outcome::Outcome;
 use pktvisor_common::packet::{PacketMeta, TCP_FIN, TCP_SYN, Transport};
+use pktvisor_common::summary::Summary;
 
 use crate::aggregate::bucket::{Bucket, Packet};
 use crate::aggregate::dns::{Context, Message, count, quoted_key};
@@ -21,7 +23,6 @@ use crate::decode::dns::stream::{
     Message as StreamMessage, Segment, StreamLimits, StreamLosses, StreamTable,
 };
 use crate::time::SECOND;
-use pktvisor_common::summary::Summary;
 
 /// Parts of the flows; at most so many shards share them.
 pub const PARTITIONS: usize = 16;
@@ -248,8 +249,8 @@ impl Shard {
     }
 
     /// Counts what was lost before it reached the shard.
-    pub fn lose(&mut self, reason: &str, count: u64) {
-        self.bucket.account.lose(reason, count);
+    pub fn lose(&mut self, loss: Loss, count: u64) {
+        self.bucket.account.lose(loss, count);
     }
 
     /// Counts a packet whose time was not believed.
@@ -327,22 +328,22 @@ impl Shard {
     fn take_losses(&mut self) {
         let account = &mut self.bucket.account;
         for Partition { transactions, streams, .. } in &mut self.partitions {
-            account.lose("xact_table_full", transactions.take_evicted());
+            account.lose(Loss::XactTableFull, transactions.take_evicted());
             let losses = streams.take_losses();
             if losses == StreamLosses::default() {
                 continue;
             }
-            for (reason, count) in [
-                ("tcp_streams_evicted", losses.evicted_streams),
-                ("tcp_bytes_evicted", losses.evicted_bytes),
-                ("tcp_idle", losses.idle),
-                ("tcp_gaps", losses.gaps),
-                ("tcp_cut", losses.cut),
-                ("tcp_broken_messages", losses.broken),
-                ("tcp_desync", losses.desync),
-                ("tcp_before_start", losses.before_start),
+            for (loss, count) in [
+                (Loss::TcpStreamsEvicted, losses.evicted_streams),
+                (Loss::TcpBytesEvicted, losses.evicted_bytes),
+                (Loss::TcpIdle, losses.idle),
+                (Loss::TcpGaps, losses.gaps),
+                (Loss::TcpCut, losses.cut),
+                (Loss::TcpBrokenMessages, losses.broken),
+                (Loss::TcpDesync, losses.desync),
+                (Loss::TcpBeforeStart, losses.before_start),
             ] {
-                account.lose(reason, count);
+                account.lose(loss, count);
             }
         }
     }

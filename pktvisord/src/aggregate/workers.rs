@@ -9,6 +9,8 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use pktvisor_common::loss::Loss;
+
 use crate::aggregate::bucket::Bucket;
 use crate::aggregate::lane::{Forwarded, Lane};
 use crate::decode::block::Block;
@@ -29,7 +31,7 @@ pub enum Work {
     /// Hand over a copy of the live bucket as of this time.
     Snapshot(i64, Sender<(usize, Bucket)>),
     /// So much was lost before it got here, for this reason.
-    Lost(&'static str, u64),
+    Lost(Loss, u64),
     /// So many packets were of a link type that is not read.
     Unread(u64),
     /// A datagram that another lane has put together.
@@ -97,10 +99,10 @@ pub struct Losses(SyncSender<Work>);
 
 impl Losses {
     /// Counts what was lost before it got to a lane.
-    pub fn lose(&self, reason: &'static str, count: u64) {
+    pub fn lose(&self, loss: Loss, count: u64) {
         if count > 0 {
             // If the lane is gone, that is reported when packets are sent.
-            let _ = self.0.send(Work::Lost(reason, count));
+            let _ = self.0.send(Work::Lost(loss, count));
         }
     }
 }
@@ -199,7 +201,7 @@ fn run(mut lane: Lane, work: &Receiver<Work>) {
                 // Whoever asked may have given up.
                 let _ = reply.send((lane.number(), lane.snapshot(now)));
             }
-            Work::Lost(reason, count) => lane.lose(reason, count),
+            Work::Lost(loss, count) => lane.lose(loss, count),
             Work::Unread(packets) => lane.count_unread(packets),
             Work::Datagram(forwarded) => lane.take(&forwarded),
             // Whoever asked may have given up.

@@ -13,12 +13,11 @@ use std::path::{Path, PathBuf};
 use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
-
-use crate::cli::Cli;
-
 pub use diagnostics::unknown_variables;
 pub use file::FileError;
 pub use print::{example, table};
+
+use crate::cli::Cli;
 
 /// The file that is read where there is one and no other is named.
 pub const DEFAULT_FILE: &str = "/etc/pktvisor/pktvisord.toml";

@@ -17,13 +17,13 @@ use axum::response::Response;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::body::{Frame, SizeHint};
+use pktvisor_common::summary::Summary;
 use tokio::sync::Semaphore;
 
 use super::error::ApiError;
 use super::internal;
 use crate::serve::live::Live;
 use crate::serve::prometheus::Format;
-use pktvisor_common::summary::Summary;
 
 /// Octets of all answers together that are kept or still read; one alone may be larger.
 const BUDGET: usize = 8 << 20;

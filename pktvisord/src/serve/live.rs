@@ -9,6 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pktvisor_common::api;
+use pktvisor_common::summary::cumulative::Cumulative;
+use pktvisor_common::summary::rates::Second;
+use pktvisor_common::summary::{Summary, state};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::aggregate::bucket::Bucket;
@@ -19,9 +22,6 @@ use crate::input::kernel::drain::DrainStatus;
 use crate::store::minutes::Window;
 use crate::system::privileges::Rights;
 use crate::time::{SECOND, minute_of};
-use pktvisor_common::summary::cumulative::Cumulative;
-use pktvisor_common::summary::rates::Second;
-use pktvisor_common::summary::{Summary, state};
 
 /// How old an answer can be.
 const FRESH: Duration = Duration::from_secs(1);

@@ -5,11 +5,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use pktvisor_common::api::Views;
+use pktvisord::serve::{MAX_OF_CLIENT, Options};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
-
-use pktvisord::serve::{MAX_OF_CLIENT, Options};
 
 use crate::support::live;
 

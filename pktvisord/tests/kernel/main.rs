@@ -7,14 +7,13 @@ mod decision;
 mod support;
 
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
+use bench::{Bench, Gso, HOSTS, LEAST, PIECE, PROGRAMS, RING_SIZE, bench};
 use pktvisor_common::abi::{Kind, MORE, RECORD_PAYLOAD, SAMPLE_HEADER, Start};
 use pktvisor_common::direction::Direction;
 use pktvisor_common::flow::{FlowKey, mix};
 use pktvisor_common::outcome::Outcome;
 use pktvisor_common::sampling::Rate;
 use pktvisord::aggregate::settings::Tunnels;
-
-use bench::{Bench, Gso, HOSTS, LEAST, PIECE, PROGRAMS, RING_SIZE, bench};
 use support::dns::{A, Message, NOERROR};
 use support::frame::{self, ACK, Flow};
 use support::random::Random;

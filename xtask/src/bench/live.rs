@@ -204,8 +204,12 @@ impl Running {
             .stderr(Stdio::null())
             .spawn()
             .with_context(|| observer.name())?;
-        sleep(Duration::from_secs(1));
-        Ok(Self(Some(child)))
+        let running = Self(Some(child));
+        match observer {
+            Observer::Ours(_) => wait_until_ready()?,
+            _ => sleep(Duration::from_secs(1)),
+        }
+        Ok(running)
     }
 
     /// Processor time so far in seconds: `ip netns exec` becomes the program.
@@ -214,6 +218,19 @@ impl Running {
         let stat = fs::read_to_string(format!("/proc/{}/stat", child.id()))?;
         Ok(cpu_seconds(&stat))
     }
+}
+
+/// Waits until our daemon has attached its programs.
+fn wait_until_ready() -> Result<()> {
+    let url = format!("http://127.0.0.1:{PORT}/readyz");
+    let started = Instant::now();
+    while !inside(SERVER, "curl").args(["-sfo", "/dev/null", &url]).status()?.success() {
+        if started.elapsed() > Duration::from_secs(10) {
+            bail!("pktvisord is not ready after 10 s");
+        }
+        sleep(Duration::from_millis(50));
+    }
+    Ok(())
 }
 
 impl Drop for Running {

@@ -1,8 +1,7 @@
 //! The figures as a table, and held against the targets.
 
-use crate::generate::Kind;
-
 use super::measure::Cost;
+use crate::generate::Kind;
 
 /// How pktvisord with one worker is called in a table.
 pub const OURS: &str = "pktvisord --workers 1";

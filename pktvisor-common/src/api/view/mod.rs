@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::{Capture, MetricsView, Period, Quantiles, TopEntry};
 use crate::direction::Direction;
+use crate::loss::Loss;
 use crate::outcome::Outcome;
 use crate::sketch::quantiles::Percentiles;
 use crate::sketch::tally::Tally;
@@ -65,20 +66,20 @@ impl Summary {
 
 fn capture(account: &Account) -> Capture {
     let Account { outcomes, late, time_outliers, unread_link_types, losses } = account;
-    let lost = |reason: &str| losses.get(reason).copied().unwrap_or(0);
+    let lost = |loss: Loss| losses.get(loss.name()).copied().unwrap_or(0);
     let outcomes_by_name: BTreeMap<String, u64> = Outcome::ALL
         .iter()
         .zip(outcomes)
         .filter(|&(_, &count)| count > 0)
         .map(|(outcome, &count)| (outcome.name().to_owned(), count))
         .collect();
-    let of_tcp = losses.iter().filter(|(reason, _)| reason.starts_with("tcp_"));
+    let of_tcp = Loss::ALL.into_iter().filter(|loss| loss.is_of_tcp()).map(lost);
     Capture {
         outcomes: outcomes_by_name,
         ring_full: outcomes[Outcome::RingFull as usize],
-        tcp_reassembly_errors: of_tcp.fold(0, |sum, (_, &count)| sum.saturating_add(count)),
-        kernel_drops: lost("kernel_drops"),
-        if_drops: lost("if_drops"),
+        tcp_reassembly_errors: of_tcp.fold(0, u64::saturating_add),
+        kernel_drops: lost(Loss::KernelDrops),
+        if_drops: lost(Loss::IfDrops),
         evictions: losses.clone(),
         late_packets: *late,
         time_outliers: *time_outliers,

@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 
-use crate::flow::mix;
 use proptest::prelude::*;
 
 use super::*;
+use crate::flow::mix;
 
 type Names = Top<Box<str>>;
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::loss::Loss;
 use crate::summary::rates::{Minute, Rates};
 
 fn terms() -> Terms {
@@ -18,7 +19,7 @@ fn summary() -> Summary {
     summary.dns.xact.unpaired.duplicates = 5;
     summary.account.outcomes[0] = 6;
     summary.account.time_outliers = 7;
-    summary.account.lose("reason", 8);
+    summary.account.lose(Loss::TcpGaps, 8);
     summary
 }
 

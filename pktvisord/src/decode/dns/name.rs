@@ -4,7 +4,6 @@
 //! final empty label. A length octet is at most 63 and no ASCII letter, so a whole name can be
 //! lower-cased octet by octet.
 
-
 /// Octets a name can have at most, its final empty label included (RFC 1035 §2.3.4).
 pub const MAX_NAME: usize = 255;
 

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
 use pktvisor_common::abi::{Counters, SampleHeader};
+use pktvisor_common::loss::Loss;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::probe::{CounterMap, Ring};
@@ -123,7 +124,7 @@ impl Drain {
                 // one. What is given up is counted.
                 let to = forwarded.lane();
                 if lanes[to].try_send(Work::Datagram(forwarded)).is_err() {
-                    lane.lose("fragments_not_forwarded", 1);
+                    lane.lose(Loss::FragmentsNotForwarded, 1);
                 }
             }
             let before = std::mem::replace(&mut now, Now::read());
@@ -164,7 +165,7 @@ impl Drain {
                         let _ = reply.send((lane.number(), bucket));
                     }
                     Ok(Work::Datagram(datagram)) => datagrams.push(datagram),
-                    Ok(Work::Lost(reason, count)) => lane.lose(reason, count),
+                    Ok(Work::Lost(loss, count)) => lane.lose(loss, count),
                     // Whoever asked may have given up.
                     Ok(Work::Answer(reply)) => drop(reply.send(())),
                     Ok(Work::Reload) => lane.reload(),

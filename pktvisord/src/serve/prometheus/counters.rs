@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use pktvisor_common::outcome::Outcome;
-use pktvisor_common::report::REASONS;
-
-use super::{DIRECTIONS, Families, Label, Rest, label};
 use pktvisor_common::iana;
+use pktvisor_common::loss::Loss;
+use pktvisor_common::outcome::Outcome;
 use pktvisor_common::sketch::tally::Tally;
 use pktvisor_common::summary::cumulative::Cumulative;
+
+use super::{DIRECTIONS, Families, Label, Rest, label};
 
 /// The value of a label where a number has no name at IANA: there may be thousands of them.
 const OTHER: &str = "other";
@@ -87,11 +87,14 @@ fn account(families: &mut Families<'_>, cumulative: &Cumulative) -> fmt::Result 
         "Packets by what became of them; the outcomes sum to all packets",
         outcomes.map(|(outcome, count)| ([label("outcome", outcome.name())], count)),
     )?;
-    let lost = |reason: &str| account.losses.get(reason).copied().unwrap_or(0);
+    let lost = |loss: Loss| account.losses.get(loss.name()).copied().unwrap_or(0);
     families.counter(
         "pktvisor_losses",
         "What was lost or given up, by reason: packets, messages, streams or datagrams",
-        REASONS.into_iter().map(|(reason, _)| ([label("reason", reason)], lost(reason))),
+        Loss::ALL
+            .into_iter()
+            .filter(|loss| loss.is_lost())
+            .map(|loss| ([label("reason", loss.name())], lost(loss))),
     )?;
     families.counter(
         "pktvisor_late_packets",

@@ -9,6 +9,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pktvisor_common::api;
+use pktvisor_common::summary::cumulative::{Classes, Cumulative};
+use pktvisor_common::summary::packets::Totals;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, prometheus_text, text};
 use prometheus_client::metrics::MetricType;
@@ -18,8 +20,6 @@ use prometheus_client::registry::Registry;
 
 use crate::serve::live::Live;
 use crate::system::occasional::Occasional;
-use pktvisor_common::summary::cumulative::{Classes, Cumulative};
-use pktvisor_common::summary::packets::Totals;
 
 mod counters;
 mod gauges;

@@ -6,7 +6,6 @@ use std::fmt;
 use prometheus_client::encoding::EncodeMetric;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
-
 use rustix::process::{Resource, getrlimit};
 
 use super::{Families, Metrics, label};
