@@ -15,7 +15,7 @@ pub const HEADER: usize = 12;
 pub const MAX_ENTRIES: usize = 64;
 /// The effort that the questions behind the first may take together, see [`name::expand`]: pointers
 /// make long names of few octets.
-const EFFORT: usize = 768;
+const EFFORT: usize = 512;
 /// Bytes of the shortest question and of the shortest record (RFC 1035 sections 4.1.2 and 4.1.3).
 const SHORTEST_QUESTION: usize = 5;
 const SHORTEST_RECORD: usize = 11;
