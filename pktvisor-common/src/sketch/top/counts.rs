@@ -8,7 +8,7 @@ use super::disguise::DISGUISE;
 /// The sketch, and what did not reach it.
 #[derive(Clone, Debug)]
 pub(super) struct Counts {
-    /// Of keys in [`Disguise`].
+    /// Of keys in [`DISGUISE`].
     pub(super) sketch: FrequentItemsSketch<u64>,
     /// The sum of the highest counts passed over in each batch.
     pub(super) error: u64,

@@ -1,7 +1,7 @@
 //! Programs as filters of the queueing discipline clsact, beside those of others.
 //!
 //! A filter stays when its process dies, and the kernel removes by place, not by owner. So handles tell
-//! which filters are of this program, [`owners`] whether a daemon that runs has the program at such a
+//! which filters are of this program, `owners` whether a daemon that runs has the program at such a
 //! filter, and before a daemon removes a filter it looks whose program is there. Between the look and
 //! the removal another agent could take the place; the kernel has no call that does both.
 
