@@ -26,7 +26,8 @@ use pktvisord::aggregate::settings::{
 };
 use pktvisord::decode::block::{Block, LinkType, PacketRecord};
 use pktvisord::decode::dns::scan::scan;
-use pktvisord::store::minutes::Window;
+use pktvisord::store::Store;
+use pktvisord::store::minutes::Retention;
 use pktvisord::time::SECOND;
 
 /// Items of one iteration where a single one is too quick to be measured.
@@ -165,8 +166,8 @@ fn shard(criterion: &mut Criterion) {
             tunnels: Tunnels::Outer,
             flow_key: FlowKey::FIXED,
         };
-        let window = Arc::new(Window::new(1, 5, false));
-        Pipeline::inline(Arc::new(settings), window)
+        let store = Store::inline(1, Retention { periods: 5, single: false });
+        Pipeline::inline(Arc::new(settings), &store)
     };
     let feed = |mut pipeline: Pipeline| {
         pipeline.feed(&block, 0..block.packets.len());

@@ -7,6 +7,7 @@ use pktvisor_common::summary::mask::Mask;
 
 use crate::aggregate::host::HostSpec;
 use crate::aggregate::settings::{DEFAULT_DNS_PORTS, Tunnels};
+use crate::input::file::Speed;
 use crate::input::kernel::attach::CaptureMode;
 use crate::serve::prometheus::MAX_TOP;
 
@@ -282,29 +283,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line
     Json,
-}
-
-/// The pace of a replay.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Speed {
-    /// So many times the pace of the capture.
-    Times(f64),
-    /// As fast as it can be read.
-    Max,
-}
-
-impl std::str::FromStr for Speed {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "max" {
-            return Ok(Speed::Max);
-        }
-        match text.parse::<f64>() {
-            Ok(speed) if speed > 0.0 && speed <= 1e6 => Ok(Speed::Times(speed)),
-            _ => Err("a number above 0 and up to 1000000, or `max`, is needed".into()),
-        }
-    }
 }
 
 fn mebibytes(text: &str) -> Result<u32, String> {

@@ -5,6 +5,7 @@ pub mod aggregate;
 pub mod cli;
 pub mod config;
 pub mod decode;
+pub mod export;
 pub mod input;
 pub mod serve;
 pub mod store;

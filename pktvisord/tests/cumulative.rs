@@ -15,7 +15,8 @@ use pktvisord::aggregate::settings::{
     DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels,
 };
 use pktvisord::decode::block::{Block, LinkType, PacketRecord};
-use pktvisord::store::minutes::Window;
+use pktvisord::store::Store;
+use pktvisord::store::minutes::Retention;
 use support::capture::{Capture, SECOND};
 use support::traffic::{HOSTS, minutes};
 
@@ -74,7 +75,7 @@ fn block(capture: &Capture) -> Arc<Block> {
     Arc::new(block)
 }
 
-fn pipeline(workers: usize, single: bool) -> (Pipeline, Arc<Window>) {
+fn pipeline(workers: usize, single: bool) -> (Pipeline, Store) {
     let settings = Arc::new(Settings {
         hosts: HOSTS.parse::<pktvisord::aggregate::host::HostSpec>().expect("HOSTSPEC").into(),
         ports: DnsPorts::new(&DEFAULT_DNS_PORTS).into(),
@@ -87,8 +88,8 @@ fn pipeline(workers: usize, single: bool) -> (Pipeline, Arc<Window>) {
         tunnels: Tunnels::Outer,
         flow_key: FlowKey::FIXED,
     });
-    let window = Arc::new(Window::new(workers, 2, single));
-    (Pipeline::threads(settings, &window, workers).expect("threads"), window)
+    let store = Store::start(workers, Retention { periods: 2, single }).expect("a thread");
+    (Pipeline::threads(settings, &store, workers).expect("threads"), store)
 }
 
 #[test]
@@ -109,10 +110,11 @@ fn it_only_grows_and_is_all_there_was() {
             }
             before = now;
         }
-        let (mut single, window) = pipeline(workers, true);
+        let (mut single, store) = pipeline(workers, true);
         single.feed(&block, 0..block.packets.len());
         let live = single.present().live;
-        let all = window.merged(&live, 1);
+        store.settle();
+        let all = store.merged(&live, 1);
         let cumulative = growing.present().cumulative;
         assert_eq!(cumulative.totals, all.totals);
         assert_eq!(cumulative.wire, all.dns.wire);

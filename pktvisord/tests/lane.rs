@@ -12,13 +12,14 @@ use pktvisord::aggregate::naming::Naming;
 use pktvisord::aggregate::settings::{
     DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels,
 };
-use pktvisord::store::minutes::Window;
+use pktvisord::store::Store;
+use pktvisord::store::minutes::Retention;
 use pktvisord::time::{MINUTE, SECOND};
 
 /// A time within a minute.
 const NOW: i64 = 28_000_000 * MINUTE + 20 * SECOND;
 
-fn lane() -> (Lane, Arc<Window>) {
+fn lane() -> (Lane, Store) {
     lane_of(settings())
 }
 
@@ -36,12 +37,12 @@ fn settings() -> Arc<Settings> {
     })
 }
 
-fn lane_of(settings: Arc<Settings>) -> (Lane, Arc<Window>) {
-    let window = Arc::new(Window::new(1, 5, false));
+fn lane_of(settings: Arc<Settings>) -> (Lane, Store) {
+    let store = Store::inline(1, Retention { periods: 5, single: false });
     let share = Share { lane: 0, of: 1 };
-    let mut lane = Lane::of_spread_packets(settings, Arc::clone(&window), share);
+    let mut lane = Lane::of_spread_packets(settings, store.intake(), share);
     lane.advance(NOW);
-    (lane, window)
+    (lane, store)
 }
 
 fn counted(packets: u64) -> Counters {
@@ -50,30 +51,30 @@ fn counted(packets: u64) -> Counters {
 
 #[test]
 fn minutes_close_on_time_without_traffic() {
-    let (mut lane, window) = lane();
+    let (mut lane, store) = lane();
     lane.advance(NOW + MINUTE - SECOND);
-    assert_eq!(window.available(), 2, "the minute is over");
+    assert_eq!(store.available(), 2, "the minute is over");
     lane.advance(NOW + 3 * MINUTE);
-    assert_eq!(window.available(), 4, "and so are two that saw nothing");
+    assert_eq!(store.available(), 4, "and so are two that saw nothing");
 }
 
 #[test]
 fn a_clock_that_is_set_starts_a_bucket_without_empty_ones_between() {
     for step in [60 * MINUTE, -60 * MINUTE, 3 * SECOND] {
-        let (mut lane, window) = lane();
+        let (mut lane, store) = lane();
         lane.add_counted(&counted(7), Some(NOW));
         let before = NOW + 5 * SECOND;
         lane.restart(before, before + step);
-        assert_eq!(window.available(), 2, "{step}");
-        let closed = window.closed(1).unwrap();
+        assert_eq!(store.available(), 2, "{step}");
+        let closed = store.closed(1).unwrap();
         assert_eq!((closed.start, closed.end), (NOW, before), "{step}");
         assert_eq!(closed.totals.packets[0], 7, "{step}");
         // The one that follows ends at its own minute's end.
         lane.add_counted(&counted(2), Some(before + step));
         let minute = (before + step).div_euclid(MINUTE);
         lane.advance((minute + 1) * MINUTE);
-        assert_eq!(window.available(), 3, "{step}");
-        assert_eq!(window.closed(1).unwrap().totals.packets[0], 2, "{step}");
+        assert_eq!(store.available(), 3, "{step}");
+        assert_eq!(store.closed(1).unwrap().totals.packets[0], 2, "{step}");
     }
 }
 

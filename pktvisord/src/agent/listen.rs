@@ -9,7 +9,8 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use super::{AppError, service, system};
+use super::error::{AppError, system};
+use super::service;
 use crate::cli::Cli;
 use crate::serve::access::Access;
 use crate::serve::live::Live;

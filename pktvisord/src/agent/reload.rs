@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
-use super::{AppError, Run, service, system};
+use super::error::{AppError, system};
+use super::run::Run;
+use super::service;
 use crate::aggregate::geo::GeoDatabases;
 use crate::aggregate::settings::{DnsPorts, Settings};
 use crate::aggregate::workers::WorkerControl;
@@ -16,31 +18,11 @@ use crate::cli::Cli;
 use crate::config::{Change, Config};
 use crate::decode::block::LinkType;
 use crate::input::filter::Filter;
+use crate::input::{self, Reloads};
 use crate::serve::Options;
 use crate::serve::access::{Access, AccessError};
 use crate::system::telemetry;
 use crate::time::{SECOND, wall_clock};
-
-/// Who watches interfaces is told of the options that are up to them: HOST and the filter.
-pub(super) enum Owner {
-    /// Programs in the kernel, which take no filter.
-    Kernel(Sender<Arc<Config>>),
-    /// libpcap.
-    Libpcap {
-        /// The way to them.
-        owner: Sender<Arc<Config>>,
-        /// Of the interfaces at the start.
-        links: Vec<LinkType>,
-    },
-    /// A capture file, whose filter stays.
-    File,
-}
-
-impl Owner {
-    fn takes(&self, key: &str) -> bool {
-        key != "filter" || matches!(self, Owner::Libpcap { .. })
-    }
-}
 
 /// What takes changes over.
 struct Reloader {
@@ -49,7 +31,8 @@ struct Reloader {
     config: Mutex<Arc<Config>>,
     settings: Arc<Settings>,
     lanes: WorkerControl,
-    owner: Owner,
+    reloads: Reloads,
+    input: Sender<input::Options>,
     http: Options,
 }
 
@@ -66,7 +49,7 @@ pub(super) fn ignore_for_now() {
 pub(super) fn listen(
     run: &Run<'_>,
     lanes: WorkerControl,
-    owner: Owner,
+    (reloads, input): (Reloads, Sender<input::Options>),
     http: Options,
 ) -> Result<(), AppError> {
     let _guard = run.runtime.enter();
@@ -76,7 +59,8 @@ pub(super) fn listen(
         config: Mutex::new(Arc::clone(run.config)),
         settings: Arc::clone(&run.settings),
         lanes,
-        owner,
+        reloads,
+        input,
         http,
     });
     run.runtime.spawn(reload_on(hangups, reloader));
@@ -126,12 +110,9 @@ struct Checked {
     access: Access,
 }
 
-fn check(started: &Config, owner: &Owner) -> Result<Checked, ReloadError> {
+fn check(started: &Config, reloads: &Reloads) -> Result<Checked, ReloadError> {
     let config = started.again()?;
-    match owner {
-        Owner::Libpcap { links, .. } => check_filter(&config.cli, links)?,
-        Owner::Kernel(_) | Owner::File => check_filter(&config.cli, &[LinkType::Ethernet])?,
-    }
+    check_filter(&config.cli, reloads.filter.as_deref().unwrap_or(&[LinkType::Ethernet]))?;
     let databases = databases(&config.cli)?;
     let access = Access::open(&started.cli)?;
     Ok(Checked { config, databases, access })
@@ -150,9 +131,14 @@ pub(super) fn databases(cli: &Cli) -> Result<GeoDatabases, crate::aggregate::geo
 }
 
 impl Reloader {
+    /// Whether a change of this option is taken over.
+    fn takes(&self, change: &Change) -> bool {
+        change.reloadable && (change.key != "filter" || self.reloads.filter.is_some())
+    }
+
     fn reload(&self) {
         let mut current = self.config.lock().unwrap_or_else(PoisonError::into_inner);
-        let Checked { config, databases, access } = match check(&self.started, &self.owner) {
+        let Checked { config, databases, access } = match check(&self.started, &self.reloads) {
             Ok(checked) => checked,
             Err(problem) => {
                 let hint = if is_denied(&problem) { OTHER_FOLDER } else { "" };
@@ -166,36 +152,32 @@ impl Reloader {
         *current = config;
     }
 
-    fn apply(&self, config: &Arc<Config>, databases: GeoDatabases) {
+    fn apply(&self, config: &Config, databases: GeoDatabases) {
         let cli = &config.cli;
         telemetry::set_level(cli);
         self.settings.sampling.set_percent(cli.max_deep_sample);
         let ports = DnsPorts::new(cli.dns_ports());
-        if ports != *self.settings.ports.now() && !matches!(self.owner, Owner::File) {
+        if ports != *self.settings.ports.now() && self.reloads.is_live {
             // Until programs in the kernel go by them, and lanes have heard of it.
             self.settings.other_ports.set_until(wall_clock().saturating_add(SECOND));
         }
         self.settings.ports.set(ports);
         self.settings.databases.set(databases);
-        match &self.owner {
-            Owner::Kernel(owner) | Owner::Libpcap { owner, .. } => {
-                // If they are gone, the daemon ends.
-                let _ = owner.send(Arc::clone(config));
-            }
-            Owner::File => self.settings.hosts.set(cli.hosts.clone().unwrap_or_default()),
-        }
+        let (hosts, filter) = (cli.hosts.clone().unwrap_or_default(), cli.filter.clone());
+        // If the input is gone, the daemon ends, or the capture has.
+        let _ = self.input.send(input::Options { hosts, filter });
         self.lanes.reload();
     }
 
     fn tell(&self, before: &Config, now: &Config) {
-        let taken = |change: &Change| change.reloadable && self.owner.takes(&change.key);
-        for Change { key, before, now, .. } in now.changes_since(before).iter().filter(|c| taken(c))
+        for Change { key, before, now, .. } in
+            now.changes_since(before).iter().filter(|change| self.takes(change))
         {
             info!("{key}: {before} -> {now}");
         }
         // These are still as they were at the start, whatever was read since.
         let cumulative = now.changes_since(&self.started);
-        for Change { key, before, now, .. } in cumulative.iter().filter(|c| !taken(c)) {
+        for Change { key, before, now, .. } in cumulative.iter().filter(|c| !self.takes(c)) {
             warn!("{key}: {before} -> {now} needs a restart; `pktvisord --check-config` checks it");
         }
         info!("options were read again, and the files that they name");
@@ -211,9 +193,9 @@ pub(super) fn check_all(config: &Config) -> Result<String, AppError> {
     let access = Access::open(&config.cli)?;
     super::naming(&config.cli)?;
     check_filter(&config.cli, &[LinkType::Ethernet]).map_err(AppError::Filter)?;
-    super::watch::user(&config.cli)?;
+    super::user(&config.cli)?;
     super::listen::addresses(&config.cli, &access)?;
-    super::watch::check_mode(&config.cli)?;
+    super::live_options(&config.cli).check()?;
     let file = match &config.file {
         Some(file) => file.display().to_string(),
         None => "no file".to_owned(),

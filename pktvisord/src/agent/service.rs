@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 use tracing::{debug, error};
 
-use crate::serve::live::{Live, Source, Watching};
+use crate::input::status::Watching;
+use crate::serve::live::Live;
 use crate::system::shutdown::Shutdown;
 
 /// How often it is looked whether all lanes answer, where no service manager says how often.
@@ -57,12 +59,11 @@ fn send(states: &[NotifyState<'_>]) -> io::Result<()> {
 
 /// The daemon serves. From now on its life is shown, until the end is asked for.
 pub(super) fn ready(live: &Arc<Live>, shutdown: &Shutdown, runtime: &Runtime) {
-    let watched = live.source().watched().into_iter().map(|watched| watched.name);
-    let watched = watched.collect::<Vec<_>>().join(", ");
-    tell(&[
-        NotifyState::Ready,
-        NotifyState::Status(&format!("{watched} through {}", live.source().kind)),
-    ]);
+    let input = live.status();
+    let watched = input.names().join(", ");
+    let through = input.kind.name();
+    tell(&[NotifyState::Ready, NotifyState::Status(&format!("{watched} through {through}"))]);
+    runtime.spawn(follow(input.subscribe(), through));
     runtime.spawn(until_end(shutdown.clone()));
     let every = sd_notify::watchdog_enabled().map_or(LOOK, |within| within / 3);
     let (live, end) = (Arc::clone(live), shutdown.clone());
@@ -74,14 +75,22 @@ pub(super) fn ready(live: &Arc<Live>, shutdown: &Shutdown, runtime: &Runtime) {
     });
 }
 
-/// Which interfaces are watched has changed.
-pub(super) fn watching(source: &Source) {
-    let Watching { watched, pending, .. } = source.watching();
-    let status = match pending {
-        0 => format!("{} interfaces through {}", watched.len(), source.kind),
-        left => format!("{} interfaces through {}, {left} to come", watched.len(), source.kind),
-    };
-    tell(&[NotifyState::Status(&status)]);
+/// Tells what is watched each time that this has changed.
+async fn follow(mut watching: watch::Receiver<Watching>, through: &'static str) {
+    let mut told = String::new();
+    while watching.changed().await.is_ok() {
+        let status = {
+            let Watching { watched, pending, .. } = &*watching.borrow_and_update();
+            match pending {
+                0 => format!("{} interfaces through {through}", watched.len()),
+                left => format!("{} interfaces through {through}, {left} to come", watched.len()),
+            }
+        };
+        if status != told {
+            tell(&[NotifyState::Status(&status)]);
+            told = status;
+        }
+    }
 }
 
 async fn until_end(shutdown: Shutdown) {

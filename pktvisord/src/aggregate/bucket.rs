@@ -24,6 +24,7 @@ use super::front::Front;
 use super::naming::Naming;
 use crate::aggregate::geo::Geo;
 use crate::decode::dns::name;
+use crate::store::parts::Part;
 use crate::time::{MINUTE, SECOND, SECONDS_OF_MINUTE, minute_of};
 
 /// Addresses counted before they reach the sketches.
@@ -443,10 +444,10 @@ impl Bucket {
 
     /// Closes the bucket at `end` and goes on with the one that starts at `next_start`; the
     /// memory of the maps is kept.
-    pub fn close(&mut self, end: i64, next_start: i64, geo: &mut Geo) -> Summary {
+    pub fn close(&mut self, end: i64, next_start: i64, geo: &mut Geo) -> Part {
         let summary = self.take_summary(end, geo);
         self.begin(next_start);
-        summary
+        Part::of(summary, &self.cumulative)
     }
 
     fn take_summary(&mut self, end: i64, geo: &mut Geo) -> Summary {

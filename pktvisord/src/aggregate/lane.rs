@@ -22,7 +22,8 @@ use crate::decode::block::{Block, Mark};
 use crate::decode::defrag::{Datagram, Defrag, DefragLimits};
 use crate::decode::dns::unreachable;
 use crate::decode::link;
-use crate::store::minutes::{Part, Window};
+use crate::store::Intake;
+use crate::store::minutes::Retention;
 use crate::time::{MINUTE, SECOND, minute_of};
 
 /// Fragmented datagrams under way: 4 MiB of them at most.
@@ -55,7 +56,7 @@ pub struct Lane {
     settings: Arc<Settings>,
     /// The ports of DNS as the settings had them last.
     ports: Arc<DnsPorts>,
-    window: Arc<Window>,
+    store: Intake,
     share: Share,
     shard: Shard,
     defrag: Defrag,
@@ -106,12 +107,12 @@ impl Forwarded {
 }
 
 impl Lane {
-    /// A lane that hands its closed minutes to `window`.
-    pub fn new(settings: Arc<Settings>, window: Arc<Window>, share: Share) -> Self {
+    /// A lane that hands its closed minutes to `store`.
+    pub fn new(settings: Arc<Settings>, store: Intake, share: Share) -> Self {
         Self {
             shard: Shard::new(Arc::clone(&settings)),
             ports: settings.ports.now(),
-            window,
+            store,
             share,
             // In time for the query that a first fragment answers.
             defrag: Defrag::new(DefragLimits {
@@ -128,8 +129,8 @@ impl Lane {
 
     /// The lane of a source that spreads packets itself: it gets only its own, but for fragments,
     /// and what they add up to is to be forwarded, see [`Self::take_forwarded`].
-    pub fn of_spread_packets(settings: Arc<Settings>, window: Arc<Window>, share: Share) -> Self {
-        Self { outbox: Some(Vec::new()), ..Self::new(settings, window, share) }
+    pub fn of_spread_packets(settings: Arc<Settings>, store: Intake, share: Share) -> Self {
+        Self { outbox: Some(Vec::new()), ..Self::new(settings, store, share) }
     }
 
     /// Goes by the settings as they are now.
@@ -335,20 +336,21 @@ impl Lane {
         self.give_up_fragments(end);
         let minute = minute_of(time);
         // Of a single summary no minute is empty.
-        let kept = if self.window.is_single() { 0 } else { self.window.periods() as i64 };
+        let Retention { periods, single } = self.store.retention();
+        let kept = if single { 0 } else { periods as i64 };
         let first_kept = minute.saturating_sub(kept);
         // Handed in together: lanes do not wait for each other at each of many empty minutes.
         let mut closed = Vec::new();
         loop {
             let next = minute_of(end).max(first_kept).min(minute);
             let next_start = next.saturating_mul(MINUTE);
-            closed.push(Part::of(self.shard.close(end, next_start)));
+            closed.push(self.shard.close(end, next_start));
             end = next_start.saturating_add(MINUTE);
             if next >= minute {
                 break;
             }
         }
-        self.window.hand_in_all(self.share.lane, closed);
+        self.store.hand_in(self.share.lane, closed);
         self.minute_end = Some(end);
     }
 
@@ -357,7 +359,7 @@ impl Lane {
     pub fn restart(&mut self, before: i64, time: i64) {
         let minute = minute_of(time);
         let start = minute.saturating_mul(MINUTE);
-        self.window.hand_in(self.share.lane, self.shard.close(before, start));
+        self.store.hand_in(self.share.lane, vec![self.shard.close(before, start)]);
         self.shard.begin(time);
         self.minute_end = Some(start.saturating_add(MINUTE));
         self.latest = time;
@@ -368,7 +370,7 @@ impl Lane {
     fn go_back(&mut self, time: i64) {
         let minute = minute_of(time);
         let live = self.minute_end.map(|end| minute_of(end.saturating_sub(1)));
-        if self.window.is_single() && live.is_some_and(|live| minute < live) {
+        if self.store.retention().single && live.is_some_and(|live| minute < live) {
             self.restart(self.latest, time);
             self.shard.next_turn();
         }

@@ -14,7 +14,7 @@ use crate::aggregate::lane::{Lane, Share};
 use crate::aggregate::settings::Settings;
 use crate::aggregate::workers::{WorkerControl, Workers};
 use crate::decode::block::{Block, Mark};
-use crate::store::minutes::Window;
+use crate::store::Store;
 
 /// The present of packet time, which those read who serve it.
 #[derive(Debug, Default)]
@@ -52,9 +52,9 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// A pipeline whose one lane runs on the caller's thread.
-    pub fn inline(settings: Arc<Settings>, window: Arc<Window>) -> Self {
-        let goes_back = window.is_single();
-        let lane = Lane::new(Arc::clone(&settings), window, Share { lane: 0, of: 1 });
+    pub fn inline(settings: Arc<Settings>, store: &Store) -> Self {
+        let goes_back = store.retention().single;
+        let lane = Lane::new(Arc::clone(&settings), store.intake(), Share { lane: 0, of: 1 });
         Self::new(settings, goes_back, Lanes::Inline(Box::new(lane)))
     }
 
@@ -64,14 +64,13 @@ impl Pipeline {
     /// Where a thread can't be started.
     pub fn threads(
         settings: Arc<Settings>,
-        window: &Arc<Window>,
+        store: &Store,
         workers: usize,
     ) -> std::io::Result<Self> {
-        let lane = |lane| {
-            Lane::new(Arc::clone(&settings), Arc::clone(window), Share { lane, of: workers })
-        };
+        let lane =
+            |lane| Lane::new(Arc::clone(&settings), store.intake(), Share { lane, of: workers });
         let workers = Workers::start((0..workers).map(lane).collect())?;
-        Ok(Self::new(settings, window.is_single(), Lanes::Threads(workers)))
+        Ok(Self::new(settings, store.retention().single, Lanes::Threads(workers)))
     }
 
     fn new(settings: Arc<Settings>, goes_back: bool, lanes: Lanes) -> Self {
@@ -83,11 +82,11 @@ impl Pipeline {
         Arc::clone(&self.clock)
     }
 
-    /// The live buckets, for those who serve them; `None` where the lane runs inline.
-    pub fn control(&self) -> Option<WorkerControl> {
+    /// The way to the workers, for those who serve what they count; to none where the lane runs inline.
+    pub fn control(&self) -> WorkerControl {
         match &self.lanes {
-            Lanes::Inline(_) => None,
-            Lanes::Threads(workers) => Some(workers.control()),
+            Lanes::Inline(_) => WorkerControl::default(),
+            Lanes::Threads(workers) => workers.control(),
         }
     }
 

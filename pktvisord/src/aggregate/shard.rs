@@ -11,7 +11,6 @@ use pktvisor_common::classify::{Decision, Dns};
 use pktvisor_common::loss::Loss;
 use pktvisor_common::outcome::Outcome;
 use pktvisor_common::packet::{PacketMeta, TCP_FIN, TCP_SYN, Transport};
-use pktvisor_common::summary::Summary;
 
 use crate::aggregate::bucket::{Bucket, Packet};
 use crate::aggregate::dns::{Context, Message, count, quoted_key};
@@ -22,6 +21,7 @@ use crate::aggregate::transaction::Transactions;
 use crate::decode::dns::stream::{
     Message as StreamMessage, Segment, StreamLimits, StreamLosses, StreamTable,
 };
+use crate::store::parts::Part;
 use crate::time::SECOND;
 
 /// Parts of the flows; at most so many shards share them.
@@ -285,7 +285,7 @@ impl Shard {
     }
 
     /// Closes the bucket at `end`, its minute's end, and goes on with the one from `next_start`.
-    pub fn close(&mut self, end: i64, next_start: i64) -> Summary {
+    pub fn close(&mut self, end: i64, next_start: i64) -> Part {
         self.advance(end);
         self.take_losses();
         self.bucket.close(end, next_start, &mut self.geo)

@@ -18,6 +18,7 @@ pub use file::FileError;
 pub use print::{example, table};
 
 use crate::cli::Cli;
+use crate::system::needs::Needs;
 
 /// The file that is read where there is one and no other is named.
 pub const DEFAULT_FILE: &str = "/etc/pktvisor/pktvisord.toml";
@@ -191,12 +192,14 @@ impl Config {
         Self::load(self.arguments.clone())
     }
 
-    /// Files that are read again on SIGHUP; those of the configuration that are not there may come.
-    pub fn files(&self) -> Vec<PathBuf> {
+    /// Returns what reading the options again needs: the files that are named, and the configuration,
+    /// which may come later.
+    pub fn needs(&self) -> Needs {
         let cli = &self.cli;
         let named = [&cli.geo_city, &cli.geo_asn, &cli.token_file, &cli.tls_cert, &cli.tls_key];
         let named = named.into_iter().chain([&cli.client_ca, &self.file]).flatten().cloned();
-        named.chain([PathBuf::from(DEFAULT_FILE)]).collect()
+        let reads = named.chain([PathBuf::from(DEFAULT_FILE)]).collect();
+        Needs { reads, ..Needs::default() }
     }
 
     /// What is not as it was `before`.

@@ -9,8 +9,11 @@ mod findings;
 mod interface;
 mod libpcap;
 mod members;
+mod pace;
 mod pcap;
 mod pcapng;
+mod progress;
+mod run;
 mod stream;
 mod times;
 
@@ -28,8 +31,10 @@ pub use self::error::{Problem, ReadError, Truncation};
 use self::findings::{Findings, plural};
 pub use self::interface::Drops;
 use self::libpcap::LibpcapReader;
+pub use self::pace::Speed;
 use self::pcap::{FILE_HEADER_LEN, PcapParser};
 use self::pcapng::PcapNgParser;
+pub use self::run::{FileInput, RunningFile};
 use self::stream::{Next, Parser, Stream};
 use self::times::{Patience, Times};
 use super::filter::{Filter, Hidden};
@@ -287,6 +292,11 @@ impl CaptureReader {
     /// Where the capture is cut short; known after its end.
     pub fn truncation(&self) -> Option<Truncation> {
         self.truncation
+    }
+
+    /// Whether packets are filtered.
+    pub fn has_filter(&self) -> bool {
+        self.filter.is_some()
     }
 
     /// Packets that the filter left out so far.

@@ -341,7 +341,9 @@ mod tests {
     use crate::aggregate::naming::Naming;
     use crate::aggregate::settings::{DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
     use crate::aggregate::workers::WorkerControl;
-    use crate::store::minutes::Window;
+    use crate::input::status::Status;
+    use crate::store::Store;
+    use crate::store::minutes::Retention;
 
     const ALL: Question = Question::Rates;
 
@@ -358,9 +360,10 @@ mod tests {
             tunnels: Tunnels::Outer,
             flow_key: FlowKey::FIXED,
         };
-        let window = Arc::new(Window::new(1, 5, false));
+        let store = Arc::new(Store::inline(1, Retention { periods: 5, single: false }));
         let (clock, control) = (Arc::default(), WorkerControl::default());
-        let live = Live::new(settings.into(), window, clock, control, Arc::default());
+        let status = Arc::new(Status::file("test".to_owned()));
+        let live = Live::new(settings.into(), store, clock, control, status, None);
         Arc::new(Answers::new(Arc::new(live)))
     }
 

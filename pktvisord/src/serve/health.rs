@@ -10,7 +10,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::error::ApiError;
-use crate::serve::live::{Live, Watching};
+use crate::input::status::{InputKind, Watching};
+use crate::serve::live::Live;
 
 /// Whether packets are taken in.
 #[derive(Debug, Serialize, ToSchema)]
@@ -58,16 +59,16 @@ pub(super) async fn healthz(State(live): State<Arc<Live>>) -> Result<&'static st
 )]
 pub(super) async fn readyz(State(live): State<Arc<Live>>) -> (StatusCode, Json<Readiness>) {
     let ready = live.ready();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let source = live.source();
-    let Watching { watched, pending, faults } = source.watching();
+    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = live.status();
+    let Watching { watched, pending, faults } = status.watching();
     let readiness = Readiness {
         ready,
-        source: source.kind.to_owned(),
-        fallback: source.fallback.clone(),
-        interfaces: if source.kind == "file" { 0 } else { watched.len() as u64 },
+        source: status.kind.name().to_owned(),
+        fallback: status.fallback.clone(),
+        interfaces: if status.kind == InputKind::File { 0 } else { watched.len() as u64 },
         pending,
         faults,
     };
-    (status, Json(readiness))
+    (code, Json(readiness))
 }

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pktvisor_common::api;
@@ -18,8 +18,8 @@ use crate::aggregate::bucket::Bucket;
 use crate::aggregate::pipeline::{Clock, Present, merge_live};
 use crate::aggregate::settings::Settings;
 use crate::aggregate::workers::WorkerControl;
-use crate::input::kernel::drain::DrainStatus;
-use crate::store::minutes::Window;
+use crate::input::status::{Status, Watching};
+use crate::store::Store;
 use crate::system::privileges::Rights;
 use crate::time::{SECOND, minute_of};
 
@@ -52,108 +52,16 @@ pub enum PeriodError {
     OtherPorts,
 }
 
-/// What is watched, and what is not as it should be.
-#[derive(Clone, Debug, Default)]
-pub struct Watching {
-    /// Names of the interfaces or the file, and the hooks of the interfaces.
-    pub watched: Vec<api::Watched>,
-    /// Interfaces to which programs are still to be attached.
-    pub pending: u64,
-    /// Interfaces whose packets are not seen as they should be, each with the reason.
-    pub faults: Vec<String>,
-}
-
-/// Where packets come from.
-#[derive(Debug, Default)]
-pub struct Source {
-    /// `ebpf`, `libpcap` or `file`.
-    pub kind: &'static str,
-    /// Why packets do not come from programs in the kernel, where they were asked for.
-    pub fallback: Option<String>,
-    /// What is watched now.
-    watching: RwLock<Watching>,
-    /// How far the threads that drain rings are behind.
-    drains: Vec<Arc<DrainStatus>>,
-    /// Whether no packet so far had a time.
-    timeless: AtomicBool,
-    /// What the daemon may still do; of a capture file all that its user may.
-    rights: Option<Rights>,
-}
-
-impl Source {
-    /// A capture file.
-    pub fn file(name: String) -> Self {
-        let watched = vec![api::Watched { name, ..api::Watched::default() }];
-        let watching = RwLock::new(Watching { watched, ..Watching::default() });
-        Self { kind: "file", watching, ..Self::default() }
-    }
-
-    /// Interfaces.
-    pub fn interfaces(
-        kind: &'static str,
-        fallback: Option<String>,
-        drains: Vec<Arc<DrainStatus>>,
-        rights: Rights,
-    ) -> Self {
-        Self { kind, fallback, drains, rights: Some(rights), ..Self::default() }
-    }
-
-    /// From now on this is watched.
-    pub fn watch(&self, watching: Watching) {
-        *self.watching.write().unwrap_or_else(PoisonError::into_inner) = watching;
-    }
-
-    /// How far what is to be watched is watched.
-    pub fn watching(&self) -> Watching {
-        self.watching.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// What is watched now.
-    pub fn watched(&self) -> Vec<api::Watched> {
-        self.watching().watched
-    }
-
-    /// Whether packets come from all that is to be watched.
-    fn is_watching(&self) -> bool {
-        let watching = self.watching.read().unwrap_or_else(PoisonError::into_inner);
-        !watching.watched.is_empty() && watching.pending == 0 && watching.faults.is_empty()
-    }
-
-    /// Notes whether no packet so far had a time: then there are no latencies and no rates.
-    pub fn set_timeless(&self, timeless: bool) {
-        self.timeless.store(timeless, Ordering::Relaxed);
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.watched().into_iter().map(|watched| watched.name).collect()
-    }
-
-    /// How far user space is behind the packets, in milliseconds; none where that can't be told.
-    pub fn lag_ms(&self) -> Option<u64> {
-        self.drains.iter().map(|drain| drain.lag_ms()).max()
-    }
-
-    /// Completes a view with what only the source knows.
-    pub fn complete(&self, mut view: api::MetricsView) -> api::MetricsView {
-        self.kind.clone_into(&mut view.capture.source);
-        view.capture.interfaces = self.names();
-        view.capture.lag_ms = self.lag_ms().unwrap_or(0);
-        if self.timeless.load(Ordering::Relaxed) {
-            view.forget_times();
-        }
-        view
-    }
-}
-
 /// What answers are made from.
 pub struct Live {
     settings: Arc<Settings>,
-    window: Arc<Window>,
+    store: Arc<Store>,
     clock: Arc<Clock>,
     control: WorkerControl,
-    source: Arc<Source>,
+    status: Arc<Status>,
+    /// What the daemon may still do; of a capture file all that its user may.
+    rights: Option<Rights>,
     started: SystemTime,
-    finished: AtomicBool,
     /// Whether all who sum up answered when that was last looked at.
     alive: AtomicBool,
     cache: Mutex<Cache>,
@@ -171,19 +79,20 @@ impl Live {
     /// Answers from these shards and their closed minutes.
     pub fn new(
         settings: Arc<Settings>,
-        window: Arc<Window>,
+        store: Arc<Store>,
         clock: Arc<Clock>,
         control: WorkerControl,
-        source: Arc<Source>,
+        status: Arc<Status>,
+        rights: Option<Rights>,
     ) -> Self {
         Self {
             settings,
-            window,
+            store,
             clock,
             control,
-            source,
+            status,
+            rights,
             started: SystemTime::now(),
-            finished: AtomicBool::new(false),
             alive: AtomicBool::new(true),
             cache: Mutex::default(),
             closed: Mutex::default(),
@@ -192,27 +101,22 @@ impl Live {
 
     /// Buckets kept, the live one included.
     pub fn periods(&self) -> u64 {
-        if self.window.is_single() { 1 } else { self.window.periods() as u64 }
+        if self.store.retention().single { 1 } else { self.store.retention().periods as u64 }
     }
 
-    /// The end of the input was reached.
-    pub fn finish(&self) {
-        self.finished.store(true, Ordering::Relaxed);
-    }
-
-    /// Where packets come from.
-    pub fn source(&self) -> &Source {
-        &self.source
+    /// The state of the input.
+    pub fn status(&self) -> &Status {
+        &self.status
     }
 
     /// Whether packets are taken in.
     pub fn ready(&self) -> bool {
-        self.source.is_watching() && self.has_packets()
+        self.status.is_watching() && self.has_packets()
     }
 
     /// Whether there is a bucket.
     fn has_packets(&self) -> bool {
-        self.clock.now() != 0 || self.finished.load(Ordering::Relaxed)
+        self.clock.now() != 0 || self.status.is_finished()
     }
 
     fn with_cache<T>(&self, read: impl FnOnce(&mut Cache, &Arc<Present>) -> T) -> T {
@@ -252,6 +156,8 @@ impl Live {
             }
             buckets = self.control.take(now);
         }
+        // What was closed before these were copied is to be there with them.
+        self.store.settle();
         merge_live(buckets, now, &mut self.settings.geo())
     }
 
@@ -264,7 +170,7 @@ impl Live {
 
     /// Buckets there are now: none before the first packet.
     fn available(&self) -> u64 {
-        if self.has_packets() { self.window.available() } else { 0 }
+        if self.has_packets() { self.store.available() } else { 0 }
     }
 
     fn summary(&self, n: u64, present: &Present) -> Result<Arc<Summary>, PeriodError> {
@@ -274,16 +180,16 @@ impl Live {
             return Err(PeriodError::NotYet { available });
         }
         if n == 0 {
-            return Ok(match self.window.is_single() {
-                true => Arc::new(self.window.merged(&present.live, 1)),
+            return Ok(match self.store.retention().single {
+                true => Arc::new(self.store.merged(&present.live, 1)),
                 false => Arc::clone(&present.live),
             });
         }
-        self.window.closed(n).ok_or(PeriodError::NotYet { available })
+        self.store.closed(n).ok_or(PeriodError::NotYet { available })
     }
 
     fn view(&self, summary: &Summary) -> Arc<api::MetricsView> {
-        Arc::new(self.source.complete(summary.view()))
+        Arc::new(self.status.complete(summary.view()))
     }
 
     /// Bucket `n`: 0 is the live one.
@@ -314,7 +220,7 @@ impl Live {
             return Ok(view);
         }
         // Many minutes take a while: nobody else waits for them.
-        let view = self.view(&self.window.merged(&present.live, n));
+        let view = self.view(&self.store.merged(&present.live, n));
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.present.as_ref().is_some_and(|(_, now)| Arc::ptr_eq(now, &present)) {
             cache.views.insert(n, Arc::clone(&view));
@@ -344,10 +250,10 @@ impl Live {
 
     /// The last closed bucket, or all of a single summary; none before the first one has closed.
     pub fn last_closed(&self) -> Option<Arc<api::MetricsView>> {
-        if self.window.is_single() {
+        if self.store.retention().single {
             return self.bucket(0).ok();
         }
-        let summary = self.window.closed(1)?;
+        let summary = self.store.closed(1)?;
         let mut last = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
             Some((of, view)) if Arc::ptr_eq(of, &summary) => Some(Arc::clone(view)),
@@ -361,7 +267,7 @@ impl Live {
 
     /// The summary of bucket `n`, if it is closed and so changes no more.
     pub fn closed(&self, n: u64) -> Option<Arc<Summary>> {
-        if self.window.is_single() { None } else { self.window.closed(n) }
+        if self.store.retention().single { None } else { self.store.closed(n) }
     }
 
     /// The byte form of bucket `n`.
@@ -383,32 +289,32 @@ impl Live {
         let started = self.started.duration_since(UNIX_EPOCH).unwrap_or_default();
         let up_time = self.started.elapsed().unwrap_or_default();
         let (dns_pct, rest_pct) = self.settings.sampling.percents();
-        let Watching { watched, pending, faults } = self.source.watching();
+        let Watching { watched, pending, faults } = self.status.watching();
         api::AppMetrics {
             app: api::App {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
-                periods: self.window.periods() as u64,
+                periods: self.store.retention().periods as u64,
                 deep_sample_rate_pct: u64::from(self.settings.sampling.percent()),
-                single_summary: self.window.is_single(),
+                single_summary: self.store.retention().single,
                 up_time_min: (up_time.as_secs_f64() / MINUTE_SECONDS * 100.0).round() / 100.0,
                 started_ts: started.as_secs() as i64,
                 capture: api::CaptureInfo {
-                    source: self.source.kind.to_owned(),
-                    interfaces: self.source.names(),
+                    source: self.status.kind.name().to_owned(),
+                    interfaces: self.status.names(),
                     watched,
-                    fallback: self.source.fallback.clone(),
+                    fallback: self.status.fallback.clone(),
                     pending,
                     faults,
                     advice: self.advice(),
                     sampling: api::SamplingRates { dns_pct, rest_pct },
-                    finished: self.finished.load(Ordering::Relaxed),
+                    finished: self.status.is_finished(),
                 },
                 fleet_key: Some(api::FleetKey {
                     fingerprint: format!("{:016x}", self.settings.naming.fleet.fingerprint()),
                     public: self.settings.naming.fleet.is_public(),
                 }),
                 process: process(),
-                security: self.source.rights.as_ref().map(security),
+                security: self.rights.as_ref().map(security),
             },
             dns: api::AppDns {
                 xact: api::AppXact { open: self.present().live.dns.xact.unpaired.open },
@@ -421,7 +327,7 @@ impl Live {
         let mut packets = self.present().live.totals.packets;
         // At the start of a minute the one before it tells.
         if packets.iter().sum::<u64>() < LEAST_PACKETS
-            && let Some(closed) = self.window.closed(1)
+            && let Some(closed) = self.store.closed(1)
         {
             packets = closed.totals.packets;
         }
@@ -442,7 +348,7 @@ impl Live {
         let second = live.end.div_euclid(SECOND) - 1;
         let mut counts = live.rates.second(second);
         if counts == Second::default()
-            && let Some(closed) = self.window.closed(1)
+            && let Some(closed) = self.store.closed(1)
         {
             counts = closed.rates.second(second);
         }

@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use rustix::process::{
@@ -17,6 +16,7 @@ use rustix::thread::{
     set_thread_res_gid, set_thread_res_uid,
 };
 
+use crate::system::needs::{Capability, Needs};
 use crate::system::sandbox::{self, Sandbox, SandboxError};
 
 /// A user of this host.
@@ -87,17 +87,6 @@ pub fn raise_limits() {
     }
 }
 
-/// What capabilities are still needed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
-    /// None: links, maps and rings go on without.
-    Nothing,
-    /// `CAP_NET_ADMIN`: filters of clsact are taken away at the end.
-    NetAdmin,
-    /// `CAP_NET_RAW`: libpcap may have to open an interface that comes later.
-    NetRaw,
-}
-
 /// What this process may still do.
 #[derive(Clone, Debug)]
 pub struct Rights {
@@ -109,21 +98,13 @@ pub struct Rights {
     pub sandbox: Sandbox,
 }
 
-/// Becomes `user` and keeps these capabilities only, also across programs that it might start. Shuts
-/// itself in, unless `files` is none: those are the files that are to be read again.
+/// Becomes `user` and keeps the capabilities that are needed and no others, also across programs that
+/// it might start. Shuts itself in, unless told not to.
 ///
 /// # Errors
 /// Where the system refuses; what was given up before stays so.
-pub fn give_up(
-    user: Option<&User>,
-    keep: Keep,
-    files: Option<&[PathBuf]>,
-) -> Result<Rights, RightsError> {
-    let wanted = match keep {
-        Keep::Nothing => CapabilitySet::empty(),
-        Keep::NetAdmin => CapabilitySet::NET_ADMIN,
-        Keep::NetRaw => CapabilitySet::NET_RAW,
-    };
+pub fn give_up(user: Option<&User>, needs: &Needs, sandboxed: bool) -> Result<Rights, RightsError> {
+    let wanted: CapabilitySet = needs.capabilities.iter().map(|needed| needed.set).collect();
     let effective = capabilities(None).map_err(io::Error::from)?.effective;
     if effective.contains(CapabilitySet::SETPCAP) {
         for capability in CapabilitySet::all().iter() {
@@ -147,17 +128,16 @@ pub fn give_up(
     // No other process of the user reads its memory: secrets are in it.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(io::Error::from)?;
     let who = user.map_or("the same user", |user| user.name.as_str());
-    let (capabilities, why) = match keep {
-        _ if kept.is_empty() => (Vec::new(), "without capabilities"),
-        Keep::Nothing => (Vec::new(), "without capabilities"),
-        Keep::NetAdmin => (vec!["CAP_NET_ADMIN"], "with CAP_NET_ADMIN, which clsact needs"),
-        Keep::NetRaw => (vec!["CAP_NET_RAW"], "with CAP_NET_RAW, which libpcap needs"),
-    };
-    let captures = keep == Keep::NetRaw;
-    let enter = |files| sandbox::enter(files, captures);
-    let sandbox = files.map(enter).transpose()?.unwrap_or(sandbox::OFF);
+    let capabilities = needs.capabilities.iter().filter(|needed| kept.contains(needed.set));
+    let why: Vec<String> = capabilities
+        .clone()
+        .map(|Capability { name, used_by, .. }| format!("with {name}, which {used_by} needs"))
+        .collect();
+    let why = if why.is_empty() { "without capabilities".to_owned() } else { why.join(", ") };
+    let sandbox = if sandboxed { sandbox::enter(needs)? } else { sandbox::OFF };
     let Sandbox { landlock, seccomp } = sandbox;
     tracing::info!("running as {who} {why}; Landlock: {landlock}, seccomp: {seccomp}");
+    let capabilities = capabilities.map(|needed| needed.name).collect();
     Ok(Rights { user: user.map(|user| user.name.clone()), capabilities, sandbox })
 }
 

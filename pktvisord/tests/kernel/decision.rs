@@ -15,7 +15,8 @@ use pktvisord::aggregate::settings::{
     DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels,
 };
 use pktvisord::decode::block::{Block, LinkType, PacketRecord};
-use pktvisord::store::minutes::Window;
+use pktvisord::store::Store;
+use pktvisord::store::minutes::Retention;
 use pktvisord::time::{MINUTE, SECOND};
 
 use crate::bench::{Bench, Gso, HOSTS, PROGRAMS, Program, bench, is_taken};
@@ -41,10 +42,10 @@ fn settings(tunnels: Tunnels) -> Arc<Settings> {
 }
 
 fn lane(settings: &Arc<Settings>, spread: bool) -> Lane {
-    let window = Arc::new(Window::new(1, 5, false));
+    let store = Store::inline(1, Retention { periods: 5, single: false });
     let share = Share { lane: 0, of: 1 };
     let new = if spread { Lane::of_spread_packets } else { Lane::new };
-    let mut lane = new(Arc::clone(settings), window, share);
+    let mut lane = new(Arc::clone(settings), store.intake(), share);
     lane.advance(NOW);
     lane
 }

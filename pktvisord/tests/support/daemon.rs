@@ -11,8 +11,10 @@ use pktvisord::aggregate::settings::{
     DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels,
 };
 use pktvisord::decode::block::{Block, LinkType, PacketRecord};
-use pktvisord::serve::live::{Live, Source};
-use pktvisord::store::minutes::Window;
+use pktvisord::input::status::Status;
+use pktvisord::serve::live::Live;
+use pktvisord::store::Store;
+use pktvisord::store::minutes::Retention;
 use pktvisord::time::{MINUTE, SECOND};
 
 /// Buckets that the daemon keeps.
@@ -42,8 +44,8 @@ pub fn live_with(minutes: &[u32], single: bool) -> Arc<Live> {
         tunnels: Tunnels::Outer,
         flow_key: FlowKey::FIXED,
     });
-    let window = Arc::new(Window::new(1, PERIODS, single));
-    let mut pipeline = Pipeline::threads(Arc::clone(&settings), &window, 1).unwrap();
+    let store = Store::start(1, Retention { periods: PERIODS, single }).unwrap();
+    let mut pipeline = Pipeline::threads(Arc::clone(&settings), &store, 1).unwrap();
     let length = FRAME.len() as u32;
     let packets = (28_000_000i64..).zip(minutes).flat_map(|(minute, &packets)| {
         (0..packets).map(move |packet| PacketRecord {
@@ -59,9 +61,9 @@ pub fn live_with(minutes: &[u32], single: bool) -> Arc<Live> {
     pipeline.feed(&block, 0..block.packets.len());
     // The answer comes behind all that was fed.
     pipeline.present();
-    let source = Arc::new(Source::file("test".into()));
-    let control = pipeline.control().unwrap();
-    let live = Live::new(settings, window, pipeline.clock(), control, source);
+    let status = Arc::new(Status::file("test".into()));
+    let control = pipeline.control();
+    let live = Live::new(settings, Arc::new(store), pipeline.clock(), control, status, None);
     // The shards have to outlive whoever asks.
     std::mem::forget(pipeline);
     Arc::new(live)

@@ -1,10 +1,16 @@
 //! The network interfaces of this host.
 //!
+//! * [`scope`]: which interfaces a target names.
 //! * [`selection`]: which hooks of which interfaces `any` watches.
 //! * [`host`]: which addresses belong to watched interfaces.
+//! * [`missed`]: packets that came before an interface was watched.
+//! * [`tunnels`]: packets that count inside a tunnel, and not outside.
 
 pub mod host;
+pub mod missed;
+pub mod scope;
 pub mod selection;
+pub mod tunnels;
 
 use std::io;
 

@@ -1,17 +1,53 @@
 //! Capture by programs in the kernel.
 //!
 //! * [`probe`]: the programs and their maps, loaded.
-//! * [`attach`]: the hooks of an interface.
+//! * `hooks`: the programs at the hooks of interfaces; `check`: whether packets reach them.
+//! * `follow`: interfaces that come and go; `load`: the sampling rate under load.
+//! * [`attach`]: the hooks of one interface.
 //! * [`links`], [`clsact`]: the two ways to a hook.
 //! * [`drain`]: a thread for each ring, which sums its records up.
 //! * [`refusal`]: what it means when the kernel refuses.
 
 pub mod attach;
+mod check;
 pub mod clsact;
 pub mod drain;
+mod follow;
+mod hooks;
 pub mod links;
+mod load;
 pub mod probe;
 pub mod refusal;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use pktvisor_common::abi::RINGS;
+use rustix::thread::CapabilitySet;
+
+use self::attach::CaptureMode;
+use self::drain::{Drain, DrainStatus};
+use self::follow::Follower;
+use self::hooks::Programs;
+use self::probe::{Probe, Ring};
+use self::refusal::Refusal;
+use super::file::ReadError;
+use super::interface::Interface;
+use super::interface::scope::Scope;
+use super::netlink::changes::Changes;
+use super::status::{InputKind, Status};
+use super::{Context, Input, Options, Reloads, Running};
+use crate::aggregate::lane::{Lane, Share};
+use crate::aggregate::pipeline::Clock;
+use crate::aggregate::settings::Settings;
+use crate::aggregate::workers::{WorkerControl, Workers};
+use crate::system::needs::{Capability, Needs};
+
+/// What clsact needs: its filters are looked after, and removed at the end.
+const NET_ADMIN: Capability =
+    Capability { set: CapabilitySet::NET_ADMIN, name: "CAP_NET_ADMIN", used_by: "clsact" };
 
 /// The programs as `cargo xtask build-ebpf` has compiled them; empty where the daemon was built
 /// without.
@@ -20,4 +56,111 @@ pub const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "
 /// Whether the programs are inside.
 pub const fn is_built_in() -> bool {
     !OBJECT.is_empty()
+}
+
+/// How packets are to be captured by programs in the kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelOptions {
+    /// Which hooks programs are attached to.
+    pub mode: CaptureMode,
+    /// Rings are made for this number of workers: a power of two, at most [`RINGS`].
+    pub workers: usize,
+    /// Size of each ring in bytes.
+    pub ring_size: u32,
+    /// Whether sampling is adapted to the load.
+    pub adaptive: bool,
+}
+
+/// Interfaces with programs at their hooks.
+pub struct KernelInput {
+    programs: Programs,
+    rings: Vec<Ring>,
+    changes: Arc<Changes>,
+    adaptive: bool,
+}
+
+impl KernelInput {
+    /// Loads the programs and attaches them to what `scope` names among the interfaces that there are,
+    /// of `any` as far as that is done within `at_once`.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn open(
+        options: KernelOptions,
+        scope: Scope,
+        changes: Arc<Changes>,
+        settings: &Settings,
+        listed: &[Interface],
+        at_once: Duration,
+    ) -> Result<Self, Refusal> {
+        let KernelOptions { mode, workers, ring_size, adaptive } = options;
+        let probe = Probe::load(1 << workers.clamp(1, RINGS).ilog2(), ring_size)?;
+        let mut programs = Programs::start(probe, scope, mode, settings, listed, at_once)?;
+        let rings = programs.probe.take_rings()?;
+        Ok(Self { programs, rings, changes, adaptive })
+    }
+}
+
+impl Input for KernelInput {
+    fn needs(&self) -> Needs {
+        let capabilities = if self.programs.use_clsact() { vec![NET_ADMIN] } else { Vec::new() };
+        Needs { capabilities, ..Needs::default() }
+    }
+
+    fn workers(&self) -> usize {
+        self.rings.len()
+    }
+
+    fn reloads(&self) -> Reloads {
+        Reloads { is_live: true, filter: None }
+    }
+
+    fn start(self: Box<Self>, context: Context) -> io::Result<Box<dyn Running>> {
+        let Self { programs, rings, changes, adaptive } = *self;
+        let Context { settings, store, shutdown } = context;
+        let of = rings.len();
+        let clock: Arc<Clock> = Arc::default();
+        let statuses: Vec<Arc<DrainStatus>> = rings.iter().map(|_| Arc::default()).collect();
+        let drains = rings.into_iter().zip(&statuses).enumerate().map(|(at, (ring, status))| {
+            let share = Share { lane: at, of };
+            let lane = Lane::of_spread_packets(Arc::clone(&settings), store.intake(), share);
+            let counting = (at == 0).then(|| (programs.probe.counters(), Arc::clone(&clock)));
+            Drain { lane, ring, counting, status: Arc::clone(status) }
+        });
+        let drains: Vec<Drain> = drains.collect();
+        let workers = Workers::start_with(drains, |drain, work, lanes| drain.run(&work, &lanes))?;
+        let status = Arc::new(Status::interfaces(InputKind::Ebpf, None, statuses));
+        status.watch(programs.watching());
+        let losses = workers.losses();
+        let follower = Follower { changes, settings, status, losses, adaptive, shutdown };
+        Ok(Box::new(RunningKernel { programs, workers, clock, follower }))
+    }
+}
+
+/// Programs at their hooks, and a worker for each ring.
+struct RunningKernel {
+    programs: Programs,
+    workers: Workers,
+    clock: Arc<Clock>,
+    follower: Follower,
+}
+
+impl Running for RunningKernel {
+    fn control(&self) -> WorkerControl {
+        self.workers.control()
+    }
+
+    fn clock(&self) -> Arc<Clock> {
+        Arc::clone(&self.clock)
+    }
+
+    fn status(&self) -> Arc<Status> {
+        Arc::clone(&self.follower.status)
+    }
+
+    fn run(&mut self, changes: &Receiver<Options>) -> Result<(), ReadError> {
+        // The programs go first, so that nothing is counted any more that nobody takes in.
+        self.follower.follow(&mut self.programs, changes);
+        Ok(())
+    }
 }

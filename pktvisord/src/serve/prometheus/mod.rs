@@ -79,7 +79,7 @@ impl Metrics {
         Self {
             app: live.app(),
             ready: live.ready(),
-            lag_ms: live.source().lag_ms(),
+            lag_ms: live.status().lag_ms(),
             rest: Rest::of(&cumulative.totals),
             cumulative,
             closed: live.last_closed(),

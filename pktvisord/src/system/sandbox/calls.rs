@@ -5,6 +5,8 @@ use std::process;
 
 use seccompiler::{BackendError, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 
+use crate::system::needs::Needs;
+
 /// By what they are for. Numbers differ by architecture, so they go by name.
 pub(super) const ALLOWED: &[i64] = &[
     // Memory.
@@ -109,6 +111,25 @@ pub(super) const ALLOWED: &[i64] = &[
     libc::SYS_stat,
 ];
 
+/// What is called besides where files are written.
+pub(super) const WRITES: &[i64] = &[
+    libc::SYS_fdatasync,
+    libc::SYS_flock,
+    libc::SYS_fsync,
+    libc::SYS_ftruncate,
+    libc::SYS_pwrite64,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+    libc::SYS_unlinkat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_rename,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_unlink,
+];
+
+/// What is called besides where others are connected to.
+pub(super) const CONNECTS: &[i64] = &[libc::SYS_connect];
+
 /// The flags of clone(2) that make namespaces.
 const NAMESPACES: u64 = (libc::CLONE_NEWCGROUP
     | libc::CLONE_NEWIPC
@@ -121,7 +142,7 @@ const NAMESPACES: u64 = (libc::CLONE_NEWCGROUP
 const SOCKET_TYPE: u64 = 0xf;
 
 /// Calls that are let through with some arguments only, each with what these have to be.
-pub(super) fn allowed_with(captures: bool) -> Result<Vec<(i64, Vec<SeccompRule>)>, BackendError> {
+pub(super) fn allowed_with(needs: &Needs) -> Result<Vec<(i64, Vec<SeccompRule>)>, BackendError> {
     let is =
         |at, value| SeccompCondition::new(at, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
     let without = |at, bits| {
@@ -137,12 +158,18 @@ pub(super) fn allowed_with(captures: bool) -> Result<Vec<(i64, Vec<SeccompRule>)
     };
     // What interfaces there are.
     let mut sockets = vec![netlink(libc::NETLINK_ROUTE)?];
-    if captures {
+    if needs.packet_sockets {
         // libpcap opens an interface that comes back.
         sockets.push(netlink(libc::NETLINK_GENERIC)?);
         let family = || is(0, libc::AF_PACKET as u64);
         sockets.push(SeccompRule::new(vec![family()?, of_type(libc::SOCK_RAW)?])?);
         sockets.push(SeccompRule::new(vec![family()?, of_type(libc::SOCK_DGRAM)?])?);
+    }
+    if !needs.connects.is_empty() {
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            let family = is(0, family as u64)?;
+            sockets.push(SeccompRule::new(vec![family, of_type(libc::SOCK_STREAM)?])?);
+        }
     }
     let no_code = || -> Result<_, BackendError> {
         Ok(vec![SeccompRule::new(vec![without(2, libc::PROT_EXEC as u64)?])?])

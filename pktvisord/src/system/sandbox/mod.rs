@@ -10,10 +10,12 @@ mod folders;
 use std::path::PathBuf;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
-    RulesetStatus, Scope, path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, BitFlags, NetPort, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    RulesetError, RulesetStatus, Scope, path_beneath_rules,
 };
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+
+use crate::system::needs::Needs;
 
 /// The newest rules that are asked for: TCP, devices, and what is outside of the sandbox (Linux 6.12).
 const RULES: ABI = ABI::V6;
@@ -47,34 +49,37 @@ pub struct Sandbox {
 /// Without a sandbox.
 pub const OFF: Sandbox = Sandbox { landlock: "off", seccomp: "off" };
 
-/// Shuts this thread in, and those that it will start: from files only what lies in the folders of
-/// `files`, and of what links on the way to them lead to, can be read, nothing can be written, run,
-/// listened on or connected to, and calls of the system that the daemon has no use for fail. Packet
-/// sockets can still be made where it `captures` through libpcap.
+/// Shuts this thread in, and those that it will start. What is needed stays possible: reading what lies
+/// in the folders of files, and of what links on the way to them lead to; writing in folders; connecting
+/// to ports; packet sockets. Nothing else can be read, written or connected to, nothing can be run or
+/// listened on, and calls of the system that the daemon has no use for fail.
 ///
 /// # Errors
 /// [`SandboxError`] where the kernel knows how to, and refuses.
-pub fn enter(files: &[PathBuf], captures: bool) -> Result<Sandbox, SandboxError> {
-    let landlock = match restrict(files) {
+pub fn enter(needs: &Needs) -> Result<Sandbox, SandboxError> {
+    let landlock = match restrict(needs) {
         // Some containers refuse what they do not know; the filter follows all the same.
         Err(RulesetError::CreateRuleset(_)) => "refused by what this runs in",
         restricted => restricted?,
     };
     // The last, for it leaves no room for the others.
-    apply_filter(&filter(captures)?)?;
+    apply_filter(&filter(needs)?)?;
     Ok(Sandbox { landlock, seccomp: "on" })
 }
 
 /// Leaves access to files and TCP as described at [`enter`].
-fn restrict(files: &[PathBuf]) -> Result<&'static str, RulesetError> {
-    let folders = files.iter().flat_map(|file| folders::of(file));
+fn restrict(needs: &Needs) -> Result<&'static str, RulesetError> {
+    let folders = needs.reads.iter().flat_map(|file| folders::of(file));
     let readable: Vec<PathBuf> = READ.iter().map(PathBuf::from).chain(folders).collect();
+    let reached = needs.connects.iter().map(|&port| NetPort::new(port, AccessNet::ConnectTcp));
     let status = Ruleset::default()
         .handle_access(AccessFs::from_all(RULES))?
         .handle_access(AccessNet::from_all(RULES))?
         .scope(Scope::from_all(RULES))?
         .create()?
         .add_rules(path_beneath_rules(readable, AccessFs::ReadFile | AccessFs::ReadDir))?
+        .add_rules(path_beneath_rules(&needs.writes, written()))?
+        .add_rules(reached.map(Ok::<_, RulesetError>))?
         .restrict_self()?;
     Ok(match status.ruleset {
         RulesetStatus::FullyEnforced => "on",
@@ -83,11 +88,24 @@ fn restrict(files: &[PathBuf]) -> Result<&'static str, RulesetError> {
     })
 }
 
+/// What is done in a folder that is written to.
+fn written() -> BitFlags<AccessFs> {
+    AccessFs::ReadFile
+        | AccessFs::ReadDir
+        | AccessFs::WriteFile
+        | AccessFs::Truncate
+        | AccessFs::MakeReg
+        | AccessFs::RemoveFile
+}
+
 /// Lets the calls through that the daemon makes; others are answered as by a kernel that does not know
 /// them, which libraries are prepared for.
-fn filter(captures: bool) -> Result<BpfProgram, seccompiler::BackendError> {
-    let allowed = calls::ALLOWED.iter().map(|&call| (call, Vec::new()));
-    let allowed = allowed.chain(calls::allowed_with(captures)?).collect();
+fn filter(needs: &Needs) -> Result<BpfProgram, seccompiler::BackendError> {
+    let writes: &[i64] = if needs.writes.is_empty() { &[] } else { calls::WRITES };
+    let connects: &[i64] = if needs.connects.is_empty() { &[] } else { calls::CONNECTS };
+    let always = [calls::ALLOWED, writes, connects].concat();
+    let always = always.into_iter().map(|call| (call, Vec::new()));
+    let allowed = always.chain(calls::allowed_with(needs)?).collect();
     let unknown = SeccompAction::Errno(libc::ENOSYS as u32);
     let filter = SeccompFilter::new(
         allowed,
@@ -153,6 +171,36 @@ mod tests {
 
     /// On a thread of its own, which alone is shut in.
     #[test]
+    fn what_is_needed_can_be_done_and_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let (inside, outside) = (folder.path().join("in"), folder.path().join("out"));
+        for place in [&inside, &outside] {
+            fs::create_dir(place).unwrap();
+        }
+        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [needed, other] = [0, 1].map(|at| listeners[at].local_addr().unwrap());
+        let shut_in = std::thread::spawn(move || {
+            let (writes, connects) = (vec![inside.clone()], vec![needed.port()]);
+            let sandbox = enter(&Needs { writes, connects, ..Needs::default() }).unwrap();
+            assert!(TcpStream::connect(needed).is_ok());
+            let (new, kept) = (inside.join("new"), inside.join("kept"));
+            fs::write(&new, "text").unwrap();
+            fs::File::open(&new).unwrap().sync_all().unwrap();
+            fs::rename(&new, &kept).unwrap();
+            fs::write(&kept, "te").unwrap();
+            assert_eq!(fs::read_to_string(&kept).unwrap(), "te");
+            fs::remove_file(&kept).unwrap();
+            assert!(Command::new("/bin/true").status().is_err(), "programs can be run");
+            if sandbox.landlock == "on" {
+                assert!(TcpStream::connect(other).is_err(), "others are connected to");
+                assert!(fs::write(outside.join("new"), "").is_err(), "all files can be written");
+            }
+        });
+        shut_in.join().unwrap();
+    }
+
+    /// On a thread of its own, which alone is shut in.
+    #[test]
     fn what_is_not_needed_can_not_be_done() {
         let folder = tempfile::tempdir().unwrap();
         let (inside, outside) = (folder.path().join("in"), folder.path().join("out"));
@@ -164,7 +212,8 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let named = inside.join("file");
         let shut_in = std::thread::spawn(move || {
-            let sandbox = enter(std::slice::from_ref(&named), false).unwrap();
+            let needs = Needs { reads: vec![named.clone()], ..Needs::default() };
+            let sandbox = enter(&needs).unwrap();
             assert_eq!(sandbox.seccomp, "on");
             assert!(Command::new("/bin/true").status().is_err(), "programs can be run");
             // What goes on.

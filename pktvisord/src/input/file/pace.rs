@@ -1,15 +1,36 @@
-//! Feeds a capture at its own pace, or a multiple of it.
+//! Feeds a capture at its own pace, a multiple of it, or as fast as it is read.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::aggregate::pipeline::Pipeline;
-use crate::cli::Speed;
 use crate::decode::block::{Block, Mark};
-use crate::system::shutdown::Shutdown;
 
 /// How long to sleep at most before looking at the shutdown and letting packet time pass.
 const TICK: Duration = Duration::from_millis(20);
+
+/// How fast a capture is fed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    /// So many times the pace of the capture.
+    Times(f64),
+    /// As fast as it is read.
+    Max,
+}
+
+impl std::str::FromStr for Speed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "max" {
+            return Ok(Speed::Max);
+        }
+        match text.parse::<f64>() {
+            Ok(speed) if speed > 0.0 && speed <= 1e6 => Ok(Speed::Times(speed)),
+            _ => Err("a number above 0 and up to 1000000, or `max`, is needed".into()),
+        }
+    }
+}
 
 /// The pace of a replay: packet time against the clock.
 pub struct Pace {
@@ -24,20 +45,21 @@ impl Pace {
         Self { speed, origin: None }
     }
 
-    /// Feeds the packets of a block as they are due. Returns false where the end was asked for.
+    /// Feeds the packets of a block as they are due, as long as `goes_on`, which is asked every few
+    /// milliseconds. Returns false where that has ended.
     pub fn feed(
         &mut self,
         pipeline: &mut Pipeline,
         block: &Arc<Block>,
-        shutdown: &Shutdown,
+        goes_on: &mut dyn FnMut() -> bool,
     ) -> bool {
         let Speed::Times(speed) = self.speed else {
             pipeline.feed(block, 0..block.packets.len());
-            return !shutdown.asked();
+            return goes_on();
         };
         let mut from = 0;
         while from < block.packets.len() {
-            if shutdown.asked() {
+            if !goes_on() {
                 return false;
             }
             let next = block.packets[from].time;
@@ -64,6 +86,6 @@ impl Pace {
                 std::thread::sleep(wait.min(TICK));
             }
         }
-        true
+        goes_on()
     }
 }

@@ -1,4 +1,4 @@
-//! Live capture through libpcap, where there are no programs in the kernel or a filter is wanted.
+//! An interface that is captured from through libpcap, and the memory that all of them share.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use std::time::Instant;
 use pcap::{Active, Capture, Direction, Linktype, Precision};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::interface::{Interface, Sides};
 use crate::aggregate::settings::Shared;
 use crate::decode::block::{Block, LinkType, PacketRecord};
 use crate::decode::link::UnsupportedLink;
+use crate::input::interface::{Interface, Sides};
 use crate::time::MICROSECOND;
 
 /// Octets captured of a packet: 64 KiB, the most that the network card is left to cut or has

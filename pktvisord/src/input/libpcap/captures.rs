@@ -1,9 +1,10 @@
-//! Live capture through libpcap: interfaces that are opened, end, and are opened again.
+//! The interfaces that are captured from: opened, ended, looked after, opened again.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, channel, sync_channel};
+use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -11,33 +12,19 @@ use pktvisor_common::api;
 use pktvisor_common::loss::Loss;
 use tracing::{error, info, warn};
 
-use super::listen::Listeners;
-use super::missed::Baselines;
-use super::reload::{self, Owner};
-use super::tunnels::Tunnels;
-use super::watch::Selection;
-use super::{AppError, Run, system};
+use super::capture::{Budget, Captured, LiveCapture, OpenError};
 use crate::aggregate::pipeline::Pipeline;
 use crate::aggregate::settings::{Settings, Shared};
-use crate::cli::{Cli, exit};
 use crate::decode::block::LinkType;
+use crate::input::interface::missed::Baselines;
+use crate::input::interface::scope::Scope;
 use crate::input::interface::{self, Interface, OneSided, Selected};
-use crate::input::libpcap::{Budget, Captured, LiveCapture, OpenError};
-use crate::input::netlink::changes::Changes;
-use crate::serve::live::{Live, Source, Watching};
-use crate::system::privileges::Rights;
-use crate::time::{SECOND, wall_clock};
+use crate::input::live::LiveError;
+use crate::input::status::Watching;
+use crate::input::{Context, Options};
 
-/// How long packets can lie in the kernel before libpcap hands them over.
-const LAG: i64 = SECOND * 3 / 10;
-/// Blocks between the threads that capture and the one that feeds.
-const BLOCKS: usize = 8;
-/// Between two looks at the counters of tunnels.
-const COUNT: Duration = Duration::from_secs(10);
 /// How long interfaces are opened before packets have their turn.
 const SLICE: Duration = Duration::from_millis(100);
-/// How long to wait for packets before time passes without them.
-const TICK: Duration = Duration::from_millis(50);
 
 /// An interface that is opened.
 struct One {
@@ -57,7 +44,7 @@ enum State {
 
 /// Interfaces that are captured from.
 pub(super) struct Captures {
-    selection: Selection,
+    scope: Scope,
     filter: Arc<Shared<Option<String>>>,
     ones: Vec<One>,
     budget: Budget,
@@ -74,37 +61,38 @@ impl Captures {
     /// # Errors
     /// Where libpcap refuses, of `any` all of it.
     pub(super) fn open(
-        cli: &Cli,
-        selection: Selection,
+        scope: Scope,
+        filter: Option<String>,
+        memory: u64,
         listed: &[Interface],
         at_once: Duration,
-    ) -> Result<Self, AppError> {
-        let filter = Arc::new(cli.filter.clone().into());
-        let wanted = selection.wanted(listed);
-        let budget = Budget::new(cli.capture_memory(), wanted.len());
+    ) -> Result<Self, LiveError> {
+        let filter = Arc::new(filter.into());
+        let wanted = scope.wanted(listed);
+        let budget = Budget::new(memory, wanted.len());
         let (ones, given_up, baselines) = (Vec::new(), BTreeSet::new(), Baselines::start(listed));
         let pending = 0;
-        let mut captures = Self { selection, filter, ones, budget, given_up, baselines, pending };
+        let mut captures = Self { scope, filter, ones, budget, given_up, baselines, pending };
         let mut last = None;
         let deadline = Instant::now() + at_once;
         for (interface, selected) in wanted {
             let late = Instant::now() >= deadline && !captures.ones.is_empty();
-            if late && captures.selection.is_any() {
+            if late && captures.scope.is_any() {
                 captures.pending += 1;
                 continue;
             }
             match captures.add(&interface, selected) {
                 Ok(()) => {}
-                Err(error) if captures.selection.is_any() => {
+                Err(error) if captures.scope.is_any() => {
                     warn!("{} is not watched: {error}", interface.name);
                     last = Some(error);
                 }
-                Err(error) => return Err(AppError::Libpcap(error)),
+                Err(error) => return Err(LiveError::Libpcap(error)),
             }
         }
         match last {
-            Some(error) if captures.ones.is_empty() => Err(AppError::Libpcap(error)),
-            None if captures.ones.is_empty() => Err(AppError::NoInterface),
+            Some(error) if captures.ones.is_empty() => Err(LiveError::Libpcap(error)),
+            None if captures.ones.is_empty() => Err(LiveError::NoInterface),
             _ => Ok(captures),
         }
     }
@@ -126,92 +114,16 @@ impl Captures {
         Ok(())
     }
 
-    /// Captures, sums up and serves until the end is asked for.
-    ///
-    /// # Errors
-    /// Where a thread can't be started, or a port be listened on.
-    pub(super) fn run(
-        mut self,
-        run: &Run<'_>,
-        fallback: Option<String>,
-        changes: &Changes,
-        listeners: Listeners,
-        rights: Rights,
-    ) -> Result<u8, AppError> {
-        let window = run.window();
-        let mut pipeline = run.pipeline(&window, true)?;
-        let source = Arc::new(Source::interfaces("libpcap", fallback, Vec::new(), rights));
-        let live = Arc::new(Live::new(
-            Arc::clone(&run.settings),
-            window,
-            pipeline.clock(),
-            pipeline.control().unwrap_or_default(),
-            Arc::clone(&source),
-        ));
-        let (sender, captured) = sync_channel(BLOCKS);
-        let links = self.ones.iter().filter_map(One::link).collect();
-        self.start(run, &sender).map_err(system("cannot start a thread"))?;
-        source.watch(self.watching());
-        pipeline.advance(wall_clock());
-        let http = listeners.options();
-        let servers = listeners.serve(&live, &run.shutdown, &run.runtime)?;
-        let (reloads_sender, reloads) = channel();
-        let lanes = pipeline.control().unwrap_or_default();
-        reload::listen(run, lanes, Owner::Libpcap { owner: reloads_sender, links }, http)?;
-        let (mut tunnels, mut counted) = (Tunnels::default(), Instant::now());
-        while !run.shutdown.asked() {
-            if counted.elapsed() >= COUNT {
-                counted = Instant::now();
-                let indexes = self.ones.iter().map(|one| one.interface.index).collect();
-                let listed = interface::list().unwrap_or_default();
-                pipeline.lose(Loss::LeftOut, tunnels.look(&listed, &indexes));
-            }
-            if let Some(config) = reloads.try_iter().last() {
-                self.reload(&config.cli, &run.settings);
-            }
-            match captured.recv_timeout(TICK) {
-                Ok(Captured::Block(block)) => pipeline.feed(&block, 0..block.packets.len()),
-                Ok(Captured::Lost { kernel, interface }) => {
-                    pipeline.lose(Loss::KernelDrops, kernel);
-                    pipeline.lose(Loss::IfDrops, interface);
-                }
-                Ok(Captured::Ended { index, message }) => {
-                    for one in self.drop_if(|one| one.interface.index == index) {
-                        warn!("{} is no longer watched: {message}", one.name);
-                    }
-                    // It may be there again already.
-                    self.look(run, &sender, &mut pipeline);
-                    source.watch(self.watching());
-                }
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
-            }
-            if changes.wait(Duration::ZERO) || self.pending > 0 {
-                self.look(run, &sender, &mut pipeline);
-                source.watch(self.watching());
-            }
-            pipeline.advance(wall_clock() - LAG);
-        }
-        drop(captured);
-        for one in self.ones {
-            if let State::Started(_, thread) = one.state {
-                // If it panicked, that was reported where it happened.
-                let _ = thread.join();
-            }
-        }
-        servers.wait(&run.runtime);
-        Ok(exit::OK)
-    }
-
     /// Goes by these options from now on.
-    fn reload(&mut self, cli: &Cli, settings: &Settings) {
-        self.filter.set(cli.filter.clone());
-        self.selection.set_hosts(cli);
+    pub(super) fn reload(&mut self, options: Options, settings: &Settings) {
+        self.filter.set(options.filter);
+        self.scope.set_hosts(options.hosts);
         self.follow_hosts(&interface::list().unwrap_or_default(), settings);
     }
 
     fn follow_hosts(&mut self, listed: &[Interface], settings: &Settings) {
-        let watched = self.ones.iter().map(|one| one.interface.index).collect();
-        self.selection.follow_hosts(&watched, listed, settings);
+        let watched = self.indexes();
+        self.scope.follow_hosts(&watched, listed, settings);
     }
 
     /// Lets go of some, whose threads end by themselves.
@@ -234,7 +146,11 @@ impl Captures {
     }
 
     /// Starts what was opened.
-    fn start(&mut self, run: &Run<'_>, sender: &SyncSender<Captured>) -> std::io::Result<()> {
+    pub(super) fn start(
+        &mut self,
+        stop: &Arc<AtomicBool>,
+        sender: &SyncSender<Captured>,
+    ) -> io::Result<()> {
         let mut failed = Ok(());
         let opened = std::mem::take(&mut self.ones);
         for One { interface, selected, buffer, state } in opened {
@@ -242,7 +158,7 @@ impl Captures {
                 State::Started(..) => Ok(state),
                 State::Opened(capture) => {
                     let let_go = Arc::new(AtomicBool::new(false));
-                    let stop = run.shutdown.flag();
+                    let stop = Arc::clone(stop);
                     let thread = capture.start(sender.clone(), stop, Arc::clone(&let_go));
                     thread.map(|thread| State::Started(let_go, thread)).inspect(|_| {
                         let why = selected.one_sided.as_ref();
@@ -264,12 +180,17 @@ impl Captures {
 
     /// Looks at the interfaces as they are now: lets go of those that are seen elsewhere, and opens
     /// those that are there again.
-    fn look(&mut self, run: &Run<'_>, sender: &SyncSender<Captured>, pipeline: &mut Pipeline) {
+    pub(super) fn look(
+        &mut self,
+        context: &Context,
+        sender: &SyncSender<Captured>,
+        pipeline: &mut Pipeline,
+    ) {
         let listed = match interface::list() {
             Ok(listed) => listed,
             Err(error) => return error!("the interfaces cannot be listed: {error}"),
         };
-        let wanted = self.selection.wanted(&listed);
+        let wanted = self.scope.wanted(&listed);
         for one in &mut self.ones {
             let now = listed.iter().find(|now| now.is(&one.interface));
             let Some(now) = now else { continue };
@@ -278,8 +199,8 @@ impl Captures {
             }
             one.interface.clone_from(now);
         }
-        let before: BTreeSet<u32> = self.ones.iter().map(|one| one.interface.index).collect();
-        let is_any = self.selection.is_any();
+        let before = self.indexes();
+        let is_any = self.scope.is_any();
         let sides = |index: u32| {
             let found = wanted.iter().find(|(wanted, _)| wanted.index == index);
             found.map(|(_, selected)| selected.sides)
@@ -328,13 +249,36 @@ impl Captures {
                 Err(error) => warn!("{} is not watched: {error}", interface.name),
             }
         }
-        if let Err(error) = self.start(run, sender) {
+        if let Err(error) = self.start(&context.shutdown.flag(), sender) {
             error!("cannot start a thread: {error}");
         }
-        self.follow_hosts(&listed, &run.settings);
+        self.follow_hosts(&listed, &context.settings);
     }
 
-    fn watching(&self) -> Watching {
+    /// The link layers of those that are opened and not started yet.
+    pub(super) fn links(&self) -> Vec<LinkType> {
+        self.ones.iter().filter_map(One::link).collect()
+    }
+
+    /// The indexes of those that are captured from.
+    pub(super) fn indexes(&self) -> BTreeSet<u32> {
+        self.ones.iter().map(|one| one.interface.index).collect()
+    }
+
+    /// Whether some are still to be opened.
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending > 0
+    }
+
+    /// Lets go of one that has ended, for the reason that libpcap gives.
+    pub(super) fn end(&mut self, index: u32, message: &str) {
+        for one in self.drop_if(|one| one.interface.index == index) {
+            warn!("{} is no longer watched: {message}", one.name);
+        }
+    }
+
+    /// What is watched, for those who ask.
+    pub(super) fn watching(&self) -> Watching {
         let watched = |one: &One| api::Watched {
             name: one.interface.name.clone(),
             one_sided: one.selected.one_sided.as_ref().map(OneSided::to_string),
@@ -344,6 +288,18 @@ impl Captures {
             watched: self.ones.iter().map(watched).collect(),
             pending: self.pending,
             faults: Vec::new(),
+        }
+    }
+}
+
+impl Drop for Captures {
+    fn drop(&mut self) {
+        for one in self.ones.drain(..) {
+            if let State::Started(let_go, thread) = one.state {
+                let_go.store(true, Ordering::Relaxed);
+                // If it panicked, that was reported where it happened.
+                let _ = thread.join();
+            }
         }
     }
 }

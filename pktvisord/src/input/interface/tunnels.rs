@@ -6,16 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::input::interface::selection::is_tunnel;
-use crate::input::interface::{Interface, Sides};
+use super::selection::is_tunnel;
+use super::{Interface, Selected, Sides};
 
 /// The counters of watched tunnels.
 #[derive(Debug, Default)]
-pub(super) struct Tunnels(BTreeMap<u32, u64>);
+pub struct Tunnels(BTreeMap<u32, u64>);
 
 impl Tunnels {
     /// Packets of watched tunnels since the last look, where the interface below is watched too.
-    pub(super) fn look(&mut self, listed: &[Interface], watched: &BTreeSet<u32>) -> u64 {
+    pub fn look(&mut self, listed: &[Interface], watched: &BTreeSet<u32>) -> u64 {
         let (mut now, mut left_out) = (BTreeMap::new(), 0u64);
         let is_below = |interface: &Interface| {
             watched.contains(&interface.index) && !is_tunnel(&interface.kind) && !interface.loopback
@@ -35,6 +35,15 @@ impl Tunnels {
         self.0 = now;
         left_out
     }
+}
+
+/// Returns the name of a tunnel that is watched together with an interface that its outer packets can
+/// pass.
+pub fn watched_tunnel(wanted: &[(Interface, Selected)]) -> Option<&str> {
+    let is_below = |one: &Interface| !is_tunnel(&one.kind) && !one.loopback;
+    let below = wanted.iter().any(|(one, _)| is_below(one));
+    let tunnel = wanted.iter().find(|(one, _)| is_tunnel(&one.kind)).filter(|_| below);
+    tunnel.map(|(one, _)| one.name.as_str())
 }
 
 #[cfg(test)]

@@ -1,10 +1,8 @@
-//! The thread that follows the interfaces that are watched by programs in the kernel: they go, come
-//! back, are renamed, get other addresses; others take their hooks.
+//! Follows the interfaces that programs in the kernel watch: they go, come back, are renamed, get other
+//! addresses; others take their hooks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use pktvisor_common::abi::{Counters, Kind};
@@ -12,13 +10,12 @@ use tracing::{error, info};
 
 use super::hooks::Programs;
 use super::load::Load;
-use super::service;
 use crate::aggregate::settings::Settings;
 use crate::aggregate::workers::Losses;
-use crate::config::Config;
-use crate::input::interface;
 use crate::input::netlink::changes::Changes;
-use crate::serve::live::Source;
+use crate::input::status::Status;
+use crate::input::{Options, interface};
+use crate::system::shutdown::Shutdown;
 
 /// How soon the end is noticed.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -34,45 +31,34 @@ const SLICE: Duration = Duration::from_millis(200);
 /// What is followed, and who is told.
 pub(super) struct Follower {
     /// Where changes of interfaces are told of.
-    pub(super) changes: Changes,
-    /// New options.
-    pub(super) reloads: Receiver<Arc<Config>>,
+    pub(super) changes: Arc<Changes>,
     /// What the summaries depend on.
     pub(super) settings: Arc<Settings>,
     /// Gets what is watched.
-    pub(super) source: Arc<Source>,
+    pub(super) status: Arc<Status>,
     /// Gets what was not watched.
     pub(super) losses: Losses,
     /// Whether sampling is adapted to the load.
     pub(super) adaptive: bool,
-    /// Set when the end is asked for.
-    pub(super) stop: Arc<AtomicBool>,
+    /// Tells when the end is asked for.
+    pub(super) shutdown: Shutdown,
 }
 
 impl Follower {
-    /// Starts to follow on a thread of its own.
-    ///
-    /// # Errors
-    /// Where a thread can't be started.
-    pub(super) fn start(self, programs: Programs) -> std::io::Result<JoinHandle<()>> {
-        std::thread::Builder::new()
-            .name("interfaces".to_owned())
-            .spawn(move || self.follow(programs))
-    }
-
-    /// Follows changes, and the load where it is to, until the end is asked for; then the programs are
-    /// taken away.
-    fn follow(&self, mut programs: Programs) {
+    /// Follows changes of interfaces and options, and the load where it is to, until the end is asked
+    /// for; then the programs are taken away.
+    pub(super) fn follow(&self, programs: &mut Programs, options: &Receiver<Options>) {
+        let stop = self.shutdown.flag();
         let counters = programs.probe.counters();
         let (mut load, mut before) = (Load::default(), Counters::default());
         let (mut looked, mut verified, mut looks) = (Instant::now(), Instant::now(), 0u32);
         // Something has changed that was not verified yet.
         let mut open = false;
-        while !self.stop.load(Ordering::Relaxed) {
+        while !self.shutdown.asked() {
             let was_pending = programs.is_pending();
             let changed = self.changes.wait(if was_pending { Duration::ZERO } else { PATIENCE });
             if changed || was_pending {
-                programs.look(&self.losses, Instant::now() + SLICE, &self.stop);
+                programs.look(&self.losses, Instant::now() + SLICE, &stop);
                 if was_pending && !programs.is_pending() {
                     info!("all interfaces are watched");
                 }
@@ -88,10 +74,7 @@ impl Follower {
                 open = false;
             }
             if changed || was_pending || verify {
-                self.source.watch(programs.watching());
-                if was_pending {
-                    service::watching(&self.source);
-                }
+                self.status.watch(programs.watching());
             }
             if changed || was_pending && !programs.is_pending() {
                 match interface::list() {
@@ -99,8 +82,8 @@ impl Follower {
                     Err(error) => error!("the interfaces cannot be listed: {error}"),
                 }
             }
-            if let Some(config) = self.reloads.try_iter().last() {
-                programs.selection.set_hosts(&config.cli);
+            if let Some(options) = options.try_iter().last() {
+                programs.scope.set_hosts(options.hosts);
                 programs.follow_hosts(&interface::list().unwrap_or_default(), &self.settings);
                 if let Err(refusal) = programs.configure(&self.settings) {
                     error!("{refusal}");

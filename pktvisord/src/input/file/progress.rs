@@ -5,13 +5,13 @@ use std::io::IsTerminal;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// A bar with rate and time left on a terminal, nothing elsewhere.
-pub struct Progress(ProgressBar);
+pub(super) struct Bar(ProgressBar);
 
-impl Progress {
+impl Bar {
     /// Starts the bar for `total` octets, where that is known.
-    pub fn start(total: Option<u64>, quiet: bool) -> Self {
-        if quiet || !std::io::stderr().is_terminal() {
-            return Self(ProgressBar::hidden());
+    pub(super) fn start(total: Option<u64>) -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self::hidden();
         }
         let template = match total {
             Some(_) => "{bar:32} {bytes}/{total_bytes} {bytes_per_sec} {msg} {eta} left",
@@ -24,8 +24,13 @@ impl Progress {
         Self(bar)
     }
 
+    /// A bar that is not shown.
+    pub(super) fn hidden() -> Self {
+        Self(ProgressBar::hidden())
+    }
+
     /// So many octets and packets were read.
-    pub fn set(&self, octets: u64, packets: u64) {
+    pub(super) fn set(&self, octets: u64, packets: u64) {
         if !self.0.is_hidden() {
             self.0.set_message(format!("{packets} packets"));
             self.0.set_position(octets);
@@ -33,7 +38,7 @@ impl Progress {
     }
 
     /// Removes the bar.
-    pub fn finish(&self) {
+    pub(super) fn finish(&self) {
         self.0.finish_and_clear();
     }
 }

@@ -8,19 +8,19 @@ use pktvisor_common::api;
 use pktvisor_common::loss::Loss;
 use tracing::{error, info, warn};
 
+use super::attach::{self, Attached, CaptureMode, Hook};
 use super::check::{Check, Finding};
-use super::missed::Baselines;
-use super::tunnels::Tunnels;
-use super::watch::Selection;
+use super::clsact::State;
+use super::probe::{Probe, Terms};
+use super::refusal::Refusal;
 use crate::aggregate::settings::Settings;
 use crate::aggregate::workers::Losses;
+use crate::input::interface::missed::Baselines;
+use crate::input::interface::scope::Scope;
+use crate::input::interface::tunnels::Tunnels;
 use crate::input::interface::{self, Interface, OneSided, Selected, Sides};
-use crate::input::kernel::attach::{self, Attached, CaptureMode, Hook};
-use crate::input::kernel::clsact::State;
-use crate::input::kernel::probe::{Probe, Terms};
-use crate::input::kernel::refusal::Refusal;
 use crate::input::netlink::Requests;
-use crate::serve::live::Watching;
+use crate::input::status::Watching;
 
 /// A program at one hook.
 struct Hooked {
@@ -46,7 +46,7 @@ const SIDES: [(bool, Sides, &str); 2] =
 pub(super) struct Programs {
     /// The programs.
     pub(super) probe: Probe,
-    pub(super) selection: Selection,
+    pub(super) scope: Scope,
     mode: CaptureMode,
     watched: BTreeMap<u32, Watched>,
     /// Interfaces that can't be watched, which is said once.
@@ -65,7 +65,7 @@ impl Programs {
     /// Where the kernel refuses.
     pub(super) fn start(
         probe: Probe,
-        selection: Selection,
+        scope: Scope,
         mode: CaptureMode,
         settings: &Settings,
         listed: &[Interface],
@@ -73,7 +73,7 @@ impl Programs {
     ) -> Result<Self, Refusal> {
         let mut programs = Self {
             probe,
-            selection,
+            scope,
             mode,
             watched: BTreeMap::new(),
             given_up: BTreeSet::new(),
@@ -85,9 +85,9 @@ impl Programs {
         // Later the daemon may not load them any more.
         attach::load_all(programs.probe.programs(), mode);
         let deadline = Instant::now() + at_once;
-        let is_any = programs.selection.is_any();
+        let is_any = programs.scope.is_any();
         let mut last = None;
-        for (interface, selected) in programs.selection.wanted(listed) {
+        for (interface, selected) in programs.scope.wanted(listed) {
             if is_any && Instant::now() >= deadline && !programs.watched.is_empty() {
                 programs.pending += 1;
                 continue;
@@ -162,10 +162,9 @@ impl Programs {
     /// Sets HOST anew where addresses have changed.
     pub(super) fn follow_hosts(&mut self, listed: &[Interface], settings: &Settings) {
         // Those too that are still to be watched.
-        let wanted =
-            self.selection.wanted(listed).into_iter().map(|(interface, _)| interface.index);
+        let wanted = self.scope.wanted(listed).into_iter().map(|(interface, _)| interface.index);
         let watched = self.watched.keys().copied().chain(wanted).collect();
-        if self.selection.follow_hosts(&watched, listed, settings)
+        if self.scope.follow_hosts(&watched, listed, settings)
             && let Err(refusal) = self.configure(settings)
         {
             error!("{refusal}");
@@ -188,8 +187,8 @@ impl Programs {
             Err(error) => return error!("the interfaces cannot be listed: {error}"),
         };
         let wanted: BTreeMap<u32, (Interface, Selected)> =
-            self.selection.wanted(&listed).into_iter().map(|one| (one.0.index, one)).collect();
-        let is_any = self.selection.is_any();
+            self.scope.wanted(&listed).into_iter().map(|one| (one.0.index, one)).collect();
+        let is_any = self.scope.is_any();
         self.watched.retain(|index, one| {
             let now = listed.iter().find(|interface| interface.is(&one.interface));
             let Some(now) = now else {
@@ -331,8 +330,10 @@ impl Programs {
 
     /// Removes filters, and leaves links to the end of the process: the kernel takes some 15 ms for
     /// each, one after the other, and does that as well when the process ends.
-    pub(super) fn leave(self) {
-        for hook in self.watched.into_values().flat_map(|one| one.hooks).flatten() {
+    pub(super) fn leave(&mut self) {
+        for hook in
+            std::mem::take(&mut self.watched).into_values().flat_map(|one| one.hooks).flatten()
+        {
             hook.program.leave();
         }
     }

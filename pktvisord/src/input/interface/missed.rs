@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::input::interface::{Interface, Sides};
+use super::{Interface, Sides};
 
 /// Interfaces that have left and are remembered.
 const DEPARTED: usize = 4_096;
 
 /// From which count on the packets of each interface are this daemon's to see.
 #[derive(Debug, Default)]
-pub(super) struct Baselines {
+pub struct Baselines {
     present: BTreeMap<u32, Interface>,
     /// Those that were deleted or went to another network namespace, the oldest first.
     departed: VecDeque<Interface>,
@@ -17,14 +17,14 @@ pub(super) struct Baselines {
 
 impl Baselines {
     /// What is there at the start.
-    pub(super) fn start(listed: &[Interface]) -> Self {
+    pub fn start(listed: &[Interface]) -> Self {
         let present = listed.iter().map(|interface| (interface.index, interface.clone())).collect();
         Self { present, ..Self::default() }
     }
 
     /// Takes note of the interfaces as they are now. `pending` tells which ones are still to be
     /// watched: their baseline stays.
-    pub(super) fn look(&mut self, listed: &[Interface], pending: impl Fn(&Interface) -> bool) {
+    pub fn look(&mut self, listed: &[Interface], pending: impl Fn(&Interface) -> bool) {
         let mut present = BTreeMap::new();
         for interface in listed {
             let last = self.present.remove(&interface.index);
@@ -58,7 +58,7 @@ impl Baselines {
     }
 
     /// Packets of these sides that came before `now`, and are this daemon's to see.
-    pub(super) fn missed(&self, now: &Interface, sides: Sides) -> u64 {
+    pub fn missed(&self, now: &Interface, sides: Sides) -> u64 {
         let base = self.present.get(&now.index).map_or(0, |base| base.packets(sides));
         now.packets(sides).saturating_sub(base)
     }

@@ -1,0 +1,72 @@
+//! Summarizes a capture and prints the result.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use pktvisor_common::api::{MetricsView, Views};
+use tracing::warn;
+
+use super::error::{AppError, system};
+use super::output;
+use super::run::Run;
+use crate::cli::{Cli, exit};
+use crate::input::file::FileInput;
+use crate::input::{Input, Running};
+use crate::store::Store;
+use crate::time::utc;
+
+/// Reads all of a capture and prints its summary.
+///
+/// # Errors
+/// Where it can't be read, or the output not be written.
+pub(super) fn summarize(run: &Run<'_>, input: FileInput) -> Result<u8, AppError> {
+    let cli = &run.config.cli;
+    let no_thread = system("cannot start a thread");
+    // One worker runs on this thread, and so does its store.
+    let store = Arc::new(match input.workers() {
+        1 => Store::inline(1, run.retention()),
+        more => Store::start(more, run.retention()).map_err(&no_thread)?,
+    });
+    let mut running = input.start_unserved(run.context(&store)).map_err(&no_thread)?;
+    // Options stay as they are.
+    let (_, no_changes) = channel();
+    let read = running.run(&no_changes);
+    let (live, status) = (running.present().live, running.status());
+    drop(running);
+    store.settle();
+    let interrupted = run.shutdown.asked();
+    if !interrupted {
+        report_left_out(cli, &store);
+    }
+    print(cli, status.complete(store.merged(&live, cli.periods.into()).view()))?;
+    // A pipe that was cut by the interrupt is neither cut short nor at its end.
+    if interrupted {
+        warn!("interrupted: this is what was read so far");
+        return Ok(exit::INTERRUPTED);
+    }
+    read.map(|()| exit::OK).map_err(AppError::from)
+}
+
+/// Warns of minutes that are no longer kept.
+pub(super) fn report_left_out(cli: &Cli, store: &Store) {
+    if let Some(left_out) = store.left_out() {
+        warn!(
+            "only the last {} minutes are summarized: left out is the time from {} to {}; \
+             --summary sums up everything, --periods N keeps more minutes",
+            cli.periods,
+            utc(left_out.start),
+            utc(left_out.end),
+        );
+    }
+}
+
+fn print(cli: &Cli, view: MetricsView) -> Result<(), AppError> {
+    let key = if cli.summary { "summary".to_owned() } else { format!("{}m", cli.periods) };
+    let views = Views::from([(key, view)]);
+    let to_stdout = cli.output == Path::new("-");
+    output::write(&views, cli).map_err(|source| AppError::Output {
+        name: if to_stdout { "standard output".into() } else { cli.output.display().to_string() },
+        source,
+    })
+}

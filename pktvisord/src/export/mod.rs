@@ -1,0 +1,181 @@
+//! Exporters: closed minutes go to another system, which keeps them.
+//!
+//! An exporter reads from the store's feed alone. It never holds a packet back: while the other system
+//! is slow or away, minutes wait in the subscription, and what finds no room there is lost to this
+//! exporter, and counted.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use crate::store::feed::{Closed, Subscription};
+use crate::system::needs::Needs;
+
+/// The wait before a push is tried again: at first, and at most, doubled each time.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
+/// Closed minutes of a push, at most.
+const BATCH: usize = 64;
+
+/// Why a push has failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The other system is away or busy: the same minutes are pushed again.
+    #[error("{0}")]
+    Retry(String),
+    /// The other system refuses these minutes: they are given up.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// A way of closed minutes to another system.
+pub trait Exporter: Send {
+    /// Returns its name, for the log.
+    fn name(&self) -> &'static str;
+
+    /// Returns what it needs from now on.
+    fn needs(&self) -> Needs;
+
+    /// Pushes closed minutes, the oldest first. After [`ExportError::Retry`] the same ones come again,
+    /// so the other system has to recognize those that it has.
+    ///
+    /// # Errors
+    /// [`ExportError`].
+    fn push(
+        &mut self,
+        batch: &[Arc<Closed>],
+    ) -> impl Future<Output = Result<(), ExportError>> + Send;
+}
+
+/// Pushes what the subscription gets, until the store is gone.
+pub async fn run(mut exporter: impl Exporter, mut subscription: Subscription) {
+    let mut lost = 0;
+    while let Some(first) = subscription.next().await {
+        let rest = std::iter::from_fn(|| subscription.try_next());
+        let batch: Vec<Arc<Closed>> = std::iter::once(first).chain(rest).take(BATCH).collect();
+        push(&mut exporter, &batch).await;
+        let now = subscription.lost();
+        if now > lost {
+            warn!(
+                "{}: {} minutes were lost, there was no room for them",
+                exporter.name(),
+                now - lost
+            );
+            lost = now;
+        }
+    }
+}
+
+/// Pushes a batch until the other system has it or refuses it.
+async fn push(exporter: &mut impl Exporter, batch: &[Arc<Closed>]) {
+    let (mut wait, mut failed) = (FIRST_WAIT, false);
+    loop {
+        match exporter.push(batch).await {
+            Ok(()) if failed => return info!("{}: it works again", exporter.name()),
+            Ok(()) => return,
+            Err(ExportError::Refused(why)) => {
+                let count = batch.len();
+                return warn!("{}: {count} minutes are given up: {why}", exporter.name());
+            }
+            Err(ExportError::Retry(why)) => {
+                // Said once, and not again at each try.
+                if !failed {
+                    warn!("{}: {why}; it is tried again", exporter.name());
+                }
+                failed = true;
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(LONGEST_WAIT);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use pktvisor_common::summary::Summary;
+    use pktvisor_common::summary::cumulative::Cumulative;
+
+    use super::*;
+    use crate::store::Store;
+    use crate::store::minutes::Retention;
+    use crate::store::parts::Part;
+
+    /// An exporter that notes what it gets, and fails as it is told.
+    struct Double {
+        /// What becomes of the pushes, one after the other; those after that work.
+        fails: Vec<Result<(), ExportError>>,
+        pushed: Arc<Mutex<Vec<i64>>>,
+    }
+
+    impl Exporter for Double {
+        fn name(&self) -> &'static str {
+            "double"
+        }
+
+        fn needs(&self) -> Needs {
+            Needs::default()
+        }
+
+        async fn push(&mut self, batch: &[Arc<Closed>]) -> Result<(), ExportError> {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            if !self.fails.is_empty() {
+                self.fails.remove(0)?;
+            }
+            let mut pushed = self.pushed.lock().unwrap();
+            pushed.extend(batch.iter().map(|closed| closed.summary.minute));
+            Ok(())
+        }
+    }
+
+    /// What an exporter gets of minutes 1 to `minutes`, where there is so much `room`.
+    fn exported(fails: Vec<Result<(), ExportError>>, room: usize, minutes: i64) -> Vec<i64> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let store = Store::inline(1, Retention { periods: 5, single: false });
+        let subscription = store.subscribe(room);
+        let pushed: Arc<Mutex<Vec<i64>>> = Arc::default();
+        let double = Double { fails, pushed: Arc::clone(&pushed) };
+        runtime.block_on(async {
+            let running = tokio::spawn(run(double, subscription));
+            for minute in 1..=minutes {
+                let summary = Summary { minute, turn: 1, ..Summary::default() };
+                store.intake().hand_in(0, vec![Part::of(summary, &Cumulative::default())]);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            drop(store);
+            running.await.unwrap();
+        });
+        Arc::into_inner(pushed).unwrap().into_inner().unwrap()
+    }
+
+    fn retry() -> Result<(), ExportError> {
+        Err(ExportError::Retry("it is away".to_owned()))
+    }
+
+    #[test]
+    fn each_minute_is_pushed_once_and_in_order() {
+        assert_eq!(exported(Vec::new(), 64, 30), (1..=30).collect::<Vec<_>>());
+        let fails = vec![retry(), retry(), Ok(()), retry()];
+        assert_eq!(exported(fails, 64, 30), (1..=30).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_refused_is_given_up() {
+        let fails = vec![Err(ExportError::Refused("too old".to_owned()))];
+        assert_eq!(exported(fails, 64, 30), (2..=30).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_exporter_that_is_away_loses_its_own_minutes_only() {
+        let fails = (0..9).map(|_| retry()).collect();
+        // The first one is held, and four wait.
+        assert_eq!(exported(fails, 4, 30), [1, 2, 3, 4, 5]);
+    }
+}

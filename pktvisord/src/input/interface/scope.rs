@@ -1,0 +1,110 @@
+//! Which interfaces a target names, as they come and go, and which addresses that makes HOST.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use tracing::{info, warn};
+
+use super::{Interface, Selected, Sides, host, select};
+use crate::aggregate::host::HostSpec;
+use crate::aggregate::settings::Settings;
+use crate::input::netlink::Requests;
+use crate::input::target::Target;
+
+/// What is to be watched, and what is HOST besides the addresses of that.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// Names; `None` is all interfaces, those too that come later.
+    names: Option<Vec<String>>,
+    hosts: HostSpec,
+    /// The addresses of what is watched, when they were last looked at.
+    addresses: BTreeSet<IpAddr>,
+}
+
+impl Scope {
+    /// What a target names, where these are HOST besides the addresses of it.
+    pub fn of(target: &Target, hosts: HostSpec) -> Self {
+        let names = match target {
+            Target::Interfaces(names) => Some(names.clone()),
+            Target::Address(_, name) => Some(vec![name.clone()]),
+            _ => None,
+        };
+        Self { names, hosts, addresses: BTreeSet::new() }
+    }
+
+    /// From now on these are HOST besides the addresses of what is watched.
+    pub fn set_hosts(&mut self, hosts: HostSpec) {
+        self.hosts = hosts;
+    }
+
+    /// Whether all interfaces are watched.
+    pub fn is_any(&self) -> bool {
+        self.names.is_none()
+    }
+
+    /// Those of the interfaces that are to be watched, devices first.
+    pub fn wanted(&self, listed: &[Interface]) -> Vec<(Interface, Selected)> {
+        let mut wanted: Vec<(Interface, Selected)> = match &self.names {
+            Some(names) => {
+                let found = |name: &String| listed.iter().find(|i| i.name == *name).cloned();
+                let named = names.iter().filter_map(found);
+                named
+                    .map(|interface| (interface.clone(), Sides::named(&interface).into()))
+                    .collect()
+            }
+            None => select(listed)
+                .into_iter()
+                .filter_map(|(interface, verdict)| Some((interface.clone(), verdict.ok()?)))
+                .collect(),
+        };
+        wanted.sort_by_key(|(interface, _)| !interface.physical);
+        wanted
+    }
+
+    /// What is HOST: the addresses of the watched interfaces and of what stands on them, and those
+    /// given besides.
+    pub fn hosts(&mut self, watched: &BTreeSet<u32>, listed: &[Interface]) -> HostSpec {
+        match Requests::open().and_then(|requests| requests.addresses()) {
+            Ok(addresses) => {
+                self.addresses = host::addresses(watched, listed, &addresses);
+            }
+            Err(error) => warn!("the addresses of the interfaces cannot be listed: {error}"),
+        }
+        let mut hosts = self.hosts.clone();
+        self.addresses.iter().for_each(|&address| hosts.insert(address));
+        if self.addresses.iter().any(IpAddr::is_loopback) {
+            hosts.insert_loopback();
+        }
+        hosts
+    }
+
+    /// Sets HOST anew where addresses have changed. Returns whether they have.
+    pub fn follow_hosts(
+        &mut self,
+        watched: &BTreeSet<u32>,
+        listed: &[Interface],
+        settings: &Settings,
+    ) -> bool {
+        let before = self.addresses.clone();
+        let hosts = self.hosts(watched, listed);
+        let changed = *settings.hosts.now() != hosts;
+        if changed {
+            let added = named(self.addresses.difference(&before));
+            let removed = named(before.difference(&self.addresses));
+            info!("the addresses of HOST have changed: added {added}, removed {removed}");
+            settings.hosts.set(hosts);
+        }
+        changed
+    }
+}
+
+/// Addresses in a log line, the first of them.
+fn named<'a>(addresses: impl Iterator<Item = &'a IpAddr>) -> String {
+    const MOST: usize = 8;
+    let all: Vec<String> = addresses.map(IpAddr::to_string).collect();
+    match all.len() {
+        0 => "none".to_owned(),
+        1..=MOST => all.join(" "),
+        more => format!("{} and {} more", all[..MOST].join(" "), more - MOST),
+    }
+}
