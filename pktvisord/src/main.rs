@@ -37,7 +37,7 @@ fn main() -> ExitCode {
             return ExitCode::from(exit::USAGE);
         }
     };
-    telemetry::start(&config.cli);
+    telemetry::start(config.reloadable().log, config.model.log.log_format);
     for ignored in unknown_variables() {
         tracing::warn!("{ignored}");
     }

@@ -97,6 +97,27 @@ fn each_option_says_where_it_came_from() {
 }
 
 #[test]
+fn tables_say_the_same_as_options_by_themselves() {
+    let folder = Folder::new();
+    let file = "strict = true\n[[input]]\ntarget = \"any\"\nfilter = \"udp\"\n\n[policy.default]\nperiods = 10\n\
+                [process]\nworkers = 2\n[serve]\nport = 1\n[report]\npretty = true\n[log]\nverbose = 1\n";
+    let file = folder.store("pktvisord.toml", file.as_bytes());
+    let done = run(&["--config", &file, "--print-config", "--port", "3"], &[]);
+    for (key, expected) in [
+        ("strict", "strict = true # file: line 1"),
+        ("target", "target = \"any\" # file: line 3"),
+        ("filter", "filter = \"udp\" # file: line 4"),
+        ("periods", "periods = 10 # file: line 7"),
+        ("workers", "workers = 2 # file: line 9"),
+        ("port", "port = 3 # command line"),
+        ("pretty", "pretty = true # file: line 13"),
+        ("verbose", "verbose = 1 # file: line 15"),
+    ] {
+        assert_eq!(line(&done, key), expected);
+    }
+}
+
+#[test]
 fn what_is_wrong_in_the_environment_is_told_with_its_name() {
     for (variable, value, expected) in [
         ("PKTVISORD_PORT", "tcp://10.0.0.1:10853", "PKTVISORD_PORT: invalid value 'tcp://10.0.0.1"),
@@ -149,6 +170,22 @@ fn what_is_wrong_in_a_file_is_told_with_its_line() {
         ("periods = 1979-05-27", "1: `periods` is a text, a number or a list of them"),
         ("port = 1\nport = 2", "2: duplicate key"),
         ("[section]\nport = 1", "1: there is no option `section`"),
+        (
+            "[serve]\nlisten = \"::1\"\nprot = 1",
+            "3: [serve]: there is no option `prot`; `port` is one",
+        ),
+        ("[serve]\nfilter = \"udp\"", "2: [serve]: there is no option `filter`"),
+        ("[serve]\nport = 70000", "2: invalid value '70000' for '--port <PORT>'"),
+        ("serve = 1", "1: [serve] is a table of options, and there is one"),
+        ("[input]\nfilter = \"udp\"", "1: [[input]] is a table of options, and there is one"),
+        ("[[input]]\n[[input]]", "1: [[input]] is a table of options, and there is one"),
+        (
+            "[policy.strict]\nperiods = 1",
+            "1: there is no policy `strict`; `default` is the only one",
+        ),
+        ("policy = 1", "1: [policy.default] is a table of options, and there is one"),
+        ("[policy]\ndefault = 1", "2: [policy.default] is a table of options, and there is one"),
+        ("port = 1\n\n[serve]\nport = 2", "4: `port` stands on line 1 already"),
         ("x = ", "1: "),
         ("target = \"\"", "1: `target` is empty"),
         ("target = \"-q\"", "1: `-q` is no target"),
@@ -206,9 +243,12 @@ fn nothing_in_a_file_makes_it_panic() {
         Just("[]".to_owned()),
         Just("[[1],{}]".to_owned())
     ];
-    let file = prop::collection::vec((key, value), 0..4);
+    let headers = ["", "[serve]", "[[input]]", "[input]", "[policy]", "[policy.default]", "[log"];
+    let header = prop::sample::select(headers.to_vec());
+    let file = prop::collection::vec((header, key, value), 0..4);
     proptest!(|(entries in file)| {
-        let lines: Vec<String> = entries.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+        let lines: Vec<String> =
+            entries.iter().map(|(header, key, value)| format!("{header}\n{key} = {value}")).collect();
         let text = lines.join("\n");
         let file = folder.store("any.toml", text.as_bytes());
         let arguments = ["pktvisord", "--config", &file, "--check-config"];

@@ -187,7 +187,7 @@ fn the_commands_of_the_readme_run() {
                 let all = [&["pktvisord"], args].concat();
                 let cli =
                     Cli::try_parse_from(all).unwrap_or_else(|error| panic!("{line}: {error}"));
-                if cli.replay.is_some() {
+                if cli.model.input.replay.is_some() {
                     let sample = folder.file(SAMPLE);
                     let replace = |arg| if arg == SAMPLE { sample.as_str() } else { arg };
                     let args: Vec<&str> = args.iter().copied().map(replace).collect();

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::error::{AppError, system};
 use super::service;
-use crate::cli::Cli;
+use crate::config::ServeConfig;
 use crate::serve::access::Access;
 use crate::serve::live::Live;
 use crate::serve::{self, Options};
@@ -28,14 +28,14 @@ pub(super) struct Servers(Vec<JoinHandle<io::Result<()>>>);
 
 impl Listeners {
     /// Listens on all addresses of the name given, so that `localhost` answers on IPv4 and IPv6.
-    pub(super) fn bind(cli: &Cli) -> Result<Self, AppError> {
-        let access = Access::open(cli)?;
-        let addresses = addresses(cli, &access)?;
-        let refused = |source| refused(cli, source);
+    pub(super) fn bind(config: &ServeConfig) -> Result<Self, AppError> {
+        let access = Access::open(&config.access)?;
+        let addresses = addresses(config, &access)?;
+        let refused = |source| refused(config, source);
         let listeners = listen(&addresses).map_err(refused)?;
         let options = Options {
-            prometheus_top: cli.prometheus_top,
-            any_host: access.is_guarded() || cli.insecure_listen,
+            prometheus_top: config.prometheus_top,
+            any_host: access.is_guarded() || config.insecure_listen,
             access,
             ..Options::default()
         };
@@ -86,19 +86,23 @@ impl Servers {
     }
 }
 
-fn refused(cli: &Cli, source: io::Error) -> AppError {
-    let host = bare(&cli.listen);
+fn refused(config: &ServeConfig, source: io::Error) -> AppError {
+    let host = bare(&config.listen);
     // As it stands in a URL (RFC 3986, section 3.2.2).
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-    AppError::Listen { address: format!("{host}:{}", cli.port), source }
+    AppError::Listen { address: format!("{host}:{}", config.port), source }
 }
 
 /// The addresses to listen on, where those who ask have to show who they are, as far as they have to.
-pub(super) fn addresses(cli: &Cli, access: &Access) -> Result<Vec<SocketAddr>, AppError> {
-    let addresses = resolve(bare(&cli.listen), cli.port).map_err(|source| refused(cli, source))?;
+pub(super) fn addresses(
+    config: &ServeConfig,
+    access: &Access,
+) -> Result<Vec<SocketAddr>, AppError> {
+    let addresses =
+        resolve(bare(&config.listen), config.port).map_err(|source| refused(config, source))?;
     let outside = addresses.iter().find(|address| !address.ip().to_canonical().is_loopback());
     if let Some(address) = outside {
-        if !access.is_guarded() && !cli.insecure_listen {
+        if !access.is_guarded() && !config.insecure_listen {
             return Err(AppError::Unguarded(*address));
         }
         if access.tls.is_none() {

@@ -27,8 +27,8 @@ use crate::aggregate::host::HostSpec;
 use crate::aggregate::naming::{NameKey, Naming};
 use crate::aggregate::settings::{DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
 use crate::aggregate::shard::PARTITIONS;
-use crate::cli::{Cli, Switch, exit};
-use crate::config::Config;
+use crate::cli::exit;
+use crate::config::{Action, Config, Model, PolicyConfig, ProcessConfig, Switch};
 use crate::input::Input;
 use crate::input::file::{CaptureReader, FileInput, FileOptions, Speed};
 use crate::input::kernel::KernelOptions;
@@ -43,16 +43,15 @@ use crate::system::privileges::{Rights, User, give_up, raise, raise_limits};
 /// # Errors
 /// [`AppError`], to be reported by the caller.
 pub fn run(config: &Arc<Config>) -> Result<u8, AppError> {
-    let cli = &config.cli;
-    if cli.print_config {
-        return print(&config.print());
+    match config.action {
+        Action::Print => return print(&config.print()),
+        Action::Check => return print(&reload::check_all(config)?),
+        Action::Run => {}
     }
-    if cli.check_config {
-        return print(&reload::check_all(config)?);
-    }
-    let target = resolve(&cli.target)?;
-    let databases = reload::databases(cli)?;
-    match (&target, cli.replay) {
+    let model = &config.model;
+    let target = resolve(&model.input.target)?;
+    let databases = reload::databases(&model.policy.geo)?;
+    match (&target, model.input.replay) {
         (Target::File(_) | Target::Stdin, speed) => read(config, &target, databases, speed),
         (_, Some(_)) => Err(AppError::ReplayOfLive),
         (_, None) => watch(config, &target, databases),
@@ -74,15 +73,15 @@ fn read(
     databases: GeoDatabases,
     replay: Option<Speed>,
 ) -> Result<u8, AppError> {
-    let cli = &config.cli;
+    let model = &config.model;
     if replay.is_some() {
         reload::ignore_for_now();
     }
-    let settings = settings(cli, cli.hosts.clone().unwrap_or_default(), databases, FlowKey::FIXED)?;
+    let settings = settings(model, model.input.tuning.hosts(), databases, FlowKey::FIXED)?;
     let run = Run::new(config, Arc::new(settings))?;
     let options = FileOptions {
-        filter: cli.filter.clone(),
-        strict: cli.strict,
+        filter: model.input.tuning.filter.clone(),
+        strict: model.input.strict,
         interrupt: Some(run.shutdown.flag()),
     };
     let opened = match target {
@@ -93,35 +92,35 @@ fn read(
         Err(_) if run.shutdown.asked() => return Ok(exit::INTERRUPTED),
         opened => opened?,
     };
-    if cli.hosts.is_none() {
+    if model.input.tuning.hosts.is_none() {
         info!("no -H HOSTSPEC: the direction of all packets is unknown");
     }
     let input = FileInput {
         reader,
-        name: cli.target.clone(),
+        name: model.input.target.clone(),
         speed: replay.unwrap_or(Speed::Max),
-        workers: workers(cli),
-        shows_progress: replay.is_none() && !cli.quiet,
+        workers: workers(model),
+        shows_progress: replay.is_none() && !model.log.level.quiet,
     };
     if replay.is_none() {
         return summarize::summarize(&run, input);
     }
-    let listeners = Listeners::bind(cli)?;
+    let listeners = Listeners::bind(&model.serve)?;
     serve(&run, Box::new(input), listeners, None)
 }
 
 /// Watches interfaces.
 fn watch(config: &Arc<Config>, target: &Target, databases: GeoDatabases) -> Result<u8, AppError> {
-    let cli = &config.cli;
+    let model = &config.model;
     reload::ignore_for_now();
     raise();
     raise_limits();
-    let user = user(cli)?;
-    let options = live_options(cli);
+    let user = user(&model.process)?;
+    let options = live_options(model);
     options.check()?;
-    let mut interfaces = Interfaces::find(target, cli.hosts.clone().unwrap_or_default())?;
-    let listeners = Listeners::bind(cli)?;
-    let mut settings = settings(cli, interfaces.hosts(), databases, new_flow_key())?;
+    let mut interfaces = Interfaces::find(target, model.input.tuning.hosts())?;
+    let listeners = Listeners::bind(&model.serve)?;
+    let mut settings = settings(model, interfaces.hosts(), databases, new_flow_key())?;
     if settings.naming.fleet.is_public() {
         info!(
             "no --fleet-key: whoever sends packets can forge distinct counts and top lists; `pktvisord \
@@ -141,7 +140,7 @@ fn watch(config: &Arc<Config>, target: &Target, databases: GeoDatabases) -> Resu
     let input = interfaces.open(options, &settings)?;
     service::connect();
     let needs = input.needs().and(config.needs());
-    let rights = give_up(user.as_ref(), &needs, !cli.no_sandbox)?;
+    let rights = give_up(user.as_ref(), &needs, !model.process.no_sandbox)?;
     let run = Run::new(config, Arc::new(settings))?;
     serve(&run, input, listeners, Some(rights))
 }
@@ -172,7 +171,7 @@ fn serve(
     reload::listen(run, running.control(), (reloads, sender), http)?;
     let ended = running.run(&changes);
     if !run.shutdown.asked() {
-        summarize::report_left_out(&run.config.cli, &store);
+        summarize::report_left_out(&run.config.model, &store);
         match ended {
             Ok(()) => info!("the capture has ended; serving it until Ctrl-C"),
             Err(error) => tracing::error!("{error}; serving what was read until Ctrl-C"),
@@ -183,28 +182,29 @@ fn serve(
 }
 
 /// How interfaces are captured from.
-fn live_options(cli: &Cli) -> LiveOptions {
+fn live_options(model: &Model) -> LiveOptions {
+    let Model { input, process, .. } = model;
     LiveOptions {
         kernel: KernelOptions {
-            mode: cli.capture,
-            workers: cli.workers(),
-            ring_size: cli.ring_size(),
-            adaptive: cli.adaptive == Switch::On,
+            mode: input.capture,
+            workers: process.workers(),
+            ring_size: input.ring_size(),
+            adaptive: input.adaptive == Switch::On,
         },
-        filter: cli.filter.clone(),
-        capture_memory: cli.capture_memory(),
-        workers: workers(cli),
+        filter: input.tuning.filter.clone(),
+        capture_memory: input.capture_memory(),
+        workers: workers(model),
     }
 }
 
-fn workers(cli: &Cli) -> usize {
-    cli.workers().min(PARTITIONS)
+fn workers(model: &Model) -> usize {
+    model.process.workers().min(PARTITIONS)
 }
 
 /// The user to become, who is looked up once: later /etc/passwd is out of reach. Root becomes an
 /// unprivileged one, unless told otherwise.
-fn user(cli: &Cli) -> Result<Option<User>, AppError> {
-    let Some(user) = &cli.user else { return Ok(User::instead_of_root()) };
+fn user(process: &ProcessConfig) -> Result<Option<User>, AppError> {
+    let Some(user) = &process.user else { return Ok(User::instead_of_root()) };
     let problem = |problem| AppError::User { user: user.clone(), problem };
     user.parse().map(Some).map_err(problem)
 }
@@ -216,33 +216,33 @@ fn new_flow_key() -> FlowKey {
 }
 
 fn settings(
-    cli: &Cli,
+    model: &Model,
     hosts: HostSpec,
     databases: GeoDatabases,
     flow_key: FlowKey,
 ) -> Result<Settings, AppError> {
     Ok(Settings {
         hosts: hosts.into(),
-        ports: DnsPorts::new(cli.dns_ports()).into(),
+        ports: DnsPorts::new(model.input.tuning.dns_ports()).into(),
         other_ports: OtherPorts::default(),
         databases: databases.into(),
-        timeout: cli.dns_timeout(),
-        naming: naming(cli)?,
-        sampling: Sampling::new(cli.max_deep_sample),
-        tunnels: cli.tunnels,
+        timeout: model.policy.dns_timeout(),
+        naming: naming(&model.policy)?,
+        sampling: Sampling::new(model.input.tuning.max_deep_sample),
+        tunnels: model.input.tunnels,
         flow_key,
     })
 }
 
 /// How names and addresses are kept.
-fn naming(cli: &Cli) -> Result<Naming, AppError> {
+fn naming(policy: &PolicyConfig) -> Result<Naming, AppError> {
     Ok(Naming {
-        fleet: match &cli.fleet_key {
+        fleet: match &policy.fleet_key {
             Some(path) => fleet_key::read(path)?,
-            None => FleetKey::of_seed(cli.sketch_seed),
+            None => FleetKey::of_seed(policy.sketch_seed),
         },
-        public_suffix: cli.public_suffix,
-        mask: cli.mask_ip,
-        names: cli.hash_names.as_deref().map(NameKey::read).transpose()?,
+        public_suffix: policy.public_suffix,
+        mask: policy.mask_ip,
+        names: policy.hash_names.as_deref().map(NameKey::read).transpose()?,
     })
 }

@@ -8,25 +8,25 @@ use std::path::Path;
 use pktvisor_common::api::Views;
 use pktvisor_common::report::{self, Style};
 
-use crate::cli::{Cli, Format};
+use crate::config::{Format, ReportConfig};
 
 /// Width of a report that does not go to a terminal.
 const WIDTH: usize = 100;
 
-/// Writes the views where and how the arguments say.
+/// Writes the views where and how the options say.
 ///
 /// # Errors
 /// Where the output can't be written. A reader that closed the pipe is no error.
-pub fn write(views: &Views, cli: &Cli) -> io::Result<()> {
-    let text = render(views, cli)?;
-    if cli.output == Path::new("-") {
+pub fn write(views: &Views, config: &ReportConfig) -> io::Result<()> {
+    let text = render(views, config)?;
+    if config.output == Path::new("-") {
         let mut stdout = io::stdout().lock();
         return match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             written => written,
         };
     }
-    create(&cli.output)?.write_all(text.as_bytes())
+    create(&config.output)?.write_all(text.as_bytes())
 }
 
 /// Links to what the program's own output is connected to (proc_pid_fd(5)).
@@ -52,11 +52,11 @@ fn create(path: &Path) -> io::Result<File> {
     }
 }
 
-fn render(views: &Views, cli: &Cli) -> io::Result<String> {
-    let terminal = cli.output == Path::new("-") && io::stdout().is_terminal();
-    match cli.format {
+fn render(views: &Views, config: &ReportConfig) -> io::Result<String> {
+    let terminal = config.output == Path::new("-") && io::stdout().is_terminal();
+    match config.format {
         Format::Json => {
-            let mut json = match cli.pretty || terminal {
+            let mut json = match config.pretty || terminal {
                 true => serde_json::to_string_pretty(views)?,
                 false => serde_json::to_string(views)?,
             };

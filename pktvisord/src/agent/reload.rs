@@ -14,8 +14,7 @@ use super::service;
 use crate::aggregate::geo::GeoDatabases;
 use crate::aggregate::settings::{DnsPorts, Settings};
 use crate::aggregate::workers::WorkerControl;
-use crate::cli::Cli;
-use crate::config::{Change, Config};
+use crate::config::{Change, Config, GeoFiles, InputTuning, Model, Reloadable};
 use crate::decode::block::LinkType;
 use crate::input::filter::Filter;
 use crate::input::{self, Reloads};
@@ -112,22 +111,28 @@ struct Checked {
 
 fn check(started: &Config, reloads: &Reloads) -> Result<Checked, ReloadError> {
     let config = started.again()?;
-    check_filter(&config.cli, reloads.filter.as_deref().unwrap_or(&[LinkType::Ethernet]))?;
-    let databases = databases(&config.cli)?;
-    let access = Access::open(&started.cli)?;
+    check_filter(
+        &config.model.input.tuning,
+        reloads.filter.as_deref().unwrap_or(&[LinkType::Ethernet]),
+    )?;
+    let databases = databases(&config.model.policy.geo)?;
+    let access = Access::open(&started.model.serve.access)?;
     Ok(Checked { config, databases, access })
 }
 
 /// Compiles the filter for these.
-fn check_filter(cli: &Cli, links: &[LinkType]) -> Result<(), crate::input::filter::FilterError> {
-    let Some(filter) = &cli.filter else { return Ok(()) };
+fn check_filter(
+    tuning: &InputTuning,
+    links: &[LinkType],
+) -> Result<(), crate::input::filter::FilterError> {
+    let Some(filter) = &tuning.filter else { return Ok(()) };
     let mut filter = Filter::new(filter);
     links.iter().try_for_each(|&link| filter.prepare(link))
 }
 
-/// Reads the databases that the options name.
-pub(super) fn databases(cli: &Cli) -> Result<GeoDatabases, crate::aggregate::geo::GeoError> {
-    GeoDatabases::open(cli.geo_city.as_deref(), cli.geo_asn.as_deref())
+/// Reads these databases.
+pub(super) fn databases(files: &GeoFiles) -> Result<GeoDatabases, crate::aggregate::geo::GeoError> {
+    GeoDatabases::open(files.geo_city.as_deref(), files.geo_asn.as_deref())
 }
 
 impl Reloader {
@@ -146,24 +151,25 @@ impl Reloader {
             }
         };
         let config = Arc::new(config);
-        self.apply(&config, databases);
+        self.apply(&config.reloadable(), databases);
         self.http.replace_access(&access);
         self.tell(&current, &config);
         *current = config;
     }
 
-    fn apply(&self, config: &Config, databases: GeoDatabases) {
-        let cli = &config.cli;
-        telemetry::set_level(cli);
-        self.settings.sampling.set_percent(cli.max_deep_sample);
-        let ports = DnsPorts::new(cli.dns_ports());
+    /// Takes over what can change. The databases were read from the files that are named there.
+    fn apply(&self, now: &Reloadable<'_>, databases: GeoDatabases) {
+        let Reloadable { tuning, log, .. } = now;
+        telemetry::set_level(log);
+        self.settings.sampling.set_percent(tuning.max_deep_sample);
+        let ports = DnsPorts::new(tuning.dns_ports());
         if ports != *self.settings.ports.now() && self.reloads.is_live {
             // Until programs in the kernel go by them, and lanes have heard of it.
             self.settings.other_ports.set_until(wall_clock().saturating_add(SECOND));
         }
         self.settings.ports.set(ports);
         self.settings.databases.set(databases);
-        let (hosts, filter) = (cli.hosts.clone().unwrap_or_default(), cli.filter.clone());
+        let (hosts, filter) = (tuning.hosts(), tuning.filter.clone());
         // If the input is gone, the daemon ends, or the capture has.
         let _ = self.input.send(input::Options { hosts, filter });
         self.lanes.reload();
@@ -189,13 +195,14 @@ impl Reloader {
 /// # Errors
 /// What is wrong.
 pub(super) fn check_all(config: &Config) -> Result<String, AppError> {
-    databases(&config.cli)?;
-    let access = Access::open(&config.cli)?;
-    super::naming(&config.cli)?;
-    check_filter(&config.cli, &[LinkType::Ethernet]).map_err(AppError::Filter)?;
-    super::user(&config.cli)?;
-    super::listen::addresses(&config.cli, &access)?;
-    super::live_options(&config.cli).check()?;
+    let Model { input, policy, process, serve, .. } = &config.model;
+    databases(&policy.geo)?;
+    let access = Access::open(&serve.access)?;
+    super::naming(policy)?;
+    check_filter(&input.tuning, &[LinkType::Ethernet]).map_err(AppError::Filter)?;
+    super::user(process)?;
+    super::listen::addresses(serve, &access)?;
+    super::live_options(&config.model).check()?;
     let file = match &config.file {
         Some(file) => file.display().to_string(),
         None => "no file".to_owned(),

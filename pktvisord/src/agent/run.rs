@@ -95,7 +95,7 @@ impl<'a> Run<'a> {
 
     /// How much is kept.
     pub(super) fn retention(&self) -> Retention {
-        let cli = &self.config.cli;
-        Retention { periods: cli.periods as usize, single: cli.summary }
+        let policy = &self.config.model.policy;
+        Retention { periods: policy.periods as usize, single: policy.summary }
     }
 }

@@ -10,7 +10,8 @@ use tracing::warn;
 use super::error::{AppError, system};
 use super::output;
 use super::run::Run;
-use crate::cli::{Cli, exit};
+use crate::cli::exit;
+use crate::config::Model;
 use crate::input::file::FileInput;
 use crate::input::{Input, Running};
 use crate::store::Store;
@@ -21,7 +22,7 @@ use crate::time::utc;
 /// # Errors
 /// Where it can't be read, or the output not be written.
 pub(super) fn summarize(run: &Run<'_>, input: FileInput) -> Result<u8, AppError> {
-    let cli = &run.config.cli;
+    let model = &run.config.model;
     let no_thread = system("cannot start a thread");
     // One worker runs on this thread, and so does its store.
     let store = Arc::new(match input.workers() {
@@ -37,9 +38,9 @@ pub(super) fn summarize(run: &Run<'_>, input: FileInput) -> Result<u8, AppError>
     store.settle();
     let interrupted = run.shutdown.asked();
     if !interrupted {
-        report_left_out(cli, &store);
+        report_left_out(model, &store);
     }
-    print(cli, status.complete(store.merged(&live, cli.periods.into()).view()))?;
+    print(model, status.complete(store.merged(&live, model.policy.periods.into()).view()))?;
     // A pipe that was cut by the interrupt is neither cut short nor at its end.
     if interrupted {
         warn!("interrupted: this is what was read so far");
@@ -49,24 +50,32 @@ pub(super) fn summarize(run: &Run<'_>, input: FileInput) -> Result<u8, AppError>
 }
 
 /// Warns of minutes that are no longer kept.
-pub(super) fn report_left_out(cli: &Cli, store: &Store) {
+pub(super) fn report_left_out(model: &Model, store: &Store) {
     if let Some(left_out) = store.left_out() {
         warn!(
             "only the last {} minutes are summarized: left out is the time from {} to {}; \
              --summary sums up everything, --periods N keeps more minutes",
-            cli.periods,
+            model.policy.periods,
             utc(left_out.start),
             utc(left_out.end),
         );
     }
 }
 
-fn print(cli: &Cli, view: MetricsView) -> Result<(), AppError> {
-    let key = if cli.summary { "summary".to_owned() } else { format!("{}m", cli.periods) };
+fn print(model: &Model, view: MetricsView) -> Result<(), AppError> {
+    let key = if model.policy.summary {
+        "summary".to_owned()
+    } else {
+        format!("{}m", model.policy.periods)
+    };
     let views = Views::from([(key, view)]);
-    let to_stdout = cli.output == Path::new("-");
-    output::write(&views, cli).map_err(|source| AppError::Output {
-        name: if to_stdout { "standard output".into() } else { cli.output.display().to_string() },
+    let to_stdout = model.report.output == Path::new("-");
+    output::write(&views, &model.report).map_err(|source| AppError::Output {
+        name: if to_stdout {
+            "standard output".into()
+        } else {
+            model.report.output.display().to_string()
+        },
         source,
     })
 }

@@ -7,6 +7,7 @@ use clap::{Arg, ArgAction, Command, CommandFactory};
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostics::brief;
+use super::model::{TABLES, Table};
 use super::{Entry, TARGET, command, is_flag, settings, shown, without_target};
 use crate::cli::Cli;
 
@@ -46,16 +47,110 @@ fn parse(text: &str) -> Result<Vec<Entry>, (usize, String)> {
     let table = DeTable::parse(text).map_err(|error| {
         (error.span().map_or(1, |span| line_of(span.start)), error.message().to_owned())
     })?;
-    let command = command();
-    let mut entries = Vec::new();
-    for (key, value) in table.get_ref() {
-        let line = line_of(key.span().start);
-        let entry = entry(&command, key.get_ref(), value.get_ref(), line);
-        entries.extend(entry.map_err(|message| (line, message))?);
-    }
+    let reader = Reader { command: command(), line_of: &line_of };
+    let mut entries = reader.table(table.get_ref())?;
     // Errors are about the first line that has one, and options are taken in the order of the file.
     entries.sort_by_key(|entry| entry.line);
-    Ok(entries)
+    let twice = entries.iter().enumerate().find_map(|(at, entry)| {
+        let before = entries[..at].iter().find(|before| before.id == entry.id)?;
+        let name = entry.id.replace('_', "-");
+        Some((entry.line, format!("`{name}` stands on line {} already", before.line)))
+    });
+    twice.map_or(Ok(entries), Err)
+}
+
+/// Reads tables.
+struct Reader<'a> {
+    command: Command,
+    /// The line, from 1, of a place in the text.
+    line_of: &'a dyn Fn(usize) -> usize,
+}
+
+/// What is wrong, and on which line.
+type Wrong = (usize, String);
+
+impl Reader<'_> {
+    /// The table at the top: options by themselves, and tables of them.
+    fn table(&self, table: &DeTable<'_>) -> Result<Vec<Entry>, Wrong> {
+        let mut entries = Vec::new();
+        for (key, value) in table {
+            let line = (self.line_of)(key.span().start);
+            let name = key.get_ref().as_ref();
+            let found = match name {
+                "input" => self.options_in(&TABLES[0], only(value.get_ref()), line)?,
+                "policy" => self.policies(value.get_ref(), line)?,
+                _ => match TABLES.iter().find(|table| table.name == name) {
+                    Some(table) => self.options_in(table, value.get_ref().as_table(), line)?,
+                    None => self.option(name, value.get_ref(), line)?.into_iter().collect(),
+                },
+            };
+            entries.extend(found);
+        }
+        Ok(entries)
+    }
+
+    /// `[policy.default]`.
+    fn policies(&self, value: &DeValue<'_>, line: usize) -> Result<Vec<Entry>, Wrong> {
+        let policies = value.as_table().ok_or_else(|| (line, not_a_table("[policy.default]")))?;
+        let mut entries = Vec::new();
+        for (key, value) in policies {
+            let line = (self.line_of)(key.span().start);
+            let table = TABLES.iter().find(|table| {
+                table.name.strip_prefix("policy.").is_some_and(|name| name == key.get_ref())
+            });
+            let Some(table) = table else {
+                let name = key.get_ref();
+                return Err((
+                    line,
+                    format!("there is no policy `{name}`; `default` is the only one"),
+                ));
+            };
+            entries.extend(self.options_in(table, value.get_ref().as_table(), line)?);
+        }
+        Ok(entries)
+    }
+
+    /// The options of a table that starts on this line.
+    fn options_in(
+        &self,
+        table: &Table,
+        options: Option<&DeTable<'_>>,
+        line: usize,
+    ) -> Result<Vec<Entry>, Wrong> {
+        let options = options.ok_or_else(|| (line, not_a_table(table.header)))?;
+        let ids = table.options();
+        let known: Vec<String> = settings(&self.command)
+            .filter(|(_, arg)| ids.iter().any(|id| *id == *arg.get_id()))
+            .map(|(name, _)| name)
+            .collect();
+        let mut entries = Vec::new();
+        for (key, value) in options {
+            let line = (self.line_of)(key.span().start);
+            let name = key.get_ref();
+            if !known.iter().any(|known| known == name) {
+                let why = unknown_among(known.into_iter(), name);
+                return Err((line, format!("{}: {why}", table.header)));
+            }
+            entries.extend(self.option(name, value.get_ref(), line)?);
+        }
+        Ok(entries)
+    }
+
+    fn option(&self, key: &str, value: &DeValue<'_>, line: usize) -> Result<Option<Entry>, Wrong> {
+        entry(&self.command, key, value, line).map_err(|message| (line, message))
+    }
+}
+
+/// The one table of an array of tables.
+fn only<'a, 'i>(value: &'a DeValue<'i>) -> Option<&'a DeTable<'i>> {
+    match value.as_array() {
+        Some(tables) if tables.len() == 1 => tables.iter().next()?.get_ref().as_table(),
+        _ => None,
+    }
+}
+
+fn not_a_table(header: &str) -> String {
+    format!("{header} is a table of options, and there is one")
 }
 
 fn entry(
@@ -80,9 +175,13 @@ const ALIKE: f64 = 0.8;
 
 /// What is said of an option that there is not.
 pub(super) fn unknown(command: &Command, key: &str) -> String {
+    unknown_among(settings(command).map(|(name, _)| name), key)
+}
+
+fn unknown_among(names: impl Iterator<Item = String>, key: &str) -> String {
     let likeness = |name: &str| strsim::jaro_winkler(name, &key.replace('_', "-"));
-    let closest = settings(command)
-        .map(|(name, _)| (likeness(&name), name))
+    let closest = names
+        .map(|name| (likeness(&name), name))
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .filter(|&(likeness, _)| likeness >= ALIKE);
     match closest {

@@ -1,10 +1,14 @@
 //! Where options come from: the command line, the environment, a file, their defaults, in this order.
 //!
-//! The definitions of the command line are the only ones there are: an entry of the file is checked
-//! and read as if it had been given on the command line.
+//! * `model`: the options, in a type for each table of the file. They are defined there alone: an entry of
+//!   the file is checked and read as if it had been given on the command line.
+//! * `file`: reads the file.
+//! * `print`: shows options, and where each came from.
+//! * `diagnostics`: says where a wrong option came from.
 
 mod diagnostics;
 mod file;
+mod model;
 mod print;
 
 use std::ffi::OsString;
@@ -15,6 +19,10 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 pub use diagnostics::unknown_variables;
 pub use file::FileError;
+pub use model::{
+    Format, GeoFiles, InputConfig, InputTuning, LogConfig, LogLevel, Model, PolicyConfig,
+    ProcessConfig, ReportConfig, ServeConfig, Switch,
+};
 pub use print::{example, table};
 
 use crate::cli::Cli;
@@ -26,9 +34,6 @@ pub const DEFAULT_FILE: &str = "/etc/pktvisor/pktvisord.toml";
 const PREFIX: &str = "PKTVISORD_";
 /// Options that say what to do now: they stand on the command line alone.
 const COMMANDS: [&str; 4] = ["check_config", "print_config", "help", "version"];
-/// Options whose changes are taken over while the daemon runs.
-pub const RELOADABLE: [&str; 8] =
-    ["filter", "hosts", "geo_city", "geo_asn", "max_deep_sample", "dns_port", "verbose", "quiet"];
 /// The argument that has no name on the command line.
 const TARGET: &str = "target";
 
@@ -51,11 +56,35 @@ pub enum ConfigError {
     File(#[from] FileError),
 }
 
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// What the options say.
+    Run,
+    /// The options are checked.
+    Check,
+    /// The options are printed.
+    Print,
+}
+
+/// The options that can change while the daemon runs.
+#[derive(Debug)]
+pub struct Reloadable<'a> {
+    /// Of the input.
+    pub tuning: &'a InputTuning,
+    /// Databases of addresses.
+    pub geo: &'a GeoFiles,
+    /// What is logged, in the language of `RUST_LOG`.
+    pub log: &'static str,
+}
+
 /// Options, and where each came from.
 #[derive(Debug)]
 pub struct Config {
+    /// What is to be done.
+    pub action: Action,
     /// The options.
-    pub cli: Cli,
+    pub model: Model,
     /// The file that was read.
     pub file: Option<PathBuf>,
     /// What the command line and the environment say.
@@ -180,8 +209,13 @@ impl Config {
         let merged = command
             .try_get_matches_from(all)
             .map_err(|error| diagnostics::line(error, file.as_deref(), &entries))?;
-        let cli = Cli::from_arg_matches(&merged)?;
-        Ok(Self { cli, file, given, entries, merged, arguments })
+        let Cli { check_config, print_config, model, .. } = Cli::from_arg_matches(&merged)?;
+        let action = match (check_config, print_config) {
+            (false, false) => Action::Run,
+            (true, _) => Action::Check,
+            (_, true) => Action::Print,
+        };
+        Ok(Self { action, model, file, given, entries, merged, arguments })
     }
 
     /// Reads the options again.
@@ -192,25 +226,34 @@ impl Config {
         Self::load(self.arguments.clone())
     }
 
+    /// Returns what can change while the daemon runs.
+    pub fn reloadable(&self) -> Reloadable<'_> {
+        let Model { input, policy, log, .. } = &self.model;
+        // What is neither a file nor standard input is an interface, and served like a replay.
+        let is_file = input.target == "-" || Path::new(&input.target).exists();
+        let level = log.level.directives(!is_file || input.replay.is_some());
+        Reloadable { tuning: &input.tuning, geo: &policy.geo, log: level }
+    }
+
     /// Returns what reading the options again needs: the files that are named, and the configuration,
     /// which may come later.
     pub fn needs(&self) -> Needs {
-        let cli = &self.cli;
-        let named = [&cli.geo_city, &cli.geo_asn, &cli.token_file, &cli.tls_cert, &cli.tls_key];
-        let named = named.into_iter().chain([&cli.client_ca, &self.file]).flatten().cloned();
+        let Model { policy, serve, .. } = &self.model;
+        let GeoFiles { geo_city, geo_asn } = &policy.geo;
+        let named = [geo_city, geo_asn, &self.file].into_iter().flatten().cloned();
         let reads = named.chain([PathBuf::from(DEFAULT_FILE)]).collect();
-        Needs { reads, ..Needs::default() }
+        serve.access.needs().and(Needs { reads, ..Needs::default() })
     }
 
     /// What is not as it was `before`.
     pub fn changes_since(&self, before: &Self) -> Vec<Change> {
-        let command = command();
+        let (command, reloadable) = (command(), model::reloadable());
         settings(&command)
             .map(|(key, arg)| Change {
                 key,
                 before: print::value(arg, &before.merged).unwrap_or_else(|| "not set".to_owned()),
                 now: print::value(arg, &self.merged).unwrap_or_else(|| "not set".to_owned()),
-                reloadable: RELOADABLE.contains(&arg.get_id().as_str()),
+                reloadable: reloadable.iter().any(|id| *id == *arg.get_id()),
             })
             .filter(|change| change.before != change.now)
             .collect()

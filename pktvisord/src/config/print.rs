@@ -5,7 +5,8 @@ use std::fmt::Write;
 use clap::builder::ValueRange;
 use clap::{Arg, ArgAction, ArgMatches};
 
-use super::{Config, RELOADABLE, Source, TARGET, command, environment, is_flag, settings, shown};
+use super::model::{TABLES, Table, reloadable};
+use super::{Config, Source, TARGET, command, environment, is_flag, settings, shown};
 
 /// Columns of a comment in the example.
 const WIDTH: usize = 98;
@@ -35,33 +36,48 @@ impl Config {
     /// The options in force as a file, each with where it came from.
     pub fn print(&self) -> String {
         let command = command();
-        let lines: Vec<(String, String)> = settings(&command)
-            .map(|(key, arg)| {
-                let source = match self.source(arg.get_id().as_str()) {
-                    Source::CommandLine => "command line".to_owned(),
-                    Source::Environment => format!("environment: {}", environment(arg)),
-                    Source::File(line) => format!("file: line {line}"),
-                    Source::Default => "default".to_owned(),
-                    Source::Unset => "not set".to_owned(),
-                };
-                match value(arg, &self.merged) {
-                    Some(value) if source != "not set" => (format!("{key} = {value}"), source),
-                    _ => (format!("# {key}"), "not set".to_owned()),
-                }
-            })
+        let line = |(key, arg): (String, &Arg)| {
+            let source = match self.source(arg.get_id().as_str()) {
+                Source::CommandLine => "command line".to_owned(),
+                Source::Environment => format!("environment: {}", environment(arg)),
+                Source::File(line) => format!("file: line {line}"),
+                Source::Default => "default".to_owned(),
+                Source::Unset => "not set".to_owned(),
+            };
+            match value(arg, &self.merged) {
+                Some(value) if source != "not set" => (format!("{key} = {value}"), source),
+                _ => (format!("# {key}"), "not set".to_owned()),
+            }
+        };
+        let tables: Vec<(&str, Vec<(String, String)>)> = TABLES
+            .iter()
+            .map(|table| (table.header, options_of(table, &command).map(line).collect()))
             .collect();
-        let width = lines.iter().map(|(entry, _)| entry.chars().count()).max().unwrap_or(0);
+        let lines = tables.iter().flat_map(|(_, lines)| lines);
+        let width = lines.map(|(entry, _)| entry.chars().count()).max().unwrap_or(0);
         let mut text = match &self.file {
             Some(path) => format!("# file: {}\n", shown(path)),
             None => format!("# file: none ({} is not there)\n", super::DEFAULT_FILE),
         };
-        for (entry, source) in lines {
-            let padding = " ".repeat(width - entry.chars().count());
+        for (header, lines) in tables {
             // Writing to memory can't fail.
-            let _ = writeln!(text, "{entry}{padding}  # {source}");
+            let _ = writeln!(text, "\n{header}");
+            for (entry, source) in lines {
+                let padding = " ".repeat(width - entry.chars().count());
+                let _ = writeln!(text, "{entry}{padding}  # {source}");
+            }
         }
         text
     }
+}
+
+/// The options of a table, by their names in the file.
+fn options_of<'a>(
+    table: &Table,
+    command: &'a clap::Command,
+) -> impl Iterator<Item = (String, &'a Arg)> {
+    let options = table.options();
+    settings(command).filter(move |(_, arg)| options.iter().any(|id| *id == *arg.get_id()))
 }
 
 /// The value of an option as it stands in a file; `None` where it has none.
@@ -103,28 +119,27 @@ fn example_value(arg: &Arg) -> String {
 
 /// A file with every option in a comment, with what it means.
 pub fn example() -> String {
-    let command = command();
+    let (command, reloadable) = (command(), reloadable());
     let mut text = String::from(
         "# Configuration of pktvisord, with every option there is. Each is what --OPTION is on the\n\
          # command line, which goes before the environment (PKTVISORD_OPTION), which goes before\n\
          # this file. `pktvisord --check-config` says whether it is right, --print-config what is in\n\
-         # force. SIGHUP takes over changes of options that are marked with (reload).\n",
+         # force. SIGHUP takes over changes of options that are marked with (reload). An option can\n\
+         # also stand at the top, before all tables.\n",
     );
-    let mut heading = None;
-    for (key, arg) in settings(&command) {
-        text.push('\n');
-        if arg.get_help_heading() != heading {
-            heading = arg.get_help_heading();
-            // Writing to memory can't fail.
-            let _ = writeln!(text, "## {}\n", heading.unwrap_or_default());
+    for table in &TABLES {
+        // Writing to memory can't fail.
+        let _ = writeln!(text, "\n#{}", table.header);
+        for (key, arg) in options_of(table, &command) {
+            let reload =
+                if reloadable.iter().any(|id| *id == *arg.get_id()) { " (reload)" } else { "" };
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            text.push('\n');
+            for line in wrap(&format!("{help}{reload}")) {
+                let _ = writeln!(text, "# {line}");
+            }
+            let _ = writeln!(text, "#{key} = {}", example_value(arg));
         }
-        let reload = if RELOADABLE.contains(&arg.get_id().as_str()) { " (reload)" } else { "" };
-        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-        for line in wrap(&format!("{help}{reload}")) {
-            // Writing to memory can't fail.
-            let _ = writeln!(text, "# {line}");
-        }
-        let _ = writeln!(text, "#{key} = {}", example_value(arg));
     }
     text
 }
@@ -147,35 +162,47 @@ fn wrap(text: &str) -> Vec<String> {
 
 /// A table of all options, in Markdown: names, environment, default, whether SIGHUP takes it over.
 pub fn table() -> String {
-    let command = command();
+    let (command, reloadable) = (command(), reloadable());
     let mut text = String::from(
         "| command line | file | environment | default | SIGHUP |\n|---|---|---|---|---|\n",
     );
-    for (key, arg) in settings(&command) {
-        let takes_value = arg.get_num_args().is_none_or(|range| range != ValueRange::EMPTY);
-        let name = arg.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
-        let value = match name {
-            Some(name) if !is_flag(arg) && takes_value => name,
-            _ => String::new(),
-        };
-        let short = arg.get_short().map(|short| format!("`-{short}`, ")).unwrap_or_default();
-        let long = match (arg.get_id() == TARGET, value.as_str()) {
-            (true, _) => "`TARGET`".to_owned(),
-            (_, "") => format!("`--{key}`"),
-            (_, value) if arg.is_require_equals_set() => format!("`--{key}[={value}]`"),
-            (_, value) => format!("`--{key} {value}`"),
-        };
-        let default = match arg.get_default_values().first() {
-            Some(default) if !is_flag(arg) => format!("`{}`", default.to_string_lossy()),
-            _ => String::new(),
-        };
-        let reload = if RELOADABLE.contains(&arg.get_id().as_str()) { "yes" } else { "" };
+    for table in &TABLES {
         // Writing to memory can't fail.
-        let _ = writeln!(
-            text,
-            "| {short}{long} | `{key}` | `{}` | {default} | {reload} |",
-            environment(arg)
-        );
+        let _ = writeln!(text, "| | **`{}`** | | | |", table.header);
+        for (key, arg) in options_of(table, &command) {
+            let reload = reloadable.iter().any(|id| *id == *arg.get_id());
+            let _ = writeln!(
+                text,
+                "| {} | `{key}` | `{}` | {} | {} |",
+                on_command_line(&key, arg),
+                environment(arg),
+                default(arg),
+                if reload { "yes" } else { "" }
+            );
+        }
     }
     text
+}
+
+/// An option as it stands on the command line, with its value.
+fn on_command_line(key: &str, arg: &Arg) -> String {
+    let takes_value = arg.get_num_args().is_none_or(|range| range != ValueRange::EMPTY);
+    let name = arg.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
+    let value = name.filter(|_| !is_flag(arg) && takes_value).unwrap_or_default();
+    let short = arg.get_short().map(|short| format!("`-{short}`, ")).unwrap_or_default();
+    let long = match (arg.get_id() == TARGET, value.as_str()) {
+        (true, _) => "`TARGET`".to_owned(),
+        (_, "") => format!("`--{key}`"),
+        (_, value) if arg.is_require_equals_set() => format!("`--{key}[={value}]`"),
+        (_, value) => format!("`--{key} {value}`"),
+    };
+    short + &long
+}
+
+/// The default of an option.
+fn default(arg: &Arg) -> String {
+    match arg.get_default_values().first() {
+        Some(default) if !is_flag(arg) => format!("`{}`", default.to_string_lossy()),
+        _ => String::new(),
+    }
 }

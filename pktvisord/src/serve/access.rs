@@ -4,9 +4,10 @@
 //! while the daemon runs. No token gets into a log or an error.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clap::Args;
 use pktvisor_common::tls::mismatch;
 use rustls::RootCertStore;
 use rustls::ServerConfig;
@@ -18,7 +19,7 @@ use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::aggregate::settings::Shared;
-use crate::cli::Cli;
+use crate::system::needs::Needs;
 use crate::system::occasional::Occasional;
 use crate::system::secret::{self, FileError};
 
@@ -103,15 +104,44 @@ impl Clients {
     }
 }
 
+/// The files that say who may ask.
+#[derive(Clone, Debug, Default, Args)]
+pub struct AccessFiles {
+    /// Serve over TLS with this certificate and those that it was signed with (PEM)
+    #[arg(long, value_name = "FILE", help_heading = "Serving")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The private key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", help_heading = "Serving")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Serve only clients that have a certificate of one of these authorities (PEM)
+    #[arg(long, value_name = "FILE", help_heading = "Serving")]
+    pub client_ca: Option<PathBuf>,
+
+    /// Serve only clients that have one of the tokens in this file, one to a line
+    #[arg(long, value_name = "FILE", help_heading = "Serving")]
+    pub token_file: Option<PathBuf>,
+}
+
+impl AccessFiles {
+    /// Returns what reading them again needs.
+    pub fn needs(&self) -> Needs {
+        let Self { tls_cert, tls_key, client_ca, token_file } = self;
+        let reads = [tls_cert, tls_key, client_ca, token_file].into_iter().flatten().cloned();
+        Needs { reads: reads.collect(), ..Needs::default() }
+    }
+}
+
 impl Access {
-    /// Reads the files that the options name.
+    /// Reads these files.
     ///
     /// # Errors
     /// [`AccessError`] where one is missing or not what it should be.
-    pub fn open(cli: &Cli) -> Result<Self, AccessError> {
-        let tokens = cli.token_file.as_deref().map(Tokens::read).transpose()?;
-        let clients = cli.client_ca.as_deref().map(verifier).transpose()?;
-        let tls = match (&cli.tls_cert, &cli.tls_key) {
+    pub fn open(files: &AccessFiles) -> Result<Self, AccessError> {
+        let tokens = files.token_file.as_deref().map(Tokens::read).transpose()?;
+        let clients = files.client_ca.as_deref().map(verifier).transpose()?;
+        let tls = match (&files.tls_cert, &files.tls_key) {
             (Some(certificates), Some(key)) => {
                 Some(server_config(certificates, key, clients.clone())?)
             }

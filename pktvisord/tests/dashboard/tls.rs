@@ -57,7 +57,7 @@ impl Authority {
 /// A daemon with these options, and its URL.
 fn serve(options: &[&str]) -> (Server, String) {
     let cli = Cli::parse_from([&["pktvisord", "any"], options].concat());
-    let access = Access::open(&cli).unwrap();
+    let access = Access::open(&cli.model.serve.access).unwrap();
     let server = serve_with(([127, 0, 0, 1], 0).into(), Options { access, ..Options::default() });
     let url = format!("https://localhost:{}", server.address.port());
     (server, url)
@@ -138,7 +138,7 @@ fn connections_end_with_the_authority_of_their_clients() {
         std::fs::write(&client_ca, pem).unwrap();
         let options = ["--tls-cert", &cert, "--tls-key", &key, "--client-ca", &client_ca];
         let cli = Cli::parse_from([&["pktvisord", "any"], &options[..]].concat());
-        Access::open(&cli).unwrap()
+        Access::open(&cli.model.serve.access).unwrap()
     };
     let access = trust(&[&old, &new]);
     let options = Options { access, ..Options::default() };

@@ -2,9 +2,7 @@
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use clap::Parser;
-use pktvisord::cli::Cli;
-use pktvisord::serve::access::Access;
+use pktvisord::serve::access::{Access, AccessFiles};
 use pktvisord::serve::{Options, router};
 
 use crate::support::{Answer, ask_router, live};
@@ -18,7 +16,8 @@ async fn ask(path: &str, authorization: Option<&str>) -> Answer {
         .unwrap();
     let file = file.to_str().unwrap();
     let access =
-        Access::open(&Cli::parse_from(["pktvisord", "any", "--token-file", file])).unwrap();
+        Access::open(&AccessFiles { token_file: Some(file.into()), ..AccessFiles::default() })
+            .unwrap();
     let mut request = Request::get(path);
     if let Some(authorization) = authorization {
         request = request.header("authorization", authorization);

@@ -46,6 +46,13 @@ impl Baselines {
         self.departed.drain(..excess);
     }
 
+    /// Takes note that an interface was watched up to now, and is not any more.
+    pub fn watched_until(&mut self, now: &Interface) {
+        if let Some(baseline) = self.present.get_mut(&now.index).filter(|last| last.is(now)) {
+            baseline.clone_from(now);
+        }
+    }
+
     /// Whether it was here before. It is forgotten among those that have left.
     fn returns(&mut self, interface: &Interface) -> bool {
         let at = self.departed.iter().position(|one| {
@@ -88,6 +95,15 @@ mod tests {
         baselines.look(&[up.clone(), new.clone()], |one| one.index == 4);
         assert_eq!(missed(&baselines, &new), 30);
         assert_eq!(baselines.missed(&new, Sides::EGRESS), 0);
+    }
+
+    #[test]
+    fn what_was_watched_before_an_interface_went_down_is_not_missed() {
+        let mut baselines = Baselines::start(&[interface(2, true, 50)]);
+        // It goes down and comes up again between two looks.
+        baselines.watched_until(&interface(2, true, 80));
+        baselines.look(&[interface(2, true, 83)], |_| true);
+        assert_eq!(baselines.missed(&interface(2, true, 84), Sides::BOTH), 4);
     }
 
     #[test]

@@ -274,6 +274,10 @@ impl Captures {
     pub(super) fn end(&mut self, index: u32, message: &str) {
         for one in self.drop_if(|one| one.interface.index == index) {
             warn!("{} is no longer watched: {message}", one.name);
+            // It may be up again already.
+            if let Some(now) = interface::read(one.index) {
+                self.baselines.watched_until(&now);
+            }
         }
     }
 

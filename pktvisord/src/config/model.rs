@@ -1,0 +1,377 @@
+//! The configuration of the daemon: a type for each table of the file.
+//!
+//! The definitions of the command line are in the types, so that each option is said once. Options that
+//! can change while the daemon runs are in types of their own: [`InputTuning`], [`GeoFiles`] and
+//! [`LogLevel`]. A reload takes these over, and all else needs a restart.
+
+use std::path::PathBuf;
+
+use clap::{Args, Command, ValueEnum};
+use pktvisor_common::summary::mask::Mask;
+
+use crate::aggregate::host::HostSpec;
+use crate::aggregate::settings::{DEFAULT_DNS_PORTS, Tunnels};
+use crate::input::file::Speed;
+use crate::input::kernel::attach::CaptureMode;
+use crate::serve::access::AccessFiles;
+use crate::serve::prometheus::MAX_TOP;
+use crate::system::telemetry::LogFormat;
+
+/// The headings of `--help`.
+const COUNTED: &str = "What is counted";
+const KEPT: &str = "What is kept";
+const CAPTURED: &str = "How packets are captured";
+const SERVING: &str = "Serving";
+const WRITTEN: &str = "Output and log";
+
+/// Options of the input that can change while it runs.
+#[derive(Clone, Debug, Args)]
+pub struct InputTuning {
+    /// Count only packets that match this filter, in tcpdump's language (pcap-filter(7))
+    #[arg(short = 'b', long, value_name = "BPF", help_heading = COUNTED, display_order = 0)]
+    pub filter: Option<String>,
+
+    /// Addresses that are HOST, which tells inbound from outbound: CIDRs, separated by commas, such
+    /// as `192.0.2.1/32,2001:db8::/32`
+    #[arg(short = 'H', long, value_name = "HOSTSPEC", help_heading = COUNTED, display_order = 0)]
+    pub hosts: Option<HostSpec>,
+
+    /// Inspect at most so many percent of the packets; all are still counted
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u8).range(0..=100), help_heading = COUNTED, display_order = 0)]
+    pub max_deep_sample: u8,
+
+    /// Port of DNS, instead of 53, 5353, 5355 and 53000; can be given several times
+    #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..), help_heading = COUNTED, display_order = 0)]
+    pub dns_port: Vec<u16>,
+}
+
+/// The input: what is watched, and how.
+#[derive(Debug, Args)]
+pub struct InputConfig {
+    /// What to watch: a capture file (pcap or pcapng, plain or compressed with gzip, zstd or xz), `-`
+    /// for a capture on standard input, interfaces (`eth0,eth1`), an IP address of this host, or
+    /// `any` for all interfaces, each packet once
+    #[arg(value_name = "TARGET")]
+    pub target: String,
+
+    /// What can change while it runs.
+    #[command(flatten)]
+    pub tuning: InputTuning,
+
+    /// Count packets in IP tunnels (GRE, ERSPAN, VXLAN, Geneve, GTP-U, IP in IP) by their outer or
+    /// their inner headers
+    #[arg(long, value_enum, value_name = "HEADERS", default_value_t = Tunnels::Outer, help_heading = COUNTED)]
+    pub tunnels: Tunnels,
+
+    /// How to capture from interfaces
+    #[arg(long, value_enum, value_name = "MODE", default_value_t = CaptureMode::Auto, help_heading = CAPTURED)]
+    pub capture: CaptureMode,
+
+    /// Inspect fewer packets while records of them are lost, and more again when they are not
+    #[arg(long, value_enum, value_name = "SWITCH", default_value_t = Switch::On, help_heading = CAPTURED)]
+    pub adaptive: Switch,
+
+    /// MiB of each ring between the kernel and a worker, a power of two
+    #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = mebibytes, help_heading = CAPTURED)]
+    pub ring_size: u32,
+
+    /// MiB of memory that the capture buffers of all interfaces share, with libpcap
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=1_048_576), help_heading = CAPTURED)]
+    pub capture_memory: u64,
+
+    /// Fail on a capture that is cut short instead of summarizing it up to the cut
+    #[arg(long, help_heading = CAPTURED)]
+    pub strict: bool,
+
+    /// Serve the capture over HTTP, fed at SPEED times its own pace: 1, 10, 0.5 … or `max`; goes on
+    /// serving at its end until Ctrl-C
+    #[arg(long, value_name = "SPEED", num_args = 0..=1, require_equals = true, default_missing_value = "1", help_heading = SERVING)]
+    pub replay: Option<Speed>,
+}
+
+/// Databases of addresses, which are read again while the daemon runs.
+#[derive(Clone, Debug, Args)]
+pub struct GeoFiles {
+    /// City database for places (MaxMind: GeoLite2-City, GeoIP2-City …)
+    #[arg(long, value_name = "FILE", help_heading = COUNTED)]
+    pub geo_city: Option<PathBuf>,
+
+    /// AS database for autonomous systems (MaxMind: GeoLite2-ASN, GeoIP2-ISP …)
+    #[arg(long, value_name = "FILE", help_heading = COUNTED)]
+    pub geo_asn: Option<PathBuf>,
+}
+
+/// A policy: what is counted of packets, and how much of it is kept.
+#[derive(Debug, Args)]
+pub struct PolicyConfig {
+    /// Seconds a DNS query waits for its reply
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds, help_heading = COUNTED)]
+    pub dns_timeout: f64,
+
+    /// Cut names in top_qname2 and top_qname3 above their public suffix (`.example.co.uk`)
+    #[arg(long, help_heading = COUNTED)]
+    pub public_suffix: bool,
+
+    /// What is read again while the daemon runs.
+    #[command(flatten)]
+    pub geo: GeoFiles,
+
+    /// Keep so many one-minute buckets, the live one included
+    #[arg(long, value_name = "P", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1440), help_heading = KEPT)]
+    pub periods: u32,
+
+    /// Sum everything up in a single summary instead of buckets
+    #[arg(long, help_heading = KEPT)]
+    pub summary: bool,
+
+    /// Keep only so many bits of addresses, of IPv4 and IPv6, in all that is summed up: `24/48`
+    #[arg(long, value_name = "V4/V6", help_heading = KEPT)]
+    pub mask_ip: Option<Mask>,
+
+    /// Show a hash of DNS names instead of them, keyed with this file
+    #[arg(long, value_name = "KEYFILE", help_heading = KEPT)]
+    pub hash_names: Option<PathBuf>,
+
+    /// Key of the fleet, without which whoever sends packets can forge distinct counts and top lists;
+    /// `pktvisord fleet-key --new FILE` makes one
+    #[arg(long, value_name = "FILE", help_heading = KEPT)]
+    pub fleet_key: Option<PathBuf>,
+
+    /// Deprecated: a fleet key that is made of a number, and no secret
+    #[arg(
+        long,
+        value_name = "SEED",
+        default_value_t = 0,
+        conflicts_with = "fleet_key",
+        hide_short_help = true,
+        help_heading = KEPT
+    )]
+    pub sketch_seed: u64,
+}
+
+/// The process: its threads and its rights.
+#[derive(Debug, Args)]
+pub struct ProcessConfig {
+    /// Threads that sum packets up, at most 16 [default: the cores, at most 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16), help_heading = CAPTURED)]
+    pub workers: Option<u16>,
+
+    /// Become this user once interfaces are watched: a name, or numbers `UID` or `UID:GID` [default:
+    /// root becomes `pktvisor`, or else `nobody`]; capabilities are given up in any case
+    #[arg(long, value_name = "USER", help_heading = CAPTURED)]
+    pub user: Option<String>,
+
+    /// Do not sandbox the daemon (Landlock, seccomp) once interfaces are watched
+    #[arg(long, help_heading = CAPTURED)]
+    pub no_sandbox: bool,
+}
+
+/// The HTTP interface.
+#[derive(Debug, Args)]
+pub struct ServeConfig {
+    /// Address or name to serve HTTP on
+    #[arg(short = 'l', long, value_name = "HOST", default_value = "localhost", help_heading = SERVING)]
+    pub listen: String,
+
+    /// Port to serve HTTP on
+    #[arg(short = 'p', long, value_name = "PORT", default_value_t = 10853, help_heading = SERVING)]
+    pub port: u16,
+
+    /// Who may ask.
+    #[command(flatten)]
+    pub access: AccessFiles,
+
+    /// Listen where others can reach it though neither tokens nor certificates of clients are needed
+    #[arg(long, help_heading = SERVING)]
+    pub insecure_listen: bool,
+
+    /// Entries of each top list on /metrics, for Prometheus; 0 leaves them out
+    #[arg(long, value_name = "N", default_value_t = MAX_TOP, value_parser = clap::value_parser!(u8).range(0..=i64::from(MAX_TOP)), help_heading = SERVING)]
+    pub prometheus_top: u8,
+}
+
+/// What is printed at the end of a capture.
+#[derive(Debug, Args)]
+pub struct ReportConfig {
+    /// What to print at the end of a capture
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Json, help_heading = WRITTEN)]
+    pub format: Format,
+
+    /// Where to print it: a file, or `-` for standard output
+    #[arg(short = 'o', long, value_name = "FILE", default_value = "-", help_heading = WRITTEN)]
+    pub output: PathBuf,
+
+    /// Indent the JSON [default: on a terminal]
+    #[arg(long, help_heading = WRITTEN)]
+    pub pretty: bool,
+}
+
+/// How much is logged, which can change while the daemon runs.
+#[derive(Clone, Debug, Args)]
+pub struct LogLevel {
+    /// Log more; -vv logs all but what is logged for each packet
+    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet", help_heading = WRITTEN)]
+    pub verbose: u8,
+
+    /// Log errors only, and show no progress
+    #[arg(short, long, help_heading = WRITTEN)]
+    pub quiet: bool,
+}
+
+/// The log.
+#[derive(Debug, Args)]
+pub struct LogConfig {
+    /// What can change while the daemon runs.
+    #[command(flatten)]
+    pub level: LogLevel,
+
+    /// How to write the log, on standard error
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text, help_heading = WRITTEN)]
+    pub log_format: LogFormat,
+}
+
+/// Everything that is configured. Each field is a table of the file, see [`TABLES`]; `--help` shows their
+/// headings in this order.
+#[derive(Debug, Args)]
+pub struct Model {
+    /// `[policy.default]`: so far there is one.
+    #[command(flatten)]
+    pub policy: PolicyConfig,
+    /// `[[input]]`: so far there is one.
+    #[command(flatten)]
+    pub input: InputConfig,
+    /// `[process]`
+    #[command(flatten)]
+    pub process: ProcessConfig,
+    /// `[serve]`
+    #[command(flatten)]
+    pub serve: ServeConfig,
+    /// `[report]`
+    #[command(flatten)]
+    pub report: ReportConfig,
+    /// `[log]`
+    #[command(flatten)]
+    pub log: LogConfig,
+}
+
+/// A table of the file.
+pub(super) struct Table {
+    /// Its name: that of a key at the top or, behind a dot, in the table of that key.
+    pub(super) name: &'static str,
+    /// How it starts in the file.
+    pub(super) header: &'static str,
+    /// Adds its options to a command.
+    add: fn(Command) -> Command,
+}
+
+impl Table {
+    /// The identifiers of its options.
+    pub(super) fn options(&self) -> Vec<String> {
+        options(self.add)
+    }
+}
+
+/// The tables, in the order of the file.
+pub(super) const TABLES: [Table; 6] = [
+    Table { name: "input", header: "[[input]]", add: InputConfig::augment_args },
+    Table { name: "policy.default", header: "[policy.default]", add: PolicyConfig::augment_args },
+    Table { name: "process", header: "[process]", add: ProcessConfig::augment_args },
+    Table { name: "serve", header: "[serve]", add: ServeConfig::augment_args },
+    Table { name: "report", header: "[report]", add: ReportConfig::augment_args },
+    Table { name: "log", header: "[log]", add: LogConfig::augment_args },
+];
+
+/// The identifiers of the options that can change while the daemon runs.
+pub(super) fn reloadable() -> Vec<String> {
+    let tuned = [InputTuning::augment_args, GeoFiles::augment_args, LogLevel::augment_args];
+    tuned.into_iter().flat_map(options).collect()
+}
+
+fn options(add: fn(Command) -> Command) -> Vec<String> {
+    let command = add(Command::new("options"));
+    command.get_arguments().map(|arg| arg.get_id().to_string()).collect()
+}
+
+/// What is printed at the end of a capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// The JSON of the REST interface
+    Json,
+    /// A report to read, in colour on a terminal
+    Text,
+}
+
+/// Whether something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Yes
+    On,
+    /// No
+    Off,
+}
+
+fn mebibytes(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(size) if size.is_power_of_two() && size <= 1024 => Ok(size),
+        _ => Err("a power of two from 1 to 1024 is needed".into()),
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.001..=3600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("a number of seconds from 0.001 to 3600 is needed".into()),
+    }
+}
+
+impl InputTuning {
+    /// The ports of DNS.
+    pub fn dns_ports(&self) -> &[u16] {
+        if self.dns_port.is_empty() { &DEFAULT_DNS_PORTS } else { &self.dns_port }
+    }
+
+    /// The addresses of HOST.
+    pub fn hosts(&self) -> HostSpec {
+        self.hosts.clone().unwrap_or_default()
+    }
+}
+
+impl InputConfig {
+    /// Bytes of each ring.
+    pub fn ring_size(&self) -> u32 {
+        self.ring_size << 20
+    }
+
+    /// Bytes of all capture buffers of libpcap.
+    pub fn capture_memory(&self) -> u64 {
+        self.capture_memory << 20
+    }
+}
+
+impl PolicyConfig {
+    /// How long a query waits for its reply, in nanoseconds.
+    pub fn dns_timeout(&self) -> i64 {
+        (self.dns_timeout * crate::time::SECOND as f64) as i64
+    }
+}
+
+impl LogLevel {
+    /// What is logged, in the language of `RUST_LOG`; without options it is less where nothing is served.
+    pub fn directives(&self, serves: bool) -> &'static str {
+        match (self.quiet, self.verbose) {
+            (true, _) => "error",
+            (_, 0) if !serves => "warn",
+            (_, 0 | 1) => "info",
+            // What aya makes of the object is of use to those who work on it.
+            _ => "debug,aya=info,aya_obj=info",
+        }
+    }
+}
+
+impl ProcessConfig {
+    /// Threads that sum packets up.
+    pub fn workers(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from).min(4);
+        self.workers.map_or_else(cores, usize::from)
+    }
+}
