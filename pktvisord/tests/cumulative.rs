@@ -88,7 +88,8 @@ fn pipeline(workers: usize, single: bool) -> (Pipeline, Store) {
         tunnels: Tunnels::Outer,
         flow_key: FlowKey::FIXED,
     });
-    let store = Store::start(workers, Retention { periods: 2, single }).expect("a thread");
+    let store =
+        Store::start(Pipeline::parts(workers), Retention { periods: 2, single }).expect("a thread");
     (Pipeline::threads(settings, &store, workers).expect("threads"), store)
 }
 

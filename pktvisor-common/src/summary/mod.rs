@@ -119,7 +119,7 @@ impl Summary {
         self.totals == packets::Totals::default()
             && self.packets.deep_samples == 0
             && self.dns.wire == dns::Wire::default()
-            && self.dns.xact.unpaired == dns::Unpaired::default()
+            && self.dns.xact == dns::Xact::default()
             && self.account == Account::default()
     }
 

@@ -22,11 +22,11 @@ pub use self::error::AppError;
 use self::error::system;
 use self::listen::Listeners;
 use self::run::Run;
+use crate::aggregate::flows::PARTITIONS;
 use crate::aggregate::geo::GeoDatabases;
 use crate::aggregate::host::HostSpec;
 use crate::aggregate::naming::{NameKey, Naming};
 use crate::aggregate::settings::{DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
-use crate::aggregate::shard::PARTITIONS;
 use crate::cli::exit;
 use crate::config::{Action, Config, Model, PolicyConfig, ProcessConfig, Switch};
 use crate::input::Input;
@@ -153,7 +153,7 @@ fn serve(
     rights: Option<Rights>,
 ) -> Result<u8, AppError> {
     let no_thread = system("cannot start a thread");
-    let store = Arc::new(Store::start(input.workers(), run.retention()).map_err(&no_thread)?);
+    let store = Arc::new(Store::start(input.parts(), run.retention()).map_err(&no_thread)?);
     let reloads = input.reloads();
     let mut running = input.start(run.context(&store)).map_err(&no_thread)?;
     let status = running.status();

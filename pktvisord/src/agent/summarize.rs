@@ -25,7 +25,7 @@ pub(super) fn summarize(run: &Run<'_>, input: FileInput) -> Result<u8, AppError>
     let model = &run.config.model;
     let no_thread = system("cannot start a thread");
     // One worker runs on this thread, and so does its store.
-    let store = Arc::new(match input.workers() {
+    let store = Arc::new(match input.parts() {
         1 => Store::inline(1, run.retention()),
         more => Store::start(more, run.retention()).map_err(&no_thread)?,
     });

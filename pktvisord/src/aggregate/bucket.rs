@@ -233,6 +233,12 @@ impl Bucket {
         }
     }
 
+    /// Counts packets of a link type that is not read.
+    pub fn count_unread(&mut self, packets: u64) {
+        let unread = &mut self.account.unread_link_types;
+        *unread = unread.saturating_add(packets);
+    }
+
     /// Counts what became of a packet.
     #[inline]
     pub fn outcome(&mut self, packet: &Packet, outcome: Outcome) {

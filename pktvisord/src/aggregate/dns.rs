@@ -77,17 +77,59 @@ fn is_multicast(meta: &PacketMeta) -> bool {
     }
 }
 
+/// Where queries and replies go, to meet each other.
+pub trait Exchanges {
+    /// Takes in a query and, where it could be read, what it asks for.
+    fn query(
+        &mut self,
+        bucket: &mut Bucket,
+        geo: &mut Geo,
+        query: &Query,
+        asked: Option<Asked<'_>>,
+    );
+
+    /// Takes in a reply.
+    fn reply(
+        &mut self,
+        bucket: &mut Bucket,
+        geo: &mut Geo,
+        reply: &Reply,
+        asked: Option<Asked<'_>>,
+    );
+}
+
+/// They meet here, and their transaction is counted in `bucket`.
+impl Exchanges for Transactions {
+    #[inline(always)]
+    fn query(&mut self, bucket: &mut Bucket, _: &mut Geo, query: &Query, asked: Option<Asked<'_>>) {
+        let unpaired = &mut bucket.dns.xact.unpaired;
+        if let Some(reply) = self.query(query, &mut |gone| count(unpaired, gone)) {
+            pair(bucket, query, &reply, asked);
+        }
+    }
+
+    #[inline(always)]
+    fn reply(&mut self, bucket: &mut Bucket, _: &mut Geo, reply: &Reply, asked: Option<Asked<'_>>) {
+        let unpaired = &mut bucket.dns.xact.unpaired;
+        match self.reply(reply, &mut |gone| count(unpaired, gone)) {
+            Answer::Of(query) => pair(bucket, &query, reply, asked),
+            Answer::Duplicate => unpaired.duplicates += u64::from(reply.weight),
+            Answer::OfTransfer | Answer::Early => {}
+        }
+    }
+}
+
 /// Where messages go.
-pub struct Message<'a> {
+pub struct Message<'a, X> {
     /// The live bucket.
     pub bucket: &'a mut Bucket,
-    /// The open queries of the flow's partition.
-    pub transactions: &'a mut Transactions,
+    /// Where queries and replies go.
+    pub exchanges: &'a mut X,
     /// For client subnets.
     pub geo: &'a mut Geo,
 }
 
-impl Message<'_> {
+impl<X: Exchanges> Message<'_, X> {
     /// Takes in a message of `length` bytes, of which `bytes` were captured. Returns whether it
     /// counts as DNS: on a doubtful port it has to read like DNS.
     #[inline]
@@ -212,16 +254,8 @@ impl Message<'_> {
     fn unreadable(&mut self, context: &Context, bytes: &[u8], length: usize) {
         let Ok(header) = scan(&bytes[..4], length) else { return };
         if context.unicast && !header.is_reply() {
-            self.query(&query(context, &header, None, length, false), None);
-        }
-    }
-
-    /// Takes in a query that a reply may stand before.
-    #[inline]
-    fn query(&mut self, query: &Query, asked: Option<Asked<'_>>) {
-        let unpaired = &mut self.bucket.dns.xact.unpaired;
-        if let Some(reply) = self.transactions.query(query, &mut |gone| count(unpaired, gone)) {
-            self.pair(query, &reply, asked);
+            let query = query(context, &header, None, length, false);
+            self.exchanges.query(self.bucket, self.geo, &query, None);
         }
     }
 
@@ -241,7 +275,8 @@ impl Message<'_> {
                 // Nobody answers it (RFC 8490 section 5.4).
                 return;
             }
-            self.query(&query(context, scan, asked.as_ref(), length, true), asked);
+            let query = query(context, scan, asked.as_ref(), length, true);
+            self.exchanges.query(self.bucket, self.geo, &query, asked);
             return;
         }
         let reply = Reply {
@@ -252,31 +287,7 @@ impl Message<'_> {
             direction: context.answers as u8,
             transfer: context.tcp && asked.as_ref().is_some_and(Asked::is_transfer),
         };
-        let unpaired = &mut self.bucket.dns.xact.unpaired;
-        match self.transactions.reply(&reply, &mut |gone| count(unpaired, gone)) {
-            Answer::Of(query) => self.pair(&query, &reply, asked),
-            Answer::Duplicate => unpaired.duplicates += u64::from(reply.weight),
-            Answer::OfTransfer | Answer::Early => {}
-        }
-    }
-
-    /// Counts a transaction.
-    fn pair(&mut self, query: &Query, reply: &Reply, asked: Option<Asked<'_>>) {
-        let naming = *self.bucket.naming();
-        let xact = &mut self.bucket.dns.xact;
-        let latency = reply.time.saturating_sub(query.time).max(0);
-        let microseconds = ((latency + MICROSECOND / 2) / MICROSECOND) as u64;
-        let ratio = u64::from(reply.length) * 100 / u64::from(query.length.max(1));
-        xact.ratio.record(ratio, 1);
-        let to = Direction::from_number(reply.direction);
-        let weight = u64::from(reply.weight);
-        let direction = &mut xact.directions[to as usize];
-        direction.quantiles.record(microseconds, 1);
-        let key = asked.as_ref().map(|asked| asked.key);
-        direction.classes.record(microseconds, weight, key, || {
-            asked.map(|asked| naming.text(asked.lower)).unwrap_or_default()
-        });
-        self.bucket.add_latency(to, microseconds, weight);
+        self.exchanges.reply(self.bucket, self.geo, &reply, asked);
     }
 
     fn client_subnet(&mut self, data: &[u8], weight: u64) {
@@ -296,13 +307,35 @@ impl Message<'_> {
     }
 }
 
+/// Counts a transaction.
+#[inline]
+fn pair(bucket: &mut Bucket, query: &Query, reply: &Reply, asked: Option<Asked<'_>>) {
+    let naming = *bucket.naming();
+    let xact = &mut bucket.dns.xact;
+    let latency = reply.time.saturating_sub(query.time).max(0);
+    let microseconds = ((latency + MICROSECOND / 2) / MICROSECOND) as u64;
+    let ratio = u64::from(reply.length) * 100 / u64::from(query.length.max(1));
+    xact.ratio.record(ratio, 1);
+    let to = Direction::from_number(reply.direction);
+    let weight = u64::from(reply.weight);
+    let direction = &mut xact.directions[to as usize];
+    direction.quantiles.record(microseconds, 1);
+    let key = asked.as_ref().map(|asked| asked.key);
+    direction.classes.record(microseconds, weight, key, || {
+        asked.map(|asked| naming.text(asked.lower)).unwrap_or_default()
+    });
+    bucket.add_latency(to, microseconds, weight);
+}
+
 /// What a message asks for.
-struct Asked<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
     /// The key of its name in the sketches.
-    key: u64,
+    pub key: u64,
     /// Its name, lower-cased.
-    lower: &'a [u8],
-    qtype: u16,
+    pub lower: &'a [u8],
+    /// The type.
+    pub qtype: u16,
 }
 
 impl Asked<'_> {

@@ -1,4 +1,4 @@
-//! From blocks of packets to the lanes that sum them up, and the present of packet time.
+//! From blocks of packets to the workers that sum them up, and the present of packet time.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,10 +9,13 @@ use pktvisor_common::summary::Summary;
 use pktvisor_common::summary::cumulative::Cumulative;
 
 use crate::aggregate::bucket::Bucket;
+use crate::aggregate::divided;
 use crate::aggregate::geo::Geo;
-use crate::aggregate::lane::{Lane, Share};
+use crate::aggregate::minute_clock::MinuteClock;
+use crate::aggregate::scanner::Piece;
 use crate::aggregate::settings::Settings;
-use crate::aggregate::workers::{WorkerControl, Workers};
+use crate::aggregate::worker::Worker;
+use crate::aggregate::workers::{Step, WorkerControl, Workers};
 use crate::decode::block::{Block, Mark};
 use crate::store::Store;
 
@@ -32,33 +35,38 @@ impl Clock {
     }
 }
 
-/// Where the lanes run.
-enum Lanes {
+/// Where the workers run.
+enum To {
     /// One, on the reader's thread.
-    Inline(Box<Lane>),
+    Inline(Box<Worker>),
     Threads(Workers),
 }
 
-/// Takes blocks of packets in the order of capture.
+/// Takes blocks of packets in the order of capture, and divides them into steps: pieces of which all
+/// packets belong to one minute, and what happens between them.
 pub struct Pipeline {
     settings: Arc<Settings>,
     clock: Arc<Clock>,
-    /// Whether the present goes back where packet time does.
-    goes_back: bool,
-    lanes: Lanes,
+    /// The present, as the clock shows it.
+    now: i64,
+    /// Whether everything goes into a single summary, which follows packet time back.
+    single: bool,
+    minutes: MinuteClock,
+    /// The latest time of a packet.
+    latest: i64,
     /// Packets taken in.
     packets: u64,
+    to: To,
 }
 
 impl Pipeline {
-    /// A pipeline whose one lane runs on the caller's thread.
+    /// A pipeline whose one worker runs on the caller's thread.
     pub fn inline(settings: Arc<Settings>, store: &Store) -> Self {
-        let goes_back = store.retention().single;
-        let lane = Lane::new(Arc::clone(&settings), store.intake(), Share { lane: 0, of: 1 });
-        Self::new(settings, goes_back, Lanes::Inline(Box::new(lane)))
+        let worker = Worker::alone(Arc::clone(&settings), store.intake());
+        Self::new(settings, store, To::Inline(Box::new(worker)))
     }
 
-    /// A pipeline of `workers` lanes, 1 to [`crate::aggregate::shard::PARTITIONS`], on threads of their own.
+    /// A pipeline of `workers`, 1 to [`crate::aggregate::flows::PARTITIONS`], on threads of their own.
     ///
     /// # Errors
     /// Where a thread can't be started.
@@ -67,14 +75,19 @@ impl Pipeline {
         store: &Store,
         workers: usize,
     ) -> std::io::Result<Self> {
-        let lane =
-            |lane| Lane::new(Arc::clone(&settings), store.intake(), Share { lane, of: workers });
-        let workers = Workers::start((0..workers).map(lane).collect())?;
-        Ok(Self::new(settings, store.retention().single, Lanes::Threads(workers)))
+        let workers = Workers::start(&settings, &store.intake(), workers)?;
+        Ok(Self::new(settings, store, To::Threads(workers)))
     }
 
-    fn new(settings: Arc<Settings>, goes_back: bool, lanes: Lanes) -> Self {
-        Self { settings, clock: Arc::default(), goes_back, lanes, packets: 0 }
+    /// Parts that so many workers hand in of each minute.
+    pub fn parts(workers: usize) -> usize {
+        if workers == 1 { 1 } else { divided::parts(workers) }
+    }
+
+    fn new(settings: Arc<Settings>, store: &Store, to: To) -> Self {
+        let single = store.retention().single;
+        let (clock, minutes) = (Arc::default(), MinuteClock::default());
+        Self { settings, clock, now: 0, single, minutes, latest: i64::MIN, packets: 0, to }
     }
 
     /// The present of packet time.
@@ -82,11 +95,11 @@ impl Pipeline {
         Arc::clone(&self.clock)
     }
 
-    /// The way to the workers, for those who serve what they count; to none where the lane runs inline.
+    /// The way to the workers, for those who serve what they count; to none where the worker runs inline.
     pub fn control(&self) -> WorkerControl {
-        match &self.lanes {
-            Lanes::Inline(_) => WorkerControl::default(),
-            Lanes::Threads(workers) => workers.control(),
+        match &self.to {
+            To::Inline(_) => WorkerControl::default(),
+            To::Threads(workers) => workers.control(),
         }
     }
 
@@ -95,82 +108,152 @@ impl Pipeline {
         self.packets
     }
 
-    /// Takes in some packets of a block.
+    /// Takes in some packets of a block, and what the reader says of their times.
     pub fn feed(&mut self, block: &Arc<Block>, packets: Range<usize>) {
-        self.packets += packets.len() as u64;
-        let back = block.marks.iter().rev().find(|&&(place, mark)| {
-            mark == Mark::Back && packets.contains(&(place as usize)) && self.goes_back
-        });
-        let from = back.map_or(packets.start, |&(place, _)| place as usize);
-        let latest = block.packets[from..packets.end].iter().map(|packet| packet.time).max();
-        match &mut self.lanes {
-            Lanes::Inline(lane) => lane.feed(block, packets),
-            Lanes::Threads(workers) => workers.feed(block, &packets),
+        let mut from = packets.start;
+        let first = block.marks.partition_point(|&(place, _)| (place as usize) < from);
+        for &(place, mark) in &block.marks[first..] {
+            let place = place as usize;
+            if place >= packets.end {
+                break;
+            }
+            self.span(block, from..place, false);
+            from = place;
+            match mark {
+                Mark::Back => self.go_back(block.packets[place].time),
+                Mark::Outlier => {
+                    self.span(block, place..place + 1, true);
+                    from = place + 1;
+                }
+            }
         }
-        match latest {
-            Some(latest) if back.is_some() => self.clock.set(latest),
-            Some(latest) => _ = self.clock.0.fetch_max(latest, Ordering::Relaxed),
-            None => {}
+        self.span(block, from..packets.end, false);
+        if let To::Threads(workers) = &mut self.to {
+            workers.next_turn();
+        }
+        self.clock.set(self.now);
+    }
+
+    /// Takes in packets between two marks: each minute's by themselves.
+    fn span(&mut self, block: &Arc<Block>, packets: Range<usize>, is_outlier: bool) {
+        let mut from = packets.start;
+        let mut latest = i64::MIN;
+        for place in packets.clone() {
+            let time = block.packets[place].time;
+            if self.minutes.is_over(time) {
+                self.read(block, from..place, latest, is_outlier);
+                (from, latest) = (place, i64::MIN);
+                self.pass(time);
+            }
+            latest = latest.max(time);
+        }
+        self.read(block, from..packets.end, latest, is_outlier);
+    }
+
+    fn read(&mut self, block: &Arc<Block>, packets: Range<usize>, latest: i64, is_outlier: bool) {
+        if packets.is_empty() {
+            return;
+        }
+        let (block, before, since) = (Arc::clone(block), self.packets, self.latest);
+        self.packets += packets.len() as u64;
+        self.latest = since.max(latest);
+        self.now = self.now.max(latest);
+        let piece = Piece { block, packets, before, since, latest, is_outlier };
+        match &mut self.to {
+            To::Inline(worker) => worker.read(&piece),
+            To::Threads(workers) => workers.read(piece),
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match &mut self.to {
+            To::Inline(worker) => worker.step(step),
+            To::Threads(workers) => workers.step(step),
+        }
+    }
+
+    /// Packet time passes into another minute, or the first one starts.
+    fn pass(&mut self, time: i64) {
+        if self.minutes.end().is_none() {
+            self.latest = time;
+        }
+        self.minutes.set(time);
+        self.step(&Step::Advance(time));
+    }
+
+    /// Packet time goes back to `time`. A single summary counts what follows in its own seconds; of
+    /// minutes the live one stays live, and what follows counts there.
+    fn go_back(&mut self, time: i64) {
+        if !self.single {
+            return;
+        }
+        self.now = time;
+        if self.minutes.is_before(time) {
+            let before = std::mem::replace(&mut self.latest, time);
+            self.minutes.set(time);
+            self.step(&Step::Back { before, time });
         }
     }
 
     /// Lets packet time pass up to `time`; minutes that ended before it are closed.
     pub fn advance(&mut self, time: i64) {
-        match &mut self.lanes {
-            Lanes::Inline(lane) => lane.advance(time),
-            Lanes::Threads(workers) => workers.advance(time),
+        if self.minutes.is_over(time) {
+            self.pass(time);
         }
-        self.clock.0.fetch_max(time, Ordering::Relaxed);
+        self.now = self.now.max(time);
+        self.clock.set(self.now);
     }
 
     /// Counts what was lost before it got here.
     pub fn lose(&mut self, loss: Loss, count: u64) {
-        match &mut self.lanes {
+        match &mut self.to {
             _ if count == 0 => {}
-            Lanes::Inline(lane) => lane.lose(loss, count),
-            Lanes::Threads(workers) => workers.losses().lose(loss, count),
+            To::Inline(worker) => worker.lose(loss, count),
+            To::Threads(workers) => workers.losses().lose(loss, count),
         }
     }
 
     /// Counts packets of a link type that is not read.
     pub fn count_unread(&mut self, packets: u64) {
-        match &mut self.lanes {
+        match &mut self.to {
             _ if packets == 0 => {}
-            Lanes::Inline(lane) => lane.count_unread(packets),
-            Lanes::Threads(workers) => workers.count_unread(packets),
+            To::Inline(worker) => worker.count_unread(packets),
+            To::Threads(workers) => workers.count_unread(packets),
         }
     }
 
     /// The input has ended: what waits for more is read as far as it goes, and packet time stands
     /// still.
     pub fn end_input(&mut self) {
-        match &mut self.lanes {
-            Lanes::Inline(lane) => lane.end_input(),
-            Lanes::Threads(workers) => workers.end_input(),
-        }
+        let latest = self.minutes.end().map(|_| self.latest);
+        self.step(&Step::End(latest));
     }
 
-    /// The live bucket of all lanes merged, up to the present.
+    /// The live buckets of all workers merged, up to the present.
     pub fn present(&mut self) -> Present {
         let now = self.clock.now();
-        let buckets = match &mut self.lanes {
-            Lanes::Inline(lane) => vec![lane.snapshot(now)],
-            Lanes::Threads(workers) => workers.control().take(now),
+        let buckets = match &mut self.to {
+            To::Inline(worker) => vec![worker.snapshot(now)],
+            To::Threads(workers) => {
+                // All workers hear of it, so that each answers when it has come so far.
+                workers.step(&Step::Nothing);
+                workers.control().take(now)
+            }
         };
         merge_live(buckets, now, &mut self.settings.geo())
     }
 }
 
-/// What all lanes have counted up to the present.
+/// What all workers have counted up to the present.
 #[derive(Debug, Default)]
 pub struct Present {
-    /// The live bucket, merged of the lanes that are in the newest minute.
+    /// The live bucket, merged of the workers that are in the newest minute.
     pub live: Arc<Summary>,
-    /// What was counted since the start, by all lanes.
+    /// What was counted since the start, by all workers.
     pub cumulative: Cumulative,
 }
 
-/// Sums up the live buckets of all lanes.
+/// Sums up the live buckets of all workers.
 pub fn merge_live(buckets: Vec<Bucket>, now: i64, geo: &mut Geo) -> Present {
     let newest = buckets.iter().map(Bucket::place).max();
     let mut cumulative = Cumulative::default();

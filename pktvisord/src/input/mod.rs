@@ -38,8 +38,8 @@ pub trait Input {
     /// Returns what it needs from now on.
     fn needs(&self) -> Needs;
 
-    /// Returns the number of its workers, at least 1.
-    fn workers(&self) -> usize;
+    /// Returns the number of parts that its workers hand in of each minute, at least 1.
+    fn parts(&self) -> usize;
 
     /// Returns what it does with options that change.
     fn reloads(&self) -> Reloads;

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use pktvisor_common::api::{self, MetricsView};
 use pktvisor_common::flow::FlowKey;
 use pktvisor_common::sketch::key::FleetKey;
+use pktvisord::aggregate::flows::Share;
 use pktvisord::aggregate::geo::{Geo, GeoDatabases};
 use pktvisord::aggregate::host::HostSpec;
-use pktvisord::aggregate::lane::{Lane, Share};
 use pktvisord::aggregate::naming::Naming;
+use pktvisord::aggregate::scanner::Piece;
 use pktvisord::aggregate::settings::{
     DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels,
 };
+use pktvisord::aggregate::worker::Worker;
 use pktvisord::decode::block::{Block, LinkType, PacketRecord};
 use pktvisord::store::Store;
 use pktvisord::store::minutes::Retention;
@@ -41,19 +43,21 @@ fn settings(tunnels: Tunnels) -> Arc<Settings> {
     })
 }
 
-fn lane(settings: &Arc<Settings>, spread: bool) -> Lane {
+fn worker(settings: &Arc<Settings>, spread: bool) -> Worker {
     let store = Store::inline(1, Retention { periods: 5, single: false });
-    let share = Share { lane: 0, of: 1 };
-    let new = if spread { Lane::of_spread_packets } else { Lane::new };
-    let mut lane = new(Arc::clone(settings), store.intake(), share);
-    lane.advance(NOW);
-    lane
+    let (settings, share) = (Arc::clone(settings), Share { worker: 0, of: 1 });
+    let mut worker = match spread {
+        true => Worker::of_spread_packets(settings, store.intake(), share),
+        false => Worker::alone(settings, store.intake()),
+    };
+    worker.advance(NOW);
+    worker
 }
 
-fn view(mut lane: Lane) -> MetricsView {
+fn view(mut worker: Worker) -> MetricsView {
     let mut geo = Geo::new(Arc::new(GeoDatabases::default()), FleetKey::default());
-    lane.end_input();
-    let mut view = lane.snapshot(NOW + SECOND).finish(NOW + SECOND, &mut geo).0.view();
+    worker.end_input();
+    let mut view = worker.snapshot(NOW + SECOND).finish(NOW + SECOND, &mut geo).0.view();
     // By the second, which the kernel's counters are read at.
     view.packets.rates = api::PacketRates::default();
     view
@@ -106,22 +110,22 @@ fn by_kernel(
     settings: &Arc<Settings>,
     frames: &[Vec<u8>],
 ) -> MetricsView {
-    let mut lane = lane(settings, true);
+    let mut worker = worker(settings, true);
     for (frame, time) in frames.iter().zip(NOW..) {
         let (_, led) = bench.run(program, frame, Gso::default());
         let decided: u64 = led.counted.outcomes.iter().sum();
         assert_eq!(decided + led.counted.undecided, led.counted.total(), "{frame:?}");
-        lane.add_counted(&led.counted, Some(time));
+        worker.add_counted(&led.counted, Some(time));
         for (_, header, octets) in led.records {
-            lane.sample(&header.unwrap(), &octets, time);
+            worker.sample(&header.unwrap(), &octets, time);
         }
     }
-    view(lane)
+    view(worker)
 }
 
 /// The summary of the same frames in a file.
 fn by_file(settings: &Arc<Settings>, frames: &[Vec<u8>]) -> MetricsView {
-    let mut lane = lane(settings, false);
+    let mut worker = worker(settings, false);
     let mut block = Block::default();
     for (frame, time) in frames.iter().zip(NOW..) {
         let length = frame.len() as u32;
@@ -134,8 +138,12 @@ fn by_file(settings: &Arc<Settings>, frames: &[Vec<u8>]) -> MetricsView {
         });
         block.data.extend(frame);
     }
-    lane.feed(&block, 0..frames.len());
-    view(lane)
+    let packets = 0..frames.len();
+    let latest = NOW + frames.len() as i64;
+    let block = Arc::new(block);
+    let piece = Piece { block, packets, before: 0, since: NOW, latest, is_outlier: false };
+    worker.read(&piece);
+    view(worker)
 }
 
 fn sum(outcomes: &BTreeMap<String, u64>) -> u64 {

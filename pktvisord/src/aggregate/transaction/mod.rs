@@ -91,6 +91,12 @@ impl Key {
         Self { flow, question, rest }
     }
 
+    /// The symmetric hash of endpoints and transport.
+    #[inline]
+    pub fn flow(&self) -> u64 {
+        self.flow
+    }
+
     /// Flow, and all else that is known without the question.
     #[inline]
     fn exchange(&self) -> (u64, u64) {

@@ -65,8 +65,8 @@ impl Input for FileInput {
         Needs::default()
     }
 
-    fn workers(&self) -> usize {
-        self.workers
+    fn parts(&self) -> usize {
+        Pipeline::parts(self.workers)
     }
 
     fn reloads(&self) -> Reloads {

@@ -14,8 +14,9 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::probe::{CounterMap, Ring};
 use crate::aggregate::bucket::Bucket;
-use crate::aggregate::lane::{Forwarded, Lane};
+use crate::aggregate::flows::Forwarded;
 use crate::aggregate::pipeline::Clock;
+use crate::aggregate::worker::Worker;
 use crate::aggregate::workers::Work;
 use crate::time::{MICROSECOND, SECOND};
 
@@ -67,10 +68,10 @@ impl DrainStatus {
     }
 }
 
-/// A ring and the lane that its records go to.
+/// A ring and the worker that its records go to.
 pub struct Drain {
-    /// The lane.
-    pub lane: Lane,
+    /// The worker.
+    pub worker: Worker,
     /// The ring.
     pub ring: Ring,
     /// What the kernel counts, for the one drain that takes it in, and the clock that it sets.
@@ -105,26 +106,26 @@ impl Now {
 
 impl Drain {
     /// Drains until it is told to stop.
-    pub fn run(self, work: &Receiver<Work>, lanes: &[SyncSender<Work>]) {
-        let Self { mut lane, mut ring, counting, status } = self;
+    pub fn run(self, work: &Receiver<Work>, workers: &[SyncSender<Work>]) {
+        let Self { mut worker, mut ring, counting, status } = self;
         let mut now = Now::read();
-        lane.advance(now.wall);
+        worker.advance(now.wall);
         let mut counting = counting.map(|(map, clock)| Counting::new(map, clock, now.wall));
         let mut sleep = SHORT_SLEEP;
-        // From other lanes. What they reply to can still lie in the ring.
+        // From other workers. What they reply to can still lie in the ring.
         let mut datagrams: Vec<Forwarded> = Vec::new();
         loop {
-            let records = drain(&mut ring, &mut lane, now, &status);
+            let records = drain(&mut ring, &mut worker, now, &status);
             if records < BATCH {
                 // The ring is empty: what they answer to has been taken in.
-                datagrams.drain(..).for_each(|forwarded| lane.take(&forwarded));
+                datagrams.drain(..).for_each(|forwarded| worker.take(&forwarded));
             }
-            for forwarded in lane.take_forwarded() {
-                // A lane whose queue is full would have to be waited for, and it perhaps for this
+            for forwarded in worker.take_forwarded() {
+                // A worker whose queue is full would have to be waited for, and it perhaps for this
                 // one. What is given up is counted.
-                let to = forwarded.lane();
-                if lanes[to].try_send(Work::Datagram(forwarded)).is_err() {
-                    lane.lose(Loss::FragmentsNotForwarded, 1);
+                let to = forwarded.worker();
+                if workers[to].try_send(Work::Forwarded(forwarded)).is_err() {
+                    worker.lose(Loss::FragmentsNotForwarded, 1);
                 }
             }
             let before = std::mem::replace(&mut now, Now::read());
@@ -134,7 +135,7 @@ impl Drain {
                 status.turn(now);
             }
             if let Some(counting) = &mut counting {
-                counting.take_in(&mut lane, now.wall, step.abs() > STEP);
+                counting.take_in(&mut worker, now.wall, step.abs() > STEP);
             }
             if step.abs() > STEP {
                 // All drains see it, and one says so.
@@ -142,9 +143,9 @@ impl Drain {
                     let by = step / 1_000_000;
                     tracing::warn!("the clock was set by {by} ms: a new bucket starts");
                 }
-                lane.restart(before.wall, now.wall);
+                worker.restart(before.wall, now.wall);
             } else {
-                lane.advance(now.wall);
+                worker.advance(now.wall);
             }
             sleep = match records {
                 BATCH => Duration::ZERO,
@@ -157,20 +158,20 @@ impl Drain {
             loop {
                 match next {
                     Ok(Work::Snapshot(at, reply)) => {
-                        let mut bucket = lane.snapshot(at);
+                        let mut bucket = worker.snapshot(at);
                         if let Some(counting) = &counting {
                             counting.complete(&mut bucket);
                         }
                         // Whoever asked may have given up.
-                        let _ = reply.send((lane.number(), bucket));
+                        let _ = reply.send((worker.number(), bucket));
                     }
-                    Ok(Work::Datagram(datagram)) => datagrams.push(datagram),
-                    Ok(Work::Lost(loss, count)) => lane.lose(loss, count),
+                    Ok(Work::Forwarded(datagram)) => datagrams.push(datagram),
+                    Ok(Work::Lost(loss, count)) => worker.lose(loss, count),
                     // Whoever asked may have given up.
                     Ok(Work::Answer(reply)) => drop(reply.send(())),
-                    Ok(Work::Reload) => lane.reload(),
+                    Ok(Work::Reload) => worker.reload(),
                     // Packets come from the ring, and time from the clock.
-                    Ok(Work::Packets(..) | Work::Advance(_) | Work::End | Work::Unread(_)) => {}
+                    Ok(Work::Step(..) | Work::Batch(..) | Work::Unread(_)) => {}
                     Ok(Work::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                     Err(RecvTimeoutError::Timeout) => break,
                 }
@@ -181,7 +182,7 @@ impl Drain {
 }
 
 /// Takes in the records of a ring, a batch at most. Returns how many.
-fn drain(ring: &mut Ring, lane: &mut Lane, now: Now, status: &DrainStatus) -> usize {
+fn drain(ring: &mut Ring, worker: &mut Worker, now: Now, status: &DrainStatus) -> usize {
     let offset = now.offset();
     let (mut records, mut age) = (0, 0);
     while records < BATCH {
@@ -191,7 +192,7 @@ fn drain(ring: &mut Ring, lane: &mut Lane, now: Now, status: &DrainStatus) -> us
         if records == 0 {
             age = now.steady.saturating_sub(header.time as i64);
         }
-        lane.sample(&header, octets, (header.time as i64).saturating_add(offset));
+        worker.sample(&header, octets, (header.time as i64).saturating_add(offset));
         records += 1;
     }
     status.note(records, age, now);
@@ -221,7 +222,7 @@ impl Counting {
     }
 
     /// Takes the counters in when a second has ended, or at once.
-    fn take_in(&mut self, lane: &mut Lane, now: i64, at_once: bool) {
+    fn take_in(&mut self, worker: &mut Worker, now: i64, at_once: bool) {
         self.clock.set(now);
         let second = now.div_euclid(SECOND);
         if second == self.read.div_euclid(SECOND) && !at_once {
@@ -233,7 +234,7 @@ impl Counting {
                 let ended = second.saturating_mul(SECOND) - 1;
                 let span = now.saturating_sub(self.read);
                 let time = (0..=LONG_SECOND).contains(&span).then_some(ended);
-                lane.add_counted(&counters.since(&self.taken), time);
+                worker.add_counted(&counters.since(&self.taken), time);
                 self.taken = counters;
                 self.read = now;
             }

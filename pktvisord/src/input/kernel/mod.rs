@@ -39,9 +39,10 @@ use super::interface::scope::Scope;
 use super::netlink::changes::Changes;
 use super::status::{InputKind, Status};
 use super::{Context, Input, Options, Reloads, Running};
-use crate::aggregate::lane::{Lane, Share};
+use crate::aggregate::flows::Share;
 use crate::aggregate::pipeline::Clock;
 use crate::aggregate::settings::Settings;
+use crate::aggregate::worker::Worker;
 use crate::aggregate::workers::{WorkerControl, Workers};
 use crate::system::needs::{Capability, Needs};
 
@@ -107,7 +108,7 @@ impl Input for KernelInput {
         Needs { capabilities, ..Needs::default() }
     }
 
-    fn workers(&self) -> usize {
+    fn parts(&self) -> usize {
         self.rings.len()
     }
 
@@ -122,13 +123,14 @@ impl Input for KernelInput {
         let clock: Arc<Clock> = Arc::default();
         let statuses: Vec<Arc<DrainStatus>> = rings.iter().map(|_| Arc::default()).collect();
         let drains = rings.into_iter().zip(&statuses).enumerate().map(|(at, (ring, status))| {
-            let share = Share { lane: at, of };
-            let lane = Lane::of_spread_packets(Arc::clone(&settings), store.intake(), share);
+            let share = Share { worker: at, of };
+            let worker = Worker::of_spread_packets(Arc::clone(&settings), store.intake(), share);
             let counting = (at == 0).then(|| (programs.probe.counters(), Arc::clone(&clock)));
-            Drain { lane, ring, counting, status: Arc::clone(status) }
+            Drain { worker, ring, counting, status: Arc::clone(status) }
         });
         let drains: Vec<Drain> = drains.collect();
-        let workers = Workers::start_with(drains, |drain, work, lanes| drain.run(&work, &lanes))?;
+        let workers =
+            Workers::start_with(drains, |drain, work, workers| drain.run(&work, &workers))?;
         let status = Arc::new(Status::interfaces(InputKind::Ebpf, None, statuses));
         status.watch(programs.watching());
         let losses = workers.losses();

@@ -87,8 +87,8 @@ impl Input for LibpcapInput {
         Needs { capabilities: vec![NET_RAW], packet_sockets: true, ..Needs::default() }
     }
 
-    fn workers(&self) -> usize {
-        self.workers
+    fn parts(&self) -> usize {
+        Pipeline::parts(self.workers)
     }
 
     fn reloads(&self) -> Reloads {

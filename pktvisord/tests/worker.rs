@@ -1,17 +1,18 @@
-//! A lane that is fed by the kernel: minutes close on time, and the clock can be set.
+//! A worker that is fed by the kernel: minutes close on time, and the clock can be set.
 
 use std::sync::Arc;
 
 use pktvisor_common::abi::{Counters, Kind, SampleHeader};
 use pktvisor_common::flow::FlowKey;
 use pktvisor_common::sketch::key::FleetKey;
+use pktvisord::aggregate::flows::Share;
 use pktvisord::aggregate::geo::GeoDatabases;
 use pktvisord::aggregate::host::HostSpec;
-use pktvisord::aggregate::lane::{Lane, Share};
 use pktvisord::aggregate::naming::Naming;
 use pktvisord::aggregate::settings::{
     DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels,
 };
+use pktvisord::aggregate::worker::Worker;
 use pktvisord::store::Store;
 use pktvisord::store::minutes::Retention;
 use pktvisord::time::{MINUTE, SECOND};
@@ -19,8 +20,8 @@ use pktvisord::time::{MINUTE, SECOND};
 /// A time within a minute.
 const NOW: i64 = 28_000_000 * MINUTE + 20 * SECOND;
 
-fn lane() -> (Lane, Store) {
-    lane_of(settings())
+fn worker() -> (Worker, Store) {
+    worker_of(settings())
 }
 
 fn settings() -> Arc<Settings> {
@@ -37,12 +38,12 @@ fn settings() -> Arc<Settings> {
     })
 }
 
-fn lane_of(settings: Arc<Settings>) -> (Lane, Store) {
+fn worker_of(settings: Arc<Settings>) -> (Worker, Store) {
     let store = Store::inline(1, Retention { periods: 5, single: false });
-    let share = Share { lane: 0, of: 1 };
-    let mut lane = Lane::of_spread_packets(settings, store.intake(), share);
-    lane.advance(NOW);
-    (lane, store)
+    let share = Share { worker: 0, of: 1 };
+    let mut worker = Worker::of_spread_packets(settings, store.intake(), share);
+    worker.advance(NOW);
+    (worker, store)
 }
 
 fn counted(packets: u64) -> Counters {
@@ -51,28 +52,28 @@ fn counted(packets: u64) -> Counters {
 
 #[test]
 fn minutes_close_on_time_without_traffic() {
-    let (mut lane, store) = lane();
-    lane.advance(NOW + MINUTE - SECOND);
+    let (mut worker, store) = worker();
+    worker.advance(NOW + MINUTE - SECOND);
     assert_eq!(store.available(), 2, "the minute is over");
-    lane.advance(NOW + 3 * MINUTE);
+    worker.advance(NOW + 3 * MINUTE);
     assert_eq!(store.available(), 4, "and so are two that saw nothing");
 }
 
 #[test]
 fn a_clock_that_is_set_starts_a_bucket_without_empty_ones_between() {
     for step in [60 * MINUTE, -60 * MINUTE, 3 * SECOND] {
-        let (mut lane, store) = lane();
-        lane.add_counted(&counted(7), Some(NOW));
+        let (mut worker, store) = worker();
+        worker.add_counted(&counted(7), Some(NOW));
         let before = NOW + 5 * SECOND;
-        lane.restart(before, before + step);
+        worker.restart(before, before + step);
         assert_eq!(store.available(), 2, "{step}");
         let closed = store.closed(1).unwrap();
         assert_eq!((closed.start, closed.end), (NOW, before), "{step}");
         assert_eq!(closed.totals.packets[0], 7, "{step}");
         // The one that follows ends at its own minute's end.
-        lane.add_counted(&counted(2), Some(before + step));
+        worker.add_counted(&counted(2), Some(before + step));
         let minute = (before + step).div_euclid(MINUTE);
-        lane.advance((minute + 1) * MINUTE);
+        worker.advance((minute + 1) * MINUTE);
         assert_eq!(store.available(), 3, "{step}");
         assert_eq!(store.closed(1).unwrap().totals.packets[0], 2, "{step}");
     }
@@ -80,13 +81,13 @@ fn a_clock_that_is_set_starts_a_bucket_without_empty_ones_between() {
 
 #[test]
 fn a_reading_that_took_long_is_no_rate() {
-    let (mut lane, _) = lane();
-    lane.add_counted(&counted(10), Some(NOW + SECOND));
-    lane.add_counted(&counted(500), None);
+    let (mut worker, _) = worker();
+    worker.add_counted(&counted(10), Some(NOW + SECOND));
+    worker.add_counted(&counted(500), None);
     let mut geo =
         pktvisord::aggregate::geo::Geo::new(Arc::new(GeoDatabases::default()), FleetKey::default());
     let end = NOW + 10 * SECOND;
-    let summary = lane.snapshot(end).finish(end, &mut geo).0;
+    let summary = worker.snapshot(end).finish(end, &mut geo).0;
     assert_eq!(summary.totals.packets[0], 510);
     let seconds: u64 =
         (0..10).map(|second| summary.rates.second(NOW / SECOND + second).packets[0]).sum();
@@ -95,12 +96,12 @@ fn a_reading_that_took_long_is_no_rate() {
 
 #[test]
 fn losses_and_outcomes_are_those_of_the_kernel() {
-    let (mut lane, _) = lane();
+    let (mut worker, _) = worker();
     let mut counted = counted(3);
     counted.outcomes[7] = 3;
     counted.lost[0][Kind::Dns as usize] = 2;
     counted.lost[3][Kind::Headers as usize] = 1;
-    lane.add_counted(&counted, Some(NOW));
+    worker.add_counted(&counted, Some(NOW));
     // A record is inspected, and not counted again.
     let header = SampleHeader {
         time: 0,
@@ -119,10 +120,10 @@ fn losses_and_outcomes_are_those_of_the_kernel() {
     octets[23] = 17;
     octets[26..34].copy_from_slice(&[192, 0, 2, 7, 192, 0, 2, 1]);
     octets[34..40].copy_from_slice(&[0, 9, 0, 10, 0, 8]);
-    lane.sample(&header, &octets, NOW);
+    worker.sample(&header, &octets, NOW);
     let mut geo =
         pktvisord::aggregate::geo::Geo::new(Arc::new(GeoDatabases::default()), FleetKey::default());
-    let view = lane.snapshot(NOW).finish(NOW, &mut geo).0.view();
+    let view = worker.snapshot(NOW).finish(NOW, &mut geo).0.view();
     assert_eq!(view.packets.total, 3);
     assert_eq!(view.capture.ring_full, 3);
     assert_eq!(view.capture.evictions["ring_full_dns"], 2);
@@ -134,12 +135,12 @@ fn losses_and_outcomes_are_those_of_the_kernel() {
 #[test]
 fn minutes_that_were_counted_by_other_ports_are_known() {
     let settings = settings();
-    let (mut lane, _) = lane_of(Arc::clone(&settings));
+    let (mut worker, _) = worker_of(Arc::clone(&settings));
     let now = NOW.div_euclid(MINUTE);
-    lane.reload();
+    worker.reload();
     assert!(!settings.other_ports.cover(now), "nothing has changed");
     settings.ports.set(DnsPorts::new(&[53, 5300]));
-    lane.reload();
+    worker.reload();
     assert!(settings.other_ports.cover(now - 1) && settings.other_ports.cover(now));
     assert!(!settings.other_ports.cover(now + 1));
 }

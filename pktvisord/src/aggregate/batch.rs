@@ -1,0 +1,207 @@
+//! What a worker that reads a piece hands to the workers that own its flows.
+
+use std::sync::Arc;
+
+use pktvisor_common::classify::Decision;
+use pktvisor_common::packet::{Fragment, PacketMeta};
+
+use crate::aggregate::bucket::{Bucket, Packet};
+use crate::aggregate::dns::{Asked, Exchanges};
+use crate::aggregate::flows::{Flows, Share};
+use crate::aggregate::geo::Geo;
+use crate::aggregate::scanner::{FlowSink, Piece, Scanner};
+use crate::aggregate::settings::DnsSide;
+use crate::aggregate::transaction::{Query, Reply};
+use crate::decode::block::Block;
+use crate::decode::dns::unreachable;
+
+/// What a query or a reply asks for, with its name among the names of the batch.
+#[derive(Clone, Copy, Debug)]
+struct Name {
+    key: u64,
+    start: u32,
+    qtype: u16,
+    len: u8,
+}
+
+/// A thing that needs its flow. Places are those of packets in the block.
+#[derive(Clone, Copy, Debug)]
+enum Record {
+    Query(Query, Option<Name>),
+    Reply(Reply, Option<Name>),
+    Segment { place: u32, decision: Decision },
+    Undelivered { place: u32 },
+    Fragment { place: u32 },
+    Pass { time: i64 },
+}
+
+/// What a piece has for a worker, in the order of its packets.
+#[derive(Debug, Default)]
+pub struct Batch {
+    records: Vec<Record>,
+    /// The names of queries and replies.
+    names: Vec<u8>,
+    /// The block, where records name places in it.
+    block: Option<Arc<Block>>,
+}
+
+impl Batch {
+    fn name(&mut self, asked: Option<Asked<'_>>) -> Option<Name> {
+        let Asked { key, lower, qtype } = asked?;
+        let (start, len) = (self.names.len() as u32, lower.len() as u8);
+        self.names.extend_from_slice(lower);
+        Some(Name { key, start, qtype, len })
+    }
+
+    fn asked(&self, name: Option<Name>) -> Option<Asked<'_>> {
+        let Name { key, start, qtype, len } = name?;
+        let lower = self.names.get(start as usize..)?.get(..usize::from(len))?;
+        Some(Asked { key, lower, qtype })
+    }
+
+    /// Takes all of it into the flows that it is for.
+    pub fn take_in(&self, scanner: &mut Scanner, flows: &mut Flows) {
+        scanner.follow_hosts();
+        for record in &self.records {
+            match record {
+                Record::Query(query, name) => {
+                    let asked = self.asked(*name);
+                    flows.query(&mut scanner.bucket, &mut scanner.geo, query, asked);
+                }
+                Record::Reply(reply, name) => {
+                    let asked = self.asked(*name);
+                    flows.reply(&mut scanner.bucket, &mut scanner.geo, reply, asked);
+                }
+                Record::Pass { time } => flows.pass(scanner, *time),
+                Record::Segment { place, .. }
+                | Record::Undelivered { place }
+                | Record::Fragment { place } => {
+                    if let Some(block) = &self.block {
+                        take_packet(record, block, *place, scanner, flows);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Takes in a packet of the block, whose headers are walked once more: it is one of few.
+fn take_packet(
+    record: &Record,
+    block: &Block,
+    place: u32,
+    scanner: &mut Scanner,
+    flows: &mut Flows,
+) {
+    let packet = &block.packets[place as usize];
+    let octets = block.packet(packet);
+    let meta = scanner.walk(packet, octets);
+    match record {
+        Record::Segment { decision, .. } => {
+            let packet = Packet {
+                meta,
+                time: packet.time,
+                flow: scanner.settings.flow_key.flow(&meta),
+                wire_len: packet.wire_len,
+                n: 1,
+                weight: decision.weight,
+                direction: scanner.hosts.direction(&meta),
+            };
+            if let Some(outcome) = scanner.payload(&packet, octets, decision, flows) {
+                scanner.bucket.outcome(&packet, outcome);
+            }
+        }
+        Record::Undelivered { .. } => {
+            if let Some((quoted, payload)) = unreachable::quoted(&meta, octets) {
+                flows.undelivered(scanner, &quoted, payload, packet.time);
+            }
+        }
+        _ if meta.fragment != Fragment::None => {
+            flows.fragment(scanner, &meta, octets, packet.time);
+        }
+        _ => {}
+    }
+}
+
+/// The batches of a piece, one for each worker.
+pub struct Batches {
+    share: Share,
+    for_workers: Vec<Batch>,
+    block: Arc<Block>,
+    place: u32,
+}
+
+impl Batches {
+    /// Empty batches of a piece that is read.
+    pub fn of(piece: &Piece, share: Share) -> Self {
+        let batches = (0..share.of).map(|_| Batch::default()).collect();
+        Self { share, for_workers: batches, block: Arc::clone(&piece.block), place: 0 }
+    }
+
+    /// The batches, by worker.
+    pub fn into_batches(self) -> Vec<Batch> {
+        self.for_workers
+    }
+
+    #[inline]
+    fn of_flow(&mut self, flow: u64) -> &mut Batch {
+        &mut self.for_workers[self.share.of_flow(flow)]
+    }
+
+    fn push_place(&mut self, worker: usize, record: Record) {
+        let batch = &mut self.for_workers[worker];
+        batch.block.get_or_insert_with(|| Arc::clone(&self.block));
+        batch.records.push(record);
+    }
+}
+
+impl Exchanges for Batches {
+    #[inline(always)]
+    fn query(&mut self, _: &mut Bucket, _: &mut Geo, query: &Query, asked: Option<Asked<'_>>) {
+        let batch = self.of_flow(query.key.flow());
+        let name = batch.name(asked);
+        batch.records.push(Record::Query(*query, name));
+    }
+
+    #[inline(always)]
+    fn reply(&mut self, _: &mut Bucket, _: &mut Geo, reply: &Reply, asked: Option<Asked<'_>>) {
+        let batch = self.of_flow(reply.key.flow());
+        let name = batch.name(asked);
+        batch.records.push(Record::Reply(*reply, name));
+    }
+}
+
+impl FlowSink for Batches {
+    #[inline(always)]
+    fn set_place(&mut self, place: u32) {
+        self.place = place;
+    }
+
+    fn pass(&mut self, _: &mut Scanner, time: i64) {
+        self.for_workers.iter_mut().for_each(|batch| batch.records.push(Record::Pass { time }));
+    }
+
+    fn segment(
+        &mut self,
+        _: &mut Scanner,
+        packet: &Packet,
+        _: DnsSide,
+        _: &[u8],
+        decision: &Decision,
+    ) -> Option<bool> {
+        let (place, decision) = (self.place, *decision);
+        self.push_place(self.share.of_flow(packet.flow), Record::Segment { place, decision });
+        None
+    }
+
+    fn undelivered(&mut self, scanner: &mut Scanner, quoted: &PacketMeta, _: &[u8], _: i64) {
+        let flow = scanner.settings.flow_key.flow(quoted);
+        let place = self.place;
+        self.push_place(self.share.of_flow(flow), Record::Undelivered { place });
+    }
+
+    fn fragment(&mut self, _: &mut Scanner, _: &PacketMeta, _: &[u8], _: i64) {
+        let place = self.place;
+        (0..self.share.of).for_each(|worker| self.push_place(worker, Record::Fragment { place }));
+    }
+}

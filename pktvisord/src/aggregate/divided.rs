@@ -1,0 +1,262 @@
+//! A worker among several that share the blocks of an input: it reads every so manieth block, and owns a
+//! part of the flows.
+//!
+//! Counting does not depend on the order of packets, but flows do. So a worker counts all packets of its
+//! pieces by itself, and hands each worker a [`Batch`] of what belongs to that one's flows. Pieces are
+//! numbered, and batches are taken in by their numbers. So all that depends on order happens in the order
+//! of the input, whatever the number of workers. A worker has two buckets, because its flows can be
+//! behind the packets that it reads.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, SyncSender};
+
+use crate::aggregate::batch::{Batch, Batches};
+use crate::aggregate::bucket::Bucket;
+use crate::aggregate::flows::{Flows, Share};
+use crate::aggregate::minute_clock::{Minute, MinuteClock};
+use crate::aggregate::scanner::{Piece, Scanner};
+use crate::aggregate::settings::Settings;
+use crate::aggregate::workers::{Step, Ticket, Work};
+use crate::store::Intake;
+use crate::store::parts::Part;
+
+/// Parts that so many workers hand in of each minute.
+pub fn parts(workers: usize) -> usize {
+    workers * 2
+}
+
+/// What is counted of the packets that a worker reads.
+struct Reading(Scanner);
+
+impl Minute for Reading {
+    fn begin(&mut self, start: i64) {
+        self.0.bucket.begin(start);
+    }
+
+    fn close(&mut self, end: i64, next_start: i64) -> Part {
+        self.0.bucket.close(end, next_start, &mut self.0.geo)
+    }
+}
+
+/// What is counted of the flows that a worker owns.
+struct Owning {
+    scanner: Scanner,
+    flows: Flows,
+}
+
+impl Minute for Owning {
+    fn begin(&mut self, start: i64) {
+        self.scanner.bucket.begin(start);
+    }
+
+    fn close(&mut self, end: i64, next_start: i64) -> Part {
+        self.flows.close(&mut self.scanner, end, next_start)
+    }
+}
+
+/// A side of a worker, with its own live minute and its own part of each minute.
+struct Side<M> {
+    live: M,
+    minutes: MinuteClock,
+    store: Intake,
+    part: usize,
+}
+
+impl<M: Minute> Side<M> {
+    fn advance(&mut self, time: i64) {
+        let closed = self.minutes.advance(time, self.store.retention(), &mut self.live);
+        if !closed.is_empty() {
+            self.store.hand_in(self.part, closed);
+        }
+    }
+
+    fn restart(&mut self, before: i64, time: i64) {
+        let closed = self.minutes.restart(before, time, &mut self.live);
+        self.store.hand_in(self.part, vec![closed]);
+    }
+}
+
+/// What is done for the flows when its number comes.
+enum Due {
+    Batch(Batch, #[expect(dead_code, reason = "held until the batch is taken in")] Ticket),
+    Step(Step, #[expect(dead_code, reason = "held until the step is taken")] Ticket),
+}
+
+/// A question for the live buckets that waits until the flows have come so far.
+struct Question {
+    until: u64,
+    now: i64,
+    reply: Sender<(usize, Bucket)>,
+}
+
+/// A worker among several.
+pub struct Divided {
+    share: Share,
+    reading: Side<Reading>,
+    owning: Side<Owning>,
+    /// By number, what the flows have not come to yet.
+    due: BTreeMap<u64, Due>,
+    /// The number that the flows come to next.
+    next: u64,
+    /// The highest number that was heard of, and one more.
+    heard: u64,
+    questions: Vec<Question>,
+    /// The number of the piece that is being read.
+    now_reading: Option<u64>,
+}
+
+impl Divided {
+    /// A worker before its first piece.
+    pub fn new(settings: &Arc<Settings>, store: &Intake, share: Share) -> Self {
+        let scanner = || Scanner::new(Arc::clone(settings));
+        let flows = Flows::new(share, settings.timeout);
+        let minutes = MinuteClock::default();
+        let (first, second) = (share.worker, share.of + share.worker);
+        Self {
+            share,
+            reading: Side { live: Reading(scanner()), minutes, store: store.clone(), part: first },
+            owning: Side {
+                live: Owning { scanner: scanner(), flows },
+                minutes,
+                store: store.clone(),
+                part: second,
+            },
+            due: BTreeMap::new(),
+            next: 0,
+            heard: 0,
+            questions: Vec::new(),
+            now_reading: None,
+        }
+    }
+
+    /// Works until it is told to stop. If it panics, the others are kept going.
+    pub fn run(mut self, inbox: &Receiver<Work>, workers: &[SyncSender<Work>]) {
+        let worked = catch_unwind(AssertUnwindSafe(|| self.work(inbox, workers)));
+        if worked.is_err() {
+            tracing::error!("a worker has stopped: its packets are no longer counted");
+            stand_in(self.share, self.now_reading, inbox, workers);
+        }
+    }
+
+    fn work(&mut self, inbox: &Receiver<Work>, workers: &[SyncSender<Work>]) {
+        for work in inbox {
+            match work {
+                Work::Step(number, step, ticket) => self.step(number, step, ticket, workers),
+                Work::Batch(number, batch, ticket) => {
+                    self.expect(number, Due::Batch(batch, ticket));
+                }
+                Work::Snapshot(now, reply) => {
+                    self.questions.push(Question { until: self.heard, now, reply });
+                }
+                Work::Lost(loss, count) => {
+                    self.reading.live.0.bucket.account.lose(loss, count);
+                }
+                Work::Unread(packets) => self.reading.live.0.bucket.count_unread(packets),
+                // Whoever asked may have given up.
+                Work::Answer(reply) => drop(reply.send(())),
+                Work::Reload => {
+                    self.reading.live.0.reload(self.reading.minutes.end());
+                    self.owning.live.scanner.reload(self.owning.minutes.end());
+                }
+                // All see all fragments.
+                Work::Forwarded(_) => {}
+                Work::Stop => break,
+            }
+            self.go_on();
+        }
+    }
+
+    /// Takes a step of the input.
+    fn step(&mut self, number: u64, step: Step, ticket: Ticket, workers: &[SyncSender<Work>]) {
+        match &step {
+            Step::Read(piece) => {
+                self.read(number, piece, &ticket, workers);
+                return;
+            }
+            Step::Advance(time) => self.reading.advance(*time),
+            Step::Back { before, time } => {
+                self.reading.restart(*before, *time);
+                self.reading.live.0.bucket.next_turn();
+            }
+            Step::End(_) | Step::Nothing => {}
+        }
+        self.expect(number, Due::Step(step, ticket));
+    }
+
+    /// Reads a piece, and hands out what belongs to the flows of each worker.
+    fn read(&mut self, number: u64, piece: &Piece, ticket: &Ticket, workers: &[SyncSender<Work>]) {
+        self.now_reading = Some(number);
+        let mut batches = Batches::of(piece, self.share);
+        self.reading.live.0.read(piece, &mut batches);
+        self.now_reading = None;
+        for (worker, batch) in batches.into_batches().into_iter().enumerate() {
+            let ticket = ticket.clone();
+            if worker == self.share.worker {
+                self.expect(number, Due::Batch(batch, ticket));
+            } else {
+                // An error means that the worker has ended, and so does the input.
+                drop(workers[worker].send(Work::Batch(number, batch, ticket)));
+            }
+        }
+    }
+
+    fn expect(&mut self, number: u64, due: Due) {
+        self.due.insert(number, due);
+        self.heard = self.heard.max(number + 1);
+    }
+
+    /// Takes into the flows what has its turn, and answers what waited for that.
+    fn go_on(&mut self) {
+        while let Some(due) = self.due.remove(&self.next) {
+            let Owning { scanner, flows } = &mut self.owning.live;
+            match &due {
+                Due::Batch(batch, _) => batch.take_in(scanner, flows),
+                Due::Step(Step::Advance(time), _) => self.owning.advance(*time),
+                Due::Step(Step::Back { before, time }, _) => {
+                    self.owning.restart(*before, *time);
+                    self.owning.live.scanner.bucket.next_turn();
+                }
+                Due::Step(Step::End(latest), _) => flows.end_input(scanner, *latest),
+                Due::Step(Step::Read(_) | Step::Nothing, _) => {}
+            }
+            self.next += 1;
+        }
+        let next = self.next;
+        for Question { now, reply, .. } in self.questions.extract_if(.., |one| one.until <= next) {
+            let Owning { scanner, flows } = &mut self.owning.live;
+            let read = self.reading.live.0.bucket.clone();
+            // Whoever asked may have given up.
+            let _ = reply.send((self.reading.part, read));
+            let _ = reply.send((self.owning.part, flows.snapshot(&mut scanner.bucket, now)));
+        }
+    }
+}
+
+/// Hands out empty batches in the place of a worker that has panicked, so that the others are not kept
+/// waiting.
+fn stand_in(
+    share: Share,
+    reading: Option<u64>,
+    inbox: &Receiver<Work>,
+    workers: &[SyncSender<Work>],
+) {
+    let hand_out = |number: u64, ticket: Option<&Ticket>| {
+        let others = workers.iter().enumerate().filter(|(worker, _)| *worker != share.worker);
+        for (_, worker) in others {
+            let ticket = ticket.cloned().unwrap_or_default();
+            drop(worker.send(Work::Batch(number, Batch::default(), ticket)));
+        }
+    };
+    if let Some(number) = reading {
+        hand_out(number, None);
+    }
+    for work in inbox {
+        match work {
+            Work::Step(number, Step::Read(_), ticket) => hand_out(number, Some(&ticket)),
+            Work::Stop => break,
+            _ => {}
+        }
+    }
+}

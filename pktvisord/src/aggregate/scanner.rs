@@ -1,0 +1,332 @@
+//! Reads packets, each by itself, and counts them. What needs several packets of a flow goes to a
+//! [`FlowSink`].
+//!
+//! Nothing here does I/O, looks at a clock or takes a lock for each packet.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use pktvisor_common::abi::{DNS_TCP_SNAP, IP, MORE, SampleHeader, UNDECIDED};
+use pktvisor_common::classify::{Decision, Dns, Rules, Snaps, classify, enter_tunnels};
+use pktvisor_common::direction::Direction;
+use pktvisor_common::flow::mix;
+use pktvisor_common::outcome::Outcome;
+use pktvisor_common::packet::{
+    Fragment, PacketMeta, TCP_FIN, TCP_SYN, Transport, walk_ethernet, walk_ip,
+};
+
+use crate::aggregate::bucket::{Bucket, Packet};
+use crate::aggregate::dns::{Context, Exchanges, Message};
+use crate::aggregate::flows::first_fragment_waits;
+use crate::aggregate::geo::Geo;
+use crate::aggregate::host::HostSpec;
+use crate::aggregate::settings::{DnsPorts, DnsSide, Settings, Tunnels};
+use crate::decode::block::{Block, PacketRecord};
+use crate::decode::dns::unreachable;
+use crate::decode::link;
+
+/// Parts of the time that a first fragment waits, after each of which it is looked at.
+const TICKS: i64 = 8;
+
+/// Where goes what needs several packets of a flow.
+pub trait FlowSink: Exchanges {
+    /// What follows is of the packet at this place of its block.
+    #[inline(always)]
+    fn set_place(&mut self, _place: u32) {}
+
+    /// Packet time has passed up to `now`; told some times a second.
+    fn pass(&mut self, scanner: &mut Scanner, now: i64);
+
+    /// Takes in a TCP segment on a DNS port. Returns whether it counts as DNS, or none where it is
+    /// taken in later and elsewhere.
+    fn segment(
+        &mut self,
+        scanner: &mut Scanner,
+        packet: &Packet,
+        side: DnsSide,
+        octets: &[u8],
+        decision: &Decision,
+    ) -> Option<bool>;
+
+    /// Takes in a packet to a DNS port that could not be delivered, as an ICMP error of this time
+    /// quotes it.
+    fn undelivered(
+        &mut self,
+        scanner: &mut Scanner,
+        quoted: &PacketMeta,
+        payload: &[u8],
+        time: i64,
+    );
+
+    /// Takes in a fragment of IP.
+    fn fragment(&mut self, scanner: &mut Scanner, meta: &PacketMeta, octets: &[u8], time: i64);
+}
+
+/// Packets of a block to be read, all of the live minute.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    /// The block.
+    pub block: Arc<Block>,
+    /// Its packets to be read.
+    pub packets: Range<usize>,
+    /// How many packets of the input came before these.
+    pub before: u64,
+    /// The latest time of those.
+    pub since: i64,
+    /// The latest time of these.
+    pub latest: i64,
+    /// The reader does not believe their time.
+    pub is_outlier: bool,
+}
+
+/// Reads packets and counts them in a bucket.
+#[derive(Debug)]
+pub struct Scanner {
+    pub(super) settings: Arc<Settings>,
+    /// The ports of DNS as the settings had them last.
+    pub(super) ports: Arc<DnsPorts>,
+    /// HOST, as the settings had it last.
+    pub(super) hosts: Arc<HostSpec>,
+    pub(super) bucket: Bucket,
+    pub(super) geo: Geo,
+    /// How often time passes for flows.
+    tick: i64,
+}
+
+impl Scanner {
+    /// A scanner before its first packet.
+    pub fn new(settings: Arc<Settings>) -> Self {
+        Self {
+            ports: settings.ports.now(),
+            hosts: settings.hosts.now(),
+            bucket: Bucket::new(settings.naming),
+            geo: settings.geo(),
+            tick: (first_fragment_waits(settings.timeout) / TICKS).max(1),
+            settings,
+        }
+    }
+
+    /// Goes by the settings as they are now. `end` is that of the live minute, if there is one.
+    pub fn reload(&mut self, end: Option<i64>) {
+        let ports = self.settings.ports.now();
+        if *ports != *self.ports {
+            // All of the live minute.
+            self.settings.other_ports.set_until(end.map_or(i64::MIN, |end| end - 1));
+            self.ports = ports;
+        }
+        self.geo = self.settings.geo();
+    }
+
+    /// Goes by HOST as it is now.
+    pub fn follow_hosts(&mut self) {
+        let hosts = self.settings.hosts.now();
+        if !Arc::ptr_eq(&hosts, &self.hosts) {
+            self.hosts = hosts;
+        }
+    }
+
+    /// Reads packets of a block.
+    pub fn read(&mut self, piece: &Piece, flows: &mut impl FlowSink) {
+        self.follow_hosts();
+        if piece.is_outlier {
+            let outliers = &mut self.bucket.account.time_outliers;
+            *outliers = outliers.saturating_add(1);
+        }
+        let (settings, ports) = (Arc::clone(&self.settings), Arc::clone(&self.ports));
+        let hosts = Arc::clone(&self.hosts);
+        let rules = ports.rules(&settings.sampling);
+        let mut tick = self.tick_after(piece.since);
+        let mut number = piece.before;
+        for place in piece.packets.clone() {
+            let record = &piece.block.packets[place];
+            if record.time >= tick {
+                tick = self.tick_after(record.time);
+                flows.pass(self, record.time);
+            }
+            number += 1;
+            let octets = piece.block.packet(record);
+            let meta = self.walk(record, octets);
+            let flow = settings.flow_key.flow(&meta);
+            let decision = decide(&rules, &meta, flow, octets, number);
+            let packet = Packet {
+                meta,
+                time: record.time,
+                flow,
+                wire_len: record.wire_len,
+                n: 1,
+                weight: decision.weight,
+                direction: hosts.direction(&meta),
+            };
+            flows.set_place(place as u32);
+            self.bucket.count(&packet);
+            if packet.weight > 0 {
+                self.bucket.inspect(&packet, &mut self.geo);
+            }
+            if let Some(outcome) = self.payload(&packet, octets, &decision, flows) {
+                self.bucket.outcome(&packet, outcome);
+            }
+            self.around(&meta, octets, record.time, flows);
+        }
+    }
+
+    /// The next time, after `time`, at which time passes for flows.
+    fn tick_after(&self, time: i64) -> i64 {
+        time.div_euclid(self.tick).saturating_add(1).saturating_mul(self.tick)
+    }
+
+    /// The headers by which a packet of a block counts.
+    #[inline(always)]
+    pub(super) fn walk(&self, record: &PacketRecord, octets: &[u8]) -> PacketMeta {
+        let mut meta = link::walk(record, octets);
+        self.go_inside(&mut meta, octets, record.wire_len as usize);
+        meta
+    }
+
+    /// Takes the headers inside a tunnel, where they are asked for, as those by which a packet counts.
+    #[inline(always)]
+    fn go_inside(&self, meta: &mut PacketMeta, octets: &[u8], wire_len: usize) {
+        if meta.is_tunnel() && self.settings.tunnels == Tunnels::Inner {
+            *meta = enter_tunnels(self.ports.bits(), octets, wire_len, *meta);
+        }
+    }
+
+    /// Takes in what a packet is besides one with a payload: an ICMP error, a fragment.
+    #[inline(always)]
+    fn around(&mut self, meta: &PacketMeta, octets: &[u8], time: i64, flows: &mut impl FlowSink) {
+        if meta.transport == Transport::Icmp
+            && let Some((quoted, payload)) = unreachable::quoted(meta, octets)
+            && self.ports.side(&quoted).is_some()
+        {
+            flows.undelivered(self, &quoted, payload, time);
+        }
+        if meta.fragment != Fragment::None && !meta.malformed {
+            flows.fragment(self, meta, octets, time);
+        }
+    }
+
+    /// Takes in a record of the kernel's, of a packet at `time` that the kernel has counted.
+    #[inline]
+    pub fn sample(
+        &mut self,
+        header: &SampleHeader,
+        octets: &[u8],
+        time: i64,
+        flows: &mut impl FlowSink,
+    ) {
+        let wire_len = header.wire_len.saturating_sub(header.tag()) as usize;
+        let mut meta = match header.has(IP) {
+            true => walk_ip(octets, wire_len),
+            false => walk_ethernet(octets, wire_len),
+        };
+        self.go_inside(&mut meta, octets, wire_len);
+        let packet = Packet {
+            meta,
+            time,
+            flow: self.settings.flow_key.flow(&meta),
+            wire_len: header.wire_len,
+            n: u32::from(header.n),
+            weight: header.weight,
+            direction: Direction::from_number(header.direction),
+        };
+        if packet.weight > 0 && header.part == 0 {
+            self.bucket.inspect(&packet, &mut self.geo);
+        }
+        let dns = match self.ports.side(&packet.meta) {
+            Some(side) if packet.weight > 0 => side.decided(),
+            _ => Dns::No,
+        };
+        let part = part(packet.meta, octets.len(), header);
+        let captured = octets.len().saturating_sub(usize::from(part.payload_offset));
+        let cut = match header.has(MORE) {
+            true => packet.meta.payload_len > DNS_TCP_SNAP,
+            false => captured < part.payload_len as usize,
+        };
+        let (outcome, weight) = (Outcome::Headers, packet.weight);
+        let decision = Decision { outcome, weight, dns, record: None, cut };
+        let of_part = Packet { meta: part, ..packet };
+        let outcome = self.payload(&of_part, octets, &decision, flows);
+        if let Some(outcome) = outcome.filter(|_| header.has(UNDECIDED)) {
+            self.bucket.outcome(&packet, outcome);
+        }
+        self.around(&meta, octets, time, flows);
+    }
+
+    /// Reads the payload of a packet where it is inspected as DNS. Returns the packet's outcome, or none
+    /// where it is known later and elsewhere.
+    #[inline(always)]
+    pub(super) fn payload(
+        &mut self,
+        packet: &Packet,
+        octets: &[u8],
+        decision: &Decision,
+        flows: &mut impl FlowSink,
+    ) -> Option<Outcome> {
+        let Some(side) = self.ports.side_of(&packet.meta, decision.dns) else {
+            return Some(decision.outcome);
+        };
+        let is_dns = match packet.meta.transport {
+            Transport::Udp => Some(self.udp(packet, side, octets, flows)),
+            _ => flows.segment(self, packet, side, octets, decision),
+        };
+        is_dns.map(|is_dns| decision.refined(is_dns))
+    }
+
+    /// Reads a message over UDP. Returns whether it counts as DNS.
+    #[inline(always)]
+    fn udp(
+        &mut self,
+        packet: &Packet,
+        side: DnsSide,
+        octets: &[u8],
+        exchanges: &mut impl FlowSink,
+    ) -> bool {
+        let meta = &packet.meta;
+        let payload = octets.get(usize::from(meta.payload_offset)..).unwrap_or_default();
+        let length = meta.payload_len as usize;
+        let context = Context::new(packet, side, &self.hosts);
+        let (bucket, geo) = (&mut self.bucket, &mut self.geo);
+        let payload = &payload[..payload.len().min(length)];
+        Message { bucket, exchanges, geo }.ingest(&context, payload, length)
+    }
+}
+
+/// Decides what becomes of a packet. Where not all are inspected, DNS is chosen by flow and DNS id,
+/// and other packets by their number.
+#[inline(always)]
+pub(super) fn decide(
+    rules: &Rules<'_>,
+    meta: &PacketMeta,
+    flow: u64,
+    octets: &[u8],
+    number: u64,
+) -> Decision {
+    let dns_id = || {
+        octets
+            .get(usize::from(meta.payload_offset)..)
+            .and_then(|payload| payload.first_chunk())
+            .map_or(0, |id| u16::from_be_bytes(*id))
+    };
+    let random = || mix(number) as u32;
+    classify(rules, &Snaps::ALL, meta, octets.len() as u32, || flow, dns_id, random)
+}
+
+/// The part of a TCP segment that a record holds `captured` octets of, headers included, as a
+/// segment of its own.
+fn part(mut meta: PacketMeta, captured: usize, header: &SampleHeader) -> PacketMeta {
+    let more = header.has(MORE);
+    if header.part == 0 && !more {
+        return meta;
+    }
+    let held = captured.saturating_sub(usize::from(meta.payload_offset)) as u32;
+    meta.payload_len = meta.payload_len.saturating_sub(header.offset());
+    if header.part > 0 {
+        let syn = u32::from(meta.tcp_flags & TCP_SYN != 0);
+        meta.tcp_seq = meta.tcp_seq.wrapping_add(syn).wrapping_add(header.offset());
+        meta.tcp_flags &= !TCP_SYN;
+    }
+    if more {
+        meta.payload_len = meta.payload_len.min(held);
+        meta.tcp_flags &= !TCP_FIN;
+    }
+    meta
+}

@@ -1,0 +1,158 @@
+//! A worker that reads all packets of the flows that it owns: the only one of a capture, or the one of a
+//! ring of the kernel's.
+
+use std::sync::Arc;
+
+use pktvisor_common::abi::{Counters, SampleHeader};
+use pktvisor_common::loss::Loss;
+
+use crate::aggregate::bucket::Bucket;
+use crate::aggregate::flows::{Flows, Forwarded, Share};
+use crate::aggregate::minute_clock::{Minute, MinuteClock};
+use crate::aggregate::scanner::{Piece, Scanner};
+use crate::aggregate::settings::Settings;
+use crate::aggregate::workers::Step;
+use crate::store::Intake;
+use crate::store::parts::Part;
+
+/// A worker that reads all packets of the flows that it owns.
+pub struct Worker {
+    live: Live,
+    minutes: MinuteClock,
+    store: Intake,
+    /// The latest time seen.
+    latest: i64,
+}
+
+/// What is counted in the live minute.
+struct Live {
+    scanner: Scanner,
+    flows: Flows,
+}
+
+impl Minute for Live {
+    fn begin(&mut self, start: i64) {
+        self.scanner.bucket.begin(start);
+    }
+
+    fn close(&mut self, end: i64, next_start: i64) -> Part {
+        self.flows.close(&mut self.scanner, end, next_start)
+    }
+}
+
+impl Worker {
+    /// The only worker, which hands its closed minutes to `store`.
+    pub fn alone(settings: Arc<Settings>, store: Intake) -> Self {
+        let flows = Flows::new(Share { worker: 0, of: 1 }, settings.timeout);
+        Self::with(flows, settings, store)
+    }
+
+    /// The worker of a source that spreads packets itself: it gets only its own, but for fragments, and
+    /// what they add up to is to be forwarded, see [`Self::take_forwarded`].
+    pub fn of_spread_packets(settings: Arc<Settings>, store: Intake, share: Share) -> Self {
+        let flows = Flows::of_spread_packets(share, settings.timeout);
+        Self::with(flows, settings, store)
+    }
+
+    fn with(flows: Flows, settings: Arc<Settings>, store: Intake) -> Self {
+        let live = Live { scanner: Scanner::new(settings), flows };
+        Self { live, minutes: MinuteClock::default(), store, latest: i64::MIN }
+    }
+
+    /// Which worker it is, from 0.
+    pub fn number(&self) -> usize {
+        self.live.flows.share().worker
+    }
+
+    /// Goes by the settings as they are now.
+    pub fn reload(&mut self) {
+        self.live.scanner.reload(self.minutes.end());
+    }
+
+    /// What belongs to other workers.
+    pub fn take_forwarded(&mut self) -> Vec<Forwarded> {
+        self.live.flows.take_forwarded()
+    }
+
+    /// Takes in what another worker has forwarded.
+    pub fn take(&mut self, forwarded: &Forwarded) {
+        self.live.flows.take(&mut self.live.scanner, forwarded);
+    }
+
+    /// Takes a step of the input.
+    pub fn step(&mut self, step: &Step) {
+        match step {
+            Step::Read(piece) => self.read(piece),
+            Step::Advance(time) => self.advance(*time),
+            Step::Back { before, time } => {
+                self.restart(*before, *time);
+                self.live.scanner.bucket.next_turn();
+            }
+            Step::End(_) => self.end_input(),
+            Step::Nothing => {}
+        }
+    }
+
+    /// Reads packets of a block, all of the live minute.
+    pub fn read(&mut self, piece: &Piece) {
+        self.live.scanner.read(piece, &mut self.live.flows);
+        self.latest = self.latest.max(piece.latest);
+    }
+
+    /// Takes in a record of the kernel's, of a packet at `time`. All records of a ring belong to one
+    /// worker, but not what fragments add up to.
+    #[inline]
+    pub fn sample(&mut self, header: &SampleHeader, octets: &[u8], time: i64) {
+        let Live { scanner, flows } = &mut self.live;
+        if flows.is_due(time) {
+            flows.give_up_fragments(scanner, time);
+        }
+        self.latest = self.latest.max(time);
+        scanner.sample(header, octets, time, flows);
+    }
+
+    /// Adds what the kernel has counted, see [`Bucket::add_counted`].
+    pub fn add_counted(&mut self, counted: &Counters, time: Option<i64>) {
+        self.live.scanner.bucket.add_counted(counted, time);
+    }
+
+    /// Lets packet time pass up to `time`, see [`MinuteClock::advance`].
+    pub fn advance(&mut self, time: i64) {
+        self.live.scanner.follow_hosts();
+        if self.minutes.end().is_none() {
+            self.latest = time;
+        }
+        let closed = self.minutes.advance(time, self.store.retention(), &mut self.live);
+        if !closed.is_empty() {
+            self.store.hand_in(self.number(), closed);
+        }
+    }
+
+    /// The clock was set while it was `before`, see [`MinuteClock::restart`].
+    pub fn restart(&mut self, before: i64, time: i64) {
+        let closed = self.minutes.restart(before, time, &mut self.live);
+        self.store.hand_in(self.number(), vec![closed]);
+        self.latest = time;
+    }
+
+    /// Counts packets of a link type that is not read.
+    pub fn count_unread(&mut self, packets: u64) {
+        self.live.scanner.bucket.count_unread(packets);
+    }
+
+    /// Counts what was lost before it reached the worker.
+    pub fn lose(&mut self, loss: Loss, count: u64) {
+        self.live.scanner.bucket.account.lose(loss, count);
+    }
+
+    /// The input has ended: what waits for more is read as far as it goes.
+    pub fn end_input(&mut self) {
+        let latest = self.minutes.end().map(|_| self.latest);
+        self.live.flows.end_input(&mut self.live.scanner, latest);
+    }
+
+    /// A copy of the live bucket as of `now`, to be summed up elsewhere.
+    pub fn snapshot(&mut self, now: i64) -> Bucket {
+        self.live.flows.snapshot(&mut self.live.scanner.bucket, now)
+    }
+}
