@@ -123,6 +123,13 @@ fn take_packet(
     }
 }
 
+/// The room that a batch takes: the next piece has most likely as much for a worker.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Room {
+    records: usize,
+    names: usize,
+}
+
 /// The batches of a piece, one for each worker.
 pub struct Batches {
     share: Share,
@@ -132,10 +139,25 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// Empty batches of a piece that is read.
-    pub fn of(piece: &Piece, share: Share) -> Self {
-        let batches = (0..share.of).map(|_| Batch::default()).collect();
+    /// Empty batches of a piece that is read, with room for as much as those of the last one had.
+    pub fn of(piece: &Piece, share: Share, room: Room) -> Self {
+        let Room { records, names } = room;
+        let batch = |_| Batch {
+            records: Vec::with_capacity(records),
+            names: Vec::with_capacity(names),
+            block: None,
+        };
+        let batches = (0..share.of).map(batch).collect();
         Self { share, for_workers: batches, block: Arc::clone(&piece.block), place: 0 }
+    }
+
+    /// The room that they took.
+    pub fn room(&self) -> Room {
+        let batches = || self.for_workers.iter();
+        Room {
+            records: batches().map(|batch| batch.records.len()).max().unwrap_or(0),
+            names: batches().map(|batch| batch.names.len()).max().unwrap_or(0),
+        }
     }
 
     /// The batches, by worker.

@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender};
 
-use crate::aggregate::batch::{Batch, Batches};
+use crate::aggregate::batch::{Batch, Batches, Room};
 use crate::aggregate::bucket::Bucket;
 use crate::aggregate::flows::{Flows, Share};
 use crate::aggregate::minute_clock::{Minute, MinuteClock};
@@ -105,6 +105,8 @@ pub struct Divided {
     questions: Vec<Question>,
     /// The number of the piece that is being read.
     now_reading: Option<u64>,
+    /// The room that the last batches took.
+    room: Room,
 }
 
 impl Divided {
@@ -128,6 +130,7 @@ impl Divided {
             heard: 0,
             questions: Vec::new(),
             now_reading: None,
+            room: Room::default(),
         }
     }
 
@@ -188,8 +191,9 @@ impl Divided {
     /// Reads a piece, and hands out what belongs to the flows of each worker.
     fn read(&mut self, number: u64, piece: &Piece, ticket: &Ticket, workers: &[SyncSender<Work>]) {
         self.now_reading = Some(number);
-        let mut batches = Batches::of(piece, self.share);
+        let mut batches = Batches::of(piece, self.share, self.room);
         self.reading.live.0.read(piece, &mut batches);
+        self.room = batches.room();
         self.now_reading = None;
         for (worker, batch) in batches.into_batches().into_iter().enumerate() {
             let ticket = ticket.clone();

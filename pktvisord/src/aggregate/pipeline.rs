@@ -270,3 +270,95 @@ pub fn merge_live(buckets: Vec<Bucket>, now: i64, geo: &mut Geo) -> Present {
     }
     Present { live: Arc::new(live.unwrap_or_default()), cumulative }
 }
+
+#[cfg(test)]
+mod tests {
+    use pktvisor_common::flow::FlowKey;
+
+    use super::*;
+    use crate::aggregate::geo::GeoDatabases;
+    use crate::aggregate::host::HostSpec;
+    use crate::aggregate::naming::Naming;
+    use crate::aggregate::settings::{DnsPorts, OtherPorts, Sampling, Tunnels};
+    use crate::decode::block::{LinkType, PacketRecord};
+    use crate::store::minutes::Retention;
+    use crate::time::{MINUTE, SECOND};
+
+    fn pipeline(workers: usize) -> (Pipeline, Store) {
+        let settings = Settings {
+            hosts: HostSpec::default().into(),
+            ports: DnsPorts::new(&[53]).into(),
+            other_ports: OtherPorts::default(),
+            databases: GeoDatabases::default().into(),
+            timeout: SECOND,
+            naming: Naming::default(),
+            sampling: Sampling::new(100),
+            tunnels: Tunnels::Outer,
+            flow_key: FlowKey::FIXED,
+        };
+        let retention = Retention { periods: 5, single: false };
+        let store = Store::start(Pipeline::parts(workers), retention).unwrap();
+        (Pipeline::threads(settings.into(), &store, workers).unwrap(), store)
+    }
+
+    /// A block of as many packets as there are times, that are no packets of anything.
+    fn block(times: &[i64], captured: u32) -> Arc<Block> {
+        let record = |&time: &i64| PacketRecord {
+            time,
+            offset: 0,
+            captured,
+            wire_len: 60,
+            link: LinkType::Ethernet,
+        };
+        let packets = times.iter().map(record).collect();
+        Arc::new(Block { data: vec![0; 60], packets, ..Block::default() })
+    }
+
+    fn total(present: &Present) -> u64 {
+        present.live.totals.packets.iter().sum()
+    }
+
+    #[test]
+    fn minutes_end_where_their_packets_do_whatever_the_blocks() {
+        let start = 28_000_000 * MINUTE;
+        for workers in [1, 2, 5] {
+            let (mut pipeline, store) = pipeline(workers);
+            // Two blocks that reach from one minute into the next, and one of late packets.
+            let times = [start, start + 1, start + MINUTE, start + MINUTE + 1];
+            pipeline.feed(&block(&times, 60), 0..4);
+            pipeline.feed(&block(&[start + MINUTE + 2, start + 2 * MINUTE], 60), 0..2);
+            pipeline.feed(&block(&[start + 2, start + 3], 60), 0..2);
+            let present = pipeline.present();
+            store.settle();
+            let closed = [2, 1].map(|n| store.closed(n).unwrap().totals.packets[2]);
+            assert_eq!((closed, total(&present)), ([2, 3], 3), "{workers} workers");
+            assert_eq!(present.live.account.late, 2, "{workers} workers");
+            assert_eq!(present.cumulative.totals.packets[2], 8, "{workers} workers");
+        }
+    }
+
+    #[test]
+    fn nothing_is_there_before_the_first_packet() {
+        let (mut pipeline, store) = pipeline(3);
+        assert_eq!((total(&pipeline.present()), pipeline.present().live.minute), (0, 0));
+        pipeline.feed(&block(&[MINUTE], 60), 0..1);
+        assert_eq!((total(&pipeline.present()), store.available()), (1, 1));
+    }
+
+    #[test]
+    fn others_go_on_where_a_worker_has_panicked() {
+        let (mut pipeline, store) = pipeline(3);
+        let good = block(&[MINUTE; 10], 60);
+        // It says that there is more of a packet than there is.
+        let bad = block(&[MINUTE], 61);
+        pipeline.feed(&bad, 0..1);
+        for _ in 0..100 {
+            pipeline.feed(&good, 0..10);
+        }
+        assert!(!pipeline.control().answer(), "one is gone, and does not answer");
+        let seen = total(&pipeline.present());
+        assert!((600..=670).contains(&seen), "{seen}");
+        drop(pipeline);
+        drop(store);
+    }
+}
