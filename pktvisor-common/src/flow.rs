@@ -1,6 +1,6 @@
 //! The symmetric hash of a flow.
 //!
-//! It decides which ring, shard and partition a packet goes to, and which flows are sampled, so
+//! It decides which ring, worker and partition a packet goes to, and which flows are sampled, so
 //! both directions of a flow must get the same value, in the kernel as in user space. It is never
 //! part of a summary: what merges between agents is hashed with the fleet's key there.
 //!

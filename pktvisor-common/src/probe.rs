@@ -95,7 +95,7 @@ pub fn segments(meta: &PacketMeta, length: u32, size: u32, segments: u32) -> (u3
     (n, length + (n - 1) * meta.payload_offset as u32)
 }
 
-/// The ring of a flow: that of the shard that owns its partition. Fragments are spread by their
+/// The ring of a flow: that of the worker that owns its partition. Fragments are spread by their
 /// addresses, for most of them have no ports.
 #[inline(always)]
 pub const fn ring(flow: u64, ring_mask: u32) -> u32 {

@@ -1,6 +1,6 @@
 //! Bounded, mergeable summaries of unbounded streams: thin wrappers of well-kept libraries.
 //!
-//! Whatever is merged between shards, minutes and agents is hashed with the fleet's key
+//! Whatever is merged between workers, minutes and agents is hashed with the fleet's key
 //! ([`key::FleetKey`]), never with a process's random state.
 
 pub mod cardinality;

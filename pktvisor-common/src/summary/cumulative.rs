@@ -132,7 +132,7 @@ impl Cumulative {
         self.account.merge(&bucket.account);
     }
 
-    /// Takes in what another shard has counted.
+    /// Adds what another worker has counted.
     pub fn merge(&mut self, other: &Self) {
         self.totals.add(&other.totals);
         self.deep_samples = self.deep_samples.saturating_add(other.deep_samples);

@@ -1,6 +1,6 @@
 //! The summary of a minute, or of several merged.
 //!
-//! `merge` is associative and commutative: shards make an agent, minutes a window and agents a
+//! `merge` is associative and commutative: workers make an agent, minutes a window and agents a
 //! fleet in any order, exactly for counters, rates, quantiles, latencies and cardinality, and
 //! within the stated bounds for top lists.
 

@@ -29,7 +29,7 @@ struct Reloader {
     started: Arc<Config>,
     config: Mutex<Arc<Config>>,
     settings: Arc<Settings>,
-    lanes: WorkerControl,
+    workers: WorkerControl,
     reloads: Reloads,
     input: Sender<input::Options>,
     http: Options,
@@ -47,7 +47,7 @@ pub(super) fn ignore_for_now() {
 /// Where the system refuses a handler.
 pub(super) fn listen(
     run: &Run<'_>,
-    lanes: WorkerControl,
+    workers: WorkerControl,
     (reloads, input): (Reloads, Sender<input::Options>),
     http: Options,
 ) -> Result<(), AppError> {
@@ -57,7 +57,7 @@ pub(super) fn listen(
         started: Arc::clone(run.config),
         config: Mutex::new(Arc::clone(run.config)),
         settings: Arc::clone(&run.settings),
-        lanes,
+        workers,
         reloads,
         input,
         http,
@@ -164,7 +164,7 @@ impl Reloader {
         self.settings.sampling.set_percent(tuning.max_deep_sample);
         let ports = DnsPorts::new(tuning.dns_ports());
         if ports != *self.settings.ports.now() && self.reloads.is_live {
-            // Until programs in the kernel go by them, and lanes have heard of it.
+            // Until programs in the kernel go by them, and workers have heard of it.
             self.settings.other_ports.set_until(wall_clock().saturating_add(SECOND));
         }
         self.settings.ports.set(ports);
@@ -172,7 +172,7 @@ impl Reloader {
         let (hosts, filter) = (tuning.hosts(), tuning.filter.clone());
         // If the input is gone, the daemon ends, or the capture has.
         let _ = self.input.send(input::Options { hosts, filter });
-        self.lanes.reload();
+        self.workers.reload();
     }
 
     fn tell(&self, before: &Config, now: &Config) {

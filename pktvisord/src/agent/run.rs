@@ -15,7 +15,7 @@ use crate::store::Store;
 use crate::store::minutes::Retention;
 use crate::system::shutdown::Shutdown;
 
-/// Threads for what takes a while: two answers, a look whether all lanes live, a reload. Each has
+/// Threads for what takes a while: two answers, a look whether all workers live, a reload. Each has
 /// memory of its own from the allocator, which a summary fills to some MiB.
 const BLOCKING: usize = 4;
 

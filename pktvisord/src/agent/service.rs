@@ -18,7 +18,7 @@ use crate::input::status::Watching;
 use crate::serve::live::Live;
 use crate::system::shutdown::Shutdown;
 
-/// How often it is looked whether all lanes answer, where no service manager says how often.
+/// How often it is looked whether all workers answer, where no service manager says how often.
 const LOOK: Duration = Duration::from_secs(10);
 /// How long that may take, with the questions that wait before it.
 const LIFE: Duration = Duration::from_secs(10);
@@ -98,7 +98,7 @@ async fn until_end(shutdown: Shutdown) {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Says that all is well as often as all lanes answer. If one does not, nothing is said, and the
+/// Says that all is well as often as all workers answer. If one does not, nothing is said, and the
 /// service manager does what it was told to do; so does whoever asks for `/healthz`.
 async fn show_life(live: Arc<Live>, every: Duration) {
     let mut ticks = tokio::time::interval(every);

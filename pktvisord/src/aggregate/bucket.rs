@@ -1,4 +1,4 @@
-//! The live bucket of a shard: what is counted for each packet, and the exact maps in front of the
+//! The live bucket of a worker: what is counted for each packet, and the exact maps in front of the
 //! sketches.
 
 use std::net::IpAddr;
@@ -34,7 +34,7 @@ const NAMES: usize = 65_536;
 /// Octets of their texts.
 const NAME_OCTETS: usize = 2 << 20;
 
-/// One packet as it reaches a shard.
+/// One packet as a worker counts it.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet {
     /// Its headers.
@@ -61,7 +61,7 @@ impl Packet {
     }
 }
 
-/// The live bucket of a shard.
+/// The live bucket of a worker.
 #[derive(Clone, Debug)]
 pub struct Bucket {
     naming: Naming,

@@ -1,4 +1,4 @@
-//! What the summaries depend on: the same for all shards of an agent.
+//! What the summaries depend on: the same for all workers of an agent.
 
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};

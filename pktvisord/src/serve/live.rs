@@ -1,6 +1,6 @@
 //! What the REST interface answers from: the live buckets and the closed minutes.
 //!
-//! The live bucket is asked of the shards at most once a second, as a copy that is summed up here,
+//! The live buckets are copied by the workers at most once a second, as a copy that is summed up here,
 //! so that no reader holds the packet path up.
 
 use std::collections::HashMap;
@@ -25,7 +25,7 @@ use crate::time::{SECOND, minute_of};
 
 /// How old an answer can be.
 const FRESH: Duration = Duration::from_secs(1);
-/// Times the shards are asked again when some have closed a minute that others have not yet.
+/// Times the workers are asked again when some have closed a minute that others have not yet.
 const RETRIES: usize = 5;
 /// Packets of the live minute from which on it is said that most have an unknown direction.
 const LEAST_PACKETS: u64 = 100;
@@ -76,7 +76,7 @@ struct Cache {
 }
 
 impl Live {
-    /// Answers from these shards and their closed minutes.
+    /// Answers from these workers and their closed minutes.
     pub fn new(
         settings: Arc<Settings>,
         store: Arc<Store>,
@@ -135,7 +135,7 @@ impl Live {
         read(&mut cache, &present)
     }
 
-    /// When what is answered now was taken from the shards; none where it is to be taken anew.
+    /// When what is answered now was taken from the workers; none where it is to be taken anew.
     pub fn taken(&self) -> Option<Instant> {
         let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         cache.present.as_ref().map(|(at, _)| *at).filter(|at| at.elapsed() < FRESH)
