@@ -17,7 +17,7 @@ pub const KINDS: usize = 3;
 /// Ranges of HOST of each IP version that are compared one by one; more go into a trie.
 pub const HOST_RANGES: usize = 8;
 
-/// Octets of payload in one record, at most. A value of a per-processor map, which a record is
+/// Bytes of payload in one record, at most. A value of a per-processor map, which a record is
 /// built in, has at most 32 KiB.
 pub const RECORD_PAYLOAD: u32 = 30 * 1024;
 /// Records that a TCP segment on a DNS port is copied into, at most: as many as 64 KiB take, the
@@ -33,19 +33,19 @@ pub const fn seen_place(interface: u32, egress: bool) -> u32 {
     (interface << 1 | egress as u32) & (SEEN_PLACES - 1)
 }
 
-/// Octets of a DNS message over UDP that are copied.
+/// Bytes of a DNS message over UDP that are copied.
 pub const DNS_UDP_SNAP: u32 = RECORD_PAYLOAD;
-/// Octets of a TCP segment on a DNS port that are copied.
+/// Bytes of a TCP segment on a DNS port that are copied.
 pub const DNS_TCP_SNAP: u32 = RECORDS * RECORD_PAYLOAD;
-/// Octets of a fragment that are copied with its headers.
+/// Bytes of a fragment that are copied with its headers.
 pub const FRAGMENT_SNAP: u32 = RECORD_PAYLOAD;
-/// Octets of an ICMP message that are copied: an error quotes the packet that it is about.
+/// Bytes of an ICMP message that are copied: an error quotes the packet that it is about.
 pub const ICMP_SNAP: u32 = 128;
-/// Octets of a packet with contradictory headers that are copied, from its last IP header on.
+/// Bytes of a packet with contradictory headers that are copied, from its last IP header on.
 pub const MALFORMED_SNAP: u32 = 128;
-/// Headers that end behind this many octets are not read in the kernel.
+/// Headers that end behind this many bytes are not read in the kernel.
 pub const HEADERS_MAX: usize = 512;
-/// Octets of a packet in a record, at most.
+/// Bytes of a packet in a record, at most.
 pub const SAMPLE_MAX: usize = HEADERS_MAX + RECORD_PAYLOAD as usize;
 
 /// What kind of packet a sample is.
@@ -74,7 +74,7 @@ impl Kind {
     }
 }
 
-/// Where the first octet of a sample belongs.
+/// Where the first byte of a sample belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Start {
@@ -84,25 +84,25 @@ pub enum Start {
     Ip = 1,
 }
 
-/// What stands before the octets of a packet in a ring.
+/// What stands before the bytes of a packet in a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct SampleHeader {
     /// Nanoseconds of `CLOCK_MONOTONIC`.
     pub time: u64,
-    /// Octets of the packet on the wire, with the headers of each segment it stands for.
+    /// Bytes of the packet on the wire, with the headers of each segment it stands for.
     pub wire_len: u32,
     /// Packets a sample of its sampling rate stands for; 0 where only its payload is wanted.
     pub weight: u32,
     /// Segments it stands for: more than 1 where segmentation is left to the network card.
     pub n: u16,
-    /// Octets of the packet that follow.
+    /// Bytes of the packet that follow.
     pub captured: u16,
     /// A [`Kind`].
     pub kind: u8,
     /// A [`Direction`](crate::direction::Direction).
     pub direction: u8,
-    /// Parts of the packet's payload that earlier records hold, each of [`RECORD_PAYLOAD`] octets.
+    /// Parts of the packet's payload that earlier records hold, each of [`RECORD_PAYLOAD`] bytes.
     /// Above 0 the record continues the packet: its headers stand before its part of the payload and
     /// do not count again.
     pub part: u8,
@@ -117,12 +117,12 @@ pub const MORE: u8 = 2;
 /// A flag of a record: user space tells the packet's outcome, which the kernel has not counted.
 pub const UNDECIDED: u8 = 4;
 /// A flag of a record: a VLAN tag was on the wire, or will be, but is kept apart from the packet's
-/// octets.
+/// bytes.
 pub const TAGGED: u8 = 8;
-/// Octets of a VLAN tag.
+/// Bytes of a VLAN tag.
 pub const TAG: u32 = 4;
 
-/// Octets of a [`SampleHeader`].
+/// Bytes of a [`SampleHeader`].
 pub const SAMPLE_HEADER: usize = size_of::<SampleHeader>();
 
 impl SampleHeader {
@@ -132,21 +132,21 @@ impl SampleHeader {
         self.flags & flag != 0
     }
 
-    /// Octets of the packet's payload that earlier records hold.
+    /// Bytes of the packet's payload that earlier records hold.
     #[inline]
     pub const fn offset(&self) -> u32 {
         self.part as u32 * RECORD_PAYLOAD
     }
 
-    /// Octets of the VLAN tag that is kept apart.
+    /// Bytes of the VLAN tag that is kept apart.
     #[inline]
     pub const fn tag(&self) -> u32 {
         if self.has(TAGGED) { TAG } else { 0 }
     }
 
-    /// The header of a record and the octets of its packet; `None` where the record is too short.
+    /// The header of a record and the bytes of its packet; `None` where the record is too short.
     pub fn read(record: &[u8]) -> Option<(Self, &[u8])> {
-        let (header, octets) = record.split_first_chunk::<SAMPLE_HEADER>()?;
+        let (header, bytes) = record.split_first_chunk::<SAMPLE_HEADER>()?;
         let [t0, t1, t2, t3, t4, t5, t6, t7, l0, l1, l2, l3, rest @ ..] = *header;
         let [w0, w1, w2, w3, n0, n1, c0, c1, kind, direction, part, flags] = rest;
         let captured = u16::from_ne_bytes([c0, c1]);
@@ -161,7 +161,7 @@ impl SampleHeader {
             part,
             flags,
         };
-        Some((header, octets.get(..usize::from(captured))?))
+        Some((header, bytes.get(..usize::from(captured))?))
     }
 }
 
@@ -171,8 +171,8 @@ impl SampleHeader {
 pub struct Counters {
     /// Packets by direction.
     pub packets: [u64; DIRECTIONS],
-    /// Octets on the wire by direction.
-    pub octets: [u64; DIRECTIONS],
+    /// Bytes on the wire by direction.
+    pub bytes: [u64; DIRECTIONS],
     /// IPv4 packets.
     pub ipv4: u64,
     /// IPv6 packets.
@@ -216,7 +216,7 @@ impl Counters {
         // In the order of the fields.
         Self {
             packets: core::array::from_fn(|_| next()),
-            octets: core::array::from_fn(|_| next()),
+            bytes: core::array::from_fn(|_| next()),
             ipv4: next(),
             ipv6: next(),
             tcp: next(),
@@ -261,7 +261,7 @@ impl Counters {
         let mut words = [0; COUNTER_WORDS];
         let parts: [&[u64]; 6] = [
             &self.packets,
-            &self.octets,
+            &self.bytes,
             &single,
             &self.outcomes,
             self.sent.as_flattened(),
@@ -366,8 +366,8 @@ impl ProbeConfig {
             push(two(u32::from_ne_bytes(address), u32::from_ne_bytes(mask)));
         }
         for RangeV6 { address, mask } in self.hosts_v6 {
-            for octets in [address, mask] {
-                let (words, _) = octets.as_chunks::<8>();
+            for bytes in [address, mask] {
+                let (words, _) = bytes.as_chunks::<8>();
                 words.iter().for_each(|word| push(u64::from_ne_bytes(*word)));
             }
         }
@@ -398,10 +398,10 @@ mod tests {
         record.extend(2u16.to_ne_bytes());
         record.extend(4u16.to_ne_bytes());
         record.extend([1, 2, 1, 6]);
-        assert_eq!(SampleHeader::read(&record), None, "the packet's octets are missing");
+        assert_eq!(SampleHeader::read(&record), None, "the packet's bytes are missing");
         record.extend([9, 8, 7, 6, 5]);
-        let (header, octets) = SampleHeader::read(&record).unwrap();
-        assert_eq!(octets, [9, 8, 7, 6], "what pads the record is left out");
+        let (header, bytes) = SampleHeader::read(&record).unwrap();
+        assert_eq!(bytes, [9, 8, 7, 6], "what pads the record is left out");
         let expected = SampleHeader {
             time: 0x0102_0304_0506_0708,
             wire_len: 1500,
@@ -423,7 +423,7 @@ mod tests {
         let words: [u64; COUNTER_WORDS] = core::array::from_fn(|at| at as u64);
         let counters = Counters::from_words(&words);
         assert_eq!(counters.packets, [0, 1, 2]);
-        assert_eq!(counters.octets, [3, 4, 5]);
+        assert_eq!(counters.bytes, [3, 4, 5]);
         assert_eq!((counters.ipv4, counters.rst, counters.deep_samples), (6, 13, 16));
         assert_eq!(counters.undecided, 17);
         assert_eq!(counters.outcomes, [18, 19, 20, 21, 22, 23, 24, 25, 26]);
@@ -453,16 +453,16 @@ mod tests {
         config.hosts_v4[7] = RangeV4 { address: [192, 0, 2, 1], mask: [255; 4] };
         config.hosts_v6[7].mask[15] = 0xfe;
         config.dns_ports[1023] = 77;
-        let octets: Vec<u8> = config.words().iter().flat_map(|word| word.to_ne_bytes()).collect();
-        assert_eq!(octets[0..8], 1u64.to_ne_bytes());
-        assert_eq!(octets[8..12], 2u32.to_ne_bytes());
-        assert_eq!(octets[12..16], 3u32.to_ne_bytes());
-        assert_eq!(octets[32..48], [7u64 << 32, 8].map(u64::to_ne_bytes).concat());
-        assert_eq!(octets[48..56], [1u32.to_ne_bytes(), 3u32.to_ne_bytes()].concat());
-        assert_eq!(octets[112..120], [192, 0, 2, 1, 255, 255, 255, 255]);
-        assert_eq!(octets[375], 0xfe);
-        assert_eq!(octets[376..384], [1u32.to_ne_bytes(), 2u32.to_ne_bytes()].concat());
-        assert_eq!(octets[384..392], [3u32.to_ne_bytes(), 0u32.to_ne_bytes()].concat());
-        assert_eq!(octets[octets.len() - 8..], 77u64.to_ne_bytes());
+        let bytes: Vec<u8> = config.words().iter().flat_map(|word| word.to_ne_bytes()).collect();
+        assert_eq!(bytes[0..8], 1u64.to_ne_bytes());
+        assert_eq!(bytes[8..12], 2u32.to_ne_bytes());
+        assert_eq!(bytes[12..16], 3u32.to_ne_bytes());
+        assert_eq!(bytes[32..48], [7u64 << 32, 8].map(u64::to_ne_bytes).concat());
+        assert_eq!(bytes[48..56], [1u32.to_ne_bytes(), 3u32.to_ne_bytes()].concat());
+        assert_eq!(bytes[112..120], [192, 0, 2, 1, 255, 255, 255, 255]);
+        assert_eq!(bytes[375], 0xfe);
+        assert_eq!(bytes[376..384], [1u32.to_ne_bytes(), 2u32.to_ne_bytes()].concat());
+        assert_eq!(bytes[384..392], [3u32.to_ne_bytes(), 0u32.to_ne_bytes()].concat());
+        assert_eq!(bytes[bytes.len() - 8..], 77u64.to_ne_bytes());
     }
 }

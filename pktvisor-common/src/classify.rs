@@ -53,7 +53,7 @@ pub struct Decision {
     pub dns: Dns,
     /// What is read of it, where it is inspected.
     pub record: Option<Record>,
-    /// Octets of its payload are missing.
+    /// Bytes of its payload are missing.
     pub cut: bool,
 }
 
@@ -62,8 +62,8 @@ pub struct Decision {
 pub struct Record {
     /// For what.
     pub kind: Kind,
-    /// Octets from the packet's start.
-    pub octets: u32,
+    /// Bytes from the packet's start.
+    pub bytes: u32,
 }
 
 impl Decision {
@@ -137,7 +137,7 @@ const fn has_parts(protocol: u8) -> bool {
     matches!(protocol, PROTOCOL_UDP | PROTOCOL_TCP | 0 | 43 | 51 | 60 | 135 | 139 | 140)
 }
 
-/// Octets of payload that are read of a packet at most.
+/// Bytes of payload that are read of a packet at most.
 #[derive(Clone, Copy, Debug)]
 pub struct Snaps {
     /// Of DNS over UDP.
@@ -148,7 +148,7 @@ pub struct Snaps {
     pub fragment: u32,
     /// Of an ICMP message.
     pub icmp: u32,
-    /// Octets of a malformed packet, from its IP header on.
+    /// Bytes of a malformed packet, from its IP header on.
     pub malformed: u32,
 }
 
@@ -165,9 +165,9 @@ impl Snaps {
 
 /// Decides what becomes of a packet.
 ///
-/// `flow` is its flow hash, `dns_id` reads the first two octets of its payload and `random` makes a
+/// `flow` is its flow hash, `dns_id` reads the first two bytes of its payload and `random` makes a
 /// random number; each is asked only where the sampling rate needs it. `length` is how many of the
-/// packet's octets there are, of which `snaps` are read.
+/// packet's bytes there are, of which `snaps` are read.
 #[inline(always)]
 pub fn classify(
     rules: &Rules<'_>,
@@ -193,8 +193,8 @@ pub fn classify(
         rules.rest.weight(mix(random() as u64 | 1 << 32))
     };
     let headers = meta.payload_offset as u32;
-    // As far as there are octets of the packet.
-    let record = |kind: Kind, end: u32| Some(Record { kind, octets: least(end, length) });
+    // As far as there are bytes of the packet.
+    let record = |kind: Kind, end: u32| Some(Record { kind, bytes: least(end, length) });
     let without_dns = |outcome: Outcome, record: Option<Record>| Decision {
         outcome,
         weight,
@@ -233,13 +233,13 @@ pub fn classify(
         Transport::Udp => snaps.udp,
         _ => snaps.tcp,
     };
-    let octets = least(headers + least(meta.payload_len, snap), length);
-    let cut = octets < headers + meta.payload_len;
+    let bytes = least(headers + least(meta.payload_len, snap), length);
+    let cut = bytes < headers + meta.payload_len;
     let outcome = match dns {
         Dns::Doubtful => Outcome::Headers,
         _ => dns_outcome(cut),
     };
-    Decision { outcome, weight, dns, record: Some(Record { kind: Kind::Dns, octets }), cut }
+    Decision { outcome, weight, dns, record: Some(Record { kind: Kind::Dns, bytes }), cut }
 }
 
 #[inline(always)]

@@ -38,8 +38,8 @@ impl FlowKey {
     /// The hash of an end of a flow.
     #[inline(always)]
     fn endpoint(&self, address: &[u8; 16], port: u16) -> u64 {
-        let octets = u128::from_le_bytes(*address);
-        let (first, second) = (octets as u64, (octets >> 64) as u64);
+        let bytes = u128::from_le_bytes(*address);
+        let (first, second) = (bytes as u64, (bytes >> 64) as u64);
         let sum = product(first, self.halves[0]).wrapping_add(product(second, self.halves[1]));
         mix(sum ^ ((port as u64) << 48 | port as u64))
     }

@@ -31,11 +31,11 @@ pub mod flow;
 pub mod generate;
 #[cfg(feature = "summary")]
 pub mod iana;
+pub mod kernel;
 pub mod loss;
 pub mod outcome;
 pub mod packet;
 pub mod ppp;
-pub mod probe;
 #[cfg(feature = "api")]
 pub mod report;
 pub mod sampling;

@@ -115,7 +115,7 @@ impl Loss {
             Self::XactTableFull => "open DNS queries, given up for newer ones",
             Self::DnsRecordsUnread => "DNS messages of more questions or records than are read",
             Self::TcpStreamsEvicted => "TCP streams with DNS, given up for newer ones",
-            Self::TcpBytesEvicted => "TCP streams with DNS, given up for their octets",
+            Self::TcpBytesEvicted => "TCP streams with DNS, given up for their bytes",
             Self::TcpIdle => "TCP streams with DNS that stopped within a message",
             Self::TcpGaps => "gaps in TCP streams with DNS",
             Self::TcpCut => "TCP segments with DNS cut by the snap length",

@@ -1,4 +1,4 @@
-//! The two kinds of hook: how each gets at the octets of a packet.
+//! The two kinds of hook: how each gets at the bytes of a packet.
 
 use core::ffi::c_void;
 use core::ptr;
@@ -11,20 +11,20 @@ use pktvisor_common::packet::PacketBytes;
 
 /// A packet at a hook.
 pub trait Hook: EbpfContext {
-    /// The octets that the program can read itself.
+    /// The bytes that the program can read itself.
     fn linear(&self) -> Linear;
-    /// Octets of the packet.
+    /// Bytes of the packet.
     fn length(&self) -> u32;
     /// Payload of each segment, and segments, that it stands for; 0 where it is not said.
     fn segments(&self) -> (u32, u32);
     /// The index of the interface.
     fn interface(&self) -> u32;
-    /// Octets of a VLAN tag that the kernel keeps apart from the packet's octets.
+    /// Bytes of a VLAN tag that the kernel keeps apart from the packet's bytes.
     fn tag(&self) -> u32;
-    /// Copies `length` octets from `offset` on, wherever they lie.
+    /// Copies `length` bytes from `offset` on, wherever they lie.
     ///
     /// # Safety
-    /// `to` has room for `length` octets.
+    /// `to` has room for `length` bytes.
     unsafe fn copy(&self, offset: u32, to: *mut c_void, length: u32) -> bool;
 }
 
@@ -103,7 +103,7 @@ impl Hook for TcContext {
     }
 }
 
-/// Octets that lie in one piece, between two addresses.
+/// Bytes that lie in one piece, between two addresses.
 ///
 /// Pointers and not numbers, because the verifier allows no arithmetic with the end.
 pub struct Linear {
@@ -112,7 +112,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// The octets between the addresses that stand in these two fields of a context.
+    /// The bytes between the addresses that stand in these two fields of a context.
     ///
     /// # Safety
     /// They are fields of the running program's context.
@@ -139,14 +139,14 @@ impl PacketBytes for Linear {
         if start.wrapping_add(N) > self.end {
             return None;
         }
-        // SAFETY: the octets lie before the end.
+        // SAFETY: the bytes lie before the end.
         Some(unsafe { ptr::read_unaligned(start.cast::<[u8; N]>()) })
     }
 }
 
-/// The first octets of a packet, copied.
+/// The first bytes of a packet, copied.
 pub struct Copied<'a> {
-    pub octets: &'a [u8; HEADERS_MAX],
+    pub bytes: &'a [u8; HEADERS_MAX],
     pub length: usize,
     /// A place in a map, where the verifier does not follow what is written.
     pub place: *mut u32,
@@ -173,8 +173,8 @@ impl PacketBytes for Copied<'_> {
         if offset > HEADERS_MAX - N || offset + N > self.length {
             return None;
         }
-        let start = self.octets.as_ptr() as usize + offset;
-        // SAFETY: the octets lie within the array.
+        let start = self.bytes.as_ptr() as usize + offset;
+        // SAFETY: the bytes lie within the array.
         Some(unsafe { ptr::read_unaligned(start as *const [u8; N]) })
     }
 }

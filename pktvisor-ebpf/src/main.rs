@@ -1,7 +1,7 @@
 //! The programs of pktvisord that run in the kernel: they count packets, copy some of them into
 //! rings, and never change, drop or redirect one.
 //!
-//! Their names are of at most 15 octets, as the kernel keeps them for those who list its programs.
+//! Their names are of at most 15 bytes, as the kernel keeps them for those who list its programs.
 
 #![no_std]
 #![no_main]

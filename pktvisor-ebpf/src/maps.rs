@@ -13,10 +13,10 @@ use pktvisor_common::packet::PacketMeta;
 #[repr(C)]
 pub struct Scratch {
     pub header: SampleHeader,
-    pub octets: [u8; SAMPLE_MAX],
+    pub bytes: [u8; SAMPLE_MAX],
     pub headers: [u8; HEADERS_MAX],
     pub meta: PacketMeta,
-    /// The place of the last octet to copy, where the compiler does not see it.
+    /// The place of the last byte to copy, where the compiler does not see it.
     pub last: u32,
     /// The place of a header, where the verifier does not follow it.
     pub offset: u32,

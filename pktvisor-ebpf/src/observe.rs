@@ -19,7 +19,7 @@ use pktvisor_common::packet::{
     Behind, Fragment, IpVersion, PacketBytes, PacketMeta, TCP_FIN, TCP_RST, TCP_SYN, Transport,
     walk_ethernet_into, walk_ip_into, walk_l3_into,
 };
-use pktvisor_common::probe::{SNAPS, direction, ring, segments};
+use pktvisor_common::kernel::{SNAPS, direction, ring, segments};
 
 use crate::hook::{Copied, Hook};
 use crate::maps::{
@@ -51,7 +51,7 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
             enter_tunnels(packet, config, length, scratch);
         }
     }
-    let Scratch { header: place, octets, meta, last, .. } = scratch;
+    let Scratch { header: place, bytes, meta, last, .. } = scratch;
     let (gso_size, gso_segs) = packet.segments();
     let tag = packet.tag();
     let (n, wire_len) = segments(meta, length + tag, gso_size, gso_segs);
@@ -68,7 +68,7 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
     let dns_id = || {
         let mut id = [0u8; 2];
         let offset = u32::from(meta.payload_offset);
-        // SAFETY: two octets have room in two.
+        // SAFETY: two bytes have room in two.
         unsafe { packet.copy(offset, id.as_mut_ptr().cast(), 2) };
         u16::from_be_bytes(id)
     };
@@ -82,7 +82,7 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
         counters.deep_samples += n64;
     }
     let undecided = matches!(dns, Dns::Doubtful);
-    if let Some(Record { kind, octets: captured }) = record {
+    if let Some(Record { kind, bytes: captured }) = record {
         let ring = ring(flow(), config.ring_mask) as usize & 3;
         // A payload that one record has no room for lies behind the headers of several.
         let mut first = captured;
@@ -111,7 +111,7 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
                 | flag(undecided, UNDECIDED)
                 | flag(tag > 0, TAGGED),
         };
-        if send(packet, place, octets, last, ring) {
+        if send(packet, place, bytes, last, ring) {
             add(&mut counters.sent[ring], kind);
             if more {
                 let records = continue_record(packet, captured, ring as u32);
@@ -135,7 +135,7 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
     #[cfg(feature = "log")]
     aya_log_ebpf::debug!(
         packet,
-        "{} octets, outcome {}, version {}, transport {}, protocol {}, ports {} {}, payload {} at {}, weight {}",
+        "{} bytes, outcome {}, version {}, transport {}, protocol {}, ports {} {}, payload {} at {}, weight {}",
         length,
         outcome as u8,
         meta.version as u8,
@@ -171,7 +171,7 @@ fn mark_seen(interface: u32, hook: Direction) {
     }
 }
 
-/// Sets all of it to 0, the default. Word by word, because `memset` is a loop over octets here.
+/// Sets all of it to 0, the default. Word by word, because `memset` is a loop over bytes here.
 #[inline(always)]
 fn clear(meta: &mut PacketMeta) {
     const WORDS: usize = size_of::<PacketMeta>() / size_of::<u64>();
@@ -184,11 +184,11 @@ fn clear(meta: &mut PacketMeta) {
 }
 
 #[inline(always)]
-fn walk<B: PacketBytes>(octets: &B, start: Start, length: u32, meta: &mut PacketMeta) {
+fn walk<B: PacketBytes>(bytes: &B, start: Start, length: u32, meta: &mut PacketMeta) {
     clear(meta);
     match start {
-        Start::Ethernet => walk_ethernet_into(octets, length as usize, meta),
-        Start::Ip => walk_ip_into(octets, length as usize, meta),
+        Start::Ethernet => walk_ethernet_into(bytes, length as usize, meta),
+        Start::Ip => walk_ip_into(bytes, length as usize, meta),
     }
 }
 
@@ -221,7 +221,7 @@ fn enter_tunnels<H: Hook>(packet: &H, config: &ProbeConfig, length: u32, scratch
     }
 }
 
-/// Copies the first octets of a packet, in which its headers lie.
+/// Copies the first bytes of a packet, in which its headers lie.
 #[inline(always)]
 fn copy_headers<H: Hook>(
     packet: &H,
@@ -230,13 +230,13 @@ fn copy_headers<H: Hook>(
 ) -> Option<Copied<'static>> {
     let Scratch { last, headers, offset, .. } = scratch;
     let captured = bounded(last, least(length, HEADERS_MAX as u32), HEADERS_MAX)?;
-    // SAFETY: `captured` octets have room in the array.
+    // SAFETY: `captured` bytes have room in the array.
     if !unsafe { packet.copy(0, headers.as_mut_ptr().cast::<c_void>(), captured) } {
         return None;
     }
     // SAFETY: the array lies in a map, and nothing else writes to it while the program runs.
-    let octets = unsafe { &*core::ptr::from_ref(headers) };
-    let mut copied = Copied { octets, length: 0, place: core::ptr::from_mut(offset) };
+    let bytes = unsafe { &*core::ptr::from_ref(headers) };
+    let mut copied = Copied { bytes, length: 0, place: core::ptr::from_mut(offset) };
     // A length that the compiler knows the bound of makes it drop the comparison with a constant,
     // which a verifier before Linux 6.8 needs.
     copied.length = copied.merge_paths(captured as usize);
@@ -250,7 +250,7 @@ const fn least(a: u32, b: u32) -> u32 {
 /// The length, where it is from 1 to `max`: as a number whose bounds the verifier sees.
 ///
 /// It goes by way of a place in a map, after which the compiler knows nothing of it, and what is
-/// compared is what is used. It is compared as the place of the last octet, because a verifier
+/// compared is what is used. It is compared as the place of the last byte, because a verifier
 /// before Linux 6.8 does not learn from `length != 0` that the length is at least 1.
 #[inline(always)]
 fn bounded(place: &mut u32, length: u32, max: usize) -> Option<u32> {
@@ -275,10 +275,10 @@ fn by_tries(meta: &PacketMeta) -> Direction {
 }
 
 #[inline(always)]
-fn count(counters: &mut Counters, meta: &PacketMeta, direction: Direction, n: u64, octets: u64) {
+fn count(counters: &mut Counters, meta: &PacketMeta, direction: Direction, n: u64, bytes: u64) {
     let at = direction as usize % 3;
     counters.packets[at] += n;
-    counters.octets[at] += octets;
+    counters.bytes[at] += bytes;
     match meta.version {
         IpVersion::V4 => counters.ipv4 += n,
         IpVersion::V6 => counters.ipv6 += n,
@@ -309,14 +309,14 @@ fn count(counters: &mut Counters, meta: &PacketMeta, direction: Direction, n: u6
     }
 }
 
-/// Sends what follows of a packet whose first record holds only a part of it, `captured` octets in
+/// Sends what follows of a packet whose first record holds only a part of it, `captured` bytes in
 /// all: each record has the packet's headers and the next part of its payload. Returns how many
 /// found room, in the lower 8 bits, and how many did not.
 #[inline(never)]
 fn continue_record<H: Hook>(packet: &H, captured: u32, ring: u32) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return 0 };
     // SAFETY: the map is per processor, and no other program runs on this one meanwhile.
-    let Scratch { header: place, octets, meta, last, offset: held, .. } = unsafe { &mut *scratch };
+    let Scratch { header: place, bytes, meta, last, offset: held, .. } = unsafe { &mut *scratch };
     let mut records = 0;
     for at in 1..RECORDS {
         let headers = u32::from(meta.payload_offset);
@@ -331,7 +331,7 @@ fn continue_record<H: Hook>(packet: &H, captured: u32, ring: u32) -> u32 {
         place.flags &= !(MORE | UNDECIDED);
         place.flags |= if left > part { MORE } else { 0 };
         let sent =
-            send_part(packet, place, octets, (last, held), (headers, offset, part), ring as usize);
+            send_part(packet, place, bytes, (last, held), (headers, offset, part), ring as usize);
         records += if sent { 1 } else { 0x100 };
     }
     records
@@ -343,7 +343,7 @@ fn continue_record<H: Hook>(packet: &H, captured: u32, ring: u32) -> u32 {
 fn send_part<H: Hook>(
     packet: &H,
     place: &mut SampleHeader,
-    octets: &mut [u8; SAMPLE_MAX],
+    bytes: &mut [u8; SAMPLE_MAX],
     (last, held): (&mut u32, &mut u32),
     (headers, offset, part): (u32, u32, u32),
     ring: usize,
@@ -351,8 +351,8 @@ fn send_part<H: Hook>(
     // The headers stand there from the record before. The part of the payload goes behind them.
     let Some(headers) = bounded(held, headers, HEADERS_MAX) else { return false };
     let Some(part) = bounded(last, part, RECORD_PAYLOAD as usize) else { return false };
-    let to = octets.as_mut_ptr().wrapping_add(headers as usize).cast::<c_void>();
-    // SAFETY: `headers` and `part` octets have room in the array together.
+    let to = bytes.as_mut_ptr().wrapping_add(headers as usize).cast::<c_void>();
+    // SAFETY: `headers` and `part` bytes have room in the array together.
     if !unsafe { packet.copy(headers + offset, to, part) } {
         return false;
     }
@@ -364,28 +364,28 @@ fn send_part<H: Hook>(
 fn send<H: Hook>(
     packet: &H,
     place: &mut SampleHeader,
-    octets: &mut [u8; SAMPLE_MAX],
+    bytes: &mut [u8; SAMPLE_MAX],
     last: &mut u32,
     ring: usize,
 ) -> bool {
     let Some(captured) = bounded(last, u32::from(place.captured), SAMPLE_MAX) else {
         return false;
     };
-    // SAFETY: `captured` octets have room in the array.
-    if !unsafe { packet.copy(0, octets.as_mut_ptr().cast::<c_void>(), captured) } {
+    // SAFETY: `captured` bytes have room in the array.
+    if !unsafe { packet.copy(0, bytes.as_mut_ptr().cast::<c_void>(), captured) } {
         return false;
     }
     output(place, captured, ring)
 }
 
-/// Puts a record with `captured` octets of its packet into a ring. False where it had no room.
+/// Puts a record with `captured` bytes of its packet into a ring. False where it had no room.
 #[inline(always)]
 fn output(place: &mut SampleHeader, captured: u32, ring: usize) -> bool {
     let record = core::ptr::from_mut(place).cast::<c_void>();
     let output = |ring: &RingBuf| {
         let length = u64::from(captured) + SAMPLE_HEADER as u64;
         let ring = core::ptr::from_ref(ring).cast_mut().cast::<c_void>();
-        // SAFETY: the octets lie right behind the header, in one value of the map.
+        // SAFETY: the bytes lie right behind the header, in one value of the map.
         unsafe { bpf_ringbuf_output(ring, record, length, NO_WAKEUP) == 0 }
     };
     match ring {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pktvisor_common::api::{AppMetrics, ErrorBody, MetricsView, Rates, Views};
 use pktvisor_common::report::printable;
-use pktvisor_common::summary::state::MAX_OCTETS;
+use pktvisor_common::summary::state::MAX_BYTES;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
@@ -219,13 +219,13 @@ impl<'a> Client<'a> {
     /// The byte form of a bucket.
     pub(crate) fn state(&self, n: u64) -> Result<Vec<u8>, Error> {
         let mut response = self.call(&format!("/api/v1/state/bucket/{n}"))?;
-        let body = response.body_mut().with_config().limit(MAX_OCTETS as u64);
-        let octets = body.read_to_vec().map_err(|e| self.unreachable(e))?;
+        let body = response.body_mut().with_config().limit(MAX_BYTES as u64);
+        let bytes = body.read_to_vec().map_err(|e| self.unreachable(e))?;
         let status = response.status();
         if status.is_success() {
-            return Ok(octets);
+            return Ok(bytes);
         }
-        let error = String::from_utf8_lossy(&octets).into_owned();
+        let error = String::from_utf8_lossy(&bytes).into_owned();
         Err(Error::Answer { address: self.address.clone(), status, error })
     }
 

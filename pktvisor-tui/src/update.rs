@@ -10,7 +10,7 @@ use crate::layout::{self, Target};
 use crate::panel::Content;
 use crate::screen::panels;
 
-/// Octets that can be searched for.
+/// Bytes that can be searched for.
 const SEARCH: usize = 256;
 
 /// Carries an event out.

@@ -16,10 +16,10 @@ use pktvisor_common::sketch::latency::Latencies;
 use pktvisor_common::sketch::quantiles::Quantiles;
 use pktvisor_common::sketch::tally::FlatTally;
 use pktvisor_common::sketch::top::Top;
+use pktvisord::aggregate::anonymize::Anonymizer;
 use pktvisord::aggregate::front::{Entry, Front};
 use pktvisord::aggregate::geo::GeoDatabases;
 use pktvisord::aggregate::host::HostSpec;
-use pktvisord::aggregate::naming::Naming;
 use pktvisord::aggregate::pipeline::Pipeline;
 use pktvisord::aggregate::settings::{
     DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels,
@@ -58,14 +58,14 @@ fn message(name: &str, id: u16, reply: bool) -> Vec<u8> {
     message.to_vec().unwrap()
 }
 
-fn packet(client: u32, port: u16, octets: &[u8], reply: bool) -> Vec<u8> {
+fn packet(client: u32, port: u16, bytes: &[u8], reply: bool) -> Vec<u8> {
     let (client, server) = ((0x0a00_0000 | client).to_be_bytes(), [192, 0, 2, 1]);
     let builder = PacketBuilder::ethernet2([2; 6], [4; 6]);
     let mut packet = Vec::new();
     if reply {
-        builder.ipv4(server, client, 64).udp(53, port).write(&mut packet, octets).unwrap();
+        builder.ipv4(server, client, 64).udp(53, port).write(&mut packet, bytes).unwrap();
     } else {
-        builder.ipv4(client, server, 64).udp(port, 53).write(&mut packet, octets).unwrap();
+        builder.ipv4(client, server, 64).udp(port, 53).write(&mut packet, bytes).unwrap();
     }
     packet
 }
@@ -138,8 +138,8 @@ fn block() -> Arc<Block> {
         let random = mix(at / 2 + 1);
         let name = format!("host{}.zone{}.example.com.", random % 2000, random % 50);
         let reply = at % 2 == 1;
-        let octets = message(&name, random as u16, reply);
-        let packet = packet((random >> 40) as u32 & 0xffff, random as u16 | 1024, &octets, reply);
+        let bytes = message(&name, random as u16, reply);
+        let packet = packet((random >> 40) as u32 & 0xffff, random as u16 | 1024, &bytes, reply);
         block.packets.push(PacketRecord {
             time: at as i64 * 1_000_000,
             offset: block.data.len() as u32,
@@ -161,7 +161,7 @@ fn shard(criterion: &mut Criterion) {
             other_ports: OtherPorts::default(),
             databases: GeoDatabases::default().into(),
             timeout: 5 * SECOND,
-            naming: Naming::default(),
+            anonymizer: Anonymizer::default(),
             sampling: Sampling::new(100),
             tunnels: Tunnels::Outer,
             flow_key: FlowKey::FIXED,

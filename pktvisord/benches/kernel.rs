@@ -77,7 +77,7 @@ fn main() {
         ("not sampled, HOST the last of 8 ranges", with(&eight), 0, &tcp),
         ("not sampled, HOST of 101 ranges", with(&many), 0, &tcp),
         ("headers sampled", one.clone(), 100, &tcp),
-        ("DNS of 100 octets sampled", one.clone(), 100, &dns),
+        ("DNS of 100 bytes sampled", one.clone(), 100, &dns),
     ];
     let stop = AtomicBool::new(false);
     println!("| nanoseconds above an empty program | XDP | TC |\n|---|---:|---:|");

@@ -111,7 +111,7 @@ fn keys_that_are_chosen_move_no_distinct_count_of_those_who_have_a_fleet_key() {
     }
 }
 
-/// Octets 16 to 23 of a label of 63 octets make the product zero that XXH3 multiplies the next eight
+/// Bytes 16 to 23 of a label of 63 bytes make the product zero that XXH3 multiplies the next eight
 /// by (kSecret + 32), so that those are free.
 #[test]
 fn names_of_one_hash_by_the_key_of_old_all_count() {

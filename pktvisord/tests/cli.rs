@@ -185,7 +185,7 @@ fn databases_of_the_wrong_type_or_corrupt() {
         [("city.mmdb", "GeoIP2-City-Test.mmdb"), ("isp.mmdb", "GeoIP2-ISP-Test.mmdb")]
     {
         match fs::read(captures.join("../geo").join(file)) {
-            Ok(octets) => folder.store(name, &octets),
+            Ok(bytes) => folder.store(name, &bytes),
             Err(error) => return skipped(&format!("there is no {file}: {error}")),
         };
     }

@@ -75,7 +75,7 @@ fn without_samples_there_are_only_totals() {
     let traffic = traffic(13, 3_000, START, 10 * SECOND);
     let view = summarized(&traffic.capture, &["-H", HOSTS, "--max-deep-sample", "0"]);
     assert_eq!(view.packets.total, traffic.truth.packets);
-    assert_eq!(view.packets.bytes.total, traffic.truth.octets);
+    assert_eq!(view.packets.bytes.total, traffic.truth.bytes);
     assert!(view.packets.inbound > 0 && view.packets.outbound > 0 && view.packets.udp > 0);
     assert_eq!((view.packets.deep_samples, view.dns.wire_packets.total), (0, 0));
     assert_eq!((view.packets.top_ipv4, view.packets.cardinality.ips), (vec![], 0));

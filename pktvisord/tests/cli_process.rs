@@ -115,8 +115,8 @@ fn a_terminal_gets_colour_and_pretty_json() {
 #[test]
 fn the_log_can_be_json() {
     let (folder, file) = stored();
-    let octets = fs::read(&file).unwrap();
-    let cut = folder.store("cut.pcap", &octets[..octets.len() - 1]);
+    let bytes = fs::read(&file).unwrap();
+    let cut = folder.store("cut.pcap", &bytes[..bytes.len() - 1]);
     let done = run(&["-v", "--log-format", "json", &cut]);
     assert_eq!(done.code, Some(0));
     let lines: Vec<Value> =
@@ -157,9 +157,9 @@ fn a_pipe_that_has_a_name_is_read() {
     let (folder, file) = stored();
     let pipe = folder.file("pipe.pcap");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let octets = fs::read(&file).unwrap();
+    let bytes = fs::read(&file).unwrap();
     let to = pipe.clone();
-    let writer = std::thread::spawn(move || fs::write(to, octets).unwrap());
+    let writer = std::thread::spawn(move || fs::write(to, bytes).unwrap());
     let mut child = pktvisord(&["-H", HOSTS, &pipe]).spawn().unwrap();
     if wait(&mut child, PATIENCE).is_none() {
         child.kill().unwrap();

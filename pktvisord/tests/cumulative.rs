@@ -8,8 +8,8 @@ use std::sync::Arc;
 use pktvisor_common::flow::FlowKey;
 use pktvisor_common::summary::counters::Counters;
 use pktvisor_common::summary::cumulative::{Classes, Cumulative};
+use pktvisord::aggregate::anonymize::Anonymizer;
 use pktvisord::aggregate::geo::GeoDatabases;
-use pktvisord::aggregate::naming::Naming;
 use pktvisord::aggregate::pipeline::Pipeline;
 use pktvisord::aggregate::settings::{
     DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels,
@@ -83,7 +83,7 @@ fn pipeline(workers: usize, single: bool) -> (Pipeline, Store) {
         databases: GeoDatabases::default().into(),
         // So short that queries time out while they are looked at.
         timeout: SECOND / 50,
-        naming: Naming::default(),
+        anonymizer: Anonymizer::default(),
         sampling: Sampling::new(100),
         tunnels: Tunnels::Outer,
         flow_key: FlowKey::FIXED,

@@ -155,7 +155,7 @@ impl Sessions {
         self.send(40, &frame::tcp(&flow, client, FIN | ACK, b""));
     }
 
-    /// Octets of a stream in segments of any size, some twice, some in the wrong order.
+    /// Bytes of a stream in segments of any size, some twice, some in the wrong order.
     fn stream(&mut self, flow: &Flow, mut sequence: u32, mut stream: &[u8]) {
         let mut segments = Vec::new();
         let most = *self.random.pick(&[20, 200, 1_400]);
@@ -244,14 +244,14 @@ fn packets_are_the_same() {
         "tcp.flags.reset",
     ];
     let mut counts = Counts::new();
-    let (mut ipv4, mut ipv6, mut octets) = (Counts::new(), Counts::new(), 0);
+    let (mut ipv4, mut ipv6, mut bytes) = (Counts::new(), Counts::new(), 0);
     for frame in tshark::fields(&file, &options, &fields) {
         let [protocols, length, src4, dst4, src6, dst6, more, offset, fraghdr, syn, fin, reset] =
             &frame[..]
         else {
             panic!("{frame:?}")
         };
-        octets += length.parse::<u64>().unwrap();
+        bytes += length.parse::<u64>().unwrap();
         let has = |name: &str| protocols.split(':').any(|protocol| protocol == name);
         for name in ["ip", "ipv6", "udp", "tcp", "icmp", "icmpv6", "arp"] {
             if has(name) {
@@ -293,7 +293,7 @@ fn packets_are_the_same() {
         ("rst", flags.rst, theirs("reset")),
         ("in", packets.inbound, theirs("in")),
         ("out", packets.outbound, theirs("out")),
-        ("octets", packets.bytes.total, octets),
+        ("bytes", packets.bytes.total, bytes),
         ("addresses", packets.cardinality.src_ips_in, (ipv4.len() + ipv6.len()) as u64),
     ] {
         assert!(theirs > 0, "there are {name}");

@@ -60,9 +60,9 @@ proptest! {
 
     #[test]
     fn agrees_with_hickory(message in messages()) {
-        let octets = message.to_vec().unwrap();
-        let oracle = Message::from_vec(&octets).unwrap();
-        let scan = scan(&octets, octets.len()).unwrap();
+        let bytes = message.to_vec().unwrap();
+        let oracle = Message::from_vec(&bytes).unwrap();
+        let scan = scan(&bytes, bytes.len()).unwrap();
         prop_assert_eq!(scan.id, oracle.metadata.id);
         prop_assert_eq!(scan.is_reply(), oracle.metadata.message_type == MessageType::Response);
         for (flag, expected) in [
@@ -82,7 +82,7 @@ proptest! {
         let labels: Vec<&[u8]> = name::labels(question.name).collect();
         prop_assert_eq!(labels, oracle.queries[0].name().iter().collect::<Vec<_>>());
         let mut further = Vec::new();
-        scan.for_each_further_question(&octets, |name, qtype| further.push((name.to_vec(), qtype)));
+        scan.for_each_further_question(&bytes, |name, qtype| further.push((name.to_vec(), qtype)));
         let expected: Vec<(Vec<u8>, u16)> = oracle.queries[1..]
             .iter()
             .map(|query| {
@@ -121,11 +121,11 @@ proptest! {
         message in messages(),
         cut in any::<prop::sample::Index>(),
     ) {
-        let octets = message.to_vec().unwrap();
-        let whole = scan(&octets, octets.len()).unwrap();
+        let bytes = message.to_vec().unwrap();
+        let whole = scan(&bytes, bytes.len()).unwrap();
         let question_end = 12 + whole.question.unwrap().name.len() + 5;
-        let cut = cut.index(octets.len());
-        let cut_off = scan(&octets[..cut], octets.len());
+        let cut = cut.index(bytes.len());
+        let cut_off = scan(&bytes[..cut], bytes.len());
         if cut < 4 {
             prop_assert_eq!(cut_off, Err(ScanError::Cut));
         } else {
@@ -135,18 +135,18 @@ proptest! {
         }
         // Where the message itself ends there, it is none.
         if cut < question_end {
-            prop_assert!(scan(&octets[..cut], cut).is_err());
+            prop_assert!(scan(&bytes[..cut], cut).is_err());
         }
     }
 
-    /// Whatever the octets are, nothing panics, and a message that hickory reads is no error.
+    /// Whatever the bytes are, nothing panics, and a message that hickory reads is no error.
     #[test]
-    fn any_octets_are_scanned(mut octets in prop::collection::vec(any::<u8>(), 0..120), counts in 0..3u8) {
-        if octets.len() > 12 {
-            octets[4..12].copy_from_slice(&[0, counts, 0, 0, 0, 0, 0, counts]);
+    fn any_bytes_are_scanned(mut bytes in prop::collection::vec(any::<u8>(), 0..120), counts in 0..3u8) {
+        if bytes.len() > 12 {
+            bytes[4..12].copy_from_slice(&[0, counts, 0, 0, 0, 0, 0, counts]);
         }
-        let scanned = scan(&octets, octets.len());
-        if let Ok(message) = Message::from_vec(&octets) && counts == 1 {
+        let scanned = scan(&bytes, bytes.len());
+        if let Ok(message) = Message::from_vec(&bytes) && counts == 1 {
             // hickory follows pointers into the header.
             let Ok(scan) = scanned else {
                 prop_assert_eq!(scanned, Err(ScanError::BadQuestion));

@@ -169,7 +169,7 @@ fn the_key_comes_out_nowhere() {
     let folder = Folder::new();
     let path = new_key(&folder, "key");
     let digits = fs::read_to_string(&path).unwrap().trim().to_owned();
-    let octets = u128::from_str_radix(&digits, 16).unwrap().to_be_bytes();
+    let bytes = u128::from_str_radix(&digits, 16).unwrap().to_be_bytes();
     let file = folder.store("a.pcap", &traffic(5, 500, START, 50 * SECOND).capture.pcap());
     let server = Server::start(&["-vv", "--fleet-key", &path, "-H", HOSTS, "--replay=max", &file]);
     server.wait_for_end();
@@ -181,7 +181,7 @@ fn the_key_comes_out_nowhere() {
     out.push(run(&["--fleet-key", &path, "--print-config", &file]).stdout.into_bytes());
     for text in out {
         assert!(!text.is_empty());
-        for half in octets.chunks(8) {
+        for half in bytes.chunks(8) {
             assert!(!text.windows(8).any(|window| window == half));
             let backward: Vec<u8> = half.iter().rev().copied().collect();
             assert!(!text.windows(8).any(|window| window == backward));

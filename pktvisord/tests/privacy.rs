@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use pktvisor_common::summary::mask::Mask;
 use pktvisor_common::summary::state;
-use pktvisord::aggregate::naming::{NameKey, Naming};
+use pktvisord::aggregate::anonymize::{Anonymizer, NameKey};
 use support::capture::{Folder, SECOND, START};
 use support::located::located;
 use support::program::{Server, run, view};
@@ -88,18 +88,18 @@ fn nothing_true_comes_out() {
         assert_eq!(status, 200, "{path}");
         hides(&String::from_utf8(body).unwrap(), &secrets, path);
     }
-    let (_, octets) = server.get("/api/v1/state/bucket/1");
-    hides(&String::from_utf8_lossy(&octets), &secrets, "the byte form");
+    let (_, bytes) = server.get("/api/v1/state/bucket/1");
+    hides(&String::from_utf8_lossy(&bytes), &secrets, "the byte form");
     // It says with whom it can be merged: who has the same mask and key.
-    let terms = state::terms(&octets).expect("a state");
+    let terms = state::terms(&bytes).expect("a state");
     let key = NameKey::read(key.as_ref()).expect("a key");
     assert_eq!(terms.mask, Some("24/48".parse::<Mask>().expect("a mask")));
     assert_eq!(terms.names, Some(key.fingerprint()));
     // Who knows the key finds a name.
-    let naming = Naming { names: Some(key), ..Naming::default() };
+    let anonymizer = Anonymizer { names: Some(key), ..Anonymizer::default() };
     let of = |name: &str| {
         let labels = name.split('.').map(|label| [&[label.len() as u8], label.as_bytes()].concat());
-        naming.text(&labels.collect::<Vec<_>>().concat()).to_string()
+        anonymizer.text(&labels.collect::<Vec<_>>().concat()).to_string()
     };
     let names = |list: &[pktvisor_common::api::TopEntry],
                  of: &dyn Fn(&str) -> String|
@@ -125,7 +125,7 @@ fn a_key_has_to_be_one() {
         let done = run(&["--hash-names", &file, "--check-config"]);
         let is_refused = guessable.len() < 16 || guessable == [0; 32];
         assert_eq!(done.code, Some(if is_refused { 3 } else { 0 }), "{}", done.stderr);
-        let said = done.stderr.contains("16 octets at least is needed");
+        let said = done.stderr.contains("16 bytes at least is needed");
         assert_eq!(said, is_refused, "{}", done.stderr);
         assert!(!done.stderr.contains("hunter2"));
     }

@@ -18,9 +18,9 @@ impl Manager {
     fn wait_for(&self, line: &str) -> String {
         let started = Instant::now();
         loop {
-            let mut octets = [0; 4_096];
-            if let Ok(length) = self.0.recv(&mut octets) {
-                let message = String::from_utf8(octets[..length].to_vec()).expect("UTF-8");
+            let mut bytes = [0; 4_096];
+            if let Ok(length) = self.0.recv(&mut bytes) {
+                let message = String::from_utf8(bytes[..length].to_vec()).expect("UTF-8");
                 if message.lines().any(|one| one == line) {
                     return message;
                 }

@@ -114,7 +114,7 @@ fn strangers_that_hold_connections_keep_nobody_out() {
     assert_eq!(code, Some(0), "{log}");
 }
 
-/// Octets of memory that a process holds.
+/// Bytes of memory that a process holds.
 fn resident(server: &Server) -> usize {
     let path = format!("/proc/{}/status", server.child.id());
     let status = fs::read_to_string(path).expect("it runs");
@@ -123,7 +123,7 @@ fn resident(server: &Server) -> usize {
     digits.parse::<usize>().expect("a number") * 1_024
 }
 
-/// A minute of transactions that fill all lists of names with long ones, of which no octet is printable,
+/// A minute of transactions that fill all lists of names with long ones, of which no byte is printable,
 /// and much of the counts by port, type, size and latency.
 fn full_minute(number: i64) -> Capture {
     const TRANSACTIONS: i64 = 12_288;
@@ -134,7 +134,7 @@ fn full_minute(number: i64) -> Capture {
         let [a, b] = (transaction as u16).to_be_bytes();
         let mut name = [&[63][..], &[0xff; 63]].concat().repeat(3);
         name.extend([&[58][..], &[0xfe; 56], &[a | 0x80, b | 0x80]].concat());
-        // Both octets have seven bits: the first label has the rest.
+        // Both bytes have seven bits: the first label has the rest.
         (name[1], name[2]) = (a, b);
         let flow = Flow::new(IpAddr::from([198, 51, a, b]), 2_000 + transaction as u16, HERE, 53);
         let message = |flags: u16| {
@@ -189,8 +189,8 @@ fn slow_readers_share_one_copy() {
         })
         .collect();
     let added = resident(&server).saturating_sub(before);
-    assert!(added <= 16 << 20, "{MAX_CONNECTIONS} slow readers added {added} octets");
-    println!("{MAX_CONNECTIONS} slow readers of {} octets added {added}", whole.len());
+    assert!(added <= 16 << 20, "{MAX_CONNECTIONS} slow readers added {added} bytes");
+    println!("{MAX_CONNECTIONS} slow readers of {} bytes added {added}", whole.len());
     // The last one has all of it, if it reads on.
     let mut rest = Vec::new();
     let mut last = readers.pop().expect("a reader");
@@ -210,8 +210,8 @@ struct Cgroup {
 }
 
 impl Cgroup {
-    /// A group of at most so many octets; none where the system has none to give.
-    fn new(octets: u64) -> Option<Self> {
+    /// A group of at most so many bytes; none where the system has none to give.
+    fn new(bytes: u64) -> Option<Self> {
         let name = format!("pktvisor-test-{}", std::process::id());
         // Version 2, and version 1.
         let kinds =
@@ -220,7 +220,7 @@ impl Cgroup {
             let folder = Path::new(parent).join(&name);
             fs::create_dir(&folder).ok()?;
             let group = Self { folder };
-            let bounded = fs::write(group.folder.join(limit), octets.to_string());
+            let bounded = fs::write(group.folder.join(limit), bytes.to_string());
             bounded.is_ok().then_some(group)
         })
     }
@@ -249,7 +249,7 @@ impl Drop for Cgroup {
     }
 }
 
-/// The limit of the `DaemonSet` that is shipped, in octets, without what rings in the kernel take.
+/// The limit of the `DaemonSet` that is shipped, in bytes, without what rings in the kernel take.
 fn shipped_limit() -> u64 {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/deploy/daemonset.yaml");
     let text = fs::read_to_string(path).expect("it is shipped");
@@ -276,10 +276,10 @@ fn minutes_that_are_filled_fit_the_shipped_limits() {
     assert_eq!(view.dns.xact.counts.total, 5 * 12_288, "the attack has no effect");
     let states: Vec<usize> =
         (0..5).map(|n| server.get(&format!("/api/v1/state/bucket/{n}")).1.len()).collect();
-    assert!(states.iter().all(|&octets| octets < MINUTE), "{states:?}");
+    assert!(states.iter().all(|&bytes| bytes < MINUTE), "{states:?}");
     let grown = resident(&server).saturating_sub(alone);
-    println!("states of {states:?} octets; 4 further minutes took {grown}");
-    assert!(grown < 4 * MINUTE + (16 << 20), "{grown} octets for 4 minutes, and answers");
+    println!("states of {states:?} bytes; 4 further minutes took {grown}");
+    assert!(grown < 4 * MINUTE + (16 << 20), "{grown} bytes for 4 minutes, and answers");
     let (code, log) = server.stop("TERM", PATIENCE);
     assert_eq!(code, Some(0), "{log}");
 }

@@ -17,22 +17,22 @@ const DAY: i64 = 24 * HOUR;
 fn pair(capture: &mut Capture, time: i64, number: u16) {
     let flow = Flow::new([192, 0, 2, 7].into(), 1_024 + number, [192, 0, 2, 1].into(), 53);
     let query = Message::query(number, &format!("host-{number}.example.com"), 1);
-    let framed = |flow: &Flow, octets: Vec<u8>| frame::ethernet(&frame::udp(flow, &octets));
+    let framed = |flow: &Flow, bytes: Vec<u8>| frame::ethernet(&frame::udp(flow, &bytes));
     capture.push(time, framed(&flow, query.octets()));
     capture.push(time + 2 * MILLISECOND, framed(&flow.reversed(), query.reply(0, 1).octets()));
 }
 
-fn summed_up(octets: &[u8], args: &[&str]) -> (MetricsView, String) {
+fn summed_up(bytes: &[u8], args: &[&str]) -> (MetricsView, String) {
     let folder = Folder::new();
-    let file = folder.store("capture", octets);
+    let file = folder.store("capture", bytes);
     let done = run(&[&["-H", "192.0.2.1/32"], args, &[&file]].concat());
     (view(&done), done.stderr)
 }
 
 /// The view without the name of the file, for any number of workers.
-fn for_any_workers(octets: &[u8], args: &[&str]) -> MetricsView {
+fn for_any_workers(bytes: &[u8], args: &[&str]) -> MetricsView {
     let views = ["1", "2", "3"].map(|workers| {
-        let (mut view, _) = summed_up(octets, &[args, &["--workers", workers]].concat());
+        let (mut view, _) = summed_up(bytes, &[args, &["--workers", workers]].concat());
         view.capture.interfaces.clear();
         view
     });
@@ -98,9 +98,9 @@ fn sparse_captures_have_no_outliers_and_are_quick() {
         (&daily, &["--periods", "1440"], 2),
         (&hourly, &["--summary"], 40_000),
     ] {
-        let octets = capture.pcap();
+        let bytes = capture.pcap();
         let started = Instant::now();
-        let (view, _) = summed_up(&octets, args);
+        let (view, _) = summed_up(&bytes, args);
         assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
         assert_eq!((view.packets.total, view.capture.time_outliers), (packets, 0));
     }
@@ -126,25 +126,25 @@ fn without_times_there_are_no_latencies_and_no_rates() {
 fn what_is_not_read_is_counted_apart() {
     let mut capture = Capture::default();
     (0..3).for_each(|number| pair(&mut capture, START + i64::from(number), number));
-    let mut octets = capture.pcapng();
+    let mut bytes = capture.pcapng();
     let block = |kind: u32, parts: &[&[u8]]| {
         let body = parts.concat();
         let length = (body.len() as u32 + 12).to_le_bytes();
         [&kind.to_le_bytes()[..], &length, &body, &length].concat()
     };
     // An interface of link type 189, two packets of it, and statistics of the first interface.
-    octets.extend(block(1, &[&189_u32.to_le_bytes(), &[0; 4]]));
+    bytes.extend(block(1, &[&189_u32.to_le_bytes(), &[0; 4]]));
     for _ in 0..2 {
         let numbers = [1, 0, 0, 4, 4].map(u32::to_le_bytes).concat();
-        octets.extend(block(6, &[&numbers, &[0; 4]]));
+        bytes.extend(block(6, &[&numbers, &[0; 4]]));
     }
     let drops = [(5_u16, 700_u64), (7, 300)].map(|(code, count)| {
         [&code.to_le_bytes()[..], &8_u16.to_le_bytes(), &count.to_le_bytes()].concat()
     });
-    octets.extend(block(5, &[&[0; 12], &drops.concat(), &[0; 4]]));
-    let view = for_any_workers(&octets, &[]);
+    bytes.extend(block(5, &[&[0; 12], &drops.concat(), &[0; 4]]));
+    let view = for_any_workers(&bytes, &[]);
     assert_eq!((view.packets.total, view.capture.unread_link_types), (6, 2));
     assert_eq!((view.capture.if_drops, view.capture.kernel_drops), (700, 300));
-    let (_, said) = summed_up(&octets, &[]);
+    let (_, said) = summed_up(&bytes, &[]);
     assert!(said.contains("2 packets left out, the first is packet 7: link type 189"), "{said}");
 }

@@ -38,7 +38,7 @@ fn inner() -> Vec<Vec<u8>> {
     ends.into_iter().flat_map(of_version).collect()
 }
 
-/// The walk over a packet that is a part of a frame, `before` octets behind where it would be.
+/// The walk over a packet that is a part of a frame, `before` bytes behind where it would be.
 fn moved(mut meta: PacketMeta, before: usize) -> PacketMeta {
     meta.l3_offset += before as u16;
     meta.payload_offset += before as u16;
@@ -83,9 +83,9 @@ fn a_thousand_vlan_tags_are_looked_through() {
 
 #[test]
 fn what_is_no_ip_behind_a_wrapping_is_not_ip() {
-    let of = |octets: &[u8]| walk(&[&[2; 12], octets, &[0x45; 40]].concat());
-    for octets in [
-        // A label and another first half-octet, an echo of PPPoE's LCP, discovery of PPPoE.
+    let of = |bytes: &[u8]| walk(&[&[2; 12], bytes, &[0x45; 40]].concat());
+    for bytes in [
+        // A label and another first half-byte, an echo of PPPoE's LCP, discovery of PPPoE.
         &[0x88, 0x47, 0, 0, 0x11, 9, 0x50][..],
         &[0x88, 0x64, 0x11, 0, 0, 7, 0, 9, 0xc0, 0x21],
         &[0x88, 0x64, 0x21, 0, 0, 7, 0, 9, 0, 0x21],
@@ -94,8 +94,8 @@ fn what_is_no_ip_behind_a_wrapping_is_not_ip() {
         &[0, 38, 0x42, 0x42, 3],
         &[0, 60, 0xaa, 0xaa, 3, 0, 0, 12, 0x20, 0],
     ] {
-        let meta = of(octets);
-        assert_eq!((meta.version, meta.malformed), (IpVersion::None, false), "{octets:x?}");
+        let meta = of(bytes);
+        assert_eq!((meta.version, meta.malformed), (IpVersion::None, false), "{bytes:x?}");
     }
 }
 

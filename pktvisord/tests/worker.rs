@@ -5,10 +5,10 @@ use std::sync::Arc;
 use pktvisor_common::abi::{Counters, Kind, SampleHeader};
 use pktvisor_common::flow::FlowKey;
 use pktvisor_common::sketch::key::FleetKey;
+use pktvisord::aggregate::anonymize::Anonymizer;
 use pktvisord::aggregate::flows::Share;
 use pktvisord::aggregate::geo::GeoDatabases;
 use pktvisord::aggregate::host::HostSpec;
-use pktvisord::aggregate::naming::Naming;
 use pktvisord::aggregate::settings::{
     DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels,
 };
@@ -31,7 +31,7 @@ fn settings() -> Arc<Settings> {
         other_ports: OtherPorts::default(),
         databases: GeoDatabases::default().into(),
         timeout: 5 * SECOND,
-        naming: Naming::default(),
+        anonymizer: Anonymizer::default(),
         sampling: Sampling::new(100),
         tunnels: Tunnels::Outer,
         flow_key: FlowKey::FIXED,
@@ -114,13 +114,13 @@ fn losses_and_outcomes_are_those_of_the_kernel() {
         part: 0,
         flags: 0,
     };
-    let mut octets = [0u8; 42];
-    octets[12..14].copy_from_slice(&[8, 0]);
-    octets[14..18].copy_from_slice(&[0x45, 0, 0, 28]);
-    octets[23] = 17;
-    octets[26..34].copy_from_slice(&[192, 0, 2, 7, 192, 0, 2, 1]);
-    octets[34..40].copy_from_slice(&[0, 9, 0, 10, 0, 8]);
-    worker.sample(&header, &octets, NOW);
+    let mut bytes = [0u8; 42];
+    bytes[12..14].copy_from_slice(&[8, 0]);
+    bytes[14..18].copy_from_slice(&[0x45, 0, 0, 28]);
+    bytes[23] = 17;
+    bytes[26..34].copy_from_slice(&[192, 0, 2, 7, 192, 0, 2, 1]);
+    bytes[34..40].copy_from_slice(&[0, 9, 0, 10, 0, 8]);
+    worker.sample(&header, &bytes, NOW);
     let mut geo =
         pktvisord::aggregate::geo::Geo::new(Arc::new(GeoDatabases::default()), FleetKey::default());
     let view = worker.snapshot(NOW).finish(NOW, &mut geo).0.view();

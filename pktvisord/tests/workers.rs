@@ -36,7 +36,7 @@ fn estimated<'a>(
     vec![
         ("top_ipv4", &mut packets.top_ipv4, &truth.ipv4),
         ("top_ipv6", &mut packets.top_ipv6, &truth.ipv6),
-        ("top_ips_bytes", &mut packets.top_ips_bytes, &truth.address_octets),
+        ("top_ips_bytes", &mut packets.top_ips_bytes, &truth.address_bytes),
         ("top_qname2", &mut dns.top_qname2, &truth.qname2),
         ("top_qname3", &mut dns.top_qname3, &truth.qname3),
         ("top_noerror", &mut dns.top_noerror, &truth.noerror),
@@ -44,7 +44,7 @@ fn estimated<'a>(
         ("top_nxdomain", &mut dns.top_nxdomain, &truth.nxdomain),
         ("top_refused", &mut dns.top_refused, &truth.refused),
         ("top_srvfail", &mut dns.top_srvfail, &truth.srvfail),
-        ("top_qname_by_resp_bytes", &mut dns.top_qname_by_resp_bytes, &truth.reply_octets),
+        ("top_qname_by_resp_bytes", &mut dns.top_qname_by_resp_bytes, &truth.reply_bytes),
     ]
 }
 
@@ -160,7 +160,7 @@ fn check(view: &MetricsView, truth: &Truth) {
     let (packets, wire, xact) = (&view.packets, &view.dns.wire_packets, &view.dns.xact);
     assert!(truth.names.len() > 8_192 && truth.addresses.len() > 8_192);
     assert_eq!(packets.total, truth.packets);
-    assert_eq!(packets.bytes.total, truth.octets);
+    assert_eq!(packets.bytes.total, truth.bytes);
     assert_eq!(packets.fragments, truth.fragments);
     assert_eq!(packets.malformed, 0);
     assert_eq!((wire.queries, wire.replies), (truth.queries, truth.replies));
@@ -212,9 +212,9 @@ fn the_states_of_the_buckets_merge_to_the_window() {
     ports.sort_unstable();
     let terms = Terms { ports, public_suffix: false, mask: None, names: None };
     let states = (0..5).map(|n| {
-        let (status, octets) = server.get(&format!("/api/v1/state/bucket/{n}"));
+        let (status, bytes) = server.get(&format!("/api/v1/state/bucket/{n}"));
         assert_eq!(status, 200);
-        decode(&octets, &terms).expect("a state").summary
+        decode(&bytes, &terms).expect("a state").summary
     });
     let merged = states
         .reduce(|mut all: Summary, part| {

@@ -141,8 +141,8 @@ fn write(to: &Path, text: &str) -> Result<()> {
 
 /// Fails where a program needs a newer glibc than Debian 12 has.
 fn check_glibc(program: &Path) -> Result<()> {
-    let octets = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
-    let newest = newest_glibc(&octets).context("it needs no glibc")?;
+    let bytes = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+    let newest = newest_glibc(&bytes).context("it needs no glibc")?;
     println!("{} needs glibc 2.{newest}", file_name(program));
     ensure!(
         newest <= NEWEST_GLIBC,
@@ -152,11 +152,11 @@ fn check_glibc(program: &Path) -> Result<()> {
 }
 
 /// The highest N of the versions `GLIBC_2.N` that a program names.
-fn newest_glibc(octets: &[u8]) -> Option<u32> {
+fn newest_glibc(bytes: &[u8]) -> Option<u32> {
     const VERSION: &[u8] = b"GLIBC_2.";
-    let versions = octets.windows(VERSION.len()).enumerate().filter(|(_, w)| *w == VERSION);
+    let versions = bytes.windows(VERSION.len()).enumerate().filter(|(_, w)| *w == VERSION);
     let numbers = versions.filter_map(|(at, _)| {
-        let digits = octets[at + VERSION.len()..].iter().take_while(|octet| octet.is_ascii_digit());
+        let digits = bytes[at + VERSION.len()..].iter().take_while(|byte| byte.is_ascii_digit());
         String::from_utf8(digits.copied().collect()).ok()?.parse().ok()
     });
     numbers.max()

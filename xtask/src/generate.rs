@@ -1,4 +1,4 @@
-//! `cargo xtask gen KIND FILE`: captures to measure with, the same octets for the same seed.
+//! `cargo xtask gen KIND FILE`: captures to measure with, the same bytes for the same seed.
 //!
 //! Every packet is to or from one host, 192.0.2.1 and 2001:db8::1, as a capture on a server has
 //! them.

@@ -85,11 +85,11 @@ impl Screenshot {
         let mut output = script.stdout.take().context("its output")?;
         let script = Running(script);
         let reader = std::thread::spawn(move || {
-            let (mut parser, mut octets) = (vt100::Parser::new(lines, columns, 0), vec![0; 65_536]);
+            let (mut parser, mut bytes) = (vt100::Parser::new(lines, columns, 0), vec![0; 65_536]);
             let mut last = parser.screen().clone();
             // What is seen before the terminal is given back.
-            while let Ok(n @ 1..) = output.read(&mut octets) {
-                parser.process(&octets[..n]);
+            while let Ok(n @ 1..) = output.read(&mut bytes) {
+                parser.process(&bytes[..n]);
                 if parser.screen().alternate_screen() {
                     last = parser.screen().clone();
                 }

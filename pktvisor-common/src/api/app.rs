@@ -82,7 +82,7 @@ pub struct Security {
 pub struct Process {
     /// Processor time since the start, of all threads, in seconds.
     pub cpu_seconds: f64,
-    /// Octets of memory that it holds.
+    /// Bytes of memory that it holds.
     pub resident_bytes: u64,
 }
 
@@ -168,7 +168,7 @@ pub struct AppXact {
 pub struct Rates {
     /// Packets per second.
     pub packets: RatesInOut,
-    /// Octets per second.
+    /// Bytes per second.
     #[serde(default)]
     pub bytes: RatesInOut,
     /// DNS messages.

@@ -31,7 +31,7 @@ pub struct Dns {
     /// NOERROR replies by query name.
     #[serde(default)]
     pub top_noerror: Vec<TopEntry>,
-    /// Octets of replies by query name.
+    /// Bytes of replies by query name.
     #[serde(default)]
     pub top_qname_by_resp_bytes: Vec<TopEntry>,
     /// Questions by type.
@@ -68,7 +68,7 @@ pub struct WirePackets {
     pub queries: u64,
     /// Messages with QR.
     pub replies: u64,
-    /// Messages of less than 12 octets or with an unreadable first question.
+    /// Messages of less than 12 bytes or with an unreadable first question.
     #[serde(default)]
     pub malformed: u64,
     /// Messages over UDP.
@@ -150,7 +150,7 @@ pub struct DnsCardinality {
 /// What EDNS advertises.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Edns {
-    /// Advertised UDP payload sizes in octets.
+    /// Advertised UDP payload sizes in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub udp_size: Option<Quantiles>,
@@ -173,7 +173,7 @@ pub struct Xact {
     /// Neither end is HOST.
     #[serde(default)]
     pub unknown: XactDirection,
-    /// Octets of the reply per octet of the query, in hundredths.
+    /// Bytes of the reply per byte of the query, in hundredths.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub ratio: Option<Quantiles>,

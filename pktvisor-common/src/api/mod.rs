@@ -119,7 +119,7 @@ pub struct Capture {
     /// Packets the interfaces dropped.
     #[serde(default)]
     pub if_drops: u64,
-    /// DNS over TCP that could not be put together: octets or streams given up, all reasons.
+    /// DNS over TCP that could not be put together: bytes or streams given up, all reasons.
     #[serde(default)]
     pub tcp_reassembly_errors: u64,
     /// What the bounded tables gave up, by reason. Reasons without losses are left out.

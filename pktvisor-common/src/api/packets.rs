@@ -38,7 +38,7 @@ pub struct Packets {
     /// Packets neither to nor from HOST.
     #[serde(default)]
     pub unknown_dir: u64,
-    /// Octets on the wire, link header included.
+    /// Bytes on the wire, link header included.
     #[serde(default)]
     pub bytes: PacketBytesTotals,
     /// Counts within a protocol.
@@ -58,7 +58,7 @@ pub struct Packets {
     pub top_ipv4: Vec<TopEntry>,
     /// Packets by remote IPv6 address.
     pub top_ipv6: Vec<TopEntry>,
-    /// Octets by remote address of either version.
+    /// Bytes by remote address of either version.
     #[serde(default)]
     pub top_ips_bytes: Vec<TopEntry>,
     /// Packets by the place of the remote address.
@@ -70,13 +70,13 @@ pub struct Packets {
     /// Packets by the lower port of their flow, `443/tcp`.
     #[serde(default)]
     pub top_ports: Vec<TopEntry>,
-    /// Octets of transport payload.
+    /// Bytes of transport payload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub payload_size: Option<Quantiles>,
 }
 
-/// Octets on the wire.
+/// Bytes on the wire.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PacketBytesTotals {
     /// Of all packets.

@@ -79,7 +79,7 @@ pub(super) fn walk_ipv6<B: PacketBytes + ?Sized>(
 ) {
     meta.l3_offset = offset as u16;
     meta.version = IpVersion::V6;
-    // In words: longer pieces are moved octet by octet in the kernel.
+    // In words: longer pieces are moved byte by byte in the kernel.
     let Some(header) = bytes.read::<8>(offset) else { return meta.set_malformed() };
     let Some(src_high) = bytes.read::<8>(offset + 8) else { return meta.set_malformed() };
     let Some(src_low) = bytes.read::<8>(offset + 16) else { return meta.set_malformed() };

@@ -106,7 +106,7 @@ fn unwrap<B: PacketBytes + ?Sized>(
     mut offset: usize,
     mut ethertype: u16,
 ) -> Option<(usize, u16)> {
-    // Each step is at least 3 octets long: a slice ends the loop.
+    // Each step is at least 3 bytes long: a slice ends the loop.
     for _ in 0..B::WRAPPINGS {
         let (length, inside) = match ethertype {
             vlan if is_vlan(vlan) => {
@@ -122,7 +122,7 @@ fn unwrap<B: PacketBytes + ?Sized>(
             }
             ETHERTYPE_ETHERNET => (14, u16::from_be_bytes(bytes.read::<2>(offset + 12)?)),
             0x8864 => pppoe(bytes, offset)?,
-            // EDSA: two reserved octets, the tag, and the EtherType.
+            // EDSA: two reserved bytes, the tag, and the EtherType.
             0xdada => (8, u16::from_be_bytes(bytes.read::<2>(offset + 6)?)),
             // The tag of older Broadcom switches.
             0x8874 => (6, u16::from_be_bytes(bytes.read::<2>(offset + 4)?)),
@@ -139,8 +139,8 @@ fn unwrap<B: PacketBytes + ?Sized>(
     Some((offset, ethertype))
 }
 
-/// What the first half-octet behind a stack of MPLS labels says (RFC 4928): IPv4, IPv6, or the
-/// control word of an Ethernet pseudowire. Returns the octets from the last label on.
+/// What the first half-byte behind a stack of MPLS labels says (RFC 4928): IPv4, IPv6, or the
+/// control word of an Ethernet pseudowire. Returns the bytes from the last label on.
 #[inline(always)]
 fn behind_labels<B: PacketBytes + ?Sized>(bytes: &B, offset: usize) -> Option<(usize, u16)> {
     let [first] = bytes.read::<1>(offset)?;
@@ -155,7 +155,7 @@ fn behind_labels<B: PacketBytes + ?Sized>(bytes: &B, offset: usize) -> Option<(u
 /// What lies inside is not read.
 const NOTHING: (usize, u16) = (0, 0);
 
-/// A PPPoE session: six octets, then a PPP protocol number of two octets, or of one.
+/// A PPPoE session: six bytes, then a PPP protocol number of two bytes, or of one.
 #[inline(always)]
 fn pppoe<B: PacketBytes + ?Sized>(bytes: &B, offset: usize) -> Option<(usize, u16)> {
     let [version, code, _, _, _, _, high, low] = bytes.read::<8>(offset)?;
@@ -175,7 +175,7 @@ fn pppoe<B: PacketBytes + ?Sized>(bytes: &B, offset: usize) -> Option<(usize, u1
 /// LLC, with SNAP or with the number that IP once had.
 #[inline(always)]
 fn llc<B: PacketBytes + ?Sized>(bytes: &B, offset: usize) -> Option<(usize, u16)> {
-    // Without these octets nothing says that it is IP.
+    // Without these bytes nothing says that it is IP.
     let Some(llc) = bytes.read::<3>(offset) else { return Some(NOTHING) };
     Some(match llc {
         [0xaa, 0xaa, 0x03] => match bytes.read::<5>(offset + 3)? {

@@ -3,7 +3,7 @@
 //! The walk is generic over [`PacketBytes`], so that an XDP program, a TC program and a byte
 //! slice run the same code. It reads each header field once, has no loop without a constant
 //! bound (the kernel's verifier must see its end) and never trusts a length field further than
-//! the octets that are there.
+//! the bytes that are there.
 //!
 //! [`link`] goes from a link header to IP, [`ip`] over IP and transport headers, and [`tunnel`]
 //! tells IP tunnels and goes inside them.
@@ -19,7 +19,7 @@ pub mod tunnel;
 pub use self::ip::{MAX_EXTENSION_HEADERS, walk_ip, walk_ip_into, walk_transport};
 pub use self::link::{walk_ethernet, walk_ethernet_into, walk_l3, walk_l3_into};
 
-/// Read access to the captured octets of a packet.
+/// Read access to the captured bytes of a packet.
 pub trait PacketBytes {
     /// Link-layer wrappings (VLAN tags, MPLS labels, PPPoE and others) that the walk looks through
     /// in one packet: in effect any number. The kernel's verifier needs a smaller one.
@@ -28,7 +28,7 @@ pub trait PacketBytes {
     /// second pass, so that the first one stays short.
     const VLAN_ONLY: bool = false;
 
-    /// The `N` octets at `offset`, or `None` where the packet ends before their end.
+    /// The `N` bytes at `offset`, or `None` where the packet ends before their end.
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
 
     /// Returns `offset`. The kernel programs make the verifier forget its value here, so that the
@@ -114,7 +114,7 @@ pub enum Behind {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub struct PacketMeta {
-    /// Source address in network order; an IPv4 address fills the first four octets, the
+    /// Source address in network order; an IPv4 address fills the first four bytes, the
     /// others are 0. All 0 where unknown.
     pub src: [u8; 16],
     /// Destination address, as `src`.
@@ -123,20 +123,20 @@ pub struct PacketMeta {
     pub tcp_seq: u32,
     /// TCP acknowledgement number; it means something only where [`TCP_ACK`] is set.
     pub tcp_ack: u32,
-    /// Octets of transport payload by the packet's own length fields. It can be more than was
+    /// Bytes of transport payload by the packet's own length fields. It can be more than was
     /// captured, and more than the frame holds where the capture shortened it.
     pub payload_len: u32,
     /// Source port, of TCP and UDP.
     pub src_port: u16,
     /// Destination port, of TCP and UDP.
     pub dst_port: u16,
-    /// Octets from the start of the packet to its IP header.
+    /// Bytes from the start of the packet to its IP header.
     pub l3_offset: u16,
-    /// Octets from the start of the packet to its transport payload.
+    /// Bytes from the start of the packet to its transport payload.
     pub payload_offset: u16,
     /// Protocol number of what follows the IP header and its extensions.
     pub protocol: u8,
-    /// TCP flags as in octet 13 of its header: FIN 1, SYN 2, RST 4, PSH 8, ACK 16.
+    /// TCP flags as in byte 13 of its header: FIN 1, SYN 2, RST 4, PSH 8, ACK 16.
     pub tcp_flags: u8,
     /// IP version.
     pub version: IpVersion,

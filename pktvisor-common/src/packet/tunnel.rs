@@ -42,7 +42,7 @@ const GTP_EXTENSIONS: usize = 3;
 /// What a tunnel carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inside {
-    /// Where it starts, in octets from the start of the packet.
+    /// Where it starts, in bytes from the start of the packet.
     pub offset: usize,
     /// Its EtherType; [`ETHERTYPE_ETHERNET`] for an Ethernet frame.
     pub ethertype: u16,
@@ -77,7 +77,7 @@ pub(super) fn tell_udp<B: PacketBytes + ?Sized>(bytes: &B, meta: &mut PacketMeta
     }
 }
 
-/// Whether a header of 8 octets is one of the tunnel of a port.
+/// Whether a header of 8 bytes is one of the tunnel of a port.
 #[inline(always)]
 const fn is_valid(port: u16, header: [u8; 8], payload_len: u32) -> bool {
     let [first, second, high, low, .., last] = header;
@@ -130,7 +130,7 @@ const fn is_read(ethertype: u16) -> bool {
     )
 }
 
-/// Geneve: 8 octets and options.
+/// Geneve: 8 bytes and options.
 #[inline(always)]
 fn geneve<B: PacketBytes + ?Sized>(bytes: &B, offset: usize) -> Option<Inside> {
     let [options, _, high, low] = bytes.read::<4>(offset)?;
@@ -139,7 +139,7 @@ fn geneve<B: PacketBytes + ?Sized>(bytes: &B, offset: usize) -> Option<Inside> {
     if is_read(ethertype) { Some(Inside { offset, ethertype }) } else { None }
 }
 
-/// GTP-U: 8 octets, 4 more with any of three flags, then extension headers. Only messages that
+/// GTP-U: 8 bytes, 4 more with any of three flags, then extension headers. Only messages that
 /// carry a packet (G-PDU, type 255) have an inside.
 #[inline(always)]
 fn gtp<B: PacketBytes + ?Sized>(bytes: &B, offset: usize) -> Option<Inside> {
@@ -175,7 +175,7 @@ fn gtp<B: PacketBytes + ?Sized>(bytes: &B, offset: usize) -> Option<Inside> {
     }
 }
 
-/// GRE of version 0, without source routes: 4 octets, and 4 for each of checksum, key and number.
+/// GRE of version 0, without source routes: 4 bytes, and 4 for each of checksum, key and number.
 #[inline(always)]
 fn gre<B: PacketBytes + ?Sized>(bytes: &B, offset: usize) -> Option<Inside> {
     let [flags, version, high, low] = bytes.read::<4>(offset)?;
@@ -191,7 +191,7 @@ fn gre<B: PacketBytes + ?Sized>(bytes: &B, offset: usize) -> Option<Inside> {
         ETHERTYPE_ERSPAN => ethernet(at + 8),
         ETHERTYPE_ERSPAN_III => {
             let [frame, last] = bytes.read::<2>(at + 10)?;
-            // Eight octets of the platform follow where the last bit says so.
+            // Eight bytes of the platform follow where the last bit says so.
             let at = bytes.merge_paths(at + 12 + usize::from(last & 1) * 8);
             match frame >> 2 & 0x1f {
                 0 => ethernet(at),

@@ -1,7 +1,7 @@
 //! The sections of DNS messages and of DNS transactions.
 
 use super::layout::{Block, Page, Tone};
-use super::number::{count, hundredths, micros, octets, si};
+use super::number::{bytes, count, hundredths, micros, si};
 use super::table::{Spread, histogram, part, quantiles, shares, top};
 use super::{distinct, inspected, tops};
 use crate::api::{Dns, Xact};
@@ -103,7 +103,7 @@ fn lists(width: usize, dns: &Dns) -> Vec<(&'static str, Block)> {
         ("SRVFAIL names", count, &dns.top_srvfail),
         ("REFUSED names", count, &dns.top_refused),
         ("Names without data", count, &dns.top_nodata),
-        ("Names by octets of replies", octets, &dns.top_qname_by_resp_bytes),
+        ("Names by bytes of replies", bytes, &dns.top_qname_by_resp_bytes),
         ("UDP ports of clients", count, &dns.top_udp_ports),
         ("Client subnets", count, &dns.top_ecs),
         ("Places of client subnets", count, &dns.top_geo_loc_ecs),
@@ -154,7 +154,7 @@ pub(super) fn transactions(page: &mut Page, xact: &Xact) {
         ),
         quantiles(
             width,
-            "Octets of reply per octet of query",
+            "Bytes of reply per byte of query",
             &[Spread { label: "ratio", quantiles: xact.ratio, number: hundredths }],
         ),
     ];

@@ -23,8 +23,8 @@ pub fn si(n: u64) -> String {
     scaled(n, &["", "k", "M", "G", "T", "P", "E"])
 }
 
-/// Octets, with an SI prefix: `1.23MB`.
-pub fn octets(n: u64) -> String {
+/// Bytes, with an SI prefix: `1.23MB`.
+pub fn bytes(n: u64) -> String {
     si(n) + "B"
 }
 

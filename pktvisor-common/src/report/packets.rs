@@ -1,14 +1,14 @@
 //! The section of packets.
 
 use super::layout::{Block, Page, Tone};
-use super::number::{count, octets, si};
+use super::number::{bytes, count, si};
 use super::table::{Part, Spread, part, quantiles, shares, top};
 use super::{distinct, inspected, tops};
 use crate::api::{Capture, Packets};
 
 /// Adds the section.
 pub(super) fn section(page: &mut Page, packets: &Packets, capture: &Capture) {
-    let mut facts = vec![count(packets.total), octets(packets.bytes.total)];
+    let mut facts = vec![count(packets.total), bytes(packets.bytes.total)];
     facts.extend(inspected(packets.deep_samples, packets.total));
     page.section(Tone::Strong, "PACKETS", &facts);
     if packets.total == 0 {
@@ -20,7 +20,7 @@ pub(super) fn section(page: &mut Page, packets: &Packets, capture: &Capture) {
 
 fn counts(width: usize, packets: &Packets, capture: &Capture) -> Vec<Block> {
     let of_all = |label, value| part(label, value, packets.total);
-    let bytes = &packets.bytes;
+    let totals = &packets.bytes;
     let outcomes: Vec<Part<'_>> =
         capture.outcomes.iter().map(|(name, n)| of_all(name, *n)).collect();
     vec![
@@ -36,15 +36,15 @@ fn counts(width: usize, packets: &Packets, capture: &Capture) -> Vec<Block> {
         ),
         shares(
             width,
-            "Octets",
-            octets,
+            "Bytes",
+            bytes,
             &[
-                part("in", bytes.inbound, bytes.total),
-                part("out", bytes.outbound, bytes.total),
+                part("in", totals.inbound, totals.total),
+                part("out", totals.outbound, totals.total),
                 part(
                     "unknown",
-                    bytes.total.saturating_sub(bytes.inbound).saturating_sub(bytes.outbound),
-                    bytes.total,
+                    totals.total.saturating_sub(totals.inbound).saturating_sub(totals.outbound),
+                    totals.total,
                 ),
             ],
         ),
@@ -84,7 +84,7 @@ fn counts(width: usize, packets: &Packets, capture: &Capture) -> Vec<Block> {
         quantiles(width, "Per second", &rates(packets)),
         quantiles(
             width,
-            "Octets of a packet",
+            "Bytes of a packet",
             &[Spread { label: "payload", quantiles: packets.payload_size, number: si }],
         ),
         if outcomes.is_empty() {
@@ -127,7 +127,7 @@ fn lists(width: usize, packets: &Packets) -> Vec<(&'static str, Block)> {
     [
         ("Remote IPv4 addresses", count as fn(u64) -> String, &packets.top_ipv4),
         ("Remote IPv6 addresses", count, &packets.top_ipv6),
-        ("Remote addresses by octets", octets, &packets.top_ips_bytes),
+        ("Remote addresses by bytes", bytes, &packets.top_ips_bytes),
         ("Places", count, &packets.top_geo_loc),
         ("Autonomous systems", count, &packets.top_asn),
         ("Ports", count, &packets.top_ports),

@@ -82,7 +82,7 @@ impl Cardinality {
 enum State {
     /// The hashes, ascending.
     Exact(Vec<u64>),
-    /// One octet a register.
+    /// One byte a register.
     Registers(Vec<u8>),
 }
 
@@ -128,7 +128,7 @@ mod tests {
         cardinality
     }
 
-    fn octets(cardinality: &Cardinality) -> Vec<u8> {
+    fn bytes(cardinality: &Cardinality) -> Vec<u8> {
         postcard::to_stdvec(cardinality).unwrap()
     }
 
@@ -157,7 +157,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
-        /// Merging equals taking in all, to the octet, in either order.
+        /// Merging equals taking in all, to the byte, in either order.
         #[test]
         fn merges_exactly(a in 0..20_000u64, b in 0..20_000u64, from in 0..20_000u64) {
             let (left, right) = (of(0..a), of(from..from + b));
@@ -167,18 +167,18 @@ mod tests {
             merged.merge(&right);
             let mut turned = right.clone();
             turned.merge(&left);
-            prop_assert_eq!(octets(&merged), octets(&all));
-            prop_assert_eq!(octets(&turned), octets(&all));
+            prop_assert_eq!(bytes(&merged), bytes(&all));
+            prop_assert_eq!(bytes(&turned), bytes(&all));
         }
 
         /// The byte form brings back the same, and goes on the same.
         #[test]
         fn survives_its_byte_form(count in 0..30_000u64) {
             let cardinality = of(0..count);
-            let mut back: Cardinality = postcard::from_bytes(&octets(&cardinality)).unwrap();
+            let mut back: Cardinality = postcard::from_bytes(&bytes(&cardinality)).unwrap();
             prop_assert_eq!(back.count(u64::MAX), cardinality.count(u64::MAX));
             back.merge(&of(count..count + 10));
-            prop_assert_eq!(octets(&back), octets(&of(0..count + 10)));
+            prop_assert_eq!(bytes(&back), bytes(&of(0..count + 10)));
         }
     }
 }

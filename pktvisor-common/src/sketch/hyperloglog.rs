@@ -58,7 +58,7 @@ impl HyperLogLog {
         m * m / (2.0 * std::f64::consts::LN_2 * sum)
     }
 
-    /// The registers, one octet each.
+    /// The registers, one byte each.
     pub fn registers(&self) -> &[u8; REGISTERS] {
         &self.0
     }

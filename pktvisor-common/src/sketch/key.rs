@@ -10,27 +10,27 @@ use std::fmt;
 
 use siphasher::sip::SipHasher24;
 
-/// Octets of a key.
+/// Bytes of a key.
 pub const LENGTH: usize = 16;
 /// What fingerprints are derived for (BLAKE3's context of use).
 const FINGERPRINT: &str = "pktvisor 2026-11 fingerprint of a fleet key";
 /// What keys are derived from seeds for.
 const SEED: &str = "pktvisor 2026-11 fleet key of a seed";
-/// Different octets that a key has at least, and differences between neighbours.
-const LEAST_OCTETS: usize = 9;
+/// Different bytes that a key has at least, and differences between neighbours.
+const LEAST_BYTES: usize = 9;
 const LEAST_STEPS: usize = 6;
 
 /// The key of a fleet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct FleetKey {
-    octets: [u8; LENGTH],
+    bytes: [u8; LENGTH],
     is_public: bool,
 }
 
 impl Default for FleetKey {
     /// The public key, of those who have no other.
     fn default() -> Self {
-        Self { octets: [0; LENGTH], is_public: true }
+        Self { bytes: [0; LENGTH], is_public: true }
     }
 }
 
@@ -41,48 +41,48 @@ impl fmt::Debug for FleetKey {
 }
 
 impl FleetKey {
-    /// The key that a file of these octets has: 32 hexadecimal digits, or 16 octets.
+    /// The key that a file of these bytes has: 32 hexadecimal digits, or 16 bytes.
     ///
     /// # Errors
     /// Why they are no key, or one that can be guessed.
     pub fn of(file: &[u8]) -> Result<Self, &'static str> {
-        let octets = match from_hex(file.trim_ascii()) {
-            Some(octets) => octets,
+        let bytes = match from_hex(file.trim_ascii()) {
+            Some(bytes) => bytes,
             None if file.len() == LENGTH
-                && file.iter().all(|octet| (b' '..=b'~').contains(octet)) =>
+                && file.iter().all(|byte| (b' '..=b'~').contains(byte)) =>
             {
                 return Err("16 characters of text are too easily guessed to be a key");
             }
             None => {
-                file.try_into().map_err(|_| "32 hexadecimal digits or 16 octets are expected")?
+                file.try_into().map_err(|_| "32 hexadecimal digits or 16 bytes are expected")?
             }
         };
-        let steps: Vec<u8> = octets.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
-        match distinct_bytes(&octets) < LEAST_OCTETS || distinct_bytes(&steps) < LEAST_STEPS {
+        let steps: Vec<u8> = bytes.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
+        match distinct_bytes(&bytes) < LEAST_BYTES || distinct_bytes(&steps) < LEAST_STEPS {
             true => Err("this key is no random one and can be guessed"),
-            false => Ok(Self { octets, is_public: false }),
+            false => Ok(Self { bytes, is_public: false }),
         }
     }
 
     /// The key that a seed stands for: 0 for the public one. A seed is too short to be a secret.
     pub fn of_seed(seed: u64) -> Self {
-        let mut octets = [0; LENGTH];
+        let mut bytes = [0; LENGTH];
         if seed != 0 {
-            octets.copy_from_slice(&blake3::derive_key(SEED, &seed.to_be_bytes())[..LENGTH]);
+            bytes.copy_from_slice(&blake3::derive_key(SEED, &seed.to_be_bytes())[..LENGTH]);
         }
-        Self { octets, is_public: true }
+        Self { bytes, is_public: true }
     }
 
     /// The hash of an item, of an address or a name.
     #[inline]
     pub fn hash(&self, item: &[u8]) -> u64 {
-        SipHasher24::new_with_key(&self.octets).hash(item)
+        SipHasher24::new_with_key(&self.bytes).hash(item)
     }
 
     /// Equal for equal keys, and reveals nothing about the key.
     pub fn fingerprint(&self) -> u64 {
-        let derived = blake3::derive_key(FINGERPRINT, &self.octets);
-        u64::from_be_bytes(*derived.first_chunk().expect("it has 32 octets"))
+        let derived = blake3::derive_key(FINGERPRINT, &self.bytes);
+        u64::from_be_bytes(*derived.first_chunk().expect("it has 32 bytes"))
     }
 
     /// Whether everybody knows it.
@@ -91,12 +91,12 @@ impl FleetKey {
     }
 }
 
-/// How many octets of a key differ: a random one of 16 octets has 9 at least, but for one in 10^9.
+/// How many bytes of a key differ: a random one of 16 bytes has 9 at least, but for one in 10^9.
 pub fn distinct_bytes(key: &[u8]) -> usize {
     key.iter().collect::<BTreeSet<_>>().len()
 }
 
-/// The octets that 32 hexadecimal digits stand for.
+/// The bytes that 32 hexadecimal digits stand for.
 fn from_hex(text: &[u8]) -> Option<[u8; LENGTH]> {
     let digits = text.len() == 2 * LENGTH && text.iter().all(u8::is_ascii_hexdigit);
     let text = std::str::from_utf8(text).ok().filter(|_| digits)?;
@@ -110,9 +110,9 @@ mod tests {
     #[test]
     fn hashes_by_siphash_2_4() {
         // The test vector of the paper, appendix A.
-        let octets = std::array::from_fn(|at| at as u8);
+        let bytes = std::array::from_fn(|at| at as u8);
         let message: Vec<u8> = (0..15).collect();
-        let key = FleetKey { octets, is_public: false };
+        let key = FleetKey { bytes, is_public: false };
         assert_eq!(key.hash(&message), 0xa129_ca61_49be_45e5);
     }
 
@@ -120,7 +120,7 @@ mod tests {
     fn keys_are_read_in_both_forms_and_told_by_fingerprint() {
         let text = "c0ffee5eed0123456789abcdef314159";
         let key = FleetKey::of(format!("{}\n", text.to_uppercase()).as_bytes()).unwrap();
-        assert_eq!(FleetKey::of(&key.octets).unwrap(), key);
+        assert_eq!(FleetKey::of(&key.bytes).unwrap(), key);
         let other = FleetKey::of(b"f39a1b7c5d2e8046a1b2c3d4e5f60718").unwrap();
         let keys = [key, other, FleetKey::default(), FleetKey::of_seed(7)];
         let prints: std::collections::BTreeSet<u64> =

@@ -1,7 +1,7 @@
 //! Latencies by class, and the names of the slow ones.
 //!
 //! Classes are spaced by √2. Each keeps the names whose hashes are the lowest it saw, with exact
-//! counts: as many as it takes to fill it, by their number or their octets. That is the same for any
+//! counts: as many as it takes to fill it, by their number or their bytes. That is the same for any
 //! order and any split of the stream.
 
 use serde::{Deserialize, Serialize};
@@ -15,8 +15,8 @@ const BOUNDS: [u64; CLASSES] = bounds();
 const CLASSES: usize = 52;
 /// Names kept in a class, at most.
 pub const NAMES: usize = 128;
-/// Octets of their texts from which on a class is full.
-const OCTETS: usize = 3 << 10;
+/// Bytes of their texts from which on a class is full.
+const BYTES: usize = 3 << 10;
 /// A direction of at most so many transactions has no slow ones yet.
 const MIN_TRANSACTIONS: u64 = 10;
 
@@ -56,27 +56,27 @@ struct Class {
     count: u64,
     /// Hash, count and text of names, hashes ascending.
     names: Vec<(u64, u64, Box<str>)>,
-    /// Octets of all texts.
+    /// Bytes of all texts.
     #[serde(skip)]
-    octets: usize,
+    bytes: usize,
 }
 
 impl Class {
-    /// Whether so many names of so many octets fill a class.
-    fn is_full(names: usize, octets: usize) -> bool {
-        names >= NAMES || octets >= OCTETS
+    /// Whether so many names of so many bytes fill a class.
+    fn is_full(names: usize, bytes: usize) -> bool {
+        names >= NAMES || bytes >= BYTES
     }
 
     fn add(&mut self, hash: u64, count: u64, text: impl FnOnce() -> Box<str>) {
         let is_behind = self.names.last().is_some_and(|&(highest, ..)| hash > highest);
-        if is_behind && Self::is_full(self.names.len(), self.octets) {
+        if is_behind && Self::is_full(self.names.len(), self.bytes) {
             return;
         }
         match self.names.binary_search_by_key(&hash, |&(hash, ..)| hash) {
             Ok(at) => self.names[at].1 = self.names[at].1.saturating_add(count),
             Err(at) => {
                 let text = text();
-                self.octets += text.len();
+                self.bytes += text.len();
                 self.names.insert(at, (hash, count, text));
                 self.trim();
             }
@@ -86,9 +86,9 @@ impl Class {
     /// Leaves the lowest hashes that fill it, and no more.
     fn trim(&mut self) {
         while let Some((.., last)) = self.names.last()
-            && Self::is_full(self.names.len() - 1, self.octets - last.len())
+            && Self::is_full(self.names.len() - 1, self.bytes - last.len())
         {
-            self.octets -= last.len();
+            self.bytes -= last.len();
             self.names.pop();
         }
     }
@@ -138,7 +138,7 @@ impl Latencies {
                 let is_same = later.0 == first.0;
                 if is_same {
                     first.1 = first.1.saturating_add(later.1);
-                    class.octets -= later.2.len();
+                    class.bytes -= later.2.len();
                 }
                 is_same
             });
@@ -206,7 +206,7 @@ impl TryFrom<Vec<Class>> for Latencies {
         // Others may keep more.
         let mut classes = classes;
         for class in &mut classes {
-            class.octets = class.names.iter().map(|(.., text)| text.len()).sum();
+            class.bytes = class.names.iter().map(|(.., text)| text.len()).sum();
             class.trim();
         }
         if !(classes.is_empty() || classes.len() == CLASSES) || !classes.iter().all(fits) {
@@ -272,7 +272,7 @@ mod tests {
         fn the_same_for_any_order(mut values in prop::collection::vec((0..3000u64, 0..2000u64), 0..1500), cut in 0..1500usize, long in 0..255usize) {
             let of = |values: &[(u64, u64)]| of_texts(values, &|name| format!("{name:0$}", long * (name % 3) as usize));
             let all = of(&values);
-            prop_assert!(all.0.iter().all(|class| class.names.len() <= NAMES && class.octets <= OCTETS + 2 * 255));
+            prop_assert!(all.0.iter().all(|class| class.names.len() <= NAMES && class.bytes <= BYTES + 2 * 255));
             values.reverse();
             let (a, b) = values.split_at(cut.min(values.len()));
             let mut merged = of(a);

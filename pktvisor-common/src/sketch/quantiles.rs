@@ -159,10 +159,10 @@ mod tests {
             merged.merge(&of(&b));
             let all = of(&[a, b].concat());
             prop_assert_eq!(&merged, &all);
-            let octets = postcard::to_stdvec(&merged).unwrap();
-            let back: Quantiles = postcard::from_bytes(&octets).unwrap();
+            let bytes = postcard::to_stdvec(&merged).unwrap();
+            let back: Quantiles = postcard::from_bytes(&bytes).unwrap();
             prop_assert_eq!(back.percentiles(), all.percentiles());
-            prop_assert_eq!(postcard::to_stdvec(&back).unwrap(), octets);
+            prop_assert_eq!(postcard::to_stdvec(&back).unwrap(), bytes);
         }
     }
 

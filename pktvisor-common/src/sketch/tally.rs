@@ -47,7 +47,7 @@ impl FlatTally {
 
 /// Counts by number, numbers ascending.
 ///
-/// In memory each takes the few octets that its distance from the number before it and its count need
+/// In memory each takes the few bytes that its distance from the number before it and its count need
 /// (LEB128), so that a count of all numbers takes 128 KiB instead of a MiB.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<(u16, u64)>", into = "Vec<(u16, u64)>")]
@@ -65,13 +65,13 @@ impl Tally {
 
     /// Of counts by number, numbers ascending.
     fn of(counts: impl Iterator<Item = (u16, u64)>) -> Self {
-        let (mut octets, mut before) = (Vec::new(), 0);
+        let (mut bytes, mut before) = (Vec::new(), 0);
         for (number, count) in counts {
-            put(&mut octets, u64::from(number - before));
-            put(&mut octets, count);
+            put(&mut bytes, u64::from(number - before));
+            put(&mut bytes, count);
             before = number;
         }
-        Self(octets.into())
+        Self(bytes.into())
     }
 
     /// The percentiles of the numbers; `None` where there are none.
@@ -103,20 +103,20 @@ impl Tally {
 }
 
 /// Appends a number in LEB128.
-fn put(octets: &mut Vec<u8>, mut number: u64) {
+fn put(bytes: &mut Vec<u8>, mut number: u64) {
     while number > 0x7f {
-        octets.push(number as u8 | 0x80);
+        bytes.push(number as u8 | 0x80);
         number >>= 7;
     }
-    octets.push(number as u8);
+    bytes.push(number as u8);
 }
 
 /// Takes a number in LEB128 off the start.
-fn take(octets: &mut &[u8]) -> Option<u64> {
-    let length = octets.iter().position(|octet| octet & 0x80 == 0)? + 1;
-    let (number, rest) = octets.split_at(length);
-    *octets = rest;
-    Some(number.iter().rev().fold(0, |number, octet| number << 7 | u64::from(octet & 0x7f)))
+fn take(bytes: &mut &[u8]) -> Option<u64> {
+    let length = bytes.iter().position(|byte| byte & 0x80 == 0)? + 1;
+    let (number, rest) = bytes.split_at(length);
+    *bytes = rest;
+    Some(number.iter().rev().fold(0, |number, byte| number << 7 | u64::from(byte & 0x7f)))
 }
 
 impl From<Tally> for Vec<(u16, u64)> {

@@ -12,7 +12,7 @@
 //! What a key stands for is kept for every key whose count is surely at or above `error`, whatever
 //! is merged: where the sum of two counts is at or above the sum of two errors, one of them was.
 //! Keys below are noise that no list needs, and in a flood of distinct names they are nearly all. Where
-//! labels take more than [`LABEL_OCTETS`], those of the lowest counts go first.
+//! labels take more than [`LABEL_BYTES`], those of the lowest counts go first.
 
 mod counts;
 mod disguise;
@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use self::counts::Counts;
 use self::disguise::DISGUISE;
 use self::labels::Labels;
-pub use self::labels::{LABEL_OCTETS, Label};
+pub use self::labels::{LABEL_BYTES, Label};
 use super::key::FleetKey;
 
 /// Slots of the sketch.

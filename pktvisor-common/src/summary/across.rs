@@ -59,7 +59,7 @@ impl Summary {
             packets: PacketSketches {
                 ipv4: packets.ipv4.by_label(),
                 ipv6: packets.ipv6.by_label(),
-                octets: packets.octets.by_label(),
+                bytes: packets.bytes.by_label(),
                 places: packets.places.by_label(),
                 systems: packets.systems.by_label(),
                 tcp_ports: packets.tcp_ports.clone(),
@@ -77,7 +77,7 @@ impl Summary {
                 servfail: dns.servfail.by_label(),
                 nodata: dns.nodata.by_label(),
                 noerror: dns.noerror.by_label(),
-                reply_octets: dns.reply_octets.by_label(),
+                reply_bytes: dns.reply_bytes.by_label(),
                 qtypes: dns.qtypes.clone(),
                 rcodes: dns.rcodes.clone(),
                 udp_ports: dns.udp_ports.clone(),

@@ -19,11 +19,11 @@ pub const LATENCY_BOUNDS_US: [u64; 20] = {
     }
     bounds
 };
-/// Upper bounds of the classes of payload sizes in octets, inclusive; 1232 is what DNS servers
+/// Upper bounds of the classes of payload sizes in bytes, inclusive; 1232 is what DNS servers
 /// advertise (DNS flag day 2020), 1472 fills a frame of Ethernet.
 pub const PAYLOAD_BOUNDS: [u64; 12] =
     [0, 64, 128, 256, 512, 1024, 1232, 1472, 4096, 8192, 16_384, 32_768];
-/// Upper bounds of the classes of advertised UDP payload sizes (RFC 6891) in octets, inclusive.
+/// Upper bounds of the classes of advertised UDP payload sizes (RFC 6891) in bytes, inclusive.
 pub const UDP_SIZE_BOUNDS: [u64; 8] = [512, 1220, 1232, 1400, 1452, 1680, 4096, 8192];
 
 /// Counts by class, one more than there are bounds: of what lies above the last of them.
@@ -89,7 +89,7 @@ pub struct Cumulative {
     /// Latencies of transactions in microseconds, by direction of the reply: in, out, unknown. Their
     /// sums are added to where transactions are.
     pub latencies: [Classes; 3],
-    /// Octets of TCP and UDP payload, not scaled; 65535 stands for more.
+    /// Bytes of TCP and UDP payload, not scaled; 65535 stands for more.
     pub payload: Classes,
     /// Advertised UDP payload sizes, not scaled.
     pub udp_size: Classes,

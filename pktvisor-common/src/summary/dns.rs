@@ -131,7 +131,7 @@ pub struct Xact {
     pub unpaired: Unpaired,
     /// By direction of the reply: in, out, unknown.
     pub directions: [XactDirection; 3],
-    /// Octets of the reply per octet of the query, in hundredths.
+    /// Bytes of the reply per byte of the query, in hundredths.
     pub ratio: Quantiles,
 }
 
@@ -169,8 +169,8 @@ pub struct DnsSummary {
     pub nodata: Top<Box<str>>,
     /// NOERROR replies by name.
     pub noerror: Top<Box<str>>,
-    /// Octets of replies by name.
-    pub reply_octets: Top<Box<str>>,
+    /// Bytes of replies by name.
+    pub reply_bytes: Top<Box<str>>,
     /// Questions by type.
     pub qtypes: Tally,
     /// Replies by response code.
@@ -202,7 +202,7 @@ impl DnsSummary {
             servfail,
             nodata,
             noerror,
-            reply_octets,
+            reply_bytes,
             qtypes,
             rcodes,
             udp_ports,
@@ -221,7 +221,7 @@ impl DnsSummary {
         servfail.merge(&other.servfail);
         nodata.merge(&other.nodata);
         noerror.merge(&other.noerror);
-        reply_octets.merge(&other.reply_octets);
+        reply_bytes.merge(&other.reply_bytes);
         qtypes.merge(&other.qtypes);
         rcodes.merge(&other.rcodes);
         udp_ports.merge(&other.udp_ports);

@@ -32,11 +32,11 @@ impl Mask {
 
     /// What is kept of an address, in network order.
     #[inline]
-    pub fn apply(self, octets: &[u8; 16], version: IpVersion) -> [u8; 16] {
+    pub fn apply(self, bytes: &[u8; 16], version: IpVersion) -> [u8; 16] {
         // An IPv4 address stands in front, and nothing behind it.
         let length = if version == IpVersion::V4 { self.v4 } else { self.v6 };
         let bits = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
-        (u128::from_be_bytes(*octets) & bits).to_be_bytes()
+        (u128::from_be_bytes(*bytes) & bits).to_be_bytes()
     }
 }
 
@@ -45,7 +45,7 @@ impl FromStr for Mask {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let length = |text: &str, most: u8| {
-            let digits = !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit());
+            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
             text.parse().ok().filter(|&length: &u8| digits && length <= most)
         };
         text.split_once('/')

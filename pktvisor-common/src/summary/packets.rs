@@ -14,8 +14,8 @@ use crate::sketch::top::{Label, Top};
 pub struct Totals {
     /// Packets by direction.
     pub packets: [u64; 3],
-    /// Octets on the wire by direction.
-    pub octets: [u64; 3],
+    /// Bytes on the wire by direction.
+    pub bytes: [u64; 3],
     /// UDP packets.
     pub udp: u64,
     /// TCP packets.
@@ -49,7 +49,7 @@ impl Counters for Totals {
     fn counters(&mut self) -> Vec<(&'static str, &mut u64)> {
         let Self {
             packets: [packets_in, packets_out, packets_unknown],
-            octets: [octets_in, octets_out, octets_unknown],
+            bytes: [bytes_in, bytes_out, bytes_unknown],
             udp,
             tcp,
             icmp,
@@ -65,9 +65,9 @@ impl Counters for Totals {
             ("packets.in", packets_in),
             ("packets.out", packets_out),
             ("packets.unknown_dir", packets_unknown),
-            ("packets.bytes.in", octets_in),
-            ("packets.bytes.out", octets_out),
-            ("packets.bytes.unknown_dir", octets_unknown),
+            ("packets.bytes.in", bytes_in),
+            ("packets.bytes.out", bytes_out),
+            ("packets.bytes.unknown_dir", bytes_unknown),
             ("packets.udp", udp),
             ("packets.tcp", tcp),
             ("packets.icmp", icmp),
@@ -87,7 +87,7 @@ impl Label for IpAddr {
         self.to_string()
     }
 
-    fn octets(&self) -> usize {
+    fn bytes(&self) -> usize {
         0
     }
 }
@@ -107,8 +107,8 @@ pub struct PacketSketches {
     pub ipv4: Top<IpAddr>,
     /// Packets by remote IPv6 address.
     pub ipv6: Top<IpAddr>,
-    /// Octets by remote address.
-    pub octets: Top<IpAddr>,
+    /// Bytes by remote address.
+    pub bytes: Top<IpAddr>,
     /// Packets by place of the remote address.
     pub places: Top<Box<str>>,
     /// Packets by autonomous system of the remote address.
@@ -117,7 +117,7 @@ pub struct PacketSketches {
     pub tcp_ports: Tally,
     /// Packets by the lower port of UDP flows.
     pub udp_ports: Tally,
-    /// Octets of TCP and UDP payload, not scaled; 65535 stands for more.
+    /// Bytes of TCP and UDP payload, not scaled; 65535 stands for more.
     pub payload: Tally,
 }
 
@@ -130,7 +130,7 @@ impl PacketSketches {
             addresses,
             ipv4,
             ipv6,
-            octets,
+            bytes,
             places,
             systems,
             tcp_ports,
@@ -143,7 +143,7 @@ impl PacketSketches {
         addresses.merge(&other.addresses);
         ipv4.merge(&other.ipv4);
         ipv6.merge(&other.ipv6);
-        octets.merge(&other.octets);
+        bytes.merge(&other.bytes);
         places.merge(&other.places);
         systems.merge(&other.systems);
         tcp_ports.merge(&other.tcp_ports);

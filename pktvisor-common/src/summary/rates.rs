@@ -12,8 +12,8 @@ use crate::time::{SECOND, SECONDS_OF_MINUTE};
 pub struct Second {
     /// Packets.
     pub packets: [u64; 3],
-    /// Octets on the wire.
-    pub octets: [u64; 3],
+    /// Bytes on the wire.
+    pub bytes: [u64; 3],
     /// DNS messages.
     pub dns: u64,
 }
@@ -22,7 +22,7 @@ impl Second {
     fn add(&mut self, other: &Self) {
         for at in 0..3 {
             self.packets[at] = self.packets[at].saturating_add(other.packets[at]);
-            self.octets[at] = self.octets[at].saturating_add(other.octets[at]);
+            self.bytes[at] = self.bytes[at].saturating_add(other.bytes[at]);
         }
         self.dns = self.dns.saturating_add(other.dns);
     }
@@ -30,14 +30,14 @@ impl Second {
     /// The series that have quantiles: packets and bits in, out and in total, DNS messages.
     fn series(&self) -> [u64; SERIES] {
         let total = |counts: &[u64; 3]| counts.iter().fold(0, |sum: u64, n| sum.saturating_add(*n));
-        let bits = |octets: u64| octets.saturating_mul(8);
+        let bits = |bytes: u64| bytes.saturating_mul(8);
         [
             self.packets[0],
             self.packets[1],
             total(&self.packets),
-            bits(self.octets[0]),
-            bits(self.octets[1]),
-            bits(total(&self.octets)),
+            bits(self.bytes[0]),
+            bits(self.bytes[1]),
+            bits(total(&self.bytes)),
             self.dns,
         ]
     }

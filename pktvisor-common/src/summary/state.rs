@@ -34,8 +34,8 @@ const MAGIC: &[u8; 4] = b"PKTV";
 const SIPHASH_2_4: u8 = 2;
 /// Minutes that are kept second by second, at most: twice as many as this release keeps.
 const MAX_MINUTES: i64 = 512;
-/// Octets of a state that is read, at most: twice as many as an agent writes, whatever was sent to it.
-pub const MAX_OCTETS: usize = 16 << 20;
+/// Bytes of a state that is read, at most: twice as many as an agent writes, whatever was sent to it.
+pub const MAX_BYTES: usize = 16 << 20;
 /// Reasons of losses that are taken from outside, at most.
 const MAX_REASONS: usize = 64;
 /// Counters that are taken from outside, at most.
@@ -399,8 +399,8 @@ fn read_terms(sections: &Sections<'_>) -> Result<Terms, StateError> {
 
 /// What a summary's keys were made with, and its sections.
 fn open(bytes: &[u8]) -> Result<(Keyed, Sections<'_>), StateError> {
-    if bytes.len() > MAX_OCTETS {
-        return Err(StateError::Broken(format!("it is larger than {MAX_OCTETS} bytes")));
+    if bytes.len() > MAX_BYTES {
+        return Err(StateError::Broken(format!("it is larger than {MAX_BYTES} bytes")));
     }
     let (header, body) = bytes.split_first_chunk::<16>().ok_or(StateError::NotAState)?;
     let [m0, m1, m2, m3, v0, v1, function, precision, fingerprint @ ..] = *header;

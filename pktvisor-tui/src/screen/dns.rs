@@ -72,7 +72,7 @@ pub(super) fn panels(app: &App) -> Vec<Panel> {
         app.top("QTypes", &dns.top_qtype, total),
         app.top("Slow In", &xact.inbound.top_slow, xact.inbound.total),
         app.top("Slow Out", &xact.outbound.top_slow, xact.outbound.total),
-        app.top_octets("Response bytes", &dns.top_qname_by_resp_bytes, 0),
+        app.top_bytes("Response bytes", &dns.top_qname_by_resp_bytes, 0),
         app.top("NOERROR", &dns.top_noerror, wire.noerror),
         app.top("No data", &dns.top_nodata, wire.nodata),
         app.top("Client subnets", &dns.top_ecs, wire.ecs),

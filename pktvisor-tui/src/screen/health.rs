@@ -1,7 +1,7 @@
 //! *Health*: how packets are captured, and what is lost.
 
 use pktvisor_common::api::{AppMetrics, MetricsView};
-use pktvisor_common::report::number::{duration, octets, si};
+use pktvisor_common::report::number::{bytes, duration, si};
 use pktvisor_common::report::{losses, printable};
 
 use super::fleet;
@@ -97,7 +97,7 @@ fn daemon(agent: &Agent, metrics: &AppMetrics) -> Panel {
         let cpu =
             agent.history.cpu_pct.map_or("—".to_owned(), |cpu| format!("{cpu:.1} % of one"));
         facts.push(Fact::new("processor", cpu));
-        facts.push(Fact::new("memory", octets(process.resident_bytes)));
+        facts.push(Fact::new("memory", bytes(process.resident_bytes)));
     }
     if let Some(security) = &daemon.security {
         let capabilities = match &security.capabilities[..] {

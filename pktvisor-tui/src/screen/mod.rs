@@ -94,11 +94,11 @@ impl App {
         }
     }
 
-    /// Octets in the units chosen.
-    fn octets(&self, n: u64) -> String {
+    /// Bytes in the units chosen.
+    fn bytes(&self, n: u64) -> String {
         match self.units {
             Units::Exact => number::count(n),
-            Units::Si => number::octets(n),
+            Units::Si => number::bytes(n),
         }
     }
 
@@ -120,9 +120,9 @@ impl App {
         self.table(title, entries, whole, |n| self.count(n))
     }
 
-    /// A top list of octets.
-    fn top_octets(&self, title: &str, entries: &[TopEntry], whole: u64) -> Panel {
-        self.table(title, entries, whole, |n| self.octets(n))
+    /// A top list of bytes.
+    fn top_bytes(&self, title: &str, entries: &[TopEntry], whole: u64) -> Panel {
+        self.table(title, entries, whole, |n| self.bytes(n))
     }
 
     fn table(

@@ -1,7 +1,7 @@
 //! *Network*: packets of every kind.
 
 use pktvisor_common::api::MetricsView;
-use pktvisor_common::report::number::{octets, si};
+use pktvisor_common::report::number::{bytes, si};
 
 use super::{overview, warn};
 use crate::app::App;
@@ -22,15 +22,15 @@ pub(super) fn panels(app: &App) -> Vec<Panel> {
         app.part("TCP FIN", flags.fin, packets.tcp).field("/packets/protocol"),
         app.part("TCP RST", flags.rst, packets.tcp).field("/packets/protocol"),
     ];
-    let bytes = &packets.bytes;
+    let carried = &packets.bytes;
     let mut volume = vec![
-        Fact::new("octets in", app.octets(bytes.inbound))
-            .of(bytes.inbound, bytes.total)
+        Fact::new("bytes in", app.bytes(carried.inbound))
+            .of(carried.inbound, carried.total)
             .field("/packets/bytes"),
-        Fact::new("octets out", app.octets(bytes.outbound))
-            .of(bytes.outbound, bytes.total)
+        Fact::new("bytes out", app.bytes(carried.outbound))
+            .of(carried.outbound, carried.total)
             .field("/packets/bytes"),
-        Fact::new("a packet", octets(bytes.total.checked_div(total).unwrap_or(0)))
+        Fact::new("a packet", bytes(carried.total.checked_div(total).unwrap_or(0)))
             .field("/packets/bytes"),
     ];
     volume.push(super::quantiles("payload", packets.payload_size, si));
@@ -43,12 +43,12 @@ pub(super) fn panels(app: &App) -> Vec<Panel> {
         overview::counts(app, packets),
         overview::rates(app, packets),
         Panel::facts("Kinds", kinds),
-        Panel::facts("Volume", volume).note(app.octets(bytes.total)),
+        Panel::facts("Volume", volume).note(app.bytes(carried.total)),
         packet_rate,
         bit_rate,
         app.top("IPv4", &packets.top_ipv4, packets.ipv4),
         app.top("IPv6", &packets.top_ipv6, packets.ipv6),
-        app.top_octets("Octets by address", &packets.top_ips_bytes, bytes.total),
+        app.top_bytes("Bytes by address", &packets.top_ips_bytes, carried.total),
         app.top("Ports", &packets.top_ports, packets.total),
         app.top("GeoLoc", &packets.top_geo_loc, packets.total),
         app.top("ASN", &packets.top_asn, packets.total),

@@ -66,7 +66,7 @@ fn what_an_older_daemon_does_not_tell_is_absent() {
     assert!(dns.lines().any(|line| line.contains("truncated") && line.contains("120")), "{dns}");
     press(&mut app, KeyCode::Tab);
     let network = frame(&app);
-    assert!(network.lines().any(|line| line.contains("octets in") && line.contains('—')));
+    assert!(network.lines().any(|line| line.contains("bytes in") && line.contains('—')));
 }
 
 #[test]

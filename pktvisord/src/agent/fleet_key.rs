@@ -73,9 +73,9 @@ pub fn read(path: &Path) -> Result<FleetKey, FileError> {
 
 /// A key of the system's random numbers, as 32 hexadecimal digits.
 fn random() -> io::Result<String> {
-    let mut octets = [0; key::LENGTH];
-    match getrandom(&mut octets, GetRandomFlags::empty())? {
-        key::LENGTH => Ok(format!("{:032x}", u128::from_be_bytes(octets))),
+    let mut bytes = [0; key::LENGTH];
+    match getrandom(&mut bytes, GetRandomFlags::empty())? {
+        key::LENGTH => Ok(format!("{:032x}", u128::from_be_bytes(bytes))),
         _ => Err(io::Error::other("too few random numbers")),
     }
 }

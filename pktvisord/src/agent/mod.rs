@@ -22,10 +22,10 @@ pub use self::error::AppError;
 use self::error::system;
 use self::listen::Listeners;
 use self::run::Run;
+use crate::aggregate::anonymize::{Anonymizer, NameKey};
 use crate::aggregate::flows::PARTITIONS;
 use crate::aggregate::geo::GeoDatabases;
 use crate::aggregate::host::HostSpec;
-use crate::aggregate::naming::{NameKey, Naming};
 use crate::aggregate::settings::{DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
 use crate::cli::exit;
 use crate::config::{Action, Config, Model, PolicyConfig, ProcessConfig, Switch};
@@ -121,7 +121,7 @@ fn watch(config: &Arc<Config>, target: &Target, databases: GeoDatabases) -> Resu
     let mut interfaces = Interfaces::find(target, model.input.tuning.hosts())?;
     let listeners = Listeners::bind(&model.serve)?;
     let mut settings = settings(model, interfaces.hosts(), databases, new_flow_key())?;
-    if settings.naming.fleet.is_public() {
+    if settings.anonymizer.fleet.is_public() {
         info!(
             "no --fleet-key: whoever sends packets can forge distinct counts and top lists; `pktvisord \
              fleet-key --new FILE` makes a key"
@@ -227,7 +227,7 @@ fn settings(
         other_ports: OtherPorts::default(),
         databases: databases.into(),
         timeout: model.policy.dns_timeout(),
-        naming: naming(&model.policy)?,
+        anonymizer: anonymizer(&model.policy)?,
         sampling: Sampling::new(model.input.tuning.max_deep_sample),
         tunnels: model.input.tunnels,
         flow_key,
@@ -235,8 +235,8 @@ fn settings(
 }
 
 /// How names and addresses are kept.
-fn naming(policy: &PolicyConfig) -> Result<Naming, AppError> {
-    Ok(Naming {
+fn anonymizer(policy: &PolicyConfig) -> Result<Anonymizer, AppError> {
+    Ok(Anonymizer {
         fleet: match &policy.fleet_key {
             Some(path) => fleet_key::read(path)?,
             None => FleetKey::of_seed(policy.sketch_seed),

@@ -198,7 +198,7 @@ pub(super) fn check_all(config: &Config) -> Result<String, AppError> {
     let Model { input, policy, process, serve, .. } = &config.model;
     databases(&policy.geo)?;
     let access = Access::open(&serve.access)?;
-    super::naming(policy)?;
+    super::anonymizer(policy)?;
     check_filter(&input.tuning, &[LinkType::Ethernet]).map_err(AppError::Filter)?;
     super::user(process)?;
     super::listen::addresses(serve, &access)?;

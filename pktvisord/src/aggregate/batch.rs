@@ -94,8 +94,8 @@ fn take_packet(
     flows: &mut Flows,
 ) {
     let packet = &block.packets[place as usize];
-    let octets = block.packet(packet);
-    let meta = scanner.walk(packet, octets);
+    let bytes = block.packet(packet);
+    let meta = scanner.walk(packet, bytes);
     match record {
         Record::Segment { decision, .. } => {
             let packet = Packet {
@@ -107,17 +107,17 @@ fn take_packet(
                 weight: decision.weight,
                 direction: scanner.hosts.direction(&meta),
             };
-            if let Some(outcome) = scanner.payload(&packet, octets, decision, flows) {
+            if let Some(outcome) = scanner.payload(&packet, bytes, decision, flows) {
                 scanner.bucket.outcome(&packet, outcome);
             }
         }
         Record::Undelivered { .. } => {
-            if let Some((quoted, payload)) = unreachable::quoted(&meta, octets) {
+            if let Some((quoted, payload)) = unreachable::quoted(&meta, bytes) {
                 flows.undelivered(scanner, &quoted, payload, packet.time);
             }
         }
         _ if meta.fragment != Fragment::None => {
-            flows.fragment(scanner, &meta, octets, packet.time);
+            flows.fragment(scanner, &meta, bytes, packet.time);
         }
         _ => {}
     }

@@ -19,9 +19,9 @@ use pktvisor_common::summary::packets::{PacketSketches, Totals};
 use pktvisor_common::summary::rates::{Minute, Rates, Second};
 use pktvisor_common::summary::{Account, Summary};
 
+use super::anonymize::Anonymizer;
 use super::counts::{AddressCounts, NameCounts, NameUse, Texts};
 use super::front::Front;
-use super::naming::Naming;
 use crate::aggregate::geo::Geo;
 use crate::decode::dns::name;
 use crate::store::parts::Part;
@@ -31,8 +31,8 @@ use crate::time::{MINUTE, SECOND, SECONDS_OF_MINUTE, minute_of};
 const ADDRESSES: usize = 1 << 16;
 /// Names counted before they reach the sketches.
 const NAMES: usize = 65_536;
-/// Octets of their texts.
-const NAME_OCTETS: usize = 2 << 20;
+/// Bytes of their texts.
+const NAME_BYTES: usize = 2 << 20;
 
 /// One packet as a worker counts it.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +43,7 @@ pub struct Packet {
     pub time: i64,
     /// Symmetric hash of its flow.
     pub flow: u64,
-    /// Octets on the wire.
+    /// Bytes on the wire.
     pub wire_len: u32,
     /// Packets it stands for: more than 1 for a super-packet.
     pub n: u32,
@@ -64,7 +64,7 @@ impl Packet {
 /// The live bucket of a worker.
 #[derive(Clone, Debug)]
 pub struct Bucket {
-    naming: Naming,
+    anonymizer: Anonymizer,
     /// How often packet time has gone back before this bucket.
     turn: u64,
     minute: i64,
@@ -106,9 +106,9 @@ pub struct Bucket {
 
 impl Bucket {
     /// An empty bucket.
-    pub fn new(naming: Naming) -> Self {
+    pub fn new(anonymizer: Anonymizer) -> Self {
         Self {
-            naming,
+            anonymizer,
             turn: 0,
             minute: 0,
             minute_start: 0,
@@ -169,15 +169,15 @@ impl Bucket {
     #[inline]
     pub fn count(&mut self, packet: &Packet) {
         let n = u64::from(packet.n);
-        let octets = u64::from(packet.wire_len);
+        let bytes = u64::from(packet.wire_len);
         let direction = packet.direction as usize;
         let meta = &packet.meta;
         let second = self.second(packet.time);
         second.packets[direction] += n;
-        second.octets[direction] += octets;
+        second.bytes[direction] += bytes;
         let totals = &mut self.totals;
         totals.packets[direction] += n;
-        totals.octets[direction] += octets;
+        totals.bytes[direction] += bytes;
         match meta.version {
             IpVersion::V4 => totals.ipv4 += n,
             IpVersion::V6 => totals.ipv6 += n,
@@ -210,11 +210,11 @@ impl Bucket {
         if let Some(time) = time {
             let second = self.second(time);
             add(&mut second.packets, &counted.packets);
-            add(&mut second.octets, &counted.octets);
+            add(&mut second.bytes, &counted.bytes);
         }
         let totals = &mut self.totals;
         add(&mut totals.packets, &counted.packets);
-        add(&mut totals.octets, &counted.octets);
+        add(&mut totals.bytes, &counted.bytes);
         totals.ipv4 += counted.ipv4;
         totals.ipv6 += counted.ipv6;
         totals.tcp += counted.tcp;
@@ -282,7 +282,7 @@ impl Bucket {
             _ => counts.destination_out = true,
         }
         counts.remote_packets = counts.remote_packets.saturating_add(weighted as u32);
-        counts.remote_octets += u64::from(packet.wire_len) * u64::from(packet.weight);
+        counts.remote_bytes += u64::from(packet.wire_len) * u64::from(packet.weight);
         if self.last_host != Some((*local, meta.version)) {
             self.address(local, meta.version, geo);
             self.last_host = Some((*local, meta.version));
@@ -292,7 +292,7 @@ impl Bucket {
     #[inline]
     fn address(
         &mut self,
-        octets: &[u8; 16],
+        bytes: &[u8; 16],
         version: IpVersion,
         geo: &mut Geo,
     ) -> &mut AddressCounts {
@@ -300,28 +300,28 @@ impl Bucket {
             self.drain_addresses(geo);
         }
         let masked;
-        let octets = match self.naming.mask {
-            None => octets,
+        let bytes = match self.anonymizer.mask {
+            None => bytes,
             Some(mask) => {
-                masked = mask.apply(octets, version);
+                masked = mask.apply(bytes, version);
                 &masked
             }
         };
-        let hash = AddressCounts::hash_of(octets, &self.address_keys);
+        let hash = AddressCounts::hash_of(bytes, &self.address_keys);
         self.addresses.entry(
             hash,
             &mut self.address_keys,
-            |counts, _| counts.is_of(octets, version),
-            |_| AddressCounts::new(octets, version),
+            |counts, _| counts.is_of(bytes, version),
+            |_| AddressCounts::new(bytes, version),
         )
     }
 
     #[cold]
     fn drain_addresses(&mut self, geo: &mut Geo) {
-        let Self { packets, addresses, last_host, naming, .. } = self;
+        let Self { packets, addresses, last_host, anonymizer, .. } = self;
         *last_host = None;
         let entries = addresses.entries();
-        let keys: Vec<u64> = entries.iter().map(|counts| counts.key(&naming.fleet)).collect();
+        let keys: Vec<u64> = entries.iter().map(|counts| counts.key(&anonymizer.fleet)).collect();
         for (counts, &key) in entries.iter().zip(&keys) {
             packets.addresses.insert(key);
             if counts.source_in {
@@ -349,35 +349,35 @@ impl Bucket {
         for (top, ipv4) in [(&mut packets.ipv4, true), (&mut packets.ipv6, false)] {
             by(top, &|counts| (counts.remote_packets * u32::from(counts.ipv4 == ipv4)).into());
         }
-        by(&mut packets.octets, &|counts| counts.remote_octets);
+        by(&mut packets.bytes, &|counts| counts.remote_bytes);
         addresses.clear();
     }
 
     /// How names and addresses are keyed and shown.
     #[inline]
-    pub fn naming(&self) -> &Naming {
-        &self.naming
+    pub fn anonymizer(&self) -> &Anonymizer {
+        &self.anonymizer
     }
 
     /// Counts a message under its lower-cased name in wire form. Returns the name's key in the
     /// sketches.
     #[inline(always)]
     pub fn name(&mut self, wire: &[u8], weight: u64, name_use: NameUse) -> u64 {
-        if self.names.is_full() || self.texts.len() + wire.len() > NAME_OCTETS {
+        if self.names.is_full() || self.texts.len() + wire.len() > NAME_BYTES {
             self.drain_names();
         }
-        let Self { names, texts, naming, .. } = self;
+        let Self { names, texts, anonymizer, .. } = self;
         let counts = names.entry(
             texts.hash_of(wire),
             texts,
             |counts, texts| texts.of(counts) == wire,
-            |texts| NameCounts::new(texts, wire, naming),
+            |texts| NameCounts::new(texts, wire, anonymizer),
         );
         let key = counts.key;
         let weight = weight as u32;
         counts.messages = counts.messages.saturating_add(weight);
-        let NameUse::Reply { rcode, nodata, octets } = name_use else { return key };
-        counts.reply_octets += octets;
+        let NameUse::Reply { rcode, nodata, bytes } = name_use else { return key };
+        counts.reply_bytes += bytes;
         if nodata {
             counts.nodata = counts.nodata.saturating_add(weight);
         }
@@ -394,9 +394,10 @@ impl Bucket {
 
     #[cold]
     fn drain_names(&mut self) {
-        let Self { names, texts, dns, naming, .. } = self;
-        let (short, long) = if naming.public_suffix { (1, 2) } else { (2, 3) };
-        let cut = if naming.public_suffix { name::above_public_suffix } else { name::last_labels };
+        let Self { names, texts, dns, anonymizer, .. } = self;
+        let (short, long) = if anonymizer.public_suffix { (1, 2) } else { (2, 3) };
+        let cut =
+            if anonymizer.public_suffix { name::above_public_suffix } else { name::last_labels };
         let entries = names.entries();
         for counts in entries {
             dns.qnames.insert(counts.key);
@@ -404,9 +405,10 @@ impl Bucket {
             let add_cut = |top: &mut Top<Box<str>>, part: Option<(&[u8], bool)>| {
                 if let Some((part, cut)) = part {
                     // A cut name and a whole one of the same labels are two names.
-                    let key = if part.len() == wire.len() { counts.key } else { naming.hash(part) };
+                    let key =
+                        if part.len() == wire.len() { counts.key } else { anonymizer.hash(part) };
                     let key = key.rotate_left(u32::from(cut));
-                    top.add(key, counts.messages.into(), || naming.cut_text(part, cut));
+                    top.add(key, counts.messages.into(), || anonymizer.cut_text(part, cut));
                 }
             };
             add_cut(&mut dns.qname2, cut(wire, short).or(Some((wire, false))));
@@ -414,14 +416,14 @@ impl Bucket {
         }
         let by = |top: &mut Top<Box<str>>, count: fn(&NameCounts) -> u64| {
             let counts = entries.iter().map(|counts| (counts.key, count(counts)));
-            top.add_batch(counts, |place| naming.text(texts.of(&entries[place])));
+            top.add_batch(counts, |place| anonymizer.text(texts.of(&entries[place])));
         };
         by(&mut dns.noerror, |counts| counts.noerror.into());
         by(&mut dns.nodata, |counts| counts.nodata.into());
         by(&mut dns.nxdomain, |counts| counts.nxdomain.into());
         by(&mut dns.servfail, |counts| counts.servfail.into());
         by(&mut dns.refused, |counts| counts.refused.into());
-        by(&mut dns.reply_octets, |counts| counts.reply_octets);
+        by(&mut dns.reply_bytes, |counts| counts.reply_bytes);
         names.clear();
         texts.clear();
     }

@@ -7,7 +7,7 @@ use ahash::RandomState;
 use pktvisor_common::packet::IpVersion;
 use pktvisor_common::sketch::key::FleetKey;
 
-use super::naming::Naming;
+use super::anonymize::Anonymizer;
 use crate::aggregate::front::Entry;
 
 /// What is counted of an address until it reaches the sketches, within one minute: 32 bits are
@@ -15,8 +15,8 @@ use crate::aggregate::front::Entry;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AddressCounts {
     /// The address as in a packet's headers.
-    octets: [u8; 16],
-    pub(super) remote_octets: u64,
+    bytes: [u8; 16],
+    pub(super) remote_bytes: u64,
     pub(super) remote_packets: u32,
     pub(super) ipv4: bool,
     pub(super) source_in: bool,
@@ -26,23 +26,23 @@ pub(super) struct AddressCounts {
 impl AddressCounts {
     /// The hash by which an address is found.
     #[inline]
-    pub(super) fn hash_of(octets: &[u8; 16], keys: &RandomState) -> u64 {
-        keys.hash_one(u128::from_ne_bytes(*octets))
+    pub(super) fn hash_of(bytes: &[u8; 16], keys: &RandomState) -> u64 {
+        keys.hash_one(u128::from_ne_bytes(*bytes))
     }
 
     /// Whether it counts an address.
     #[inline]
-    pub(super) fn is_of(&self, octets: &[u8; 16], version: IpVersion) -> bool {
-        self.octets == *octets && self.ipv4 == (version == IpVersion::V4)
+    pub(super) fn is_of(&self, bytes: &[u8; 16], version: IpVersion) -> bool {
+        self.bytes == *bytes && self.ipv4 == (version == IpVersion::V4)
     }
 
     /// What is counted of an address that comes first now. Apart, so that the way of those that came
     /// before is short.
     #[inline(never)]
-    pub(super) fn new(octets: &[u8; 16], version: IpVersion) -> Self {
+    pub(super) fn new(bytes: &[u8; 16], version: IpVersion) -> Self {
         Self {
-            octets: *octets,
-            remote_octets: 0,
+            bytes: *bytes,
+            remote_bytes: 0,
             remote_packets: 0,
             ipv4: version == IpVersion::V4,
             source_in: false,
@@ -52,14 +52,14 @@ impl AddressCounts {
 
     pub(super) fn address(&self) -> IpAddr {
         match self.ipv4 {
-            true => IpAddr::from(self.octets[..4].as_array::<4>().copied().unwrap_or_default()),
-            false => IpAddr::from(self.octets),
+            true => IpAddr::from(self.bytes[..4].as_array::<4>().copied().unwrap_or_default()),
+            false => IpAddr::from(self.bytes),
         }
     }
 
     /// The key of the address in the sketches.
     pub(super) fn key(&self, fleet: &FleetKey) -> u64 {
-        fleet.hash(&self.octets[..if self.ipv4 { 4 } else { 16 }])
+        fleet.hash(&self.bytes[..if self.ipv4 { 4 } else { 16 }])
     }
 }
 
@@ -67,7 +67,7 @@ impl Entry for AddressCounts {
     type Beside = RandomState;
 
     fn hash(&self, keys: &RandomState) -> u64 {
-        Self::hash_of(&self.octets, keys)
+        Self::hash_of(&self.bytes, keys)
     }
 }
 
@@ -85,13 +85,13 @@ pub(super) struct NameCounts {
     pub(super) nxdomain: u32,
     pub(super) servfail: u32,
     pub(super) refused: u32,
-    pub(super) reply_octets: u64,
+    pub(super) reply_bytes: u64,
 }
 
 /// The texts of names, and the keys by which names are found.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Texts {
-    octets: Vec<u8>,
+    bytes: Vec<u8>,
     keys: RandomState,
 }
 
@@ -104,22 +104,22 @@ impl Texts {
         hasher.finish()
     }
 
-    /// Octets of all texts.
+    /// Bytes of all texts.
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.octets.len()
+        self.bytes.len()
     }
 
     /// The text of a name.
     #[inline]
     pub(super) fn of(&self, counts: &NameCounts) -> &[u8] {
         let start = counts.text as usize;
-        &self.octets[start..start + usize::from(counts.text_len)]
+        &self.bytes[start..start + usize::from(counts.text_len)]
     }
 
     /// Forgets all texts; their memory is kept.
     pub(super) fn clear(&mut self) {
-        self.octets.clear();
+        self.bytes.clear();
     }
 }
 
@@ -127,10 +127,10 @@ impl NameCounts {
     /// What is counted of a name that comes first now. Apart, so that the way of those that came
     /// before is short.
     #[inline(never)]
-    pub(super) fn new(texts: &mut Texts, wire: &[u8], naming: &Naming) -> Self {
-        let text = texts.octets.len() as u32;
-        texts.octets.extend_from_slice(wire);
-        let key = naming.hash(wire);
+    pub(super) fn new(texts: &mut Texts, wire: &[u8], anonymizer: &Anonymizer) -> Self {
+        let text = texts.bytes.len() as u32;
+        texts.bytes.extend_from_slice(wire);
+        let key = anonymizer.hash(wire);
         Self { key, text, text_len: wire.len() as u8, ..Self::default() }
     }
 }
@@ -154,7 +154,7 @@ pub enum NameUse {
         rcode: u16,
         /// NOERROR without answers.
         nodata: bool,
-        /// Its octets, already weighted.
-        octets: u64,
+        /// Its bytes, already weighted.
+        bytes: u64,
     },
 }

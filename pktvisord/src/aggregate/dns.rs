@@ -7,11 +7,11 @@ use pktvisor_common::summary::dns::Unpaired;
 use super::transaction::{
     Answer, Gone, Key, Query, Quoted, Reply, Transactions, Way, question_hash,
 };
+use crate::aggregate::anonymize::Anonymizer;
 use crate::aggregate::bucket::{Bucket, Packet};
 use crate::aggregate::counts::NameUse;
 use crate::aggregate::geo::Geo;
 use crate::aggregate::host::{Direction, HostSpec};
-use crate::aggregate::naming::Naming;
 use crate::aggregate::settings::DnsSide;
 use crate::decode::dns::detail;
 use crate::decode::dns::name::{self, LowerName};
@@ -226,7 +226,7 @@ impl<X: Exchanges> Message<'_, X> {
         };
         let name_use = match is_reply {
             false => NameUse::Query,
-            true => NameUse::Reply { rcode: scan.rcode(), nodata, octets: weight * length as u64 },
+            true => NameUse::Reply { rcode: scan.rcode(), nodata, bytes: weight * length as u64 },
         };
         let key = self.bucket.name(lower, weight, name_use);
         if scan.questions > 1 {
@@ -292,10 +292,10 @@ impl<X: Exchanges> Message<'_, X> {
 
     fn client_subnet(&mut self, data: &[u8], weight: u64) {
         let Some(subnet) = detail::client_subnet(data) else { return };
-        let naming = self.bucket.naming();
-        let (address, prefix) = naming.masked_network(subnet.address, subnet.prefix);
+        let anonymizer = self.bucket.anonymizer();
+        let (address, prefix) = anonymizer.masked_network(subnet.address, subnet.prefix);
         let name = format!("{address}/{prefix}");
-        let key = naming.fleet.hash(name.as_bytes());
+        let key = anonymizer.fleet.hash(name.as_bytes());
         let dns = &mut self.bucket.dns;
         dns.ecs.add(key, weight, || name.into());
         if let Some(place) = self.geo.place(address) {
@@ -310,7 +310,7 @@ impl<X: Exchanges> Message<'_, X> {
 /// Counts a transaction.
 #[inline]
 fn pair(bucket: &mut Bucket, query: &Query, reply: &Reply, asked: Option<Asked<'_>>) {
-    let naming = *bucket.naming();
+    let anonymizer = *bucket.anonymizer();
     let xact = &mut bucket.dns.xact;
     let latency = reply.time.saturating_sub(query.time).max(0);
     let microseconds = ((latency + MICROSECOND / 2) / MICROSECOND) as u64;
@@ -322,7 +322,7 @@ fn pair(bucket: &mut Bucket, query: &Query, reply: &Reply, asked: Option<Asked<'
     direction.quantiles.record(microseconds, 1);
     let key = asked.as_ref().map(|asked| asked.key);
     direction.classes.record(microseconds, weight, key, || {
-        asked.map(|asked| naming.text(asked.lower)).unwrap_or_default()
+        asked.map(|asked| anonymizer.text(asked.lower)).unwrap_or_default()
     });
     bucket.add_latency(to, microseconds, weight);
 }
@@ -352,7 +352,12 @@ fn key(context: &Context, scan: &Scan<'_>, asked: Option<&Asked<'_>>, way: Way) 
 }
 
 /// What is known of the query of this flow that an ICMP error quotes; `None` if it quotes a reply.
-pub fn quoted_key(meta: &PacketMeta, flow: u64, payload: &[u8], naming: &Naming) -> Option<Quoted> {
+pub fn quoted_key(
+    meta: &PacketMeta,
+    flow: u64,
+    payload: &[u8],
+    anonymizer: &Anonymizer,
+) -> Option<Quoted> {
     let way = Way::of(meta);
     let length = meta.payload_len as usize;
     // Where the question cannot be read, the first four bytes have the id.
@@ -362,7 +367,7 @@ pub fn quoted_key(meta: &PacketMeta, flow: u64, payload: &[u8], naming: &Naming)
     };
     let question = scan.question.map_or(0, |question| {
         let lower = LowerName::new(question.name);
-        question_hash(naming.hash(lower.wire()), question.qtype)
+        question_hash(anonymizer.hash(lower.wire()), question.qtype)
     });
     let key = Key::new(flow, way, scan.id, scan.opcode(), question);
     (!scan.is_reply()).then_some(Quoted::Key(key))

@@ -240,8 +240,8 @@ impl Flows {
         let flow = scanner.settings.flow_key.flow(quoted);
         let partition = &mut self.partitions[partition(flow)];
         partition.pass(time, &mut scanner.bucket, &mut scanner.geo);
-        let naming = scanner.bucket.naming();
-        let Some(query) = quoted_key(quoted, flow, payload, naming) else { return };
+        let anonymizer = scanner.bucket.anonymizer();
+        let Some(query) = quoted_key(quoted, flow, payload, anonymizer) else { return };
         if let Some(query) = partition.transactions.unreachable(&query) {
             scanner.bucket.dns.xact.unpaired.unreachable += u64::from(query.weight);
         }
@@ -436,11 +436,11 @@ impl FlowSink for Flows {
         scanner: &mut Scanner,
         packet: &Packet,
         side: DnsSide,
-        octets: &[u8],
+        bytes: &[u8],
         _: &Decision,
     ) -> Option<bool> {
         let context = Context::new(packet, side, &scanner.hosts);
-        let segment = Segment::of(&packet.meta, octets, packet.time, context);
+        let segment = Segment::of(&packet.meta, bytes, packet.time, context);
         let Scanner { bucket, geo, .. } = scanner;
         let partition = &mut self.partitions[partition(packet.flow)];
         partition.pass(packet.time, bucket, geo);
@@ -470,10 +470,10 @@ impl FlowSink for Flows {
     }
 
     /// Takes in a fragment, and the datagram that it completes.
-    fn fragment(&mut self, scanner: &mut Scanner, meta: &PacketMeta, octets: &[u8], time: i64) {
+    fn fragment(&mut self, scanner: &mut Scanner, meta: &PacketMeta, bytes: &[u8], time: i64) {
         self.reassemble(scanner, |defrag, emit| {
             defrag.advance(time, emit);
-            defrag.fragment(meta, octets, time, emit);
+            defrag.fragment(meta, bytes, time, emit);
         });
     }
 }

@@ -139,7 +139,7 @@ fn prefix_length(length: Option<&str>, bits: u32) -> Result<u32, HostSpecProblem
         return Ok(bits);
     };
     // `parse` alone would take a sign.
-    let digits = length.bytes().all(|octet| octet.is_ascii_digit());
+    let digits = length.bytes().all(|byte| byte.is_ascii_digit());
     match length.parse() {
         Ok(length) if digits && length <= bits => Ok(length),
         _ => Err(HostSpecProblem::PrefixLength { bits }),
@@ -205,9 +205,9 @@ mod tests {
     }
 
     fn v4(address: [u8; 4]) -> [u8; 16] {
-        let mut octets = [0; 16];
-        octets[..4].copy_from_slice(&address);
-        octets
+        let mut bytes = [0; 16];
+        bytes[..4].copy_from_slice(&address);
+        bytes
     }
 
     #[test]
@@ -256,7 +256,7 @@ mod tests {
     /// Compares bit after bit.
     fn shares_prefix(network: &[u8], address: &[u8], length: u8) -> bool {
         (0..usize::from(length)).all(|bit| {
-            let of = |octets: &[u8]| octets[bit / 8] >> (7 - bit % 8) & 1;
+            let of = |bytes: &[u8]| bytes[bit / 8] >> (7 - bit % 8) & 1;
             of(network) == of(address)
         })
     }

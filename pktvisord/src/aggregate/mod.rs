@@ -1,5 +1,6 @@
 //! From packets to summaries: what belongs together is found, and added up until a minute is closed.
 
+pub mod anonymize;
 pub mod batch;
 pub mod bucket;
 pub mod counts;
@@ -10,7 +11,6 @@ pub mod front;
 pub mod geo;
 pub mod host;
 pub mod minute_clock;
-pub mod naming;
 pub mod pipeline;
 pub mod scanner;
 pub mod settings;

@@ -276,9 +276,9 @@ mod tests {
     use pktvisor_common::flow::FlowKey;
 
     use super::*;
+    use crate::aggregate::anonymize::Anonymizer;
     use crate::aggregate::geo::GeoDatabases;
     use crate::aggregate::host::HostSpec;
-    use crate::aggregate::naming::Naming;
     use crate::aggregate::settings::{DnsPorts, OtherPorts, Sampling, Tunnels};
     use crate::decode::block::{LinkType, PacketRecord};
     use crate::store::minutes::Retention;
@@ -291,7 +291,7 @@ mod tests {
             other_ports: OtherPorts::default(),
             databases: GeoDatabases::default().into(),
             timeout: SECOND,
-            naming: Naming::default(),
+            anonymizer: Anonymizer::default(),
             sampling: Sampling::new(100),
             tunnels: Tunnels::Outer,
             flow_key: FlowKey::FIXED,

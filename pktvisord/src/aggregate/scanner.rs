@@ -44,7 +44,7 @@ pub trait FlowSink: Exchanges {
         scanner: &mut Scanner,
         packet: &Packet,
         side: DnsSide,
-        octets: &[u8],
+        bytes: &[u8],
         decision: &Decision,
     ) -> Option<bool>;
 
@@ -59,7 +59,7 @@ pub trait FlowSink: Exchanges {
     );
 
     /// Takes in a fragment of IP.
-    fn fragment(&mut self, scanner: &mut Scanner, meta: &PacketMeta, octets: &[u8], time: i64);
+    fn fragment(&mut self, scanner: &mut Scanner, meta: &PacketMeta, bytes: &[u8], time: i64);
 }
 
 /// Packets of a block to be read, all of the live minute.
@@ -99,7 +99,7 @@ impl Scanner {
         Self {
             ports: settings.ports.now(),
             hosts: settings.hosts.now(),
-            bucket: Bucket::new(settings.naming),
+            bucket: Bucket::new(settings.anonymizer),
             geo: settings.geo(),
             tick: (first_fragment_waits(settings.timeout) / TICKS).max(1),
             settings,
@@ -144,10 +144,10 @@ impl Scanner {
                 flows.pass(self, record.time);
             }
             number += 1;
-            let octets = piece.block.packet(record);
-            let meta = self.walk(record, octets);
+            let bytes = piece.block.packet(record);
+            let meta = self.walk(record, bytes);
             let flow = settings.flow_key.flow(&meta);
-            let decision = decide(&rules, &meta, flow, octets, number);
+            let decision = decide(&rules, &meta, flow, bytes, number);
             let packet = Packet {
                 meta,
                 time: record.time,
@@ -162,10 +162,10 @@ impl Scanner {
             if packet.weight > 0 {
                 self.bucket.inspect(&packet, &mut self.geo);
             }
-            if let Some(outcome) = self.payload(&packet, octets, &decision, flows) {
+            if let Some(outcome) = self.payload(&packet, bytes, &decision, flows) {
                 self.bucket.outcome(&packet, outcome);
             }
-            self.around(&meta, octets, record.time, flows);
+            self.around(&meta, bytes, record.time, flows);
         }
     }
 
@@ -176,31 +176,31 @@ impl Scanner {
 
     /// The headers by which a packet of a block counts.
     #[inline(always)]
-    pub(super) fn walk(&self, record: &PacketRecord, octets: &[u8]) -> PacketMeta {
-        let mut meta = link::walk(record, octets);
-        self.go_inside(&mut meta, octets, record.wire_len as usize);
+    pub(super) fn walk(&self, record: &PacketRecord, bytes: &[u8]) -> PacketMeta {
+        let mut meta = link::walk(record, bytes);
+        self.go_inside(&mut meta, bytes, record.wire_len as usize);
         meta
     }
 
     /// Takes the headers inside a tunnel, where they are asked for, as those by which a packet counts.
     #[inline(always)]
-    fn go_inside(&self, meta: &mut PacketMeta, octets: &[u8], wire_len: usize) {
+    fn go_inside(&self, meta: &mut PacketMeta, bytes: &[u8], wire_len: usize) {
         if meta.is_tunnel() && self.settings.tunnels == Tunnels::Inner {
-            *meta = enter_tunnels(self.ports.bits(), octets, wire_len, *meta);
+            *meta = enter_tunnels(self.ports.bits(), bytes, wire_len, *meta);
         }
     }
 
     /// Takes in what a packet is besides one with a payload: an ICMP error, a fragment.
     #[inline(always)]
-    fn around(&mut self, meta: &PacketMeta, octets: &[u8], time: i64, flows: &mut impl FlowSink) {
+    fn around(&mut self, meta: &PacketMeta, bytes: &[u8], time: i64, flows: &mut impl FlowSink) {
         if meta.transport == Transport::Icmp
-            && let Some((quoted, payload)) = unreachable::quoted(meta, octets)
+            && let Some((quoted, payload)) = unreachable::quoted(meta, bytes)
             && self.ports.side(&quoted).is_some()
         {
             flows.undelivered(self, &quoted, payload, time);
         }
         if meta.fragment != Fragment::None && !meta.malformed {
-            flows.fragment(self, meta, octets, time);
+            flows.fragment(self, meta, bytes, time);
         }
     }
 
@@ -209,16 +209,16 @@ impl Scanner {
     pub fn sample(
         &mut self,
         header: &SampleHeader,
-        octets: &[u8],
+        bytes: &[u8],
         time: i64,
         flows: &mut impl FlowSink,
     ) {
         let wire_len = header.wire_len.saturating_sub(header.tag()) as usize;
         let mut meta = match header.has(IP) {
-            true => walk_ip(octets, wire_len),
-            false => walk_ethernet(octets, wire_len),
+            true => walk_ip(bytes, wire_len),
+            false => walk_ethernet(bytes, wire_len),
         };
-        self.go_inside(&mut meta, octets, wire_len);
+        self.go_inside(&mut meta, bytes, wire_len);
         let packet = Packet {
             meta,
             time,
@@ -235,8 +235,8 @@ impl Scanner {
             Some(side) if packet.weight > 0 => side.decided(),
             _ => Dns::No,
         };
-        let part = part(packet.meta, octets.len(), header);
-        let captured = octets.len().saturating_sub(usize::from(part.payload_offset));
+        let part = part(packet.meta, bytes.len(), header);
+        let captured = bytes.len().saturating_sub(usize::from(part.payload_offset));
         let cut = match header.has(MORE) {
             true => packet.meta.payload_len > DNS_TCP_SNAP,
             false => captured < part.payload_len as usize,
@@ -244,11 +244,11 @@ impl Scanner {
         let (outcome, weight) = (Outcome::Headers, packet.weight);
         let decision = Decision { outcome, weight, dns, record: None, cut };
         let of_part = Packet { meta: part, ..packet };
-        let outcome = self.payload(&of_part, octets, &decision, flows);
+        let outcome = self.payload(&of_part, bytes, &decision, flows);
         if let Some(outcome) = outcome.filter(|_| header.has(UNDECIDED)) {
             self.bucket.outcome(&packet, outcome);
         }
-        self.around(&meta, octets, time, flows);
+        self.around(&meta, bytes, time, flows);
     }
 
     /// Reads the payload of a packet where it is inspected as DNS. Returns the packet's outcome, or none
@@ -257,7 +257,7 @@ impl Scanner {
     pub(super) fn payload(
         &mut self,
         packet: &Packet,
-        octets: &[u8],
+        bytes: &[u8],
         decision: &Decision,
         flows: &mut impl FlowSink,
     ) -> Option<Outcome> {
@@ -265,8 +265,8 @@ impl Scanner {
             return Some(decision.outcome);
         };
         let is_dns = match packet.meta.transport {
-            Transport::Udp => Some(self.udp(packet, side, octets, flows)),
-            _ => flows.segment(self, packet, side, octets, decision),
+            Transport::Udp => Some(self.udp(packet, side, bytes, flows)),
+            _ => flows.segment(self, packet, side, bytes, decision),
         };
         is_dns.map(|is_dns| decision.refined(is_dns))
     }
@@ -277,11 +277,11 @@ impl Scanner {
         &mut self,
         packet: &Packet,
         side: DnsSide,
-        octets: &[u8],
+        bytes: &[u8],
         exchanges: &mut impl FlowSink,
     ) -> bool {
         let meta = &packet.meta;
-        let payload = octets.get(usize::from(meta.payload_offset)..).unwrap_or_default();
+        let payload = bytes.get(usize::from(meta.payload_offset)..).unwrap_or_default();
         let length = meta.payload_len as usize;
         let context = Context::new(packet, side, &self.hosts);
         let (bucket, geo) = (&mut self.bucket, &mut self.geo);
@@ -297,20 +297,20 @@ pub(super) fn decide(
     rules: &Rules<'_>,
     meta: &PacketMeta,
     flow: u64,
-    octets: &[u8],
+    bytes: &[u8],
     number: u64,
 ) -> Decision {
     let dns_id = || {
-        octets
+        bytes
             .get(usize::from(meta.payload_offset)..)
             .and_then(|payload| payload.first_chunk())
             .map_or(0, |id| u16::from_be_bytes(*id))
     };
     let random = || mix(number) as u32;
-    classify(rules, &Snaps::ALL, meta, octets.len() as u32, || flow, dns_id, random)
+    classify(rules, &Snaps::ALL, meta, bytes.len() as u32, || flow, dns_id, random)
 }
 
-/// The part of a TCP segment that a record holds `captured` octets of, headers included, as a
+/// The part of a TCP segment that a record holds `captured` bytes of, headers included, as a
 /// segment of its own.
 fn part(mut meta: PacketMeta, captured: usize, header: &SampleHeader) -> PacketMeta {
     let more = header.has(MORE);

@@ -10,9 +10,9 @@ use pktvisor_common::packet::PacketMeta;
 use pktvisor_common::sampling::Rate;
 use pktvisor_common::summary::state::Terms;
 
+use crate::aggregate::anonymize::Anonymizer;
 use crate::aggregate::geo::{Geo, GeoDatabases};
 use crate::aggregate::host::HostSpec;
-use crate::aggregate::naming::Naming;
 use crate::time::minute_of;
 
 /// DNS, mDNS (RFC 6762), LLMNR (RFC 4795), and the port that pktvisor always took for DNS too.
@@ -32,7 +32,7 @@ pub struct Settings {
     /// How long a query waits for its reply, in nanoseconds.
     pub timeout: i64,
     /// How names are cut and keys are hashed.
-    pub naming: Naming,
+    pub anonymizer: Anonymizer,
     /// How many packets are inspected.
     pub sampling: Sampling,
     /// What counts of a packet in an IP tunnel.
@@ -56,15 +56,15 @@ impl Settings {
     pub fn terms(&self) -> Terms {
         Terms {
             ports: self.ports.now().list.clone(),
-            public_suffix: self.naming.public_suffix,
-            mask: self.naming.mask,
-            names: self.naming.names.map(|key| key.fingerprint()),
+            public_suffix: self.anonymizer.public_suffix,
+            mask: self.anonymizer.mask,
+            names: self.anonymizer.names.map(|key| key.fingerprint()),
         }
     }
 
     /// Looks up where addresses belong, in the databases as they are now.
     pub fn geo(&self) -> Geo {
-        Geo::new(self.databases.now(), self.naming.fleet)
+        Geo::new(self.databases.now(), self.anonymizer.fleet)
     }
 }
 

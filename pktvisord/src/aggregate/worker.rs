@@ -102,13 +102,13 @@ impl Worker {
     /// Takes in a record of the kernel's, of a packet at `time`. All records of a ring belong to one
     /// worker, but not what fragments add up to.
     #[inline]
-    pub fn sample(&mut self, header: &SampleHeader, octets: &[u8], time: i64) {
+    pub fn sample(&mut self, header: &SampleHeader, bytes: &[u8], time: i64) {
         let Live { scanner, flows } = &mut self.live;
         if flows.is_due(time) {
             flows.give_up_fragments(scanner, time);
         }
         self.latest = self.latest.max(time);
-        scanner.sample(header, octets, time, flows);
+        scanner.sample(header, bytes, time, flows);
     }
 
     /// Adds what the kernel has counted, see [`Bucket::add_counted`].

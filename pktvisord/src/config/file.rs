@@ -43,7 +43,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Entry>, FileError> {
 
 /// The entries of a text, or what is wrong on which line.
 fn parse(text: &str) -> Result<Vec<Entry>, (usize, String)> {
-    let line_of = |octet: usize| 1 + text[..octet.min(text.len())].matches('\n').count();
+    let line_of = |byte: usize| 1 + text[..byte.min(text.len())].matches('\n').count();
     let table = DeTable::parse(text).map_err(|error| {
         (error.span().map_or(1, |span| line_of(span.start)), error.message().to_owned())
     })?;

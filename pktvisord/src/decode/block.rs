@@ -1,6 +1,6 @@
 //! Packets as they were read.
 //!
-//! A [`Block`] holds octets as they were read and, beside them, where each packet lies in them, so that
+//! A [`Block`] holds bytes as they were read and, beside them, where each packet lies in them, so that
 //! packets are neither copied nor allocated one by one and a block can be shared between workers.
 
 /// The link-layer header that packets of a capture start with (`LINKTYPE_*`).
@@ -14,13 +14,13 @@ pub enum LinkType {
     LinuxSll2,
     /// IP without a link header (12, 101, 228, 229).
     RawIp,
-    /// Ethernet with four octets of a switch: Broadcom's tag behind the addresses
+    /// Ethernet with four bytes of a switch: Broadcom's tag behind the addresses
     /// (`LINKTYPE_DSA_TAG_BRCM`, 281) or before them (`LINKTYPE_DSA_TAG_BRCM_PREPEND`, 282), or
     /// Marvell's behind them (`LINKTYPE_DSA_TAG_DSA`, 283). The number says which.
     SwitchTag(u16),
-    /// BSD loopback: a 4-octet address family in either byte order (0 and 108).
+    /// BSD loopback: a 4-byte address family in either byte order (0 and 108).
     BsdLoopback,
-    /// PPP, with or without its address and control octets (9).
+    /// PPP, with or without its address and control bytes (9).
     Ppp,
     /// PPP in HDLC-like framing, or Cisco HDLC (50).
     PppHdlc,
@@ -48,7 +48,7 @@ pub enum LinkType {
     WifiAvs,
     /// Another link type behind a header of per-packet information (192).
     Ppi,
-    /// Ethernet behind 4 octets of a Hilscher analyzer (240).
+    /// Ethernet behind 4 bytes of a Hilscher analyzer (240).
     Netanalyzer,
     /// Another link type behind the header of macOS' `pktap` interface (258).
     Pktap,
@@ -61,18 +61,18 @@ pub struct PacketRecord {
     pub time: i64,
     /// Where the packet starts in the block's data.
     pub offset: u32,
-    /// Octets captured.
+    /// Bytes captured.
     pub captured: u32,
-    /// Octets on the wire; at least `captured`.
+    /// Bytes on the wire; at least `captured`.
     pub wire_len: u32,
     /// The link-layer header it starts with.
     pub link: LinkType,
 }
 
-/// Octets that were read together and the packets among them, in the order of the capture.
+/// Bytes that were read together and the packets among them, in the order of the capture.
 #[derive(Debug, Default)]
 pub struct Block {
-    /// The octets.
+    /// The bytes.
     pub data: Vec<u8>,
     /// The packets.
     pub packets: Vec<PacketRecord>,
@@ -122,7 +122,7 @@ impl Block {
         }
     }
 
-    /// The octets captured of a packet of this block.
+    /// The bytes captured of a packet of this block.
     pub fn packet(&self, record: &PacketRecord) -> &[u8] {
         &self.data[record.offset as usize..(record.offset + record.captured) as usize]
     }

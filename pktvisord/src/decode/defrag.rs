@@ -2,7 +2,7 @@
 //!
 //! Fragments of UDP and TCP over IPv4 (RFC 791) and IPv6 (RFC 8200 section 4.5) are collected in
 //! any order, each datagram in an `IpDefragBuf` of `etherparse`, all in one table that is
-//! bounded in datagrams, octets and age. The oldest datagram makes room.
+//! bounded in datagrams, bytes and age. The oldest datagram makes room.
 //!
 //! * **First fragments.** A first fragment whose others do not come is handed over by itself after a
 //!   short time, so that the message in it meets its query. What comes of the datagram later is
@@ -10,7 +10,7 @@
 //! * **Given up.** Of a datagram that is given up, what stands together at its start is handed
 //!   over all the same, so that the header of the message in it counts; nothing is if its first
 //!   fragment did not come.
-//! * **Overlaps.** A fragment that repeats octets exactly is ignored. Any other overlap, or a
+//! * **Overlaps.** A fragment that repeats bytes exactly is ignored. Any other overlap, or a
 //!   contradiction about the end, discards the datagram and what comes of it later, as RFC 5722
 //!   demands for IPv6 and Linux does for IPv4 too.
 //! * **Gaps.** A datagram in more parts than fragments of common sizes leave is given up at once.
@@ -39,7 +39,7 @@ use self::open::{First, Open, Start, Step};
 pub struct DefragLimits {
     /// Datagrams kept, those included that are remembered only; at least 1.
     pub entries: usize,
-    /// Octets of memory held for fragments.
+    /// Bytes of memory held for fragments.
     pub bytes: usize,
     /// Nanoseconds that a datagram's fragments may take.
     pub age: i64,
@@ -129,7 +129,7 @@ impl Defrag {
         }
     }
 
-    /// Takes a fragment: the captured octets of a whole packet, its walk, of which
+    /// Takes a fragment: the captured bytes of a whole packet, its walk, of which
     /// [`PacketMeta::fragment`] says that it is one, and its time of capture in nanoseconds of unix
     /// time.
     pub fn fragment(
@@ -211,7 +211,7 @@ impl Defrag {
         self.entries.len()
     }
 
-    /// Octets of memory held for fragments.
+    /// Bytes of memory held for fragments.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -334,7 +334,7 @@ impl Defrag {
 }
 
 impl Entry {
-    /// Octets of memory held.
+    /// Bytes of memory held.
     fn held(&self) -> usize {
         match &self.state {
             State::Open(open) => open.held(),

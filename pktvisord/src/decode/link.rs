@@ -23,7 +23,7 @@ const SLL2_LEN: usize = 20;
 const LOOPBACK_LEN: usize = 4;
 /// Length of the header of an `enc` interface.
 const ENC_LEN: usize = 12;
-/// Most octets before an IP header; places in packets are numbers of 16 bits.
+/// Most bytes before an IP header; places in packets are numbers of 16 bits.
 const MAX_HEADERS: usize = 16_384;
 
 impl LinkType {
@@ -118,7 +118,7 @@ pub fn network_layer(link: LinkType, packet: &[u8]) -> Option<(u16, usize)> {
             packet.read::<SLL2_LEN>(0)?;
             Some((u16::from_be_bytes(packet.read(0)?), SLL2_LEN))
         }
-        // Wherever the tag is, the EtherType is four octets further behind.
+        // Wherever the tag is, the EtherType is four bytes further behind.
         LinkType::SwitchTag(_) => Some((u16::from_be_bytes(packet.read(16)?), 18)),
         LinkType::RawIp => Some((
             match packet.first()? >> 4 {

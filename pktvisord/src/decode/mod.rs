@@ -1,4 +1,4 @@
-//! From octets to what they say: link layers, fragments, DNS. Nothing here adds anything up.
+//! From bytes to what they say: link layers, fragments, DNS. Nothing here adds anything up.
 
 pub mod block;
 pub mod defrag;

@@ -1,6 +1,6 @@
 //! Reading capture files.
 //!
-//! Octets are read in large blocks and parsed where they lie. What a block holds of its last
+//! Bytes are read in large blocks and parsed where they lie. What a block holds of its last
 //! record is carried over to the next one.
 
 mod compress;
@@ -51,12 +51,12 @@ pub struct FileOptions {
     pub interrupt: Option<Arc<AtomicBool>>,
 }
 
-/// How far a capture is read, in octets as they are stored, that is before decompression.
+/// How far a capture is read, in bytes as they are stored, that is before decompression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Octets read.
+    /// Bytes read.
     pub bytes_read: u64,
-    /// Octets there are; `None` for a pipe.
+    /// Bytes there are; `None` for a pipe.
     pub total: Option<u64>,
 }
 
@@ -122,8 +122,8 @@ impl CaptureReader {
         let (stored, stored_total) = input.stored();
         let behind = input.behind();
         let mut start = vec![0; FILE_HEADER_LEN];
-        let octets = input.read_full(&mut start)?;
-        start.truncate(octets);
+        let bytes = input.read_full(&mut start)?;
+        start.truncate(bytes);
         let mut filter = options.filter.as_deref().map(Filter::new);
         let format = Format::detect(start, input)?;
         if let (Some(filter), Some(link)) = (&mut filter, format.link()) {
@@ -271,12 +271,12 @@ impl CaptureReader {
             );
         }
         if self.zero_tail > 0 {
-            let octets = plural(self.zero_tail, "zero octet");
-            warnings.push(format!("{octets} at the end are no packets and were left out"));
+            let bytes = plural(self.zero_tail, "zero byte");
+            warnings.push(format!("{bytes} at the end are no packets and were left out"));
         }
         if behind > 0 {
-            let octets = plural(behind, "octet");
-            warnings.push(format!("{octets} behind the end of the compressed data were left out"));
+            let bytes = plural(behind, "byte");
+            warnings.push(format!("{bytes} behind the end of the compressed data were left out"));
         }
         if let Some(filter) = self.filter.as_ref().filter(|_| self.passed == 0) {
             warnings.extend(all_left_out(self.filtered_out, filter.hidden()));
@@ -338,9 +338,9 @@ impl Format {
     fn detect(start: Vec<u8>, input: Input) -> Result<Self, Problem> {
         if start.len() < 4 {
             return Err(match start.len() {
-                octets if input.is_cut() => Problem::HeaderCut { octets: octets as u64 },
+                bytes if input.is_cut() => Problem::HeaderCut { bytes: bytes as u64 },
                 0 => Problem::Empty,
-                octets => Problem::NotACapture { reason: format!("it has only {octets} octets") },
+                bytes => Problem::NotACapture { reason: format!("it has only {bytes} bytes") },
             });
         }
         if PcapNgParser::recognizes(&start) {
@@ -349,7 +349,7 @@ impl Format {
         }
         if PcapParser::recognizes(&start) {
             if start.len() < FILE_HEADER_LEN {
-                return Err(Problem::HeaderCut { octets: start.len() as u64 });
+                return Err(Problem::HeaderCut { bytes: start.len() as u64 });
             }
             if let Some(parser) = PcapParser::from_header(&start) {
                 let position = start.len() as u64;

@@ -197,7 +197,7 @@ impl Program {
             .ok_or_else(|| "its program is not in a known form".to_owned())
     }
 
-    /// Runs the program over `packet`, of which `wire_len` octets were on the wire.
+    /// Runs the program over `packet`, of which `wire_len` bytes were on the wire.
     ///
     /// The machine is that of McCanne and Jacobson, "The BSD Packet Filter" (1993), with
     /// libpcap's additions (modulus, exclusive or, jumps back); as there, a packet that is too
@@ -256,7 +256,7 @@ impl Machine<'_> {
             0x00 => self.a = self.load(code, k)?,
             0x01 => {
                 self.x = match code & 0xe0 {
-                    0xa0 => u32::from(self.octets::<1>(k)?[0] & 0x0f) * 4,
+                    0xa0 => u32::from(self.bytes::<1>(k)?[0] & 0x0f) * 4,
                     _ => self.load(code, k)?,
                 }
             }
@@ -292,13 +292,13 @@ impl Machine<'_> {
             _ => return None,
         };
         match code & 0x18 {
-            0x00 => self.octets(at).map(u32::from_be_bytes),
-            0x08 => self.octets(at).map(|half| u32::from(u16::from_be_bytes(half))),
-            _ => self.octets::<1>(at).map(|[octet]| u32::from(octet)),
+            0x00 => self.bytes(at).map(u32::from_be_bytes),
+            0x08 => self.bytes(at).map(|half| u32::from(u16::from_be_bytes(half))),
+            _ => self.bytes::<1>(at).map(|[byte]| u32::from(byte)),
         }
     }
 
-    fn octets<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
+    fn bytes<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
         self.packet.get(at as usize..)?.first_chunk().copied()
     }
 }

@@ -23,7 +23,7 @@ use crate::system::needs::Needs;
 use crate::system::occasional::Occasional;
 use crate::system::secret::{self, FileError};
 
-/// Octets that a token has at least: 16 hexadecimal digits are 64 bits of chance.
+/// Bytes that a token has at least: 16 hexadecimal digits are 64 bits of chance.
 const SHORTEST: usize = 16;
 
 /// Why there is no access as it was asked for.

@@ -25,13 +25,13 @@ use super::internal;
 use crate::serve::live::Live;
 use crate::serve::prometheus::Format;
 
-/// Octets of all answers together that are kept or still read; one alone may be larger.
+/// Bytes of all answers together that are kept or still read; one alone may be larger.
 const BUDGET: usize = 8 << 20;
 /// Answers to one question that are kept or still read, at most.
 const GENERATIONS: usize = 2;
-/// Octets that a connection is handed at once.
+/// Bytes that a connection is handed at once.
 const PART: usize = 8 << 10;
-/// Answers of fewer octets are not compressed.
+/// Answers of fewer bytes are not compressed.
 const LEAST_COMPRESSED: usize = 1_024;
 
 /// What is asked for.
@@ -97,30 +97,30 @@ struct Kept {
     answer: Arc<Answer>,
 }
 
-/// The octets of an answer, until it is given up.
+/// The bytes of an answer, until it is given up.
 #[derive(Debug)]
 pub(super) struct Answer {
-    octets: Mutex<Option<Bytes>>,
+    bytes: Mutex<Option<Bytes>>,
     length: usize,
 }
 
 impl Answer {
-    pub(super) fn new(octets: impl Into<Bytes>) -> Arc<Self> {
-        let octets = octets.into();
-        Arc::new(Self { length: octets.len(), octets: Mutex::new(Some(octets)) })
+    pub(super) fn new(bytes: impl Into<Bytes>) -> Arc<Self> {
+        let bytes = bytes.into();
+        Arc::new(Self { length: bytes.len(), bytes: Mutex::new(Some(bytes)) })
     }
 
-    /// Whether it has no octets.
+    /// Whether it has no bytes.
     pub(super) fn is_empty(&self) -> bool {
         self.length == 0
     }
 
     fn octets(&self) -> Option<Bytes> {
-        self.octets.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn give_up(&self) {
-        *self.octets.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.bytes.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// A body that hands it out.
@@ -151,10 +151,10 @@ impl HttpBody for Parts {
         if self.at == self.answer.length {
             return Poll::Ready(None);
         }
-        let Some(octets) = self.answer.octets() else { return Poll::Ready(Some(Err(TooSlow))) };
-        let end = (self.at + PART).min(octets.len());
+        let Some(bytes) = self.answer.octets() else { return Poll::Ready(Some(Err(TooSlow))) };
+        let end = (self.at + PART).min(bytes.len());
         // A copy: a part of the whole would keep the whole.
-        let part = Bytes::copy_from_slice(&octets[self.at..end]);
+        let part = Bytes::copy_from_slice(&bytes[self.at..end]);
         self.at = end;
         Poll::Ready(Some(Ok(Frame::data(part))))
     }
@@ -180,9 +180,9 @@ pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
 }
 
 /// The same in gzip (RFC 1952).
-pub(super) fn gzip(octets: &[u8]) -> std::io::Result<Vec<u8>> {
+pub(super) fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(octets)?;
+    encoder.write_all(bytes)?;
     encoder.finish()
 }
 
@@ -282,7 +282,7 @@ impl Answers {
             return Ok(found);
         }
         let plain = match self.find(question, false, of).and_then(|(answer, _)| answer.octets()) {
-            Some(octets) => octets,
+            Some(bytes) => bytes,
             None => Bytes::from(make()?),
         };
         if !takes_gzip || plain.len() < LEAST_COMPRESSED {
@@ -298,9 +298,9 @@ impl Answers {
         question: Question,
         is_gzip: bool,
         of: Option<&Arc<Summary>>,
-        octets: Bytes,
+        bytes: Bytes,
     ) -> Arc<Answer> {
-        let answer = Answer::new(octets);
+        let answer = Answer::new(bytes);
         let taken = self.live.taken();
         let mut kept = self.kept();
         // What nobody reads, and nobody will be given.
@@ -336,9 +336,9 @@ mod tests {
     use pktvisor_common::flow::FlowKey;
 
     use super::*;
+    use crate::aggregate::anonymize::Anonymizer;
     use crate::aggregate::geo::GeoDatabases;
     use crate::aggregate::host::HostSpec;
-    use crate::aggregate::naming::Naming;
     use crate::aggregate::settings::{DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
     use crate::aggregate::workers::WorkerControl;
     use crate::input::status::Status;
@@ -355,7 +355,7 @@ mod tests {
             other_ports: OtherPorts::default(),
             databases: GeoDatabases::default().into(),
             timeout: 1,
-            naming: Naming::default(),
+            anonymizer: Anonymizer::default(),
             sampling: Sampling::new(100),
             tunnels: Tunnels::Outer,
             flow_key: FlowKey::FIXED,
@@ -367,18 +367,18 @@ mod tests {
         Arc::new(Answers::new(Arc::new(live)))
     }
 
-    fn octets(answers: &Arc<Answers>, question: Question, length: usize, fill: u8) -> Arc<Answer> {
+    fn bytes(answers: &Arc<Answers>, question: Question, length: usize, fill: u8) -> Arc<Answer> {
         answers.keep(question, false, None, vec![fill; length].into())
     }
 
     #[test]
     fn the_oldest_are_given_up_past_the_bounds() {
         let answers = answers();
-        let three = [1, 2, 3].map(|fill| octets(&answers, ALL, 10, fill));
+        let three = [1, 2, 3].map(|fill| bytes(&answers, ALL, 10, fill));
         assert_eq!(three.each_ref().map(|answer| answer.octets().is_some()), [false, true, true]);
-        let large = octets(&answers, Question::Window(1), BUDGET, 4);
+        let large = bytes(&answers, Question::Window(1), BUDGET, 4);
         assert!(three.iter().all(|answer| answer.octets().is_none()));
-        let larger = octets(&answers, Question::Window(2), BUDGET + 1, 5);
+        let larger = bytes(&answers, Question::Window(2), BUDGET + 1, 5);
         assert!(large.octets().is_none() && larger.octets().is_some());
         assert_eq!(answers.kept().len(), 1);
     }

@@ -15,7 +15,7 @@ where
     S: Clone + Send + Sync + 'static,
 {
     let body: Bytes = body.into();
-    // Weak: the octets differ where they are compressed on the way.
+    // Weak: the bytes differ where they are compressed on the way.
     let tag = format!("W/\"{}\"", &blake3::hash(&body).to_hex()[..16]);
     // Where it can't be compressed, it is served as it is.
     let compressed = Answer::new(gzip(&body).unwrap_or_default());

@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn certificates_are_looked_at_again() {
         let connections: Arc<Connections> = Arc::default();
-        let [one, other] = [1, 2].map(|octet| CertificateDer::from(vec![octet]));
+        let [one, other] = [1, 2].map(|byte| CertificateDer::from(vec![byte]));
         let places = ["198.51.100.1", "198.51.100.2", "198.51.100.3"]
             .map(|from| connections.admit(address(from), HERE).expect("there is room"));
         places[0].connection().trust_by(std::slice::from_ref(&one));

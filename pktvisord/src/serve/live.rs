@@ -281,7 +281,7 @@ impl Live {
         if self.settings.other_ports.cover(minute_of(summary.start)) {
             return Err(PeriodError::OtherPorts);
         }
-        Ok(state::encode(&summary, &terms, self.settings.naming.fleet.into()))
+        Ok(state::encode(&summary, &terms, self.settings.anonymizer.fleet.into()))
     }
 
     /// The daemon's own state.
@@ -310,8 +310,8 @@ impl Live {
                     finished: self.status.is_finished(),
                 },
                 fleet_key: Some(api::FleetKey {
-                    fingerprint: format!("{:016x}", self.settings.naming.fleet.fingerprint()),
-                    public: self.settings.naming.fleet.is_public(),
+                    fingerprint: format!("{:016x}", self.settings.anonymizer.fleet.fingerprint()),
+                    public: self.settings.anonymizer.fleet.is_public(),
                 }),
                 process: process(),
                 security: self.rights.as_ref().map(security),
@@ -342,7 +342,7 @@ impl Live {
         })
     }
 
-    /// Packets and octets of the last full second of packet time.
+    /// Packets and bytes of the last full second of packet time.
     pub fn rates(&self) -> api::Rates {
         let live = Arc::clone(&self.present().live);
         let second = live.end.div_euclid(SECOND) - 1;
@@ -359,7 +359,7 @@ impl Live {
         };
         api::Rates {
             packets: rates(counts.packets),
-            bytes: rates(counts.octets),
+            bytes: rates(counts.bytes),
             dns: api::DnsRate { total: counts.dns },
         }
     }

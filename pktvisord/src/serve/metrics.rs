@@ -36,7 +36,7 @@ pub(super) async fn app(
 
 /// Rates of the last full second
 ///
-/// Packets and octets by direction.
+/// Packets and bytes by direction.
 #[utoipa::path(
     get,
     path = "/api/v1/metrics/rates",
@@ -108,7 +108,7 @@ pub(super) async fn window(
 /// The byte form of a bucket's summary.
 #[derive(ToSchema)]
 #[schema(value_type = String, format = Binary)]
-pub(super) struct BucketState(#[expect(dead_code, reason = "it describes octets")] Vec<u8>);
+pub(super) struct BucketState(#[expect(dead_code, reason = "it describes bytes")] Vec<u8>);
 
 /// The state of one bucket, for merging
 ///

@@ -28,7 +28,7 @@ use crate::system::occasional::Occasional;
 
 /// How long a client may take none of its answer before its connection is closed.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Octets and lines of the head of a request; bodies are not read.
+/// Bytes and lines of the head of a request; bodies are not read.
 const MAX_HEAD: usize = 16 * 1024;
 const MAX_HEADERS: usize = 64;
 /// How long requests may go on after a stop was asked for.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
-/// Octets of such a file, at most.
+/// Bytes of such a file, at most.
 const MAX: u64 = 1 << 20;
 /// The permission of others to read a file (chmod(2)).
 const READ_BY_OTHERS: u32 = 0o004;
@@ -50,20 +50,20 @@ impl FileError {
 /// # Errors
 /// Where the file can't be read, or is larger than any secret.
 pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    octets_of(path).map_err(|source| FileError::unreadable(path, source))
+    bytes_of(path).map_err(|source| FileError::unreadable(path, source))
 }
 
-fn octets_of(path: &Path) -> io::Result<Vec<u8>> {
+fn bytes_of(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     if metadata.is_file() && metadata.permissions().mode() & READ_BY_OTHERS != 0 {
         let path = path.display();
         warn!("every user can read {path}, which is secret; `chmod o= {path}` ends that");
     }
-    let mut octets = Vec::new();
-    file.take(MAX + 1).read_to_end(&mut octets)?;
-    match octets.len() as u64 {
+    let mut bytes = Vec::new();
+    file.take(MAX + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 {
         length if length > MAX => Err(io::Error::other("it is larger than 1 MiB")),
-        _ => Ok(octets),
+        _ => Ok(bytes),
     }
 }

@@ -14,19 +14,19 @@ use pktvisord::input::file::{CaptureReader, FileOptions, Truncation};
 
 use super::support::{Order, Outcome, PcapNgWriter, PcapWriter, drain, read_all, store};
 
-fn gzip(octets: &[u8]) -> Vec<u8> {
+fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(octets).unwrap();
+    encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-fn zstandard(octets: &[u8]) -> Vec<u8> {
-    zstd::encode_all(octets, 3).unwrap()
+fn zstandard(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 3).unwrap()
 }
 
-fn xz(octets: &[u8]) -> Vec<u8> {
+fn xz(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = XzWriter::new(Vec::new(), XzOptions::with_preset(1)).unwrap();
-    encoder.write_all(octets).unwrap();
+    encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
@@ -41,7 +41,7 @@ fn capture() -> Vec<u8> {
             (0..900).map(|at| (number.wrapping_mul(at * at + 7) >> 5) as u8).collect();
         writer.packet(number, 0, 900, &bytes);
     }
-    writer.octets
+    writer.bytes
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn compression_is_told_by_its_magic_number() {
 
     let mut writer = PcapNgWriter::new(Order::Big);
     writer.interface(1, 0, None, None).enhanced(0, 1, 1, &[1]);
-    assert_eq!(read_all(&gzip(&writer.octets)).complete().len(), 1);
+    assert_eq!(read_all(&gzip(&writer.bytes)).complete().len(), 1);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_window_too_large_for_memory_is_refused() {
 }
 
 #[test]
-fn octets_behind_the_end_are_a_warning() {
+fn bytes_behind_the_end_are_a_warning() {
     let plain = capture();
     let expected = read_all(&plain).complete();
     let tails: [&[u8]; 4] = [&[0; 512], &[0; 3], b"signature: none", &[0x1f]];
@@ -145,13 +145,10 @@ fn octets_behind_the_end_are_a_warning() {
             if is_padding {
                 assert!(warnings.is_empty(), "{warnings:?}");
             } else {
-                let octets = if tail.len() == 1 {
-                    "1 octet".into()
-                } else {
-                    format!("{} octets", tail.len())
-                };
+                let bytes =
+                    if tail.len() == 1 { "1 byte".into() } else { format!("{} bytes", tail.len()) };
                 let expected =
-                    format!("{octets} behind the end of the compressed data were left out");
+                    format!("{bytes} behind the end of the compressed data were left out");
                 assert_eq!(warnings, [expected]);
             }
         }
@@ -168,23 +165,22 @@ fn a_tail_of_zeros_is_a_warning() {
     let mut newer = PcapNgWriter::new(Order::Big);
     newer.interface(1, 0, None, None).enhanced(0, 1, 1, &[1]);
     for zeros in [4_usize, 15, 16, 512, 3_000_001] {
-        for (octets, packets) in [(&plain, expected.len()), (&newer.octets, 1)] {
-            let outcome = read_all(&[&octets[..], &vec![0; zeros]].concat());
+        for (bytes, packets) in [(&plain, expected.len()), (&newer.bytes, 1)] {
+            let outcome = read_all(&[&bytes[..], &vec![0; zeros]].concat());
             let warnings = outcome.warnings.clone();
             assert_eq!(outcome.complete().len(), packets, "{zeros}");
             let expected =
-                format!("{zeros} zero octets at the end are no packets and were left out");
+                format!("{zeros} zero bytes at the end are no packets and were left out");
             assert_eq!(warnings, [expected]);
         }
         // Not a tail: records of zero length in the middle, and a block that is none.
-        let behind = PcapWriter::ethernet().packet(3, 0, 4, &[3; 4]).octets.split_off(24);
+        let behind = PcapWriter::ethernet().packet(3, 0, 4, &[3; 4]).bytes.split_off(24);
         let records = zeros / 16;
         let whole = [&plain[..], &vec![0; records * 16], &behind].concat();
         let outcome = read_all(&whole);
         assert_eq!(outcome.packets.len(), expected.len() + records + 1);
         assert_eq!(outcome.packets.last().unwrap().bytes, [3; 4]);
-        let error =
-            read_all(&[&newer.octets[..], &vec![0; zeros.max(12)], &[1; 40]].concat()).error;
+        let error = read_all(&[&newer.bytes[..], &vec![0; zeros.max(12)], &[1; 40]].concat()).error;
         assert!(error.unwrap().to_string().contains(" zeros where a block should start"));
     }
 }
@@ -211,7 +207,7 @@ fn packets_of_a_pipe_come_before_more_is_waited_for() {
     let path = PathBuf::from(format!("/dev/fd/{}", reader.as_raw_fd()));
     let mut capture = PcapWriter::ethernet();
     capture.packet(1, 0, 4, &[1; 4]);
-    writer.write_all(&capture.octets).unwrap();
+    writer.write_all(&capture.bytes).unwrap();
     let mut capture = CaptureReader::open(&path, &FileOptions::default()).unwrap();
     assert_eq!(capture.progress().total, None);
     let mut block = Block::default();
@@ -221,14 +217,14 @@ fn packets_of_a_pipe_come_before_more_is_waited_for() {
     // A record in three pieces.
     let mut record = PcapWriter::ethernet();
     record.packet(2, 0, 100_000, &vec![2; 100_000]);
-    let octets = record.octets.split_off(24);
+    let bytes = record.bytes.split_off(24);
     let feed = thread::spawn(move || {
-        for piece in [&octets[..7], &octets[7..90_000], &octets[90_000..]] {
+        for piece in [&bytes[..7], &bytes[7..90_000], &bytes[90_000..]] {
             writer.write_all(piece).unwrap();
             thread::sleep(Duration::from_millis(10));
         }
         // The start of one that never ends.
-        writer.write_all(&octets[..20]).unwrap();
+        writer.write_all(&bytes[..20]).unwrap();
     });
     let mut outcome = Outcome::default();
     drain(capture, &mut outcome);

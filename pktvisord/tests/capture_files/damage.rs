@@ -1,4 +1,4 @@
-//! Octets that nobody meant as a capture: whatever they are, nothing panics.
+//! Bytes that nobody meant as a capture: whatever they are, nothing panics.
 
 use proptest::prelude::*;
 
@@ -9,21 +9,21 @@ fn captures() -> Vec<Vec<u8>> {
     for order in Order::BOTH {
         let mut writer = PcapWriter::new(order, NANOSECONDS, (2, 4), 113);
         writer.packet(1, 2, 30, &[3; 20]).packet(4, 5, 6, &[7; 8]);
-        captures.push(writer.octets);
+        captures.push(writer.bytes);
         let mut writer = PcapWriter::new(order, MICROSECONDS, (2, 2), 1);
         writer.packet(1, 2, 20, &[3; 20]);
-        captures.push(writer.octets);
+        captures.push(writer.bytes);
         let mut writer = PcapNgWriter::new(order);
         writer.interface(1, 0, Some(9), Some(7)).interface(12, 9, Some(0x8a), None);
         writer.enhanced(0, 1, 9, &[1; 9]).simple(3, &[2; 3]).obsolete(1, 9, 9, &[3; 5]);
         writer.commented(1, 5, &[4; 2]).block(5, &[0; 12]);
-        captures.push(writer.octets);
+        captures.push(writer.bytes);
     }
     captures
 }
 
 #[test]
-fn every_octet_can_be_anything() {
+fn every_byte_can_be_anything() {
     for capture in captures() {
         for at in 0..capture.len() {
             for value in [0, 1, 0x7f, 0x80, 0xff] {
@@ -38,19 +38,19 @@ fn every_octet_can_be_anything() {
 
 proptest! {
     #[test]
-    fn arbitrary_octets(octets in proptest::collection::vec(any::<u8>(), 0..600)) {
-        read_all(&octets);
+    fn arbitrary_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        read_all(&bytes);
     }
 
     #[test]
-    fn arbitrary_octets_behind_a_header(
+    fn arbitrary_bytes_behind_a_header(
         capture in 0..6_usize,
         keep in 24..60_usize,
-        octets in proptest::collection::vec(any::<u8>(), 0..600),
+        bytes in proptest::collection::vec(any::<u8>(), 0..600),
     ) {
         let mut damaged = captures().swap_remove(capture);
         damaged.truncate(keep);
-        damaged.extend(octets);
+        damaged.extend(bytes);
         read_all(&damaged);
     }
 

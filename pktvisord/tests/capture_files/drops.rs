@@ -16,7 +16,7 @@ fn the_last_statistics_of_each_interface_hold() {
         // The next section has interfaces of its own.
         let other = if order == Order::Big { Order::Little } else { Order::Big };
         writer.section(other).interface(1, 0, None, None).statistics(0, 5, 3);
-        let outcome = read_all(&writer.octets);
+        let outcome = read_all(&writer.bytes);
         assert_eq!(outcome.drops, Drops { interface: 30 + 100 + 5, system: 2 + 7 + 3 });
         assert_eq!(outcome.complete().len(), 2);
     }
@@ -28,11 +28,11 @@ fn drops_before_packets_count_where_statistics_know_of_less() {
         let mut writer = PcapNgWriter::new(order);
         writer.interface(1, 0, None, None).interface(1, 0, None, None);
         writer.behind_drops(0, 1, 20).behind_drops(0, 2, 22).behind_drops(1, 3, 9);
-        let outcome = read_all(&writer.octets);
+        let outcome = read_all(&writer.bytes);
         assert_eq!(outcome.drops, Drops { interface: 0, system: 51 });
         // The same packets are among these 40, but for two.
         writer.statistics(0, 30, 10);
-        let drops = read_all(&writer.octets).drops;
+        let drops = read_all(&writer.bytes).drops;
         assert_eq!(drops, Drops { interface: 30, system: 10 + 2 + 9 });
     }
 }
@@ -51,7 +51,7 @@ fn statistics_that_do_not_hold_together_are_passed_over() {
         writer.block(5, body);
     }
     writer.enhanced(0, 2, 1, &[1]);
-    let outcome = read_all(&writer.octets);
+    let outcome = read_all(&writer.bytes);
     assert_eq!(outcome.drops, Drops::default());
     assert_eq!(outcome.complete().len(), 2);
 }
@@ -63,7 +63,7 @@ fn an_interface_that_is_not_read_does_not_end_the_capture() {
     for number in 0..6_000 {
         writer.enhanced(number % 2, u64::from(number), 64, &[7; 64]);
     }
-    let outcome = read_all(&writer.octets);
+    let outcome = read_all(&writer.bytes);
     assert_eq!((outcome.packets.len(), outcome.unread), (3_000, 3_000));
     let start = "3000 packets left out, the first is packet 2: link type 189 (USB_LINUX";
     assert!(outcome.warnings[0].starts_with(start), "{:?}", outcome.warnings);

@@ -7,21 +7,21 @@ use pktvisord::input::target::{Target, resolve};
 
 use super::support::{MICROSECONDS, Order, PcapWriter, read, read_all, store};
 
-fn message(octets: &[u8]) -> String {
-    let error = read_all(octets).error.expect("an error");
+fn message(bytes: &[u8]) -> String {
+    let error = read_all(bytes).error.expect("an error");
     error.problem.to_string()
 }
 
 #[test]
 fn files_that_are_no_captures() {
     assert_eq!(message(b""), "is empty; even a capture without packets has a file header");
-    assert!(message(b"\x1f").starts_with("not a capture file: it has only 1 octets; "));
+    assert!(message(b"\x1f").starts_with("not a capture file: it has only 1 bytes; "));
     assert!(
         message(b"Sir, I have a bicycle to sell, and no packets.")
             .starts_with("not a capture file: libpcap says: unknown file format; pcap and pcapng")
     );
     for cut in 4..24 {
-        let header = PcapWriter::ethernet().octets;
+        let header = PcapWriter::ethernet().bytes;
         let expected = format!("ends at byte {cut}, inside the file header");
         assert!(message(&header[..cut]).starts_with(&expected));
     }
@@ -51,10 +51,10 @@ fn packets_of_a_link_type_that_is_not_read_are_named() {
         (60_000, "link type 60000 is not read"),
     ] {
         let mut writer = PcapWriter::new(Order::Little, MICROSECONDS, (2, 4), link);
-        let outcome = read_all(&writer.octets);
+        let outcome = read_all(&writer.bytes);
         assert!(outcome.warnings.is_empty() && outcome.complete().is_empty());
         writer.packet(1, 0, 4, &[1; 4]).packet(2, 0, 4, &[1; 4]);
-        let outcome = read_all(&writer.octets);
+        let outcome = read_all(&writer.bytes);
         assert_eq!((outcome.unread, outcome.packets.len()), (2, 0));
         let expected = format!("2 packets left out, the first is packet 1: {name}");
         assert!(outcome.warnings[0].starts_with(&expected), "{:?}", outcome.warnings);
@@ -63,13 +63,13 @@ fn packets_of_a_link_type_that_is_not_read_are_named() {
 }
 
 #[test]
-fn captures_joined_octet_by_octet_end_where_the_second_starts() {
+fn captures_joined_byte_by_byte_end_where_the_second_starts() {
     for first in Order::BOTH {
         for second in Order::BOTH {
             let [first, second] = [first, second].map(|order| {
                 let mut writer = PcapWriter::new(order, MICROSECONDS, (2, 4), 1);
                 writer.packet(1_700_000_000, 0, 4, &[1; 4]).packet(1_700_000_001, 0, 4, &[1; 4]);
-                writer.octets
+                writer.bytes
             });
             let outcome = read_all(&[first, second].concat());
             assert_eq!(outcome.packets.len(), 2);
@@ -83,8 +83,8 @@ fn captures_joined_octet_by_octet_end_where_the_second_starts() {
 fn strict_makes_a_cut_an_error_after_the_packets() {
     let mut writer = PcapWriter::ethernet();
     writer.packet(1, 1, 4, &[1; 4]).packet(1, 1, 4, &[1; 4]);
-    writer.octets.pop();
-    let outcome = read(&writer.octets, &FileOptions { strict: true, ..FileOptions::default() });
+    writer.bytes.pop();
+    let outcome = read(&writer.bytes, &FileOptions { strict: true, ..FileOptions::default() });
     assert_eq!(outcome.packets.len(), 1);
     let error = outcome.error.unwrap();
     assert_eq!(error.problem.to_string(), "cut short at byte 63, in packet 2");
@@ -94,7 +94,7 @@ fn strict_makes_a_cut_an_error_after_the_packets() {
 fn a_target_is_what_there_is_of_that_name() {
     assert_eq!(resolve("-").unwrap(), Target::Stdin);
     assert_eq!(resolve("any").unwrap(), Target::Any);
-    let stored = store(&PcapWriter::ethernet().octets);
+    let stored = store(&PcapWriter::ethernet().bytes);
     let path = stored.path.to_str().unwrap();
     assert_eq!(resolve(path).unwrap(), Target::File(stored.path.clone()));
     assert_eq!(resolve("lo").unwrap(), Target::Interfaces(vec!["lo".to_owned()]));

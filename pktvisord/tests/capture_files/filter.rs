@@ -10,9 +10,9 @@ use super::support::{
     MICROSECONDS, Order, Outcome, PcapNgWriter, PcapWriter, read, udp_frame, udp_packet,
 };
 
-fn filtered(octets: &[u8], expression: &str) -> Outcome {
+fn filtered(bytes: &[u8], expression: &str) -> Outcome {
     let filter = Some(expression.to_owned());
-    read(octets, &FileOptions { filter, ..FileOptions::default() })
+    read(bytes, &FileOptions { filter, ..FileOptions::default() })
 }
 
 #[test]
@@ -22,23 +22,23 @@ fn only_packets_that_match_are_read() {
         let frame = udp_frame(port, b"hello");
         writer.packet(u32::from(port), 0, frame.len() as u32, &frame);
     }
-    let outcome = filtered(&writer.octets, "udp dst port 7 or udp dst port 900");
+    let outcome = filtered(&writer.bytes, "udp dst port 7 or udp dst port 900");
     assert_eq!(outcome.filtered_out, 998);
     let times: Vec<_> =
         outcome.complete().iter().map(|packet| packet.time / 1_000_000_000).collect();
     assert_eq!(times, [7, 900]);
-    let outcome = filtered(&writer.octets, "tcp");
+    let outcome = filtered(&writer.bytes, "tcp");
     assert_eq!(outcome.filtered_out, 1_000);
     assert!(outcome.complete().is_empty());
-    assert_eq!(filtered(&writer.octets, "").complete().len(), 1_000);
+    assert_eq!(filtered(&writer.bytes, "").complete().len(), 1_000);
 }
 
 #[test]
 fn a_cut_is_found_behind_packets_that_are_left_out() {
     let mut writer = PcapWriter::ethernet();
     writer.packet(1, 0, 60, &[0; 60]).packet(1, 0, 60, &[0; 60]);
-    writer.octets.pop();
-    let outcome = filtered(&writer.octets, "udp");
+    writer.bytes.pop();
+    let outcome = filtered(&writer.bytes, "udp");
     assert_eq!(outcome.filtered_out, 1);
     assert_eq!(outcome.truncation.unwrap().packet, 2);
 }
@@ -47,9 +47,9 @@ fn a_cut_is_found_behind_packets_that_are_left_out() {
 fn the_length_is_that_on_the_wire() {
     let mut writer = PcapWriter::ethernet();
     writer.packet(1, 0, 1_500, &[0; 60]).packet(2, 0, 60, &[0; 60]);
-    let packets = filtered(&writer.octets, "greater 1000").complete();
+    let packets = filtered(&writer.bytes, "greater 1000").complete();
     assert_eq!(packets.iter().map(|packet| packet.wire_len).collect::<Vec<_>>(), [1_500]);
-    let packets = filtered(&writer.octets, "len < 1000").complete();
+    let packets = filtered(&writer.bytes, "len < 1000").complete();
     assert_eq!(packets.iter().map(|packet| packet.wire_len).collect::<Vec<_>>(), [60]);
 }
 
@@ -62,7 +62,7 @@ fn the_program_is_that_of_the_link_type() {
     let mut cooked2 = vec![8, 0];
     cooked2.extend([0; 18]);
     cooked2.extend(&packet);
-    let family = |octets: [u8; 4]| [octets.as_slice(), &packet].concat();
+    let family = |bytes: [u8; 4]| [bytes.as_slice(), &packet].concat();
     for (link, bytes) in [
         (0, family([2, 0, 0, 0])),
         (0, family([0, 0, 0, 2])),
@@ -76,27 +76,27 @@ fn the_program_is_that_of_the_link_type() {
     ] {
         let mut writer = PcapWriter::new(Order::Little, MICROSECONDS, (2, 4), link);
         writer.packet(1, 0, bytes.len() as u32, &bytes);
-        assert_eq!(filtered(&writer.octets, "udp dst port 9").complete().len(), 1, "{link}");
-        assert_eq!(filtered(&writer.octets, "udp dst port 8").complete().len(), 0, "{link}");
+        assert_eq!(filtered(&writer.bytes, "udp dst port 9").complete().len(), 1, "{link}");
+        assert_eq!(filtered(&writer.bytes, "udp dst port 8").complete().len(), 0, "{link}");
 
         let mut writer = PcapNgWriter::new(Order::Big);
         writer.interface(105, 0, None, None).interface(link as u16, 0, None, None);
         writer.enhanced(1, 1, bytes.len() as u32, &bytes);
-        assert_eq!(filtered(&writer.octets, "udp dst port 9").complete().len(), 1, "{link}");
+        assert_eq!(filtered(&writer.bytes, "udp dst port 9").complete().len(), 1, "{link}");
     }
 }
 
 #[test]
 fn an_expression_that_does_not_compile_is_named_with_the_reason() {
     for expression in ["udp port", "nonsense", "ip host 1.2.3.4.5", "wlan type mgt", "a\0b"] {
-        let error = filtered(&PcapWriter::ethernet().octets, expression).error.unwrap();
+        let error = filtered(&PcapWriter::ethernet().bytes, expression).error.unwrap();
         let message = error.to_string();
         let start = format!(": the filter `{expression}` is refused by libpcap: ");
         assert!(message.contains(&start), "{message}");
     }
     let mut writer = PcapNgWriter::new(Order::Little);
     writer.interface(1, 0, None, None).enhanced(0, 1, 1, &[1]);
-    let message = filtered(&writer.octets, "udp port").error.unwrap().to_string();
+    let message = filtered(&writer.bytes, "udp port").error.unwrap().to_string();
     assert!(message.contains("the filter `udp port` is refused by libpcap: "), "{message}");
 }
 
@@ -136,15 +136,15 @@ proptest! {
         mut bytes in proptest::collection::vec(any::<u8>(), 0..120),
     ) {
         if small {
-            for octet in &mut bytes {
-                *octet &= 7;
+            for byte in &mut bytes {
+                *byte &= 7;
             }
         }
         for (at, value) in [
             (12, ethertype[0]), (13, ethertype[1]), (14, version), (20, protocol), (23, protocol),
         ] {
-            if let Some(octet) = bytes.get_mut(at) {
-                *octet = value;
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte = value;
             }
         }
         let expression = EXPRESSIONS[expression];
@@ -173,7 +173,7 @@ fn a_filter_that_leaves_out_everything_says_why_it_may() {
         for frame in frames {
             writer.packet(1, 0, frame.len() as u32, frame);
         }
-        filtered(&writer.octets, "udp dst port 9").warnings
+        filtered(&writer.bytes, "udp dst port 9").warnings
     };
     let vlan = tagged(&[0x81, 0, 0, 7]);
     let left_out = warnings(&[vlan.clone(), vlan.clone()]);
@@ -206,7 +206,7 @@ fn marks_stay_with_their_packets() {
         let frame = udp_frame(port, b"x");
         writer.packet(second, 0, frame.len() as u32, &frame);
     }
-    let outcome = filtered(&writer.octets, "udp dst port 9");
+    let outcome = filtered(&writer.bytes, "udp dst port 9");
     assert_eq!(outcome.marks, [(1, Mark::Outlier), (3, Mark::Back)]);
     assert_eq!(outcome.packets.len(), 4);
 }

@@ -8,15 +8,15 @@ use super::support::{
     udp_frame,
 };
 
-/// A packet's time, its length on the wire, and its octets.
+/// A packet's time, its length on the wire, and its bytes.
 type Plain = (i64, u32, Vec<u8>);
 
 fn plain(packets: Vec<Packet>) -> Vec<Plain> {
     packets.into_iter().map(|packet| (packet.time, packet.wire_len, packet.bytes)).collect()
 }
 
-fn by_libpcap(octets: &[u8]) -> Vec<Plain> {
-    let stored = store(octets);
+fn by_libpcap(bytes: &[u8]) -> Vec<Plain> {
+    let stored = store(bytes);
     let mut capture = Capture::from_file_with_precision(&stored.path, Precision::Nano).unwrap();
     let mut packets = Vec::new();
     loop {
@@ -46,9 +46,9 @@ fn classic_captures_as_libpcap_reads_them() {
         for magic in [MICROSECONDS, NANOSECONDS, MODIFIED] {
             let mut writer = PcapWriter::new(order, magic, (2, 4), 1);
             fill_pcap(&mut writer);
-            let packets = plain(read_all(&writer.octets).complete());
+            let packets = plain(read_all(&writer.bytes).complete());
             assert_eq!(packets.len(), 3_000);
-            assert!(packets == by_libpcap(&writer.octets), "{order:?} {magic:#x}");
+            assert!(packets == by_libpcap(&writer.bytes), "{order:?} {magic:#x}");
         }
     }
 }
@@ -73,10 +73,10 @@ fn newer_captures_as_libpcap_reads_them() {
                         _ => writer.block(5, &[0; 12]),
                     };
                 }
-                let packets = plain(read_all(&writer.octets).complete());
+                let packets = plain(read_all(&writer.bytes).complete());
                 assert_eq!(packets.len(), 1_499);
                 assert!(
-                    packets == by_libpcap(&writer.octets),
+                    packets == by_libpcap(&writer.bytes),
                     "{order:?} {resolution:?} {offset:?}"
                 );
             }
@@ -90,9 +90,9 @@ fn older_versions_are_read_through_libpcap() {
     for version in [(2, 4), (2, 3)] {
         let mut writer = PcapWriter::new(Order::Big, MICROSECONDS, version, 1);
         fill_pcap(&mut writer);
-        let outcome = read_all(&writer.octets);
+        let outcome = read_all(&writer.bytes);
         assert!(outcome.error.is_none(), "{version:?} {:?}", outcome.error);
-        assert!(plain(outcome.packets) == by_libpcap(&writer.octets), "{version:?}");
+        assert!(plain(outcome.packets) == by_libpcap(&writer.bytes), "{version:?}");
     }
     let mut writer = PcapWriter::new(Order::Little, MICROSECONDS, (2, 2), 1);
     for number in 0..5_000_u32 {
@@ -100,13 +100,13 @@ fn older_versions_are_read_through_libpcap() {
         let frame = udp_frame(7, &[1; 300]);
         writer.packet(number, 5, frame.len() as u32, &frame);
     }
-    let packets = plain(read_all(&writer.octets).complete());
+    let packets = plain(read_all(&writer.bytes).complete());
     assert_eq!(packets.len(), 5_000);
     assert_eq!((packets[1].0, packets[1].1), (1_000_005_000, 342));
-    assert!(packets == by_libpcap(&writer.octets));
+    assert!(packets == by_libpcap(&writer.bytes));
 
-    let cut = writer.octets.len() - 5;
-    let outcome = read_all(&writer.octets[..cut]);
+    let cut = writer.bytes.len() - 5;
+    let outcome = read_all(&writer.bytes[..cut]);
     assert!(outcome.error.is_none());
     assert_eq!(outcome.packets.len(), 4_999);
     assert_eq!(outcome.truncation, Some(Truncation { byte: cut as u64, packet: 5_000 }));
@@ -118,7 +118,7 @@ fn compressed_captures_are_read_through_libpcap_too() {
     for number in 0..9_000_u32 {
         writer.packet(number, 5, 300, &[1; 300]);
     }
-    let compressed = zstd::encode_all(writer.octets.as_slice(), 1).unwrap();
+    let compressed = zstd::encode_all(writer.bytes.as_slice(), 1).unwrap();
     assert_eq!(read_all(&compressed).complete().len(), 9_000);
 
     let outcome = read_all(&compressed[..compressed.len() - 3]);
@@ -129,20 +129,20 @@ fn compressed_captures_are_read_through_libpcap_too() {
 #[test]
 fn what_libpcap_refuses_is_said_in_its_words() {
     let writer = PcapWriter::new(Order::Little, MICROSECONDS, (3, 0), 1);
-    let message = read_all(&writer.octets).error.unwrap().to_string();
+    let message = read_all(&writer.bytes).error.unwrap().to_string();
     assert!(message.contains("libpcap says: unsupported pcap savefile version 3.0"), "{message}");
 
     let mut writer = PcapWriter::new(Order::Little, MICROSECONDS, (2, 3), 1);
     writer.packet(1, 1, 3, &[1; 3]);
-    writer.octets.extend([0xff; 16]);
-    let outcome = read_all(&writer.octets);
+    writer.bytes.extend([0xff; 16]);
+    let outcome = read_all(&writer.bytes);
     assert_eq!(outcome.packets.len(), 1);
     let message = outcome.error.unwrap().to_string();
     assert!(message.contains(": libpcap stopped at packet 2: "), "{message}");
 
     let mut writer = PcapWriter::new(Order::Little, MICROSECONDS, (2, 3), 189);
     writer.packet(1, 1, 3, &[1; 3]);
-    let outcome = read_all(&writer.octets);
+    let outcome = read_all(&writer.bytes);
     assert!(outcome.warnings[0].contains("link type 189 (USB_LINUX"), "{:?}", outcome.warnings);
     assert_eq!((outcome.unread, outcome.complete().len()), (1, 0));
 }

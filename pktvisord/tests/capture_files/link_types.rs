@@ -113,7 +113,7 @@ fn pktap(dlt: u16) -> Vec<u8> {
 fn nflog(order: Order) -> Vec<u8> {
     let mut header = vec![2, 0, 0, 1];
     for (kind, value) in [(1, &[8, 0, 3, 0][..]), (10, b"prefix\0"), (9, &[])] {
-        // The payload goes on behind the header; 47 octets do for either.
+        // The payload goes on behind the header; 47 bytes do for either.
         let length = if kind == 9 { 4 + 47 } else { 4 + value.len() as u16 };
         header.extend(order.u16(length));
         header.extend(order.u16(kind));
@@ -152,7 +152,7 @@ fn filters_match_behind_each_header() {
             let passed = |expression: &str| {
                 let filter = Some(expression.to_owned());
                 let options = FileOptions { filter, ..FileOptions::default() };
-                let outcome = read(&writer.octets, &options);
+                let outcome = read(&writer.bytes, &options);
                 assert!(outcome.error.is_none(), "{name}: {:?}", outcome.error);
                 outcome.packets.len()
             };
@@ -201,7 +201,7 @@ fn frames_that_carry_no_packet_are_not_ip() {
 }
 
 proptest! {
-    /// No octets panic, and no filter does, whatever the link type.
+    /// No bytes panic, and no filter does, whatever the link type.
     #[test]
     fn no_packet_panics(
         link in prop_oneof![
@@ -218,7 +218,7 @@ proptest! {
         let mut writer = PcapWriter::new(Order::Little, MICROSECONDS, (2, 4), link);
         writer.packet(1, 0, bytes.len() as u32, &bytes);
         let filter = Some("udp port 53".to_owned());
-        let outcome = read(&writer.octets, &FileOptions { filter, ..FileOptions::default() });
+        let outcome = read(&writer.bytes, &FileOptions { filter, ..FileOptions::default() });
         prop_assert!(outcome.error.is_none(), "{:?}", outcome.error);
     }
 }

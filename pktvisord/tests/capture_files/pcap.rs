@@ -13,7 +13,7 @@ fn both_byte_orders_and_both_resolutions() {
             writer.packet(1_700_000_000, 123_456, 90, &[7; 60]);
             writer.packet(1_700_000_100, 999_999, 60, &[8; 61]);
             writer.packet(1_700_000_101, 0, 0, &[]);
-            let packets = read_all(&writer.octets).complete();
+            let packets = read_all(&writer.bytes).complete();
             assert_eq!(packets.len(), 3);
             assert_eq!(packets[0].time, 1_700_000_000_000_000_000 + nanoseconds);
             assert_eq!(packets[0].wire_len, 90);
@@ -24,7 +24,7 @@ fn both_byte_orders_and_both_resolutions() {
             assert_eq!(packets[2].bytes.len(), 0);
             let mut latest = PcapWriter::new(order, magic, (2, 4), 1);
             latest.packet(u32::MAX, 999_999, 60, &[8; 60]);
-            let packets = read_all(&latest.octets).complete();
+            let packets = read_all(&latest.bytes).complete();
             assert_eq!(packets[0].time / 1_000_000_000, i64::from(u32::MAX));
         }
     }
@@ -35,7 +35,7 @@ fn modified_record_headers() {
     for order in Order::BOTH {
         let mut writer = PcapWriter::new(order, MODIFIED, (2, 4), 1);
         writer.packet(5, 6, 3, &[1, 2, 3]).packet(7, 8, 4, &[4, 5, 6, 7]);
-        let packets = read_all(&writer.octets).complete();
+        let packets = read_all(&writer.bytes).complete();
         assert_eq!(packets.len(), 2);
         assert_eq!(
             (packets[1].time, packets[1].bytes.as_slice()),
@@ -59,7 +59,7 @@ fn every_link_type() {
     ] {
         let mut writer = PcapWriter::new(Order::Little, MICROSECONDS, (2, 4), number);
         writer.packet(1, 1, 1, &[0]);
-        assert_eq!(read_all(&writer.octets).complete()[0].link, link, "{number}");
+        assert_eq!(read_all(&writer.bytes).complete()[0].link, link, "{number}");
     }
 }
 
@@ -67,12 +67,12 @@ fn every_link_type() {
 fn a_frame_check_sequence_is_not_a_part_of_the_link_type() {
     let mut writer = PcapWriter::new(Order::Big, MICROSECONDS, (2, 4), 0x2400_0001);
     writer.packet(1, 1, 1, &[0]);
-    assert_eq!(read_all(&writer.octets).complete()[0].link, LinkType::Ethernet);
+    assert_eq!(read_all(&writer.bytes).complete()[0].link, LinkType::Ethernet);
 }
 
 #[test]
 fn a_header_alone_is_a_capture_without_packets() {
-    assert!(read_all(&PcapWriter::ethernet().octets).complete().is_empty());
+    assert!(read_all(&PcapWriter::ethernet().bytes).complete().is_empty());
 }
 
 #[test]
@@ -83,26 +83,26 @@ fn records_lie_across_blocks() {
         let length = lengths[number as usize % lengths.len()];
         writer.packet(number, 0, length, &vec![number as u8; length as usize]);
     }
-    assert!(writer.octets.len() > 8 * 1024 * 1024);
-    let packets = read_all(&writer.octets).complete();
+    assert!(writer.bytes.len() > 8 * 1024 * 1024);
+    let packets = read_all(&writer.bytes).complete();
     assert_eq!(packets.len(), 200);
     for (number, packet) in (0_u32..).zip(&packets) {
         assert_eq!(packet.time, i64::from(number) * 1_000_000_000);
         assert_eq!(packet.bytes.len(), lengths[number as usize % lengths.len()] as usize);
-        assert!(packet.bytes.iter().all(|octet| *octet == number as u8));
+        assert!(packet.bytes.iter().all(|byte| *byte == number as u8));
     }
 }
 
 #[test]
 fn a_cut_is_told_by_byte_and_packet() {
     let mut writer = PcapWriter::ethernet();
-    let mut ends = vec![writer.octets.len()];
+    let mut ends = vec![writer.bytes.len()];
     for length in [10, 0, 3] {
         writer.packet(1, 1, length, &vec![1; length as usize]);
-        ends.push(writer.octets.len());
+        ends.push(writer.bytes.len());
     }
-    for cut in 24..writer.octets.len() {
-        let outcome = read_all(&writer.octets[..cut]);
+    for cut in 24..writer.bytes.len() {
+        let outcome = read_all(&writer.bytes[..cut]);
         assert!(outcome.error.is_none());
         let complete = ends.iter().filter(|end| **end <= cut).count() - 1;
         assert_eq!(outcome.packets.len(), complete, "{cut}");
@@ -116,17 +116,17 @@ fn a_cut_is_told_by_byte_and_packet() {
 fn packets_before_a_corrupt_record_are_read() {
     let mut writer = PcapWriter::ethernet();
     writer.packet(1, 1, 4, &[1; 4]).packet(2, 2, 4, &[2; 4]);
-    let start = writer.octets.len();
+    let start = writer.bytes.len();
     for length in [262_145_u32, 0x7fff_ffff, u32::MAX] {
-        writer.octets.truncate(start);
-        writer.octets.extend([0; 8]);
-        writer.octets.extend(length.to_le_bytes());
-        writer.octets.extend([0; 100]);
-        let outcome = read_all(&writer.octets);
+        writer.bytes.truncate(start);
+        writer.bytes.extend([0; 8]);
+        writer.bytes.extend(length.to_le_bytes());
+        writer.bytes.extend([0; 100]);
+        let outcome = read_all(&writer.bytes);
         assert_eq!(outcome.packets.len(), 2);
         let message = outcome.error.unwrap().to_string();
         let expected = format!(
-            ": corrupt at byte {start}, packet 3: its record claims {length} captured octets, and \
+            ": corrupt at byte {start}, packet 3: its record claims {length} captured bytes, and \
              262144 are the most"
         );
         assert!(message.ends_with(&expected), "{message}");

@@ -18,7 +18,7 @@ fn sections_and_interfaces_have_their_own_ways() {
     writer.section(Order::Little);
     writer.interface(113, 0, Some(3), Some(-1));
     writer.enhanced(0, 2_500, 7, &[5; 7]);
-    let packets = read_all(&writer.octets).complete();
+    let packets = read_all(&writer.bytes).complete();
     let seen: Vec<_> = packets
         .iter()
         .map(|packet| {
@@ -48,7 +48,7 @@ fn every_packet_block_in_both_byte_orders() {
         writer.block(0xbad, &[9; 40]);
         writer.block(5, &[9; 12]);
         writer.obsolete(0, 4_000_000, 2, &[4; 7]);
-        let packets = read_all(&writer.octets).complete();
+        let packets = read_all(&writer.bytes).complete();
         let seen: Vec<_> = packets
             .iter()
             .map(|packet| (packet.time, packet.wire_len, packet.bytes.clone()))
@@ -85,19 +85,19 @@ fn resolutions_in_powers_of_two_and_ten() {
     ] {
         let mut writer = PcapNgWriter::new(Order::Little);
         writer.interface(1, 0, Some(resolution), None).enhanced(0, ticks, 0, &[]);
-        assert_eq!(read_all(&writer.octets).complete()[0].time, nanoseconds, "{resolution:#x}");
+        assert_eq!(read_all(&writer.bytes).complete()[0].time, nanoseconds, "{resolution:#x}");
     }
     for (offset, time) in [(i64::MIN, -(1 << 62)), (i64::MAX, LATEST), (-3, -2_000_000_000)] {
         for order in Order::BOTH {
             let mut writer = PcapNgWriter::new(order);
             writer.interface(1, 0, Some(0), Some(offset)).enhanced(0, 1, 0, &[]);
-            assert_eq!(read_all(&writer.octets).complete()[0].time, time);
+            assert_eq!(read_all(&writer.bytes).complete()[0].time, time);
         }
     }
     for resolution in [20, 0x7f, 0x80 | 64, 0xff] {
         let mut writer = PcapNgWriter::new(Order::Little);
         writer.interface(1, 0, Some(resolution), None).enhanced(0, 1, 0, &[]);
-        let message = read_all(&writer.octets).error.unwrap().to_string();
+        let message = read_all(&writer.bytes).error.unwrap().to_string();
         assert!(message.contains("finer than 64 bits hold"), "{message}");
     }
 }
@@ -105,9 +105,9 @@ fn resolutions_in_powers_of_two_and_ten() {
 #[test]
 fn a_section_alone_is_a_capture_without_packets() {
     let mut writer = PcapNgWriter::new(Order::Big);
-    assert!(read_all(&writer.octets).complete().is_empty());
+    assert!(read_all(&writer.bytes).complete().is_empty());
     writer.interface(1, 0, None, None);
-    assert!(read_all(&writer.octets).complete().is_empty());
+    assert!(read_all(&writer.bytes).complete().is_empty());
 }
 
 #[test]
@@ -116,12 +116,12 @@ fn blocks_of_no_interest_are_skipped_whatever_their_length() {
     writer.interface(1, 0, None, None).enhanced(0, 1, 1, &[1]);
     writer.block(4, &vec![0; 20 * 1024 * 1024]);
     writer.enhanced(0, 2, 1, &[2]);
-    let packets = read_all(&writer.octets).complete();
+    let packets = read_all(&writer.bytes).complete();
     assert_eq!(packets.len(), 2);
     assert_eq!(packets[1].bytes, [2]);
 
-    writer.octets.truncate(5 * 1024 * 1024);
-    let outcome = read_all(&writer.octets);
+    writer.bytes.truncate(5 * 1024 * 1024);
+    let outcome = read_all(&writer.bytes);
     assert_eq!(outcome.packets.len(), 1);
     assert_eq!(outcome.truncation, Some(Truncation { byte: 5 * 1024 * 1024, packet: 2 }));
 }
@@ -133,7 +133,7 @@ fn a_large_block_that_holds_a_packet_is_read() {
     for number in 0..20_u8 {
         writer.enhanced(0, u64::from(number), 262_144, &vec![number; 262_144]);
     }
-    // Options of 3 MiB behind a packet of one octet.
+    // Options of 3 MiB behind a packet of one byte.
     let mut body = vec![0; 20];
     body[12] = 1;
     body[16] = 1;
@@ -144,9 +144,9 @@ fn a_large_block_that_holds_a_packet_is_read() {
     }
     writer.block(6, &body);
     writer.enhanced(0, 21, 1, &[21]);
-    let packets = read_all(&writer.octets).complete();
+    let packets = read_all(&writer.bytes).complete();
     assert_eq!(packets.len(), 22);
-    assert!(packets[19].bytes.iter().all(|octet| *octet == 19));
+    assert!(packets[19].bytes.iter().all(|byte| *byte == 19));
     assert_eq!(packets[20].bytes, [42]);
     assert_eq!(packets[21].bytes, [21]);
 }
@@ -156,9 +156,9 @@ fn a_link_type_that_is_not_read_matters_once_there_is_a_packet() {
     let mut writer = PcapNgWriter::new(Order::Little);
     writer.interface(1, 0, None, None).interface(189, 0, None, None);
     writer.enhanced(0, 1, 1, &[1]);
-    assert_eq!(read_all(&writer.octets).complete().len(), 1);
+    assert_eq!(read_all(&writer.bytes).complete().len(), 1);
     writer.enhanced(1, 1, 1, &[1]);
-    let outcome = read_all(&writer.octets);
+    let outcome = read_all(&writer.bytes);
     assert_eq!(outcome.packets.len(), 1);
     assert_eq!(outcome.unread, 1);
     let message = &outcome.warnings[0];
@@ -168,20 +168,20 @@ fn a_link_type_that_is_not_read_matters_once_there_is_a_packet() {
 #[test]
 fn a_cut_is_told_by_byte_and_packet() {
     let mut writer = PcapNgWriter::new(Order::Big);
-    let header = writer.octets.len();
+    let header = writer.bytes.len();
     let mut ends = vec![header];
     writer.interface(1, 0, Some(9), None);
-    ends.push(writer.octets.len());
+    ends.push(writer.bytes.len());
     let mut packets = Vec::new();
     for length in [10, 0, 3] {
         writer.block(4, &[0; 16]);
-        ends.push(writer.octets.len());
+        ends.push(writer.bytes.len());
         writer.enhanced(0, 1, length, &vec![1; length as usize]);
-        ends.push(writer.octets.len());
-        packets.push(writer.octets.len());
+        ends.push(writer.bytes.len());
+        packets.push(writer.bytes.len());
     }
-    for cut in 4..writer.octets.len() {
-        let outcome = read_all(&writer.octets[..cut]);
+    for cut in 4..writer.bytes.len() {
+        let outcome = read_all(&writer.bytes[..cut]);
         if cut < header {
             let message = outcome.error.unwrap().to_string();
             let expected = format!(": ends at byte {cut}, inside the file header");
@@ -201,13 +201,13 @@ fn a_cut_is_told_by_byte_and_packet() {
 fn contradictions_are_named_with_their_place() {
     let mut start = PcapNgWriter::new(Order::Little);
     start.interface(1, 0, None, None).enhanced(0, 1, 1, &[1]);
-    let start = start.octets;
+    let start = start.bytes;
     let block = |kind: u32, body: &[u8]| {
-        let mut writer = PcapNgWriter { order: Order::Little, octets: start.clone() };
+        let mut writer = PcapNgWriter { order: Order::Little, bytes: start.clone() };
         writer.block(kind, body);
-        writer.octets
+        writer.bytes
     };
-    let raw = |octets: &[u8]| [start.as_slice(), octets].concat();
+    let raw = |bytes: &[u8]| [start.as_slice(), bytes].concat();
     let mut long = [0; 24];
     long[12..16].copy_from_slice(&300_000_u32.to_le_bytes());
     let long = [long.as_slice(), &vec![0; 300_000]].concat();
@@ -215,10 +215,10 @@ fn contradictions_are_named_with_their_place() {
     other[0] = 1;
     let mut version = 0x1a2b_3c4d_u32.to_le_bytes().to_vec();
     version.extend([2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-    for (octets, what) in [
+    for (bytes, what) in [
         (block(6, &[0; 16]), "an enhanced packet that does not hold together"),
         (block(6, &[0xff; 20]), "an enhanced packet that does not hold together"),
-        (block(6, &long), "its block claims 300000 captured octets, and 262144 are the most"),
+        (block(6, &long), "its block claims 300000 captured bytes, and 262144 are the most"),
         (block(6, &other), "a packet of interface 1, and the section describes 1"),
         (block(2, &[0; 12]), "an obsolete packet block that does not hold together"),
         (block(2, &[0xff; 20]), "an obsolete packet block that does not hold together"),
@@ -229,18 +229,18 @@ fn contradictions_are_named_with_their_place() {
         (block(0x0a0d_0d0a, &version), "pcapng version 2.0, and 1.x is read"),
         (
             raw(&[7, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0]),
-            "a block of type 0x7 claims a length of 8 octets",
+            "a block of type 0x7 claims a length of 8 bytes",
         ),
         (
             raw(&[7, 0, 0, 0, 13, 0, 0, 0, 0, 0, 0, 0]),
-            "a block of type 0x7 claims a length of 13 octets",
+            "a block of type 0x7 claims a length of 13 bytes",
         ),
         (
             raw(&[6, 0, 0, 0, 0, 0, 0, 0x70, 0, 0, 0, 0]),
-            "a block of type 0x6 claims a length of 1879048192 octets, and 4194304 are the most",
+            "a block of type 0x6 claims a length of 1879048192 bytes, and 4194304 are the most",
         ),
     ] {
-        let outcome = read_all(&octets);
+        let outcome = read_all(&bytes);
         assert_eq!(outcome.packets.len(), 1, "{what}");
         let message = outcome.error.expect(what).to_string();
         let expected = format!(": corrupt at byte {}, packet 2: {what}", start.len());

@@ -49,16 +49,16 @@ pub struct Stored {
 }
 
 /// Stores a capture file.
-pub fn store(octets: &[u8]) -> Stored {
+pub fn store(bytes: &[u8]) -> Stored {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("capture");
-    fs::write(&path, octets).unwrap();
+    fs::write(&path, bytes).unwrap();
     Stored { _folder: folder, path }
 }
 
 /// Reads a capture to its end.
-pub fn read(octets: &[u8], options: &FileOptions) -> Outcome {
-    let stored = store(octets);
+pub fn read(bytes: &[u8], options: &FileOptions) -> Outcome {
+    let stored = store(bytes);
     let mut outcome = Outcome::default();
     match CaptureReader::open(&stored.path, options) {
         Ok(reader) => drain(reader, &mut outcome),
@@ -68,8 +68,8 @@ pub fn read(octets: &[u8], options: &FileOptions) -> Outcome {
 }
 
 /// Reads a capture as it is, to its end.
-pub fn read_all(octets: &[u8]) -> Outcome {
-    read(octets, &FileOptions::default())
+pub fn read_all(bytes: &[u8]) -> Outcome {
+    read(bytes, &FileOptions::default())
 }
 
 /// Reads what is left of a capture.
@@ -144,19 +144,19 @@ pub const MODIFIED: u32 = 0xa1b2_cd34;
 pub struct PcapWriter {
     order: Order,
     modified: bool,
-    pub octets: Vec<u8>,
+    pub bytes: Vec<u8>,
 }
 
 impl PcapWriter {
     pub fn new(order: Order, magic: u32, version: (u16, u16), link: u32) -> Self {
-        let mut octets = Vec::new();
-        octets.extend(order.u32(magic));
-        octets.extend(order.u16(version.0));
-        octets.extend(order.u16(version.1));
-        octets.extend([0; 8]);
-        octets.extend(order.u32(262_144));
-        octets.extend(order.u32(link));
-        Self { order, modified: magic == MODIFIED, octets }
+        let mut bytes = Vec::new();
+        bytes.extend(order.u32(magic));
+        bytes.extend(order.u16(version.0));
+        bytes.extend(order.u16(version.1));
+        bytes.extend([0; 8]);
+        bytes.extend(order.u32(262_144));
+        bytes.extend(order.u32(link));
+        Self { order, modified: magic == MODIFIED, bytes }
     }
 
     /// An Ethernet capture as most are.
@@ -172,12 +172,12 @@ impl PcapWriter {
         bytes: &[u8],
     ) -> &mut Self {
         for number in [seconds, fraction, bytes.len() as u32, wire_len] {
-            self.octets.extend(self.order.u32(number));
+            self.bytes.extend(self.order.u32(number));
         }
         if self.modified {
-            self.octets.extend([0; 8]);
+            self.bytes.extend([0; 8]);
         }
-        self.octets.extend(bytes);
+        self.bytes.extend(bytes);
         self
     }
 }
@@ -185,12 +185,12 @@ impl PcapWriter {
 /// Writes the newer format.
 pub struct PcapNgWriter {
     pub order: Order,
-    pub octets: Vec<u8>,
+    pub bytes: Vec<u8>,
 }
 
 impl PcapNgWriter {
     pub fn new(order: Order) -> Self {
-        let mut writer = Self { order, octets: Vec::new() };
+        let mut writer = Self { order, bytes: Vec::new() };
         writer.section(order);
         writer
     }
@@ -207,11 +207,11 @@ impl PcapNgWriter {
     pub fn block(&mut self, kind: u32, body: &[u8]) -> &mut Self {
         let padded = body.len().next_multiple_of(4);
         let length = self.order.u32(padded as u32 + 12);
-        self.octets.extend(self.order.u32(kind));
-        self.octets.extend(length);
-        self.octets.extend(body);
-        self.octets.resize(self.octets.len() + padded - body.len(), 0);
-        self.octets.extend(length);
+        self.bytes.extend(self.order.u32(kind));
+        self.bytes.extend(length);
+        self.bytes.extend(body);
+        self.bytes.resize(self.bytes.len() + padded - body.len(), 0);
+        self.bytes.extend(length);
         self
     }
 

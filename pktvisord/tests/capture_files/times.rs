@@ -18,7 +18,7 @@ fn read_seconds(seconds: &[i64]) -> Outcome {
     for &second in seconds {
         writer.packet(second as u32, 0, 60, &[1; 60]);
     }
-    read_all(&writer.octets)
+    read_all(&writer.bytes)
 }
 
 /// The times of packets in seconds, and where the reader has set marks.
@@ -92,7 +92,7 @@ fn the_last_packet_can_lie_a_year_off() {
 
 #[test]
 fn packets_behind_the_block_are_looked_at() {
-    // Records of 76 octets: a block holds some 3,449 of them.
+    // Records of 76 bytes: a block holds some 3,449 of them.
     for at in (3_430..3_470).chain([6_890, 6_899]) {
         let mut seconds: Vec<i64> = (0..7_000).map(|at| START + at / 100).collect();
         seconds[at] = IN_2055;
@@ -125,7 +125,7 @@ fn each_section_has_its_own_time() {
     section(&mut writer, START, 5);
     section(&mut writer, START + 20 * DAY, 5);
     section(&mut writer, IN_2055, 1);
-    let outcome = read_all(&writer.octets);
+    let outcome = read_all(&writer.bytes);
     assert_eq!(outcome.marks, [(5, Mark::Back)]);
     assert_eq!(outcome.complete().len(), 16);
 }
@@ -137,7 +137,7 @@ fn times_that_do_not_fit_are_counted_and_told() {
     for second in [9_300_000_000, 9_300_000_001, 9_300_000_002] {
         writer.enhanced(0, second, 4, &[1; 4]);
     }
-    let outcome = read_all(&writer.octets);
+    let outcome = read_all(&writer.bytes);
     assert!(outcome.warnings[0].starts_with("3 packets from packet 1 on with a time outside"));
     assert_eq!(outcome.warnings.len(), 1);
     let packets = outcome.complete();
@@ -149,7 +149,7 @@ fn times_that_do_not_fit_are_counted_and_told() {
 fn a_capture_without_times_says_so() {
     let mut writer = PcapNgWriter::new(Order::Little);
     writer.interface(1, 0, None, None).simple(4, &[1; 4]).simple(4, &[1; 4]);
-    let warnings = read_all(&writer.octets).warnings;
+    let warnings = read_all(&writer.bytes).warnings;
     assert_eq!(warnings.len(), 1);
     assert!(warnings[0].starts_with("no packet has a time"), "{warnings:?}");
     let all_zero = read_seconds(&[0, 0, 0]).warnings;

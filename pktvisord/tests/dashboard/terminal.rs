@@ -55,10 +55,10 @@ impl Terminal {
         let screen = Arc::new(Mutex::new(vt100::Parser::new(lines, columns, 0)));
         let (mut output, parser) = (master.try_clone().unwrap(), Arc::clone(&screen));
         std::thread::spawn(move || {
-            let mut octets = [0; 4096];
+            let mut bytes = [0; 4096];
             // An error is the end of the terminal.
-            while let Ok(n @ 1..) = output.read(&mut octets) {
-                parser.lock().unwrap().process(&octets[..n]);
+            while let Ok(n @ 1..) = output.read(&mut bytes) {
+                parser.lock().unwrap().process(&bytes[..n]);
             }
         });
         Self { child, master, slave, before, screen }
@@ -139,7 +139,7 @@ fn it_starts_obeys_and_gives_the_terminal_back() {
     terminal.resize(30, 5);
     terminal.wait_for("40×10 needed");
     terminal.resize(120, 40);
-    terminal.wait_for("Octets by address");
+    terminal.wait_for("Bytes by address");
     terminal.press("q");
     assert_eq!(terminal.end(), Some(0));
 }

@@ -56,7 +56,7 @@ async fn a_window_stands_under_its_minutes() {
 }
 
 #[tokio::test]
-async fn a_state_is_octets() {
+async fn a_state_is_bytes() {
     let answer = get("/api/v1/state/bucket/1").await;
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(answer.header("content-type"), "application/octet-stream");

@@ -8,11 +8,11 @@ use pktvisor_common::abi::{
 use pktvisor_common::classify::{Dns, Record, classify, enter_tunnels};
 use pktvisor_common::direction::Direction;
 use pktvisor_common::flow::FlowKey;
+use pktvisor_common::kernel::{SNAPS, direction, ring, segments};
 use pktvisor_common::packet::tunnel::MAX_TUNNELS;
 use pktvisor_common::packet::{
     Fragment, IpVersion, PacketMeta, TCP_FIN, TCP_RST, TCP_SYN, Transport, walk_ethernet, walk_ip,
 };
-use pktvisor_common::probe::{SNAPS, direction, ring, segments};
 use pktvisor_common::sampling::Rate;
 use pktvisord::aggregate::host::HostSpec;
 use pktvisord::aggregate::settings::{DEFAULT_DNS_PORTS, DnsPorts, Tunnels};
@@ -24,9 +24,9 @@ use crate::support::tool::skipped;
 pub const RINGS: usize = 4;
 pub const RING_SIZE: u32 = 1 << 20;
 pub const HOSTS: &str = "192.0.2.0/24,2001:db8::/64";
-/// The fewest octets that a test run takes: an Ethernet header.
+/// The fewest bytes that a test run takes: an Ethernet header.
 pub const LEAST: usize = 14;
-/// The most octets in the first piece of a packet of the test run.
+/// The most bytes in the first piece of a packet of the test run.
 pub const PIECE: usize = 3_520;
 
 /// A program and what it stands for.
@@ -70,7 +70,7 @@ pub struct Bench {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Led {
     pub counted: Counters,
-    /// Ring, header and octets of each record; its time is 0.
+    /// Ring, header and bytes of each record; its time is 0.
     pub records: Vec<(usize, Option<SampleHeader>, Vec<u8>)>,
 }
 
@@ -126,16 +126,16 @@ impl Bench {
             Led { counted: self.probe.counters().read().unwrap().since(&before), ..Led::default() };
         for (at, ring) in self.rings.iter_mut().enumerate() {
             while let Some(record) = ring.next() {
-                let (mut header, octets) = SampleHeader::read(&record).expect("a whole record");
+                let (mut header, bytes) = SampleHeader::read(&record).expect("a whole record");
                 assert!(header.time > 0);
                 header.time = 0;
-                led.records.push((at, Some(header), octets.to_vec()));
+                led.records.push((at, Some(header), bytes.to_vec()));
             }
         }
         (result.return_value as i32, led)
     }
 
-    /// What user space makes of the same octets.
+    /// What user space makes of the same bytes.
     pub fn expect(&self, program: Program, packet: &[u8], gso: Gso) -> Led {
         let config = self.config();
         let length = packet.len();
@@ -173,8 +173,8 @@ impl Bench {
             true => led.counted.undecided = u64::from(n),
             false => led.counted.outcomes[decision.outcome as usize] = u64::from(n),
         }
-        if let Some(Record { kind, octets }) = decision.record {
-            let captured = octets as usize;
+        if let Some(Record { kind, bytes }) = decision.record {
+            let captured = bytes as usize;
             let (headers, payload) =
                 packet[..captured].split_at(captured.min(meta.payload_offset.into()));
             let part = if kind == Kind::Dns { RECORD_PAYLOAD as usize } else { usize::MAX };
@@ -182,14 +182,14 @@ impl Bench {
             loop {
                 let rest = &payload[offset..];
                 let (now, more) = (&rest[..rest.len().min(part)], rest.len() > part);
-                let octets = [headers, now].concat();
+                let bytes = [headers, now].concat();
                 let flag = |is: bool, flag: u8| if is { flag } else { 0 };
                 let header = SampleHeader {
                     time: 0,
                     wire_len,
                     weight: decision.weight,
                     n: n as u16,
-                    captured: octets.len() as u16,
+                    captured: bytes.len() as u16,
                     kind: kind as u8,
                     direction: direction as u8,
                     part: (offset / RECORD_PAYLOAD as usize) as u8,
@@ -198,7 +198,7 @@ impl Bench {
                         | flag(undecided && offset == 0, UNDECIDED),
                 };
                 led.counted.sent[ring][kind as usize] += 1;
-                led.records.push((ring, Some(header), octets));
+                led.records.push((ring, Some(header), bytes));
                 offset += now.len();
                 if !more {
                     break;
@@ -259,7 +259,7 @@ pub fn counted(meta: &PacketMeta, direction: Direction, n: u32, wire_len: u32) -
     let n = u64::from(n);
     let mut counted = Counters::default();
     counted.packets[direction as usize] = n;
-    counted.octets[direction as usize] = u64::from(wire_len);
+    counted.bytes[direction as usize] = u64::from(wire_len);
     match meta.version {
         IpVersion::V4 => counted.ipv4 = n,
         IpVersion::V6 => counted.ipv6 = n,

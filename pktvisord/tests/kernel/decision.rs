@@ -7,10 +7,10 @@ use std::sync::Arc;
 use pktvisor_common::api::{self, MetricsView};
 use pktvisor_common::flow::FlowKey;
 use pktvisor_common::sketch::key::FleetKey;
+use pktvisord::aggregate::anonymize::Anonymizer;
 use pktvisord::aggregate::flows::Share;
 use pktvisord::aggregate::geo::{Geo, GeoDatabases};
 use pktvisord::aggregate::host::HostSpec;
-use pktvisord::aggregate::naming::Naming;
 use pktvisord::aggregate::scanner::Piece;
 use pktvisord::aggregate::settings::{
     DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels,
@@ -36,7 +36,7 @@ fn settings(tunnels: Tunnels) -> Arc<Settings> {
         other_ports: OtherPorts::default(),
         databases: GeoDatabases::default().into(),
         timeout: 5 * SECOND,
-        naming: Naming::default(),
+        anonymizer: Anonymizer::default(),
         sampling: Sampling::new(100),
         tunnels,
         flow_key: FlowKey::FIXED,
@@ -116,8 +116,8 @@ fn by_kernel(
         let decided: u64 = led.counted.outcomes.iter().sum();
         assert_eq!(decided + led.counted.undecided, led.counted.total(), "{frame:?}");
         worker.add_counted(&led.counted, Some(time));
-        for (_, header, octets) in led.records {
-            worker.sample(&header.unwrap(), &octets, time);
+        for (_, header, bytes) in led.records {
+            worker.sample(&header.unwrap(), &bytes, time);
         }
     }
     view(worker)
@@ -215,7 +215,7 @@ fn messages_in_super_packets_are_those_of_a_file() {
             ids.flat_map(|id| query(id).reply(NOERROR, answers).framed()).collect();
         frames.push(frame::ethernet(&frame::tcp(&flow, query_seq, ACK, &queries)));
         query_seq += queries.len() as u32;
-        // As many octets as a test run takes at once.
+        // As many bytes as a test run takes at once.
         for part in replies.chunks(61_000) {
             frames.push(frame::ethernet(&frame::tcp(&flow.reversed(), reply_seq, ACK, part)));
             reply_seq += part.len() as u32;

@@ -1,5 +1,5 @@
 //! The programs in the kernel, run on packets of every shape by `BPF_PROG_TEST_RUN`: what they
-//! count and copy has to be what user space makes of the same octets.
+//! count and copy has to be what user space makes of the same bytes.
 
 mod bench;
 mod decision;
@@ -23,11 +23,11 @@ use support::shapes::{address, frames, packets, tunnelled, wrapped};
 fn packets_of_every_shape_at_every_length() {
     let Some(mut bench) = bench(HOSTS) else { return };
     for program in PROGRAMS {
-        let octets = match program.start {
+        let bytes = match program.start {
             Start::Ethernet => frames(),
             Start::Ip => packets(),
         };
-        for packet in octets {
+        for packet in bytes {
             // Every cut within the headers, and some behind them.
             let cuts = (LEAST..packet.len().min(130)).chain((130..packet.len()).step_by(401));
             for cut in cuts.chain([packet.len()]) {
@@ -106,7 +106,7 @@ fn a_super_packet_of_dns_is_copied_whole() {
         let (_, led) = bench.run(PROGRAMS[1], &stream, Gso::default());
         assert_eq!(led.records.len(), length.div_ceil(part), "{length}");
         let of_records: Vec<u8> =
-            led.records.iter().flat_map(|(_, _, octets)| &octets[54..]).copied().collect();
+            led.records.iter().flat_map(|(_, _, bytes)| &bytes[54..]).copied().collect();
         assert_eq!(of_records, payload, "{length}");
         let more: Vec<bool> =
             led.records.iter().map(|(_, header, _)| header.unwrap().has(MORE)).collect();
@@ -184,7 +184,7 @@ fn a_super_packet_stands_for_its_segments() {
         let gso = Gso { size, segments };
         let (_, led) = bench.run(PROGRAMS[3], &stream, gso);
         assert_eq!(led.counted.tcp, n, "{gso:?}");
-        assert_eq!(led.counted.octets[1], 3_000 + n * 54, "{gso:?}");
+        assert_eq!(led.counted.bytes[1], 3_000 + n * 54, "{gso:?}");
         assert_eq!(led.records[0].1.unwrap().n, n as u16);
         bench.check(PROGRAMS[3], &stream, gso);
     }
@@ -301,7 +301,7 @@ fn a_full_ring_is_counted() {
     );
     assert_eq!(sent, read as u64);
     assert_eq!(sent + lost, u64::from(rounds));
-    assert!(lost > 0, "the rings hold {RING_SIZE} octets only");
+    assert!(lost > 0, "the rings hold {RING_SIZE} bytes only");
     assert_eq!(counted.outcomes[Outcome::Dns as usize], sent);
     assert_eq!(counted.outcomes[Outcome::RingFull as usize], lost);
     assert_eq!(counted.total(), u64::from(rounds));

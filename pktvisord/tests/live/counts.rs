@@ -199,16 +199,16 @@ fn super_packets_count_as_their_segments() {
     for mode in &modes()[1..] {
         let pair = Pair::new(true, 1500);
         let watch = Watch::start(&pair, &["--capture", mode]);
-        let octets = 20_000_000;
-        stream(&pair, octets);
+        let bytes = 20_000_000;
+        stream(&pair, bytes);
         let (view, since) = watch.settled(&pair);
-        let segments = octets.div_ceil(1_448);
+        let segments = bytes.div_ceil(1_448);
         let inbound = view.packets.inbound;
         assert!(since.rx_packets < segments, "{mode}: the test has super-packets");
         // Each write of the sender, of 8 KiB, can end in a segment that is not full.
-        let most = segments + octets.div_ceil(8_192) + 10;
+        let most = segments + bytes.div_ceil(8_192) + 10;
         assert!((segments..most).contains(&inbound), "{mode}: {inbound} for {segments} to {most}");
-        assert!(view.packets.bytes.inbound >= octets + segments * 66, "{mode}");
+        assert!(view.packets.bytes.inbound >= bytes + segments * 66, "{mode}");
         outcomes_sum_up(&view);
     }
 }
@@ -242,7 +242,7 @@ fn tagged_frames_are_counted_with_their_tags() {
         let tagged = if mode == "xdp" { 5..=since.tx_packets } else { 10..=since.packets() };
         assert!(
             tags.is_multiple_of(4) && tagged.contains(&(tags / 4)),
-            "{mode}: {tags} octets of tags"
+            "{mode}: {tags} bytes of tags"
         );
         sh(&format!("ip link del {interface}v"));
     }

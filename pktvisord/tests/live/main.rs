@@ -125,19 +125,19 @@ fn ethernet_headers(mode: &str, since: &Statistics) -> u64 {
     if mode == "xdp" { 14 * since.rx_packets } else { 0 }
 }
 
-/// Sends so many octets to this host in one TCP stream.
-fn stream(pair: &Pair, octets: u64) {
+/// Sends so many bytes to this host in one TCP stream.
+fn stream(pair: &Pair, bytes: u64) {
     let listener = std::net::TcpListener::bind((pair.v4.as_str(), 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let sink = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         std::io::copy(&mut stream, &mut std::io::sink()).unwrap()
     });
-    let send = format!("head -c {octets} /dev/zero > /dev/tcp/{}/{port}", pair.v4);
+    let send = format!("head -c {bytes} /dev/zero > /dev/tcp/{}/{port}", pair.v4);
     let mut client = Command::new("ip");
     client.args(["netns", "exec", &pair.namespace, "bash", "-c", &send]);
     assert!(client.status().unwrap().success());
-    assert_eq!(sink.join().unwrap(), octets);
+    assert_eq!(sink.join().unwrap(), bytes);
 }
 
 #[track_caller]

@@ -11,14 +11,14 @@ use crate::support::dns::{A, Message, NOERROR};
 use crate::support::net::{DNS_PORT, Pair, Statistics};
 use crate::{Watch, can_run, modes, outcomes_sum_up};
 
-/// Octets of the payload of a segment that fits the wire, with timestamps.
+/// Bytes of the payload of a segment that fits the wire, with timestamps.
 const SEGMENT: u64 = 1_448;
-/// Octets of an answer of [`Message`].
+/// Bytes of an answer of [`Message`].
 const ANSWER: usize = 16;
 
-/// Answers queries on one connection, each with a message of about so many octets, as soon as so
+/// Answers queries on one connection, each with a message of about so many bytes, as soon as so
 /// many have come.
-fn serve(pair: &Pair, octets: usize, together: usize) -> JoinHandle<u64> {
+fn serve(pair: &Pair, bytes: usize, together: usize) -> JoinHandle<u64> {
     let port: u16 = DNS_PORT.parse().unwrap();
     let listener = TcpListener::bind((pair.v4.as_str(), port)).expect("a port for DNS");
     std::thread::spawn(move || {
@@ -26,7 +26,7 @@ fn serve(pair: &Pair, octets: usize, together: usize) -> JoinHandle<u64> {
         let (mut waiting, mut sent) = (Vec::new(), 0);
         while let Some(message) = read(&mut stream) {
             let id = u16::from_be_bytes([message[0], message[1]]);
-            let answers = (octets / ANSWER) as u16;
+            let answers = (bytes / ANSWER) as u16;
             let reply = Message::query(id, &name(id), A).reply(NOERROR, answers).framed();
             waiting.push(reply);
             if waiting.len() == together {
@@ -71,17 +71,17 @@ fn read(stream: &mut TcpStream) -> Option<Vec<u8>> {
 }
 
 /// Asks and answers while the daemon watches. Returns what it counted, what the interface did, and
-/// the octets of the replies.
+/// the bytes of the replies.
 fn exchange(
     mode: &str,
     offloads: bool,
     count: u16,
-    octets: usize,
+    bytes: usize,
     together: usize,
 ) -> (MetricsView, Statistics, u64) {
     let pair = Pair::new(offloads, 1500);
     let watch = Watch::start(&pair, &["--capture", mode, "-H", &pair.v4]);
-    let server = serve(&pair, octets, together);
+    let server = serve(&pair, bytes, together);
     ask(&pair, count, together);
     let sent = server.join().expect("it ends");
     let (view, since) = watch.settled(&pair);
@@ -119,12 +119,12 @@ fn large_replies_over_tcp_count_once() {
     }
     for mode in with_super_packets() {
         // One by one, and all in one stretch, which fills super-packets of 64 KiB.
-        for (octets, together) in [(4_000, 1), (20_000, 1), (20_000, 50)] {
+        for (bytes, together) in [(4_000, 1), (20_000, 1), (20_000, 50)] {
             // Without offloads the last one stands for all.
             let offloads: &[bool] = if together == 1 { &[true] } else { &[true, false] };
             for &offloads in offloads {
-                let what = format!("{mode}, {octets} octets, {together}, offloads {offloads}");
-                let (view, since, sent) = exchange(mode, offloads, 50, octets, together);
+                let what = format!("{mode}, {bytes} bytes, {together}, offloads {offloads}");
+                let (view, since, sent) = exchange(mode, offloads, 50, bytes, together);
                 counts_once(&view, 50, &what);
                 let segments = sent.div_ceil(SEGMENT);
                 if offloads {

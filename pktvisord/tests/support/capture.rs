@@ -92,9 +92,9 @@ impl Folder {
     }
 
     /// Writes a file. Returns its path.
-    pub fn store(&self, name: &str, octets: &[u8]) -> String {
+    pub fn store(&self, name: &str, bytes: &[u8]) -> String {
         let path: PathBuf = self.path().join(name);
-        fs::write(&path, octets).expect("a file for the test");
+        fs::write(&path, bytes).expect("a file for the test");
         self.file(name)
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use pktvisor_common::flow::FlowKey;
+use pktvisord::aggregate::anonymize::Anonymizer;
 use pktvisord::aggregate::geo::GeoDatabases;
 use pktvisord::aggregate::host::HostSpec;
-use pktvisord::aggregate::naming::Naming;
 use pktvisord::aggregate::pipeline::Pipeline;
 use pktvisord::aggregate::settings::{
     DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels,
@@ -39,7 +39,7 @@ pub fn live_with(minutes: &[u32], single: bool) -> Arc<Live> {
         other_ports: OtherPorts::default(),
         databases: GeoDatabases::default().into(),
         timeout: 5 * SECOND,
-        naming: Naming::default(),
+        anonymizer: Anonymizer::default(),
         sampling: Sampling::new(100),
         tunnels: Tunnels::Outer,
         flow_key: FlowKey::FIXED,

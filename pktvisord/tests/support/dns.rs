@@ -52,26 +52,26 @@ impl Message {
     }
 
     pub fn octets(&self) -> Vec<u8> {
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         let extra = u16::from(self.edns.is_some());
         for number in [self.id, self.flags, 1, self.answers, 0, extra] {
-            octets.extend(number.to_be_bytes());
+            bytes.extend(number.to_be_bytes());
         }
         for label in self.name.split('.').filter(|label| !label.is_empty()) {
-            octets.push(label.len() as u8);
-            octets.extend(label.as_bytes());
+            bytes.push(label.len() as u8);
+            bytes.extend(label.as_bytes());
         }
-        octets.push(0);
-        octets.extend(self.qtype.to_be_bytes());
-        octets.extend([0, 1]);
+        bytes.push(0);
+        bytes.extend(self.qtype.to_be_bytes());
+        bytes.extend([0, 1]);
         for answer in 0..self.answers {
             let [high, low] = answer.to_be_bytes();
-            octets.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 0, 0, 4, 192, 0, high, low]);
+            bytes.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 0, 0, 4, 192, 0, high, low]);
         }
         if let Some(edns) = &self.edns {
-            edns.write(&mut octets);
+            edns.write(&mut bytes);
         }
-        octets
+        bytes
     }
 
     /// As it stands in a TCP stream, behind its length.
@@ -82,7 +82,7 @@ impl Message {
 }
 
 impl Edns {
-    fn write(&self, octets: &mut Vec<u8>) {
+    fn write(&self, bytes: &mut Vec<u8>) {
         let mut options = Vec::new();
         if let Some((address, prefix)) = self.client_subnet {
             let (family, address) = match address {
@@ -96,12 +96,12 @@ impl Edns {
             options.extend([prefix, 0]);
             options.extend(used);
         }
-        octets.push(0);
-        octets.extend(OPT.to_be_bytes());
-        octets.extend(self.udp_size.to_be_bytes());
-        octets.extend([self.rcode_high, 0]);
-        octets.extend(if self.dnssec_ok { DNSSEC_OK } else { 0 }.to_be_bytes());
-        octets.extend((options.len() as u16).to_be_bytes());
-        octets.extend(options);
+        bytes.push(0);
+        bytes.extend(OPT.to_be_bytes());
+        bytes.extend(self.udp_size.to_be_bytes());
+        bytes.extend([self.rcode_high, 0]);
+        bytes.extend(if self.dnssec_ok { DNSSEC_OK } else { 0 }.to_be_bytes());
+        bytes.extend((options.len() as u16).to_be_bytes());
+        bytes.extend(options);
     }
 }

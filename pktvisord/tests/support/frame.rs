@@ -33,7 +33,7 @@ impl Flow {
     }
 }
 
-fn octets(address: IpAddr) -> Vec<u8> {
+fn bytes(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),
@@ -41,8 +41,8 @@ fn octets(address: IpAddr) -> Vec<u8> {
 }
 
 fn checksum(parts: &[&[u8]]) -> [u8; 2] {
-    let octets = parts.concat();
-    let mut sum: u64 = octets
+    let bytes = parts.concat();
+    let mut sum: u64 = bytes
         .chunks(2)
         .map(|pair| u64::from(pair[0]) << 8 | u64::from(*pair.get(1).unwrap_or(&0)))
         .sum();
@@ -64,8 +64,8 @@ pub fn ip(src: IpAddr, dst: IpAddr, protocol: u8, payload: &[u8]) -> Vec<u8> {
             vec![0x60, 0, 0, 0, high, low, protocol, 64]
         }
     };
-    packet.extend(octets(src));
-    packet.extend(octets(dst));
+    packet.extend(bytes(src));
+    packet.extend(bytes(dst));
     if src.is_ipv4() {
         let sum = checksum(&[&packet]);
         packet[10..12].copy_from_slice(&sum);
@@ -75,7 +75,7 @@ pub fn ip(src: IpAddr, dst: IpAddr, protocol: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 fn transport(flow: &Flow, protocol: u8, mut segment: Vec<u8>, checksum_at: usize) -> Vec<u8> {
-    let pseudo = [octets(flow.src), octets(flow.dst)].concat();
+    let pseudo = [bytes(flow.src), bytes(flow.dst)].concat();
     let length = (segment.len() as u32).to_be_bytes();
     let sum = checksum(&[&pseudo, &length, &[0, 0, 0, protocol], &segment]);
     segment[checksum_at..checksum_at + 2].copy_from_slice(&sum);
@@ -116,7 +116,7 @@ pub fn echo(src: IpAddr, dst: IpAddr) -> Vec<u8> {
     }
 }
 
-/// Cuts an IP packet into fragments of at most `size` octets of payload, a multiple of 8.
+/// Cuts an IP packet into fragments of at most `size` bytes of payload, a multiple of 8.
 pub fn fragments(packet: &[u8], id: u16, size: usize) -> Vec<Vec<u8>> {
     let ipv4 = packet[0] >> 4 == 4;
     let (header, payload) = packet.split_at(if ipv4 { 20 } else { IPV6_HEADER });

@@ -46,7 +46,7 @@ pub fn run(args: &[&str]) -> Done {
     }
 }
 
-/// Runs the daemon with these octets on standard input, which is closed then.
+/// Runs the daemon with these bytes on standard input, which is closed then.
 pub fn run_with_input(args: &[&str], input: &[u8]) -> Done {
     let mut child = pktvisord(args).stdin(Stdio::piped()).spawn().expect("pktvisord starts");
     let mut stdin = child.stdin.take().expect("a pipe");

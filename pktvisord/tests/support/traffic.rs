@@ -30,7 +30,7 @@ pub type Counts = BTreeMap<String, u64>;
 #[derive(Clone, Debug, Default)]
 pub struct Truth {
     pub packets: u64,
-    pub octets: u64,
+    pub bytes: u64,
     pub fragments: u64,
     pub dns_udp: u64,
     pub dns_tcp: u64,
@@ -45,10 +45,10 @@ pub struct Truth {
     pub nxdomain: Counts,
     pub refused: Counts,
     pub srvfail: Counts,
-    pub reply_octets: Counts,
+    pub reply_bytes: Counts,
     pub ipv4: Counts,
     pub ipv6: Counts,
-    pub address_octets: Counts,
+    pub address_bytes: Counts,
 }
 
 /// Traffic and what is true of it.
@@ -92,8 +92,8 @@ pub fn minutes() -> Traffic {
 /// A capture of a few seconds in a file. Returns its folder and path.
 pub fn stored() -> (Folder, String) {
     let folder = Folder::new();
-    let octets = traffic(3, 5_000, START, 20 * SECOND).capture.pcap();
-    let file = folder.store("traffic.pcap", &octets);
+    let bytes = traffic(3, 5_000, START, 20 * SECOND).capture.pcap();
+    let file = folder.store("traffic.pcap", &bytes);
     (folder, file)
 }
 
@@ -123,7 +123,7 @@ impl Traffic {
             _ => {
                 let arp = frame::arp();
                 self.truth.packets += 1;
-                self.truth.octets += arp.len() as u64;
+                self.truth.bytes += arp.len() as u64;
                 self.capture.push(time, arp);
             }
         }
@@ -269,8 +269,8 @@ impl Traffic {
             truth.queries += 1;
         } else {
             truth.replies += 1;
-            let octets = message.octets().len() as u64;
-            *truth.reply_octets.entry(name.clone()).or_default() += octets;
+            let bytes = message.octets().len() as u64;
+            *truth.reply_bytes.entry(name.clone()).or_default() += bytes;
             let outcome = match message.flags & 0xf {
                 NXDOMAIN => &mut truth.nxdomain,
                 SERVFAIL => &mut truth.srvfail,
@@ -289,7 +289,7 @@ impl Traffic {
         let frame = frame::ethernet(packet);
         let truth = &mut self.truth;
         truth.packets += 1;
-        truth.octets += frame.len() as u64;
+        truth.bytes += frame.len() as u64;
         truth.addresses.extend([flow.src, flow.dst]);
         let remote = match (is_host(flow.src), is_host(flow.dst)) {
             (_, true) => Some(flow.src),
@@ -299,7 +299,7 @@ impl Traffic {
         if let Some(remote) = remote {
             let counts = if remote.is_ipv4() { &mut truth.ipv4 } else { &mut truth.ipv6 };
             *counts.entry(remote.to_string()).or_default() += 1;
-            *truth.address_octets.entry(remote.to_string()).or_default() += frame.len() as u64;
+            *truth.address_bytes.entry(remote.to_string()).or_default() += frame.len() as u64;
         }
         self.capture.push(time, frame);
     }

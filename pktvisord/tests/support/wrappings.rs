@@ -6,7 +6,7 @@ use super::frame::{self, Flow, UDP};
 
 const GRE: u8 = 47;
 
-/// A name, for failures, and octets.
+/// A name, for failures, and bytes.
 pub type Named = (&'static str, Vec<u8>);
 
 /// The EtherType of an IP packet.
@@ -77,7 +77,7 @@ pub fn tunnelled(src: IpAddr, dst: IpAddr, packet: &[u8]) -> Vec<Named> {
         let header = [0x30 | flags, 255, length[0], length[1], 0, 0, 0, 9];
         over_udp(src, dst, 2_152, &[&header, more, packet])
     };
-    // Version 3, a frame, and perhaps eight octets of the platform.
+    // Version 3, a frame, and perhaps eight bytes of the platform.
     let erspan_iii = |last: u8| [0x20, 5, 0, 1, 0, 0, 0, 9, 0, 0, 0, last];
     let number = [0, 0, 0, 1];
     vec![
@@ -121,7 +121,7 @@ pub fn tunnelled(src: IpAddr, dst: IpAddr, packet: &[u8]) -> Vec<Named> {
 /// IP packets to the ports of tunnels whose headers are not valid, and tunnels with nothing inside
 /// that is read.
 pub fn hardly_tunnels(src: IpAddr, dst: IpAddr) -> Vec<Named> {
-    let gre = |octets: &[u8]| frame::ip(src, dst, GRE, octets);
+    let gre = |bytes: &[u8]| frame::ip(src, dst, GRE, bytes);
     vec![
         ("not VXLAN", over_udp(src, dst, 4_789, &[&[9; 40]])),
         ("not Geneve", over_udp(src, dst, 6_081, &[&[0x3f; 40]])),

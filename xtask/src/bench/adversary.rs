@@ -22,7 +22,7 @@ pub fn bench(pktvisord: &Path, runs: u32, short: bool) -> Result<(String, Vec<St
     let nothing = cost(pktvisord, &capture(Source::Normal(Kind::Dns), 0)?, runs)?;
     let mut table = format!(
         "{packets} packets each, median of {runs}; the processor time of a start is taken off.\n\n\
-         | packets | octets each | ns a packet | peak MiB |\n|---|---:|---:|---:|\n"
+         | packets | bytes each | ns a packet | peak MiB |\n|---|---:|---:|---:|\n"
     );
     let mut failures = Vec::new();
     let attacks = Attack::value_variants().iter().copied().map(Source::Attack);
@@ -33,8 +33,8 @@ pub fn bench(pktvisord: &Path, runs: u32, short: bool) -> Result<(String, Vec<St
         match cost(pktvisord, &capture, runs) {
             Ok(Cost { cpu, peak, .. }) => {
                 let nanoseconds = (cpu - nothing.cpu).max(0.0) * 1e9 / packets as f64;
-                let octets = (capture.metadata()?.len() - 24) / packets - 16;
-                writeln!(table, "| {name} | {octets} | {nanoseconds:.0} | {peak:.0} |")?;
+                let bytes = (capture.metadata()?.len() - 24) / packets - 16;
+                writeln!(table, "| {name} | {bytes} | {nanoseconds:.0} | {peak:.0} |")?;
             }
             Err(error) => failures.push(format!("{name}: {error:#}")),
         }

@@ -17,13 +17,13 @@ use super::wire::{self, HOST_V4, HOST_V6, TcpHeader};
 /// packets a second.
 const START: u64 = 1_750_000_000_000_000_000;
 const GAP: u64 = 50_000;
-/// Octets of the largest packet without its Ethernet header.
+/// Bytes of the largest packet without its Ethernet header.
 const MTU: usize = 1_500;
 /// Connections that are opened again and again.
 const CONNECTIONS: u64 = 60_000;
-/// Octets that a segment carries.
+/// Bytes that a segment carries.
 const SEGMENT: usize = MTU - 40;
-/// Octets of an IPv4 and a UDP header.
+/// Bytes of an IPv4 and a UDP header.
 const HEADERS: usize = 28;
 /// Low bits that keys have in common which are to fall together in a table.
 const COLLIDING_BITS: u32 = if cfg!(test) { 4 } else { 16 };
@@ -35,13 +35,13 @@ const COLLIDING_KEYS: u64 = 8_192;
 pub enum Attack {
     /// A question whose name is a pointer, with 75 records behind it.
     PointerQuestion,
-    /// As many questions as have room, each a pointer to a name of 254 octets.
+    /// As many questions as have room, each a pointer to a name of 254 bytes.
     Questions,
     /// As many EDNS options as have room, and a client subnet behind them.
     Options,
     /// Replies of as many records as have room.
     Records,
-    /// Replies whose records have names of labels of one octet.
+    /// Replies whose records have names of labels of one byte.
     Labels,
     /// One socket and one id ask for ever other names.
     OneId,
@@ -49,7 +49,7 @@ pub enum Attack {
     CollidingNames,
     /// IPv6 addresses whose hashes, without a fleet key, end in the same bits.
     CollidingAddresses,
-    /// Names of 254 octets that are none of them printable.
+    /// Names of 254 bytes that are none of them printable.
     LongNames,
     /// Names in capitals.
     Capitals,
@@ -61,11 +61,11 @@ pub enum Attack {
     Transfers,
     /// ICMP errors that quote no more than the ports of a query.
     Unreachable,
-    /// Fragments of 8 octets that leave gaps of 8 octets.
+    /// Fragments of 8 bytes that leave gaps of 8 bytes.
     FragmentsInGaps,
     /// First fragments of ever other datagrams.
     FirstFragments,
-    /// Segments of one octet that leave gaps of one octet.
+    /// Segments of one byte that leave gaps of one byte.
     SegmentsInGaps,
     /// A segment that begins a message, each on another connection.
     Connections,
@@ -75,8 +75,8 @@ pub enum Attack {
     Headers,
     /// Segments of as many queries as have room, for ever other names of one label.
     Pipelined,
-    /// Messages of 65,535 octets in segments: as many questions as have room, each a pointer to a name of
-    /// 254 octets.
+    /// Messages of 65,535 bytes in segments: as many questions as have room, each a pointer to a name of
+    /// 254 bytes.
     LongMessages,
     /// As many IPv6 extension headers as have room.
     ExtensionHeaders,
@@ -133,7 +133,7 @@ impl Attacker {
             Attack::OneId => wire::udp(peer(0), host, &query(1, &other)),
             Attack::CollidingAddresses => {
                 let address = &self.colliding[(number % COLLIDING_KEYS) as usize];
-                let address: [u8; 16] = address[..].try_into().expect("made of 16 octets");
+                let address: [u8; 16] = address[..].try_into().expect("made of 16 bytes");
                 let client = (Ipv6Addr::from(address), 4_000).into();
                 wire::udp(client, (HOST_V6, 53).into(), &query(id, &example))
             }
@@ -255,7 +255,7 @@ impl Attacker {
         segment(peer(connection), (HOST_V4, 53).into(), 1 + from as u32, part)
     }
 
-    /// The next segment of a connection, `step` octets behind the one before.
+    /// The next segment of a connection, `step` bytes behind the one before.
     fn segment_in_gap(&mut self, connection: u64, step: u32, length: usize) -> Vec<u8> {
         let place = self.places.entry(connection).or_insert(1);
         *place = place.wrapping_add(step);
@@ -307,7 +307,7 @@ fn name(text: &str) -> Vec<u8> {
     labels.flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat()).collect()
 }
 
-/// A name of 254 octets, of labels of at most `label` octets with bits of chance.
+/// A name of 254 bytes, of labels of at most `label` bytes with bits of chance.
 fn long_name(random: &mut Random, label: usize) -> Vec<u8> {
     let mut name = Vec::new();
     while name.len() < 252 {
@@ -374,7 +374,7 @@ fn extension_headers() -> Vec<u8> {
     frame
 }
 
-/// A fragment of a UDP datagram to the host, `offset` times 8 octets from its start.
+/// A fragment of a UDP datagram to the host, `offset` times 8 bytes from its start.
 fn fragment(ident: u16, offset: u16, more: bool, payload: &[u8]) -> Vec<u8> {
     // The header of a packet that carries as much.
     let udp = wire::udp((Ipv4Addr::new(198, 51, 100, 1), 4_000).into(), (HOST_V4, 53).into(), &[]);

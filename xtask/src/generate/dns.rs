@@ -22,18 +22,18 @@ const VOWELS: &[u8; 5] = b"aeiou";
 
 /// The names that are asked for, by rank, in wire form.
 pub struct Names {
-    octets: Vec<u8>,
-    /// Where each name ends in `octets`.
+    bytes: Vec<u8>,
+    /// Where each name ends in `bytes`.
     ends: Vec<usize>,
 }
 
 impl Names {
     /// `count` different names, of at most 512 thousand.
     pub fn new(count: u64) -> Self {
-        let mut names = Self { octets: Vec::new(), ends: Vec::new() };
+        let mut names = Self { bytes: Vec::new(), ends: Vec::new() };
         for rank in 0..count {
             names.push(rank);
-            names.ends.push(names.octets.len());
+            names.ends.push(names.bytes.len());
         }
         names
     }
@@ -42,7 +42,7 @@ impl Names {
     pub fn get(&self, rank: u64) -> &[u8] {
         let rank = rank as usize;
         let start = rank.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.octets[start..self.ends[rank]]
+        &self.bytes[start..self.ends[rank]]
     }
 
     /// Appends a name: perhaps a host, then three syllables that no other rank has, perhaps
@@ -60,8 +60,8 @@ impl Names {
             (b"_dmarc", 3),
             (b"eu-west-1.prod.telemetry", 3),
         ]);
-        for label in host.split(|&octet| octet == b'.').filter(|label| !label.is_empty()) {
-            push_label(&mut self.octets, label);
+        for label in host.split(|&byte| byte == b'.').filter(|label| !label.is_empty()) {
+            push_label(&mut self.bytes, label);
         }
         // 80 syllables, and a factor that has no divisor in common with 80³.
         let mut word = rank * 234_567 % 512_000;
@@ -78,7 +78,7 @@ impl Names {
             (b"systems", 10),
             (b"online24", 10),
         ]));
-        push_label(&mut self.octets, &label);
+        push_label(&mut self.bytes, &label);
         let zone: &[u8] = random.weighted(&[
             (b"com".as_slice(), 50),
             (b"net", 12),
@@ -90,10 +90,10 @@ impl Names {
             (b"com.br", 4),
             (b"dev", 3),
         ]);
-        for label in zone.split(|&octet| octet == b'.') {
-            push_label(&mut self.octets, label);
+        for label in zone.split(|&byte| byte == b'.') {
+            push_label(&mut self.bytes, label);
         }
-        self.octets.push(0);
+        self.bytes.push(0);
     }
 }
 
@@ -322,14 +322,14 @@ fn push_pointer(message: &mut Vec<u8>, target: usize) {
 }
 
 /// Appends a label; a character string has the same form.
-fn push_label(octets: &mut Vec<u8>, label: &[u8]) {
-    octets.push(label.len() as u8);
-    octets.extend_from_slice(label);
+fn push_label(bytes: &mut Vec<u8>, label: &[u8]) {
+    bytes.push(label.len() as u8);
+    bytes.extend_from_slice(label);
 }
 
 /// Appends `number` in network order.
-fn push_u16(octets: &mut Vec<u8>, number: u16) {
-    octets.extend_from_slice(&number.to_be_bytes());
+fn push_u16(bytes: &mut Vec<u8>, number: u16) {
+    bytes.extend_from_slice(&number.to_be_bytes());
 }
 
 #[cfg(test)]

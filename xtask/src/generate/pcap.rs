@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-/// Octets of a packet that are kept: all of them.
+/// Bytes of a packet that are kept: all of them.
 const SNAP_LENGTH: u32 = 262_144;
 const LINKTYPE_ETHERNET: u32 = 1;
 

@@ -11,7 +11,7 @@ const RST: u8 = 4;
 const PSH: u8 = 8;
 const ACK: u8 = 16;
 
-/// Octets of a full segment: an Ethernet frame less the headers and the time stamps.
+/// Bytes of a full segment: an Ethernet frame less the headers and the time stamps.
 const FULL_SEGMENT: u64 = 1448;
 /// Maximum segment size 1460, selective acknowledgments, window scale 7.
 const SYN_OPTIONS: [u8; 12] = [2, 4, 0x05, 0xb4, 4, 2, 1, 3, 3, 7, 1, 1];
@@ -98,8 +98,8 @@ impl Connection {
         (frame, false)
     }
 
-    /// `length` octets of payload: one record of TLS application data on its port, otherwise
-    /// octets without a meaning.
+    /// `length` bytes of payload: one record of TLS application data on its port, otherwise
+    /// bytes without a meaning.
     fn payload(&self, length: u64) -> Vec<u8> {
         let mut payload: Vec<u8> = (0..length).map(|at| (at * 167) as u8 | 0x80).collect();
         if self.server.port() == 443 {

@@ -24,13 +24,13 @@ const PROTOCOL_ICMPV6: u8 = 58;
 
 /// What is in a TCP header besides the ports.
 pub struct TcpHeader<'a> {
-    /// Sequence number of the first octet.
+    /// Sequence number of the first byte.
     pub sequence: u32,
-    /// The next octet expected from the other side.
+    /// The next byte expected from the other side.
     pub acknowledgment: u32,
     /// FIN 1, SYN 2, RST 4, PSH 8, ACK 16.
     pub flags: u8,
-    /// Options, a multiple of four octets.
+    /// Options, a multiple of four bytes.
     pub options: &'a [u8],
 }
 
@@ -60,7 +60,7 @@ pub fn tcp(from: SocketAddr, to: SocketAddr, header: &TcpHeader<'_>, payload: &[
     })
 }
 
-/// An echo request or reply, with 56 octets of payload.
+/// An echo request or reply, with 56 bytes of payload.
 pub fn echo(from: IpAddr, to: IpAddr, request: bool, sequence: u16) -> Vec<u8> {
     let (protocol, kind) = match (from, request) {
         (IpAddr::V4(_), true) => (PROTOCOL_ICMP, 8),
@@ -71,7 +71,7 @@ pub fn echo(from: IpAddr, to: IpAddr, request: bool, sequence: u16) -> Vec<u8> {
     ip(from, to, protocol, 2, |frame| {
         frame.extend_from_slice(&[kind, 0, 0, 0, 0x12, 0x34]);
         frame.extend_from_slice(&sequence.to_be_bytes());
-        frame.extend((0..56u8).map(|octet| octet + 0x10));
+        frame.extend((0..56u8).map(|byte| byte + 0x10));
     })
 }
 
@@ -179,9 +179,9 @@ fn padded(mut frame: Vec<u8>) -> Vec<u8> {
     frame
 }
 
-/// The sum of `octets` as big-endian 16-bit words (RFC 1071), not yet folded.
-fn sum(octets: &[u8]) -> u64 {
-    let (words, rest) = octets.as_chunks::<4>();
+/// The sum of `bytes` as big-endian 16-bit words (RFC 1071), not yet folded.
+fn sum(bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks::<4>();
     // A word of 32 bits is two of 16 bits, as the carries are folded in afterwards.
     let words: u64 = words.iter().map(|&word| u64::from(u32::from_be_bytes(word))).sum();
     let mut last = [0; 4];

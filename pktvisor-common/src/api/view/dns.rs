@@ -26,7 +26,7 @@ pub(super) fn view(dns: &DnsSummary, rates: &RatePercentiles) -> Dns {
         top_srvfail: list(dns.servfail.entries()),
         top_nodata: list(dns.nodata.entries()),
         top_noerror: list(dns.noerror.entries()),
-        top_qname_by_resp_bytes: list(dns.reply_octets.entries()),
+        top_qname_by_resp_bytes: list(dns.reply_bytes.entries()),
         top_qtype: named(&dns.qtypes, |qtype| iana::type_name(qtype).into_owned()),
         top_rcode: named(&dns.rcodes, |rcode| iana::rcode_name(rcode).into_owned()),
         top_udp_ports: named(&dns.udp_ports, |port| port.to_string()),

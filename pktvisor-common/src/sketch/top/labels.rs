@@ -6,16 +6,16 @@ use ahash::RandomState;
 
 use super::EXACT;
 
-/// Octets of the labels of a list, at most.
-pub const LABEL_OCTETS: usize = 96 << 10;
+/// Bytes of the labels of a list, at most.
+pub const LABEL_BYTES: usize = 96 << 10;
 
 /// What stands for a key in a top list.
 pub trait Label: Clone {
     /// The name shown.
     fn name(&self) -> String;
 
-    /// Octets that it takes beside its place.
-    fn octets(&self) -> usize;
+    /// Bytes that it takes beside its place.
+    fn bytes(&self) -> usize;
 }
 
 impl Label for Box<str> {
@@ -23,7 +23,7 @@ impl Label for Box<str> {
         self.to_string()
     }
 
-    fn octets(&self) -> usize {
+    fn bytes(&self) -> usize {
         self.len()
     }
 }
@@ -32,15 +32,15 @@ impl Label for Box<str> {
 #[derive(Clone, Debug)]
 pub(super) struct Labels<L> {
     by_key: HashMap<u64, L, RandomState>,
-    /// Octets of all labels.
-    octets: usize,
+    /// Bytes of all labels.
+    bytes: usize,
     /// The highest count for whose label there was no room: those that are not above it get none.
     without: u64,
 }
 
 impl<L> Default for Labels<L> {
     fn default() -> Self {
-        Self { by_key: HashMap::default(), octets: 0, without: 0 }
+        Self { by_key: HashMap::default(), bytes: 0, without: 0 }
     }
 }
 
@@ -62,36 +62,36 @@ impl<L: Label> Labels<L> {
     /// Keeps the label of a key that has none.
     #[inline]
     pub(super) fn add(&mut self, key: u64, label: impl FnOnce() -> L) {
-        let octets = &mut self.octets;
+        let bytes = &mut self.bytes;
         self.by_key.entry(key).or_insert_with(|| {
             let label = label();
-            *octets += label.octets();
+            *bytes += label.bytes();
             label
         });
     }
 
     pub(super) fn remove(&mut self, key: u64) {
-        self.octets -= self.by_key.remove(&key).map_or(0, |label| label.octets());
+        self.bytes -= self.by_key.remove(&key).map_or(0, |label| label.bytes());
     }
 
     /// Whether it is time to [`Labels::trim`].
     #[inline]
     pub(super) fn is_past_bounds(&self) -> bool {
-        self.by_key.len() > 2 * EXACT || self.octets > LABEL_OCTETS
+        self.by_key.len() > 2 * EXACT || self.bytes > LABEL_BYTES
     }
 
     /// Forgets the labels of counts below `error` and those for which there is no room, and gives their
     /// memory back.
     pub(super) fn trim(&mut self, error: u64, at_least: impl Fn(u64) -> u64) {
         self.by_key.retain(|&key, _| at_least(key) >= error);
-        self.octets = self.by_key.values().map(Label::octets).sum();
-        if self.octets > LABEL_OCTETS {
+        self.bytes = self.by_key.values().map(Label::bytes).sum();
+        if self.bytes > LABEL_BYTES {
             let mut keys: Vec<(u64, u64)> =
                 self.by_key.keys().map(|&key| (at_least(key), key)).collect();
             keys.sort_unstable();
             // Some more than need to go, so that this is not to be done again for the next one.
             for (at_least, key) in keys {
-                if self.octets <= LABEL_OCTETS / 4 * 3 {
+                if self.bytes <= LABEL_BYTES / 4 * 3 {
                     break;
                 }
                 self.remove(key);
@@ -102,7 +102,7 @@ impl<L: Label> Labels<L> {
     }
 
     #[cfg(test)]
-    pub(super) fn octets(&self) -> usize {
-        self.octets
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 }

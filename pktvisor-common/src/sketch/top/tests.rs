@@ -17,7 +17,7 @@ fn of(values: impl IntoIterator<Item = (u64, u64)>) -> Names {
     top
 }
 
-fn octets(top: &Names) -> usize {
+fn bytes(top: &Names) -> usize {
     top.labels.iter().map(|(_, label)| label.len()).sum()
 }
 
@@ -45,7 +45,7 @@ fn labels_of_the_lowest_counts_go_where_they_take_too_much() {
         // The highest counts neither first nor last.
         let count = if value % 300 == 7 { 100 + value } else { 1 + value % 3 };
         top.add(mix(value + 1), count, || text(value));
-        assert!(octets(&top) <= LABEL_OCTETS);
+        assert!(bytes(&top) <= LABEL_BYTES);
     }
     let entries = top.entries();
     let expected: Vec<Box<str>> = (1..=10).rev().map(|at| text(7 + 300 * at)).collect();
@@ -54,10 +54,10 @@ fn labels_of_the_lowest_counts_go_where_they_take_too_much() {
     assert!(entries.iter().all(|entry| entry.error.is_none()), "counts stay exact");
     let mut twice = top.clone();
     twice.merge(&top);
-    assert!(octets(&twice) <= LABEL_OCTETS);
-    assert_eq!(twice.labels.octets(), octets(&twice));
+    assert!(bytes(&twice) <= LABEL_BYTES);
+    assert_eq!(twice.labels.bytes(), bytes(&twice));
     let back: Names = postcard::from_bytes(&postcard::to_stdvec(&top).unwrap()).unwrap();
-    assert_eq!((octets(&back), back.entries()), (octets(&top), entries));
+    assert_eq!((bytes(&back), back.entries()), (bytes(&top), entries));
 }
 
 #[test]
@@ -134,8 +134,8 @@ proptest! {
         shards.iter().for_each(|shard| forward.merge(shard));
         let mut backward = Names::default();
         shards.iter().rev().for_each(|shard| backward.merge(shard));
-        let octets = postcard::to_stdvec(&forward).unwrap();
-        let back: Names = postcard::from_bytes(&octets).unwrap();
+        let bytes = postcard::to_stdvec(&forward).unwrap();
+        let back: Names = postcard::from_bytes(&bytes).unwrap();
         prop_assert_eq!(back.entries(), forward.entries());
         for top in [forward, backward] {
             let error = top.counts.as_ref().unwrap().error();

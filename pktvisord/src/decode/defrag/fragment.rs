@@ -26,13 +26,13 @@ pub struct Fragment<'a> {
     pub key: Key,
     /// Protocol of what the datagram starts with, as this fragment has it.
     pub next_header: u8,
-    /// Octets of the datagram before this fragment; a multiple of 8.
+    /// Bytes of the datagram before this fragment; a multiple of 8.
     pub offset: u16,
     /// Whether more fragments follow behind this one.
     pub more: bool,
-    /// The octets captured.
+    /// The bytes captured.
     pub data: &'a [u8],
-    /// Octets behind `data` that were not.
+    /// Bytes behind `data` that were not.
     pub missing: usize,
 }
 

@@ -8,7 +8,7 @@ use super::Datagram;
 use super::fragment::{Fragment, Key, skip_extensions};
 
 /// Parts without a gap that are kept of a datagram: all are looked at for each fragment. The largest
-/// datagram has 119 fragments that fill packets of 576 octets, which every link takes (RFC 791), so
+/// datagram has 119 fragments that fill packets of 576 bytes, which every link takes (RFC 791), so
 /// at most 60 parts where every other one is late.
 const MAX_PARTS: usize = 128;
 
@@ -47,7 +47,7 @@ pub enum Step {
 #[derive(Clone, Copy, Debug)]
 pub struct Start<'a> {
     payload: &'a [u8],
-    /// Octets that the datagram is known to have.
+    /// Bytes that the datagram is known to have.
     known: usize,
     whole: bool,
 }
@@ -60,7 +60,7 @@ impl Open {
         Self { buf, first: None, repeat }
     }
 
-    /// Octets of memory held.
+    /// Bytes of memory held.
     pub fn held(&self) -> usize {
         let ranges = self.buf.sections().capacity();
         self.buf.data().capacity() + ranges * size_of::<IpFragRange>()

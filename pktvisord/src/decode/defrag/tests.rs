@@ -27,7 +27,7 @@ struct Got {
     whole: bool,
 }
 
-/// A UDP datagram from port 53 with `len` octets of payload after `seed`.
+/// A UDP datagram from port 53 with `len` bytes of payload after `seed`.
 fn udp(seed: u64, len: usize) -> Vec<u8> {
     let mut datagram = vec![0, 53, 4, 0];
     datagram.extend(((len + 8) as u16).to_be_bytes());
@@ -75,7 +75,7 @@ fn ipv6(sent: &Sent, next_header: u8) -> Vec<u8> {
     packet
 }
 
-/// Feeds the first `captured` octets of an IP packet.
+/// Feeds the first `captured` bytes of an IP packet.
 fn feed_cut(defrag: &mut Defrag, packet: &[u8], captured: usize, time: i64) -> Vec<Got> {
     let ethertype = if packet[0] >> 4 == 4 { 0x0800 } else { 0x86dd };
     let captured = &packet[..captured];
@@ -209,7 +209,7 @@ fn the_oldest_makes_room() {
 
 #[test]
 fn fragments_may_leave_as_many_gaps_as_common_sizes_do() {
-    // The largest datagram in packets of 576 octets: every other fragment, then those between.
+    // The largest datagram in packets of 576 bytes: every other fragment, then those between.
     let datagram = udp(1, 65_000);
     let places: Vec<usize> = (0..datagram.len()).step_by(552).collect();
     let sent = cut(1, &datagram, &places);
@@ -413,10 +413,10 @@ proptest! {
             let sent = Sent { ident: *ident, offset: offset * 8, more: *more, data: data.clone() };
             let mut packet = if *six { ipv6(&sent, PROTOCOL_UDP) } else { ipv4(&sent) };
             let mut time = at as i64;
-            for (place, octet, value, elapsed) in &wild {
+            for (place, byte, value, elapsed) in &wild {
                 if place.index(packets.len()) == at {
-                    let octet = octet % packet.len();
-                    packet[octet] = *value;
+                    let byte = byte % packet.len();
+                    packet[byte] = *value;
                     time += elapsed;
                 }
             }

@@ -1,35 +1,35 @@
 //! Query names: compared without case, cut to their last labels, written as text.
 //!
 //! Names are kept as on the wire (RFC 1035 §3.1): labels, each behind its length, without the
-//! final empty label. A length octet is at most 63 and no ASCII letter, so a whole name can be
-//! lower-cased octet by octet.
+//! final empty label. A length byte is at most 63 and no ASCII letter, so a whole name can be
+//! lower-cased byte by byte.
 
-/// Octets a name can have at most, its final empty label included (RFC 1035 §2.3.4).
+/// Bytes a name can have at most, its final empty label included (RFC 1035 §2.3.4).
 pub const MAX_NAME: usize = 255;
 
 /// A lower-cased name in wire form.
 #[derive(Clone, Copy)]
 pub struct LowerName {
-    octets: [u8; MAX_NAME + 1],
+    bytes: [u8; MAX_NAME + 1],
     len: u8,
 }
 
 impl LowerName {
-    /// Lower-cases the ASCII letters of a name (RFC 4343); `wire` has at most [`MAX_NAME`] octets.
+    /// Lower-cases the ASCII letters of a name (RFC 4343); `wire` has at most [`MAX_NAME`] bytes.
     #[inline]
     pub fn new(wire: &[u8]) -> Self {
-        let mut octets = [0; MAX_NAME + 1];
+        let mut bytes = [0; MAX_NAME + 1];
         let len = wire.len().min(MAX_NAME);
-        let name = &mut octets[..len];
+        let name = &mut bytes[..len];
         name.copy_from_slice(&wire[..len]);
         name.make_ascii_lowercase();
-        Self { octets, len: len as u8 }
+        Self { bytes, len: len as u8 }
     }
 
     /// The name in wire form.
     #[inline]
     pub fn wire(&self) -> &[u8] {
-        &self.octets[..usize::from(self.len)]
+        &self.bytes[..usize::from(self.len)]
     }
 }
 
@@ -43,7 +43,7 @@ const STEP: usize = 8;
 ///
 /// Pointers go back, and not into the header (RFC 1035 section 4.1.4). `None` for what is no name,
 /// and where `effort` comes to 0 by reading it: 8 for each label and each pointer, and 1 for each
-/// octet.
+/// byte.
 pub fn expand(
     message: &[u8],
     mut at: usize,
@@ -88,7 +88,7 @@ pub fn expand(
 /// by vector instructions.
 #[inline]
 pub fn has_capitals(wire: &[u8]) -> bool {
-    wire.iter().fold(false, |found, octet| found | octet.is_ascii_uppercase())
+    wire.iter().fold(false, |found, byte| found | byte.is_ascii_uppercase())
 }
 
 /// The labels of a well-formed name in wire form, first to last.
@@ -105,8 +105,8 @@ pub fn labels(mut wire: &[u8]) -> impl Iterator<Item = &[u8]> {
 pub fn last_labels(wire: &[u8], keep: usize) -> Option<(&[u8], bool)> {
     let count = labels(wire).count();
     let cut = count.checked_sub(keep)?;
-    let octets: usize = labels(wire).take(cut).map(|label| label.len() + 1).sum();
-    Some((&wire[octets..], cut > 0))
+    let bytes: usize = labels(wire).take(cut).map(|label| label.len() + 1).sum();
+    Some((&wire[bytes..], cut > 0))
 }
 
 /// The text of a name: labels between dots, no final dot, other than printable ASCII escaped as in
@@ -117,7 +117,7 @@ pub fn text(wire: &[u8]) -> String {
 
 /// The text of a name cut to its last labels: a cut name starts with a dot.
 pub fn cut_text(wire: &[u8], cut: bool) -> String {
-    // Exact where nothing is escaped: the first length octet has no dot in its place.
+    // Exact where nothing is escaped: the first length byte has no dot in its place.
     let start = usize::from(cut);
     let mut text = Vec::with_capacity(start + wire.len().saturating_sub(1).max(1));
     text.resize(start, b'.');
@@ -128,7 +128,7 @@ pub fn cut_text(wire: &[u8], cut: bool) -> String {
         if label.iter().copied().all(is_plain) {
             text.extend_from_slice(label);
         } else {
-            label.iter().for_each(|&octet| escape(octet, &mut text));
+            label.iter().for_each(|&byte| escape(byte, &mut text));
         }
     }
     if text.len() == start {
@@ -137,20 +137,20 @@ pub fn cut_text(wire: &[u8], cut: bool) -> String {
     String::from_utf8(text).expect("it is ASCII")
 }
 
-/// Whether an octet of a label stands for itself.
+/// Whether a byte of a label stands for itself.
 #[inline]
-fn is_plain(octet: u8) -> bool {
-    octet.is_ascii_graphic()
-        && !matches!(octet, b'.' | b'\\' | b'"' | b'(' | b')' | b';' | b'@' | b'$')
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_graphic()
+        && !matches!(byte, b'.' | b'\\' | b'"' | b'(' | b')' | b';' | b'@' | b'$')
 }
 
-fn escape(octet: u8, text: &mut Vec<u8>) {
-    if is_plain(octet) {
-        text.push(octet);
-    } else if octet.is_ascii_graphic() {
-        text.extend([b'\\', octet]);
+fn escape(byte: u8, text: &mut Vec<u8>) {
+    if is_plain(byte) {
+        text.push(byte);
+    } else if byte.is_ascii_graphic() {
+        text.extend([b'\\', byte]);
     } else {
-        let digits = [octet / 100, octet / 10 % 10, octet % 10].map(|digit| b'0' + digit);
+        let digits = [byte / 100, byte / 10 % 10, byte % 10].map(|digit| b'0' + digit);
         text.push(b'\\');
         text.extend(digits);
     }
@@ -165,7 +165,7 @@ pub fn above_public_suffix(wire: &[u8], keep: usize) -> Option<(&[u8], bool)> {
     let mut dotted = [0; MAX_NAME];
     let len = wire.len().checked_sub(1)?;
     dotted[..len].copy_from_slice(&wire[1..]);
-    // The length octet before each label but the first becomes the dot.
+    // The length byte before each label but the first becomes the dot.
     let mut at = 0;
     for label in labels(wire) {
         at += label.len();
@@ -175,7 +175,7 @@ pub fn above_public_suffix(wire: &[u8], keep: usize) -> Option<(&[u8], bool)> {
         }
     }
     let suffix_labels = psl::suffix(&dotted[..len])
-        .map_or(1, |suffix| suffix.as_bytes().split(|&octet| octet == b'.').count());
+        .map_or(1, |suffix| suffix.as_bytes().split(|&byte| byte == b'.').count());
     let count = labels(wire).count();
     if count <= suffix_labels {
         return (keep == 1).then_some((wire, false));

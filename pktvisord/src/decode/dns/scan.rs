@@ -14,7 +14,7 @@ pub const HEADER: usize = 12;
 /// Questions that are read of a message, at most, and records.
 pub const MAX_ENTRIES: usize = 64;
 /// The effort that the questions behind the first may take together, see [`name::expand`]: pointers
-/// make long names of few octets.
+/// make long names of few bytes.
 const EFFORT: usize = 512;
 /// Bytes of the shortest question and of the shortest record (RFC 1035 sections 4.1.2 and 4.1.3).
 const SHORTEST_QUESTION: usize = 5;
@@ -87,7 +87,7 @@ pub struct Question<'a> {
 /// The OPT record of a message (RFC 6891 §6.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Edns<'a> {
-    /// The sender's UDP payload size in octets.
+    /// The sender's UDP payload size in bytes.
     pub udp_size: u16,
     /// The upper 8 bits of the response code.
     pub rcode_high: u8,

@@ -11,7 +11,7 @@ use super::{LOOPBACK_LEN, LinkType, ethertype_of_family, family_of, serial};
 /// `AF_INET6` of Linux.
 const AF_INET6: u8 = 10;
 
-/// The link type, the octets and the number of octets left out before them, by which a filter
+/// The link type, the bytes and the number of bytes left out before them, by which a filter
 /// decides about a packet; `None` where there is nothing to decide by. What is not just a part of
 /// the packet is made in `scratch`.
 #[inline]

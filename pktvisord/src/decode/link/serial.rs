@@ -5,12 +5,12 @@ use pktvisor_common::ppp::ppp_ethertype;
 
 /// Address and control of PPP in HDLC-like framing (RFC 1662).
 const ALL_STATIONS: [u8; 2] = [0xff, 0x03];
-/// Unnumbered information, the control octet of what carries packets.
+/// Unnumbered information, the control byte of what carries packets.
 const UNNUMBERED: u8 = 0x03;
-/// Most octets of a Frame Relay address (Q.922).
+/// Most bytes of a Frame Relay address (Q.922).
 const MAX_ADDRESS: usize = 4;
 
-/// PPP at `start`, with or without address and control, and with a protocol number of one octet or
+/// PPP at `start`, with or without address and control, and with a protocol number of one byte or
 /// two (RFC 1661).
 pub(super) fn ppp(packet: &[u8], start: usize) -> Option<(u16, usize)> {
     let mut offset = start;
@@ -51,7 +51,7 @@ pub(super) fn pppoe(packet: &[u8]) -> Option<(u16, usize)> {
 
 /// An address (Q.922), then NLPID or SNAP (RFC 2427), or Cisco's framing: an EtherType.
 pub(super) fn frame_relay(packet: &[u8]) -> Option<(u16, usize)> {
-    let last = packet.iter().take(MAX_ADDRESS).position(|octet| octet & 1 == 1);
+    let last = packet.iter().take(MAX_ADDRESS).position(|byte| byte & 1 == 1);
     let mut offset = match last {
         Some(last) => last + 1,
         None if packet.len() < MAX_ADDRESS => return None,
@@ -62,7 +62,7 @@ pub(super) fn frame_relay(packet: &[u8]) -> Option<(u16, usize)> {
         return Some((u16::from_be_bytes(packet.read(offset)?), offset + 2));
     }
     offset += 1;
-    // An octet of padding may stand before SNAP.
+    // A byte of padding may stand before SNAP.
     if packet.read(offset)? == [0] {
         offset += 1;
     }

@@ -18,7 +18,7 @@ const AMSDU: u8 = 0x80;
 const SUBFRAME_LEN: usize = 14;
 
 /// The first packet of a data frame that is not encrypted (IEEE 802.11-2020, 9.2 and 9.3.2);
-/// nothing of other frames. `padded`: the header is padded to a multiple of 4 octets.
+/// nothing of other frames. `padded`: the header is padded to a multiple of 4 bytes.
 pub(super) fn data(frame: &[u8], padded: bool) -> Option<(u16, usize)> {
     let [control, flags] = frame.read(0)?;
     if control & (TYPE | NULL) != DATA || flags & PROTECTED != 0 {
@@ -44,7 +44,7 @@ pub(super) fn llc(packet: &[u8], offset: usize) -> Option<(u16, usize)> {
             let protocol = u16::from_be_bytes(packet.read(offset + 6)?);
             match (packet.read(offset + 3)?, protocol) {
                 ([0, 0, 0 | 0xf8], ethertype) => Some((ethertype, offset + 8)),
-                // Two octets of padding, then a frame.
+                // Two bytes of padding, then a frame.
                 ([0, 0x80, 0xc2], 1 | 7) => {
                     Some((u16::from_be_bytes(packet.read(offset + 22)?), offset + 24))
                 }

@@ -29,7 +29,7 @@ pub(super) struct Inner {
     pub(super) link: Option<LinkType>,
     /// Where it starts.
     pub(super) offset: usize,
-    /// Whether an 802.11 header is padded to a multiple of 4 octets.
+    /// Whether an 802.11 header is padded to a multiple of 4 bytes.
     pub(super) padded: bool,
 }
 
@@ -108,7 +108,7 @@ fn radiotap(packet: &[u8]) -> Option<Inner> {
     Some(Inner { link: Some(LinkType::Wifi), offset: length, padded })
 }
 
-/// Where the packet is among the attributes: length, type and value, padded to 4 octets. Numbers
+/// Where the packet is among the attributes: length, type and value, padded to 4 bytes. Numbers
 /// stand in the byte order of the machine that captured; types are small, so it shows.
 fn nflog(packet: &[u8]) -> Option<usize> {
     let mut at = NFLOG_LEN;
@@ -116,9 +116,9 @@ fn nflog(packet: &[u8]) -> Option<usize> {
         let [a, b, c, d] = packet.read(at)?;
         // The upper bit is a flag.
         let little = d.trailing_zeros() >= 7;
-        let number = |octets| match little {
-            true => u16::from_le_bytes(octets),
-            false => u16::from_be_bytes(octets),
+        let number = |bytes| match little {
+            true => u16::from_le_bytes(bytes),
+            false => u16::from_be_bytes(bytes),
         };
         let (length, kind) = (usize::from(number([a, b])), number([c, d]) & 0x7fff);
         if length < 4 {

@@ -1,4 +1,4 @@
-//! The octets of a capture, whatever they are stored as.
+//! The bytes of a capture, whatever they are stored as.
 //!
 //! gzip, zstd and xz are told by their magic numbers and decompressed while reading.
 
@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::error::Problem;
 use super::members::{Compression, Members, Stored};
 
-/// The decompressed octets of a file or pipe.
+/// The decompressed bytes of a file or pipe.
 pub(super) struct Input {
     reader: Box<dyn Read + Send>,
     compression: Option<Compression>,
@@ -42,7 +42,7 @@ impl Input {
         let stored = Arc::new(AtomicU64::new(0));
         let prompt = kind.is_fifo() || kind.is_socket() || kind.is_char_device();
         let interrupt = interrupt.filter(|_| prompt);
-        let mut source = Stored::new(Source { file, octets: Arc::clone(&stored), interrupt });
+        let mut source = Stored::new(Source { file, bytes: Arc::clone(&stored), interrupt });
         let unread = |source| Problem::Read { byte: 0, source };
         let compression = source.compression().map_err(unread)?;
         let behind = Arc::new(AtomicU64::new(0));
@@ -64,13 +64,13 @@ impl Input {
         })
     }
 
-    /// Whether the octets come from another program as it writes them, so that what is there has
+    /// Whether the bytes come from another program as it writes them, so that what is there has
     /// to be handed on before more is waited for.
     pub(super) fn is_prompt(&self) -> bool {
         self.prompt
     }
 
-    /// Octets read so far, after decompression.
+    /// Bytes read so far, after decompression.
     pub(super) fn position(&self) -> u64 {
         self.position
     }
@@ -80,35 +80,35 @@ impl Input {
         self.cut
     }
 
-    /// Octets read so far as they are stored, and how many there are if that is known.
+    /// Bytes read so far as they are stored, and how many there are if that is known.
     pub(super) fn stored(&self) -> (Arc<AtomicU64>, Option<u64>) {
         (Arc::clone(&self.stored), self.stored_total)
     }
 
-    /// Octets behind the end of the compressed data, known when that was read.
+    /// Bytes behind the end of the compressed data, known when that was read.
     pub(super) fn behind(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.behind)
     }
 
-    /// Reads until `buffer` is full or the input ends and says how many octets that were.
+    /// Reads until `buffer` is full or the input ends and says how many bytes that were.
     pub(super) fn read_full(&mut self, buffer: &mut [u8]) -> Result<usize, Problem> {
         let mut filled = 0;
         while filled < buffer.len() {
             match self.read_some(&mut buffer[filled..])? {
                 0 => break,
-                octets => filled += octets,
+                bytes => filled += bytes,
             }
         }
         Ok(filled)
     }
 
-    /// Reads what there is, at least one octet, into `buffer`; 0 at the end.
+    /// Reads what there is, at least one byte, into `buffer`; 0 at the end.
     pub(super) fn read_some(&mut self, buffer: &mut [u8]) -> Result<usize, Problem> {
         loop {
             match self.reader.read(buffer) {
-                Ok(octets) => {
-                    self.position += octets as u64;
-                    return Ok(octets);
+                Ok(bytes) => {
+                    self.position += bytes as u64;
+                    return Ok(bytes);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) => return self.failed(source),
@@ -134,10 +134,10 @@ impl Input {
 /// How often a read that waits looks whether it was interrupted.
 const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
-/// The file or pipe itself; counts the octets that are read.
+/// The file or pipe itself; counts the bytes that are read.
 struct Source {
     file: File,
-    octets: Arc<AtomicU64>,
+    bytes: Arc<AtomicU64>,
     interrupt: Option<Arc<AtomicBool>>,
 }
 
@@ -154,8 +154,8 @@ impl Read for Source {
                 }
             }
         }
-        let octets = self.file.read(buffer)?;
-        self.octets.fetch_add(octets as u64, Ordering::Relaxed);
-        Ok(octets)
+        let bytes = self.file.read(buffer)?;
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(bytes)
     }
 }

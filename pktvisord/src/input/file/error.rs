@@ -45,10 +45,10 @@ pub enum Problem {
         reason: String,
     },
     /// It ends inside its file header.
-    #[error("ends at byte {octets}, inside the file header; there are no packets to read")]
+    #[error("ends at byte {bytes}, inside the file header; there are no packets to read")]
     HeaderCut {
-        /// Octets there are.
-        octets: u64,
+        /// Bytes there are.
+        bytes: u64,
     },
     /// The system could not read on.
     #[error("reading failed at byte {byte}: {source}")]
@@ -66,7 +66,7 @@ pub enum Problem {
     Compression {
         /// Name of the format, which is that of its tool.
         format: &'static str,
-        /// Octets of the capture that were decompressed before.
+        /// Bytes of the capture that were decompressed before.
         byte: u64,
         /// The decompressor's answer.
         source: io::Error,
@@ -122,7 +122,7 @@ fn open_hint(source: &io::Error) -> &'static str {
 /// Where a capture is cut short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Truncation {
-    /// Octets of the capture there are, after decompression.
+    /// Bytes of the capture there are, after decompression.
     pub byte: u64,
     /// The packet, counted from 1, that is not there in full.
     pub packet: u64,

@@ -12,7 +12,7 @@ use crate::decode::link::UnsupportedLink;
 pub(super) struct Interface {
     /// An error only once there is a packet: captures list interfaces that saw none.
     pub(super) link: Result<LinkType, UnsupportedLink>,
-    /// Most octets captured of a packet; without a limit, the largest number.
+    /// Most bytes captured of a packet; without a limit, the largest number.
     pub(super) snap_len: u32,
     ticks_per_second: u64,
     /// Nanoseconds to add to a time.

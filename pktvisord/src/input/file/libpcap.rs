@@ -1,6 +1,6 @@
 //! Reading through libpcap what this program's own reader does not know.
 //!
-//! libpcap opens files, not streams, and knows nothing of compression: it gets the octets through
+//! libpcap opens files, not streams, and knows nothing of compression: it gets the bytes through
 //! a pipe that a thread fills.
 
 use std::io::{self, Write};
@@ -17,7 +17,7 @@ use super::stream::{BLOCK_SIZE, Next};
 use crate::decode::block::{Block, LinkType, PacketRecord};
 use crate::decode::link::UnsupportedLink;
 
-/// Octets handed to the pipe at once.
+/// Bytes handed to the pipe at once.
 const CHUNK: usize = 64 * 1024;
 
 /// A capture that libpcap reads.
@@ -33,7 +33,7 @@ pub(super) struct LibpcapReader {
 
 /// What the thread that fills the pipe came to.
 struct Fed {
-    octets: u64,
+    bytes: u64,
     cut: bool,
     problem: Option<Problem>,
 }
@@ -112,13 +112,13 @@ impl LibpcapReader {
         {
             return Err(Problem::Libpcap { packet, message: message.clone() });
         }
-        let (octets, cut) = fed(&self.feed)?;
+        let (bytes, cut) = fed(&self.feed)?;
         let cut = cut || message.is_some();
-        Ok(Next::End(cut.then_some(Truncation { byte: octets, packet })))
+        Ok(Next::End(cut.then_some(Truncation { byte: bytes, packet })))
     }
 }
 
-/// Why libpcap does not open a capture: as it says, or because its octets could not be read.
+/// Why libpcap does not open a capture: as it says, or because its bytes could not be read.
 fn refusal(message: &str, feed: &mpsc::Receiver<Fed>) -> Problem {
     if is_at_end(message)
         && let Err(problem) = fed(feed)
@@ -133,12 +133,12 @@ fn is_at_end(message: &str) -> bool {
     message.starts_with("truncated")
 }
 
-/// The octets that went through the pipe, and whether they were cut short. libpcap has met the
+/// The bytes that went through the pipe, and whether they were cut short. libpcap has met the
 /// pipe's end, so the report of its other side is there or on its way.
 fn fed(feed: &mpsc::Receiver<Fed>) -> Result<(u64, bool), Problem> {
     match feed.recv() {
         Ok(Fed { problem: Some(problem), .. }) => Err(problem),
-        Ok(Fed { octets, cut, problem: None }) => Ok((octets, cut)),
+        Ok(Fed { bytes, cut, problem: None }) => Ok((bytes, cut)),
         // The thread did not live to report.
         Err(mpsc::RecvError) => {
             Err(Problem::Read { byte: 0, source: io::ErrorKind::BrokenPipe.into() })
@@ -163,11 +163,11 @@ fn feed_pipe(start: Vec<u8>, mut input: Input, mut pipe: io::PipeWriter) -> Fed 
         chunk.resize(CHUNK, 0);
         match input.read_some(&mut chunk) {
             Ok(0) => break,
-            Ok(octets) => chunk.truncate(octets),
+            Ok(bytes) => chunk.truncate(bytes),
             Err(problem) => {
-                return Fed { octets: input.position(), cut: false, problem: Some(problem) };
+                return Fed { bytes: input.position(), cut: false, problem: Some(problem) };
             }
         }
     }
-    Fed { octets: input.position(), cut: input.is_cut(), problem: None }
+    Fed { bytes: input.position(), cut: input.is_cut(), problem: None }
 }

@@ -11,9 +11,9 @@ use flate2::bufread::GzDecoder;
 use lzma_rust2::XzReader;
 use zstd::stream::read::Decoder as ZstdDecoder;
 
-/// Compressed octets read at once.
+/// Compressed bytes read at once.
 const CHUNK: usize = 128 * 1024;
-/// Octets by which each format can be told.
+/// Bytes by which each format can be told.
 const MAGIC: usize = 6;
 /// Largest zstd window that is decompressed, as a power of 2: 64 MiB. `zstd` writes no larger one
 /// unless told to with `--long` or `--ultra -22`.
@@ -31,7 +31,7 @@ pub(super) enum Compression {
 }
 
 impl Compression {
-    /// Tells the format by the first octets, which can also be only the start of its magic number.
+    /// Tells the format by the first bytes, which can also be only the start of its magic number.
     fn starts(start: &[u8]) -> Option<Self> {
         const FRAME: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
         let begins = |magic: &[u8]| {
@@ -61,7 +61,7 @@ impl Compression {
     }
 }
 
-/// Octets as they are stored, of which the next can be looked at.
+/// Bytes as they are stored, of which the next can be looked at.
 pub(super) struct Stored<R> {
     source: R,
     buffer: Vec<u8>,
@@ -73,7 +73,7 @@ impl<R: Read> Stored<R> {
         Self { source, buffer: Vec::with_capacity(CHUNK), start: 0 }
     }
 
-    /// Returns the next `count` octets without consuming them, fewer only at the end.
+    /// Returns the next `count` bytes without consuming them, fewer only at the end.
     fn peek(&mut self, count: usize) -> io::Result<&[u8]> {
         while self.buffer.len() - self.start < count {
             self.buffer.drain(..self.start);
@@ -99,7 +99,7 @@ impl<R: Read> Stored<R> {
         read
     }
 
-    /// Tells by the first octets whether and how what follows is compressed.
+    /// Tells by the first bytes whether and how what follows is compressed.
     pub(super) fn compression(&mut self) -> io::Result<Option<Compression>> {
         let start = self.peek(MAGIC)?;
         Ok(if start.len() < 2 { None } else { Compression::starts(start) })
@@ -110,7 +110,7 @@ impl<R: Read> Stored<R> {
         let mut zeros = 0;
         loop {
             let data = self.fill_buf()?;
-            let here = data.iter().position(|&octet| octet != 0).unwrap_or(data.len());
+            let here = data.iter().position(|&byte| byte != 0).unwrap_or(data.len());
             let more = here > 0 && here == data.len();
             self.consume(here);
             zeros += here as u64;
@@ -131,8 +131,8 @@ impl<R: Read> BufRead for Stored<R> {
         Ok(&self.buffer[self.start..])
     }
 
-    fn consume(&mut self, octets: usize) {
-        self.start = (self.start + octets).min(self.buffer.len());
+    fn consume(&mut self, bytes: usize) {
+        self.start = (self.start + bytes).min(self.buffer.len());
     }
 }
 
@@ -143,10 +143,10 @@ impl<R: Read> Read for Stored<R> {
             return self.source.read(into);
         }
         let data = self.fill_buf()?;
-        let octets = data.len().min(into.len());
-        into[..octets].copy_from_slice(&data[..octets]);
-        self.consume(octets);
-        Ok(octets)
+        let bytes = data.len().min(into.len());
+        into[..bytes].copy_from_slice(&data[..bytes]);
+        self.consume(bytes);
+        Ok(bytes)
     }
 }
 
@@ -188,7 +188,7 @@ impl<R: Read> Decoder<R> {
     }
 }
 
-/// The decompressed octets of all members of a file.
+/// The decompressed bytes of all members of a file.
 pub(super) struct Members<R: Read> {
     compression: Compression,
     /// `None` behind the last member, and after an error.
@@ -197,7 +197,7 @@ pub(super) struct Members<R: Read> {
 }
 
 impl<R: Read> Members<R> {
-    /// Reads `stored`; `behind` gets the number of octets that follow the last member.
+    /// Reads `stored`; `behind` gets the number of bytes that follow the last member.
     pub(super) fn new(
         compression: Compression,
         stored: Stored<R>,
@@ -209,7 +209,7 @@ impl<R: Read> Members<R> {
 
     /// Goes on to the next member, if one follows.
     fn next_member(&mut self, mut stored: Stored<R>) -> io::Result<()> {
-        // Zeros are padding of xz, in multiples of 4 octets.
+        // Zeros are padding of xz, in multiples of 4 bytes.
         let zeros = if self.compression == Compression::Xz { stored.skip_zeros()? } else { 0 };
         let start = stored.peek(MAGIC)?;
         if !start.is_empty() && Compression::starts(start) == Some(self.compression) {
@@ -230,15 +230,15 @@ impl<R: Read> Read for Members<R> {
         }
         while let Some(mut decoder) = self.decoder.take() {
             // A decoder is not used again after an error.
-            let octets = loop {
+            let bytes = loop {
                 match decoder.read(into) {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     read => break read?,
                 }
             };
-            if octets > 0 {
+            if bytes > 0 {
                 self.decoder = Some(decoder);
-                return Ok(octets);
+                return Ok(bytes);
             }
             self.next_member(decoder.into_stored())?;
         }

@@ -1,4 +1,4 @@
-//! The classic capture format: a file header, then for each packet a record header and its octets.
+//! The classic capture format: a file header, then for each packet a record header and its bytes.
 //!
 //! Format: draft-ietf-opsawg-pcap. Read here are both byte orders, with micro- and nanoseconds,
 //! and Kuznetzov's modified record header; older versions are left to libpcap, which knows
@@ -29,7 +29,7 @@ pub(super) struct PcapParser {
 }
 
 impl PcapParser {
-    /// Whether `start`, the first octets of a file, are those of this format.
+    /// Whether `start`, the first bytes of a file, are those of this format.
     pub(super) fn recognizes(start: &[u8]) -> bool {
         const MAGIC: [u32; 3] = [0xa1b2_c3d4, 0xa1b2_3c4d, 0xa1b2_cd34];
         start.first_chunk().is_some_and(|magic| {
@@ -59,7 +59,7 @@ impl PcapParser {
         self.packets
     }
 
-    /// Octets of the header of a record.
+    /// Bytes of the header of a record.
     pub(super) fn record_len(&self) -> usize {
         if self.header.is_modified_format() { 24 } else { 16 }
     }
@@ -80,11 +80,11 @@ impl PcapParser {
             read_records(parse_pcap_frame, 16, self.scale(), link, data, packets)
         };
         let read = (packets.len() - before) as u64;
-        let octets = data.len();
+        let bytes = data.len();
         self.take(block, before, read);
         match run {
             Run::Short { consumed, missing } => {
-                let have = octets - consumed;
+                let have = bytes - consumed;
                 let need = have + missing;
                 if have >= header_len && need - header_len > MAX_CAPTURED as usize {
                     self.too_long(consumed, base, need - header_len)
@@ -97,7 +97,7 @@ impl PcapParser {
             Run::FileHeader { consumed } => self.corrupt(
                 consumed,
                 base,
-                "another capture starts there, so two were joined octet by octet: `mergecap` joins \
+                "another capture starts there, so two were joined byte by byte: `mergecap` joins \
                  captures"
                     .to_owned(),
             ),
@@ -132,9 +132,8 @@ impl PcapParser {
     }
 
     fn too_long(&self, consumed: usize, base: u64, captured: usize) -> Parsed {
-        let what = format!(
-            "its record claims {captured} captured octets, and {MAX_CAPTURED} are the most"
-        );
+        let what =
+            format!("its record claims {captured} captured bytes, and {MAX_CAPTURED} are the most");
         self.corrupt(consumed, base, what)
     }
 
@@ -156,7 +155,7 @@ fn is_file_header(record: &[u8]) -> bool {
 
 /// Where reading records stopped.
 enum Run {
-    /// `missing` more octets are needed for the record at `consumed`.
+    /// `missing` more bytes are needed for the record at `consumed`.
     Short { consumed: usize, missing: usize },
     /// The record at `consumed` has a length that no record has.
     TooLong { consumed: usize, captured: usize },
@@ -186,7 +185,7 @@ fn read_records(
                 }
                 if frame.caplen == 0 {
                     let record = &data[consumed..consumed + header_len];
-                    if record.iter().all(|&octet| octet == 0) {
+                    if record.iter().all(|&byte| byte == 0) {
                         return Run::Zeros { consumed };
                     }
                     if is_file_header(record) {

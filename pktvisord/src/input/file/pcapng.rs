@@ -42,7 +42,7 @@ pub(super) struct PcapNgParser {
     has_section: bool,
     big_endian: bool,
     interfaces: Vec<Interface>,
-    /// Octets left of a block that holds nothing of interest.
+    /// Bytes left of a block that holds nothing of interest.
     skip: u64,
     packets: u64,
     last_time: i64,
@@ -50,7 +50,7 @@ pub(super) struct PcapNgParser {
 }
 
 impl PcapNgParser {
-    /// Whether `start`, the first octets of a file, are those of this format.
+    /// Whether `start`, the first bytes of a file, are those of this format.
     pub(super) fn recognizes(start: &[u8]) -> bool {
         start.first_chunk() == Some(&SECTION_HEADER.to_le_bytes())
     }
@@ -65,7 +65,7 @@ impl PcapNgParser {
         self.has_section
     }
 
-    /// Whether the next octet belongs to a block that has begun.
+    /// Whether the next byte belongs to a block that has begun.
     pub(super) fn is_inside_block(&self) -> bool {
         self.skip > 0
     }
@@ -94,12 +94,12 @@ impl PcapNgParser {
             self.skip -= skipped;
             consumed += skipped as usize;
             let stop = match self.block(&data[consumed..], consumed, out) {
-                Ok(BlockRead::Whole(octets)) => {
-                    consumed += octets;
+                Ok(BlockRead::Whole(bytes)) => {
+                    consumed += bytes;
                     continue;
                 }
-                Ok(BlockRead::Skip(octets)) => {
-                    self.skip = octets;
+                Ok(BlockRead::Skip(bytes)) => {
+                    self.skip = bytes;
                     continue;
                 }
                 Ok(BlockRead::Short(need)) => return Parsed { consumed, need, stop: None },
@@ -132,7 +132,7 @@ impl PcapNgParser {
         let kind = self.u32_at(rest, 0);
         let length = self.u32_at(rest, 4);
         if length < 12 || !length.is_multiple_of(4) {
-            return Err(format!("a block of type {kind:#x} claims a length of {length} octets"));
+            return Err(format!("a block of type {kind:#x} claims a length of {length} bytes"));
         }
         if !matches!(
             kind,
@@ -151,7 +151,7 @@ impl PcapNgParser {
         }
         if length > MAX_BUFFER {
             return Err(format!(
-                "a block of type {kind:#x} claims a length of {length} octets, and {MAX_BUFFER} \
+                "a block of type {kind:#x} claims a length of {length} bytes, and {MAX_BUFFER} \
                  are the most"
             ));
         }
@@ -337,12 +337,12 @@ impl PcapNgParser {
     }
 
     fn u32_at(&self, block: &[u8], at: usize) -> u32 {
-        let octets = [block[at], block[at + 1], block[at + 2], block[at + 3]];
-        if self.big_endian { u32::from_be_bytes(octets) } else { u32::from_le_bytes(octets) }
+        let bytes = [block[at], block[at + 1], block[at + 2], block[at + 3]];
+        if self.big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
     }
 
-    fn u16_of(&self, octets: [u8; 2]) -> u16 {
-        if self.big_endian { u16::from_be_bytes(octets) } else { u16::from_le_bytes(octets) }
+    fn u16_of(&self, bytes: [u8; 2]) -> u16 {
+        if self.big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) }
     }
 }
 
@@ -351,18 +351,18 @@ type Packet = Result<PacketRecord, UnsupportedLink>;
 
 /// What became of a block.
 enum BlockRead {
-    /// It was read and has so many octets.
+    /// It was read and has so many bytes.
     Whole(usize),
-    /// It holds nothing of interest and has so many octets.
+    /// It holds nothing of interest and has so many bytes.
     Skip(u64),
-    /// It needs so many octets, and there are fewer.
+    /// It needs so many bytes, and there are fewer.
     Short(usize),
     /// It starts with zeros.
     Zeros,
 }
 
-fn count_of(octets: [u8; 8], big_endian: bool) -> u64 {
-    if big_endian { u64::from_be_bytes(octets) } else { u64::from_le_bytes(octets) }
+fn count_of(bytes: [u8; 8], big_endian: bool) -> u64 {
+    if big_endian { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) }
 }
 
 fn corrupt(what: &str) -> String {
@@ -370,5 +370,5 @@ fn corrupt(what: &str) -> String {
 }
 
 fn too_long(captured: u32) -> String {
-    format!("its block claims {captured} captured octets, and {MAX_CAPTURED} are the most")
+    format!("its block claims {captured} captured bytes, and {MAX_CAPTURED} are the most")
 }

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub(super) struct Bar(ProgressBar);
 
 impl Bar {
-    /// Starts the bar for `total` octets, where that is known.
+    /// Starts the bar for `total` bytes, where that is known.
     pub(super) fn start(total: Option<u64>) -> Self {
         if !std::io::stderr().is_terminal() {
             return Self::hidden();
@@ -29,11 +29,11 @@ impl Bar {
         Self(ProgressBar::hidden())
     }
 
-    /// So many octets and packets were read.
-    pub(super) fn set(&self, octets: u64, packets: u64) {
+    /// So many bytes and packets were read.
+    pub(super) fn set(&self, bytes: u64, packets: u64) {
         if !self.0.is_hidden() {
             self.0.set_message(format!("{packets} packets"));
-            self.0.set_position(octets);
+            self.0.set_position(bytes);
         }
     }
 

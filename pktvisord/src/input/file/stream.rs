@@ -1,4 +1,4 @@
-//! Octets in, blocks of packets out, for the formats that are parsed here.
+//! Bytes in, blocks of packets out, for the formats that are parsed here.
 
 use super::compress::Input;
 use super::error::{Problem, Truncation};
@@ -8,13 +8,13 @@ use super::pcap::PcapParser;
 use super::pcapng::PcapNgParser;
 use crate::decode::block::{Block, LinkType};
 
-/// Octets read at once from a file.
+/// Bytes read at once from a file.
 pub(super) const BLOCK_SIZE: usize = 256 * 1024;
-/// Octets read at once from a pipe, as many as it holds.
+/// Bytes read at once from a pipe, as many as it holds.
 const PIPE_BLOCK_SIZE: usize = 64 * 1024;
-/// Most octets of a record with all that belongs to it.
+/// Most bytes of a record with all that belongs to it.
 pub(super) const MAX_BUFFER: usize = 4 * 1024 * 1024;
-/// Most octets captured of a packet, as in libpcap.
+/// Most bytes captured of a packet, as in libpcap.
 pub(super) const MAX_CAPTURED: u32 = 262_144;
 
 /// What comes next.
@@ -25,11 +25,11 @@ pub(super) enum Next {
     End(Option<Truncation>),
 }
 
-/// What a stretch of octets held.
+/// What a stretch of bytes held.
 pub(super) struct Parsed {
-    /// Octets of the records that were complete.
+    /// Bytes of the records that were complete.
     pub(super) consumed: usize,
-    /// Octets that the record behind them needs.
+    /// Bytes that the record behind them needs.
     pub(super) need: usize,
     /// Why the records end there.
     pub(super) stop: Option<Stop>,
@@ -84,11 +84,11 @@ impl Parser {
 pub(super) struct Stream {
     parser: Parser,
     input: Input,
-    /// Octets that were read but not parsed.
+    /// Bytes that were read but not parsed.
     carried: Vec<u8>,
     /// Where `carried` starts in the capture.
     position: u64,
-    /// Octets that the next record needs.
+    /// Bytes that the next record needs.
     need: usize,
     /// Zeros before `carried` that start where a record does, and of which it is not known yet
     /// whether they are the tail of the capture.
@@ -152,11 +152,11 @@ impl Stream {
         self.input.is_prompt()
     }
 
-    /// The tail of zeros that the capture ends with, in octets.
+    /// The tail of zeros that the capture ends with, in bytes.
     pub(super) fn zero_tail(&self) -> u64 {
         let tail = self.zeros + self.carried.len() as u64;
         // Fewer can be the start of a record that is cut.
-        let is_tail = tail >= 4 && self.carried.iter().all(|&octet| octet == 0);
+        let is_tail = tail >= 4 && self.carried.iter().all(|&byte| byte == 0);
         if is_tail { tail } else { 0 }
     }
 
@@ -179,7 +179,7 @@ impl Stream {
             if self.ended && !std::mem::take(&mut self.unparsed) {
                 return match self.truncation() {
                     Some(Truncation { byte, .. }) if !self.parser.has_header() => {
-                        Err(Problem::HeaderCut { octets: byte })
+                        Err(Problem::HeaderCut { bytes: byte })
                     }
                     truncation => Ok(Next::End(truncation)),
                 };
@@ -211,7 +211,7 @@ impl Stream {
     /// go on. What follows them is carried over. Returns whether `data` is dealt with.
     fn skip_zeros(&mut self, data: &[u8], from: usize) -> bool {
         self.carried.clear();
-        let here = data[from..].iter().position(|&octet| octet != 0);
+        let here = data[from..].iter().position(|&byte| byte != 0);
         let Some(here) = here else {
             self.zeros += (data.len() - from) as u64;
             self.position += (data.len() - from) as u64;
@@ -253,7 +253,7 @@ impl Stream {
                     self.ended = true;
                     break;
                 }
-                Ok(octets) => filled += octets,
+                Ok(bytes) => filled += bytes,
                 Err(problem) => {
                     self.problem = Some(problem);
                     break;

@@ -188,11 +188,11 @@ fn drain(ring: &mut Ring, worker: &mut Worker, now: Now, status: &DrainStatus) -
     while records < BATCH {
         let Some(record) = ring.next() else { break };
         // A record that is too short is none of the programs'.
-        let Some((header, octets)) = SampleHeader::read(&record) else { continue };
+        let Some((header, bytes)) = SampleHeader::read(&record) else { continue };
         if records == 0 {
             age = now.steady.saturating_sub(header.time as i64);
         }
-        worker.sample(&header, octets, (header.time as i64).saturating_add(offset));
+        worker.sample(&header, bytes, (header.time as i64).saturating_add(offset));
         records += 1;
     }
     status.note(records, age, now);

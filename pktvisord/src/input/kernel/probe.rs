@@ -59,7 +59,7 @@ pub struct Terms<'a> {
 }
 
 impl Probe {
-    /// Loads the programs with `rings` rings, 1, 2 or 4, of `ring_size` octets each, a power of two
+    /// Loads the programs with `rings` rings, 1, 2 or 4, of `ring_size` bytes each, a power of two
     /// of at least a page.
     ///
     /// # Errors
@@ -145,7 +145,7 @@ impl Probe {
 
     /// Makes the tries hold these ranges and no others.
     fn fill_tries(&mut self, v4: &[RangeV4], v6: &[RangeV6]) -> Result<(), MapError> {
-        let length = |mask: &[u8]| mask.iter().map(|octet| octet.count_ones()).sum();
+        let length = |mask: &[u8]| mask.iter().map(|byte| byte.count_ones()).sum();
         let v4: Vec<_> = v4.iter().map(|r| Key::new(length(&r.mask), r.address)).collect();
         let v6: Vec<_> = v6.iter().map(|r| Key::new(length(&r.mask), r.address)).collect();
         fill(&mut self.hosts_v4, &v4)?;

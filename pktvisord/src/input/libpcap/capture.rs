@@ -16,7 +16,7 @@ use crate::decode::link::UnsupportedLink;
 use crate::input::interface::{Interface, Sides};
 use crate::time::MICROSECOND;
 
-/// Octets captured of a packet: 64 KiB, the most that the network card is left to cut or has
+/// Bytes captured of a packet: 64 KiB, the most that the network card is left to cut or has
 /// joined, and room for headers below IP. The kernel's buffer holds packets by their real length.
 const SNAP: i32 = 65_535 + 1_024;
 /// Bytes of the kernel's buffer of an interface: at most, and at least.
@@ -26,8 +26,8 @@ const LEAST_BUFFER: u64 = 256 << 10;
 const LATER: u64 = 4;
 /// How long packets wait in the kernel for others, in milliseconds.
 const TIMEOUT: i32 = 100;
-/// Octets and packets of a block.
-const BLOCK_OCTETS: usize = 256 * 1024;
+/// Bytes and packets of a block.
+const BLOCK_BYTES: usize = 256 * 1024;
 const BLOCK_PACKETS: usize = 4_096;
 
 /// Why an interface can't be captured from.
@@ -267,7 +267,7 @@ impl LiveCapture {
 
     /// Fills a block, until it is full or nothing comes. Returns why nothing more will come.
     fn fill(&mut self, block: &mut Block) -> Option<String> {
-        while block.data.len() < BLOCK_OCTETS && block.packets.len() < BLOCK_PACKETS {
+        while block.data.len() < BLOCK_BYTES && block.packets.len() < BLOCK_PACKETS {
             let packet = match self.capture.next_packet() {
                 Ok(packet) => packet,
                 Err(pcap::Error::TimeoutExpired) => return None,

@@ -30,8 +30,8 @@ fn read(kind: u16, payload: &[u8]) -> Option<(u32, IpAddr)> {
     for attribute in attributes(payload, FIXED) {
         let value = attribute.value();
         let parsed = match family {
-            AF_INET => value.first_chunk().map(|octets| Ipv4Addr::from_octets(*octets).into()),
-            AF_INET6 => value.first_chunk().map(|octets| Ipv6Addr::from_octets(*octets).into()),
+            AF_INET => value.first_chunk().map(|bytes| Ipv4Addr::from_octets(*bytes).into()),
+            AF_INET6 => value.first_chunk().map(|bytes| Ipv6Addr::from_octets(*bytes).into()),
             _ => None,
         };
         match attribute.kind() {

@@ -43,9 +43,9 @@ impl Changes {
             return false;
         }
         std::thread::sleep(SETTLE);
-        let mut octets = [0; 16_384];
+        let mut bytes = [0; 16_384];
         // An error is the end of what there is, or says that messages were lost: a change too.
-        while recv(&self.0, &mut octets[..], RecvFlags::DONTWAIT).is_ok() {}
+        while recv(&self.0, &mut bytes[..], RecvFlags::DONTWAIT).is_ok() {}
         true
     }
 }

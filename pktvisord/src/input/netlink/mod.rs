@@ -107,11 +107,11 @@ impl Requests {
         header.set_message_type(kind);
         header.set_flags(flags);
         send(&self.0, &message, SendFlags::empty())?;
-        let mut octets = vec![0; RECEIVE];
+        let mut bytes = vec![0; RECEIVE];
         let mut complete = true;
         loop {
-            let (length, _) = recv(&self.0, &mut octets[..], RecvFlags::empty())?;
-            let mut rest = &octets[..length];
+            let (length, _) = recv(&self.0, &mut bytes[..], RecvFlags::empty())?;
+            let mut rest = &bytes[..length];
             while !rest.is_empty() {
                 let message = NetlinkBuffer::new_checked(rest).map_err(io::Error::other)?;
                 complete &= message.flags() & NLM_F_DUMP_INTR == 0;
@@ -140,13 +140,13 @@ fn attributes(payload: &[u8], fixed: usize) -> impl Iterator<Item = NlaBuffer<&[
 }
 
 /// The number in host byte order that stands at `at`.
-fn number(octets: &[u8], at: usize) -> Option<u32> {
-    octets.get(at..)?.first_chunk().map(|octets| u32::from_ne_bytes(*octets))
+fn number(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
 }
 
 /// The same for a number of 64 bits.
-fn long(octets: &[u8], at: usize) -> Option<u64> {
-    octets.get(at..)?.first_chunk().map(|octets| u64::from_ne_bytes(*octets))
+fn long(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..)?.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes))
 }
 
 /// Appends an attribute, padded.
@@ -159,7 +159,7 @@ fn put(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
 }
 
 /// Text as the kernel writes it, up to the first zero, with what is not UTF-8 replaced.
-fn text(octets: &[u8]) -> String {
-    let end = octets.iter().position(|&octet| octet == 0).unwrap_or(octets.len());
-    String::from_utf8_lossy(&octets[..end]).into_owned()
+fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
 }

@@ -50,8 +50,8 @@ fn packets(families: &mut Families<'_>, cumulative: &Cumulative, rest: Rest) -> 
     )?;
     families.counter(
         "pktvisor_bytes",
-        "Octets on the wire, link header included, by direction",
-        directions(totals.octets),
+        "Bytes on the wire, link header included, by direction",
+        directions(totals.bytes),
     )?;
     let transports = [("tcp", totals.tcp), ("udp", totals.udp), ("icmp", totals.icmp)];
     let other = (OTHER, rest.transport);
@@ -235,7 +235,7 @@ fn distributions(families: &mut Families<'_>, cumulative: &Cumulative) -> fmt::R
     )?;
     families.histogram(
         "pktvisor_payload_size_bytes",
-        "Octets of payload of TCP and UDP packets, of those inspected",
+        "Bytes of payload of TCP and UDP packets, of those inspected",
         1.0,
         [([], &cumulative.payload)],
     )

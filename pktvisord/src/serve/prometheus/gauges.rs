@@ -76,7 +76,7 @@ fn percentiles(families: &mut Families<'_>, view: &MetricsView) -> fmt::Result {
     )?;
     families.gauge(
         "pktvisor_bytes_per_second",
-        "Percentiles of the octets of each second of the last closed bucket",
+        "Percentiles of the bytes of each second of the last closed bucket",
         by_direction(
             [("in", rates.bps_in), ("out", rates.bps_out), ("total", rates.bps_total)],
             BITS,
@@ -98,7 +98,7 @@ fn percentiles(families: &mut Families<'_>, view: &MetricsView) -> fmt::Result {
     )?;
     families.gauge(
         "pktvisor_dns_amplification_ratio",
-        "Percentiles of the octets of a reply for each of its query in the last closed bucket",
+        "Percentiles of the bytes of a reply for each of its query in the last closed bucket",
         xact.ratio.into_iter().flat_map(|quantiles| each(quantiles, HUNDREDTHS)),
     )
 }
@@ -133,7 +133,7 @@ fn tops(families: &mut Families<'_>, view: &MetricsView, top: usize) -> fmt::Res
     )?;
     family(
         "pktvisor_top_bytes",
-        "Octets of the last closed bucket by remote address, and of DNS replies by query name",
+        "Bytes of the last closed bucket by remote address, and of DNS replies by query name",
         &[("ip", &packets.top_ips_bytes), ("qname_by_resp", &dns.top_qname_by_resp_bytes)],
     )?;
     family(

@@ -87,7 +87,7 @@ pub(super) fn write(families: &mut Families<'_>, metrics: &Metrics) -> fmt::Resu
     ConstCounter::new(app.process.cpu_seconds).encode(cpu)?;
     families.gauge(
         "process_resident_memory_bytes",
-        "Octets of memory that the daemon holds",
+        "Bytes of memory that the daemon holds",
         [([], app.process.resident_bytes as f64)],
     )?;
     if let Some((open, limit)) = descriptors() {

@@ -281,7 +281,7 @@ fn reads_well(frame: &[u8]) -> bool {
 }
 
 /// Whether `bytes`, which may be cut short, start with a name of plain labels (RFC 1035 section
-/// 3.1), a type and a class in use, within `room` octets.
+/// 3.1), a type and a class in use, within `room` bytes.
 fn entry_reads_well(bytes: &[u8], room: usize) -> bool {
     let mut at = 0;
     while at + 5 <= room {

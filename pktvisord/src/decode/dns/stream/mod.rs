@@ -1,9 +1,9 @@
 //! DNS over TCP: from segments, as they were captured, to messages.
 //!
-//! Over TCP each message follows two octets that hold its length (RFC 1035 section 4.2.2, RFC 7766
+//! Over TCP each message follows two bytes that hold its length (RFC 1035 section 4.2.2, RFC 7766
 //! section 8), however the segments fall. [`StreamTable`] keeps one half-stream for each
-//! direction of a connection and puts its octets back in order: segments that come twice, out of
-//! order or overlapping (the octets captured first win), sequence numbers that wrap. What the
+//! direction of a connection and puts its bytes back in order: segments that come twice, out of
+//! order or overlapping (the bytes captured first win), sequence numbers that wrap. What the
 //! capture missed is stepped over where the length of the broken message tells where the next
 //! one starts; else, and where the capture starts inside a connection, the next segment whose
 //! start reads like a message does.

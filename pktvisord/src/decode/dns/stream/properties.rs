@@ -1,4 +1,4 @@
-//! Properties of reassembly, against the messages and octets that were sent.
+//! Properties of reassembly, against the messages and bytes that were sent.
 
 use pktvisor_common::flow::mix;
 use pktvisor_common::packet::TCP_SYN;
@@ -17,7 +17,7 @@ const LIMITS: StreamLimits = StreamLimits {
     ahead: 1 << 18,
 };
 
-/// A part of the octets sent, as a segment with the octets it lost to a snap length.
+/// A part of the bytes sent, as a segment with the bytes it lost to a snap length.
 #[derive(Clone, Copy, Debug)]
 struct Part {
     start: usize,
@@ -29,7 +29,7 @@ fn key(port: u16) -> StreamKey {
     StreamKey { src: [1; 16], dst: [2; 16], src_port: port, dst_port: 53, ipv6: false }
 }
 
-/// A message that reads well and whose octets do not, from wherever they are read.
+/// A message that reads well and whose bytes do not, from wherever they are read.
 fn message() -> impl Strategy<Value = Vec<u8>> {
     let len = prop_oneof![4 => 17_usize..200, 1 => 200_usize..5000, 1 => 60_000_usize..=65_535];
     (len, any::<[u8; 2]>(), any::<bool>(), any::<u64>()).prop_map(|(len, id, reply, seed)| {
@@ -52,7 +52,7 @@ fn framed(messages: &[Vec<u8>]) -> Vec<u8> {
     stream
 }
 
-/// Cuts `len` octets at random places, more than 100 and less than 1500 octets apart from each
+/// Cuts `len` bytes at random places, more than 100 and less than 1500 bytes apart from each
 /// other in long streams.
 fn cut(len: usize, cuts: &[Index]) -> Vec<Part> {
     let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(len)).collect();

@@ -15,7 +15,7 @@ pub(super) const LIMITS: StreamLimits = StreamLimits {
     ahead: 70_000,
 };
 
-/// One half-stream of a table, its sequence numbers counted from the first octet.
+/// One half-stream of a table, its sequence numbers counted from the first byte.
 struct Sender {
     table: StreamTable<u16>,
     key: StreamKey,
@@ -72,7 +72,7 @@ pub(super) fn key(port: u16) -> StreamKey {
     StreamKey { src: [1; 16], dst: [2; 16], src_port: port, dst_port: 53, ipv6: true }
 }
 
-/// A query whose name has one label of `label` octets.
+/// A query whose name has one label of `label` bytes.
 pub(super) fn query(id: u8, label: u8) -> Vec<u8> {
     let mut query = vec![0, id, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, label];
     query.extend(std::iter::repeat_n(b'a' + id % 26, label.into()));
@@ -80,7 +80,7 @@ pub(super) fn query(id: u8, label: u8) -> Vec<u8> {
     query
 }
 
-/// A reply of `len` octets with one question and one answer.
+/// A reply of `len` bytes with one question and one answer.
 pub(super) fn reply(id: u8, len: u16) -> Vec<u8> {
     let mut reply = vec![0, id, 0x84, 0, 0, 1, 0, 1, 0, 0, 0, 0, 1, b'a', 0, 0, 1, 0, 1];
     reply.resize(len.into(), 0xee);
@@ -143,13 +143,13 @@ fn what_comes_twice_counts_once() {
     assert_eq!(sender.data(0, &stream), messages);
     assert!(sender.data(0, &stream).is_empty());
     assert!(sender.data(7, &stream[7..30]).is_empty());
-    // Keep-alive: the octet before the next.
+    // Keep-alive: the byte before the next.
     assert!(sender.data(stream.len() as u32 - 1, &[0]).is_empty());
     assert_eq!(sender.losses(), StreamLosses::default());
 }
 
 #[test]
-fn of_overlapping_octets_the_first_captured_win() {
+fn of_overlapping_bytes_the_first_captured_win() {
     let stream = framed(&[query(1, 9), query(2, 9)]);
     let forged = vec![0xff; stream.len()];
     let mut sender = Sender::opened();
@@ -303,8 +303,8 @@ fn empty_and_short_frames_keep_the_stream_going() {
 
     let mut sender = Sender::opened();
     let mut got = Vec::new();
-    for (at, octet) in framed(&messages).iter().enumerate() {
-        got.extend(sender.data(at as u32, &[*octet]));
+    for (at, byte) in framed(&messages).iter().enumerate() {
+        got.extend(sender.data(at as u32, &[*byte]));
     }
     assert_eq!(got, expected);
 }
@@ -409,7 +409,7 @@ fn the_end_of_a_capture_gives_up_all_gaps() {
 }
 
 #[test]
-fn octets_missing_before_a_fin_are_a_gap() {
+fn bytes_missing_before_a_fin_are_a_gap() {
     let mut sender = Sender::opened();
     assert!(sender.send(29, TCP_FIN, &[]).is_empty());
     sender.table.finish(|_, _| unreachable!("nothing was captured"));

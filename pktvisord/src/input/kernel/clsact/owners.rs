@@ -52,8 +52,8 @@ pub(super) fn programs() -> io::Result<HashSet<u32>> {
 /// The ids in a listing, whose last column is a name: `@` for an abstract one. Other programs choose
 /// their names, which need not be UTF-8.
 fn announced(listing: &[u8]) -> impl Iterator<Item = u32> {
-    let names = listing.split(|&octet| octet == b'\n').filter_map(|line| {
-        let name = line.rsplit(|&octet| octet == b' ').next()?;
+    let names = listing.split(|&byte| byte == b'\n').filter_map(|line| {
+        let name = line.rsplit(|&byte| byte == b' ').next()?;
         let own = str::from_utf8(name.strip_prefix(b"@")?).ok()?.strip_prefix(NAME)?;
         own.split_once('/').map(|(_, ids)| ids)
     });

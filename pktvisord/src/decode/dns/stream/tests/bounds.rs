@@ -25,7 +25,7 @@ fn the_oldest_stream_makes_room() {
 }
 
 #[test]
-fn the_oldest_holder_makes_room_for_octets() {
+fn the_oldest_holder_makes_room_for_bytes() {
     let stream = framed(&[reply(1, 60_000)]);
     let mut sender = Sender::new(LIMITS);
     for port in 0..6 {

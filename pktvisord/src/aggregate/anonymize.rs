@@ -15,25 +15,25 @@ use pktvisor_common::summary::mask::Mask;
 use crate::decode::dns::name;
 use crate::system::secret::{self, FileError};
 
-/// Octets of a name as it is shown, at most: as many as a printable one has.
+/// Bytes of a name as it is shown, at most: as many as a printable one has.
 const MAX_TEXT: usize = 255;
-/// Of a longer one, octets that are shown of its start and of its end.
+/// Of a longer one, bytes that are shown of its start and of its end.
 const HEAD: usize = 116;
 const TAIL: usize = 116;
-/// Octets of an escape (RFC 1035, section 5.1), at most.
+/// Bytes of an escape (RFC 1035, section 5.1), at most.
 const ESCAPE: usize = 4;
-/// Octets that a key file has at least: 128 bits.
+/// Bytes that a key file has at least: 128 bits.
 const SHORTEST_KEY: usize = 16;
-/// Octets that differ in it, at least.
-const LEAST_OCTETS: usize = 5;
+/// Bytes that differ in it, at least.
+const LEAST_BYTES: usize = 5;
 /// What the key is derived for (BLAKE3's context of use).
 const CONTEXT: &str = "pktvisor 2026-11 names in summaries";
-/// What the fingerprint of a key is made of: no name has a label of 255 octets.
+/// What the fingerprint of a key is made of: no name has a label of 255 bytes.
 const FINGERPRINT: &[u8] = &[255];
 
 /// How names are cut and hashed, and what is kept of addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Naming {
+pub struct Anonymizer {
     /// The key that names and addresses are hashed with in what merges.
     pub fleet: FleetKey,
     /// Whether names are cut above their public suffix instead of to two and three labels.
@@ -44,7 +44,7 @@ pub struct Naming {
     pub names: Option<NameKey>,
 }
 
-impl Naming {
+impl Anonymizer {
     /// The key of a lower-cased name in wire form, or of the end of one.
     #[inline]
     pub fn hash(&self, wire: &[u8]) -> u64 {
@@ -54,7 +54,7 @@ impl Naming {
         }
     }
 
-    /// What is shown for a name: at most 255 octets.
+    /// What is shown for a name: at most 255 bytes.
     pub fn text(&self, wire: &[u8]) -> Box<str> {
         self.cut_text(wire, false)
     }
@@ -73,7 +73,7 @@ impl Naming {
     }
 }
 
-/// A text, without its middle where it is too long: unprintable octets take four each. The hash in its
+/// A text, without its middle where it is too long: unprintable bytes take four each. The hash in its
 /// place keeps two texts apart.
 fn shortened(text: String, hash: impl FnOnce() -> u64) -> Box<str> {
     if text.len() <= MAX_TEXT {
@@ -102,25 +102,25 @@ impl fmt::Debug for NameKey {
 }
 
 impl NameKey {
-    /// The key that is derived from all octets of a file.
+    /// The key that is derived from all bytes of a file.
     ///
     /// # Errors
     /// Where it can't be read, or the key can be guessed.
     pub fn read(path: &Path) -> Result<Self, FileError> {
-        let octets = secret::read(path)?;
-        if octets.len() < SHORTEST_KEY || distinct_bytes(&octets) < LEAST_OCTETS {
+        let bytes = secret::read(path)?;
+        if bytes.len() < SHORTEST_KEY || distinct_bytes(&bytes) < LEAST_BYTES {
             let problem = format!(
-                "a random key of {SHORTEST_KEY} octets at least is needed; `head -c 32 /dev/urandom` \
+                "a random key of {SHORTEST_KEY} bytes at least is needed; `head -c 32 /dev/urandom` \
                  makes one"
             );
             return Err(FileError::unusable(path, problem));
         }
-        Ok(Self(blake3::derive_key(CONTEXT, &octets)))
+        Ok(Self(blake3::derive_key(CONTEXT, &bytes)))
     }
 
     fn hash(&self, wire: &[u8]) -> u64 {
         let hash = blake3::keyed_hash(&self.0, wire);
-        let first = hash.as_bytes().first_chunk().expect("it has 32 octets");
+        let first = hash.as_bytes().first_chunk().expect("it has 32 bytes");
         u64::from_be_bytes(*first)
     }
 
@@ -141,12 +141,12 @@ mod tests {
 
     #[test]
     fn long_texts_lose_their_middle_and_stay_apart() {
-        let naming = Naming::default();
+        let anonymizer = Anonymizer::default();
         let unprintable = |last: u8| -> Vec<u8> {
             let label = [&[63][..], &[0x80; 62], &[last]].concat();
             [&label[..], &label, &[3], b"org"].concat()
         };
-        let (one, other) = (naming.text(&unprintable(1)), naming.text(&unprintable(2)));
+        let (one, other) = (anonymizer.text(&unprintable(1)), anonymizer.text(&unprintable(2)));
         assert_ne!(one, other);
         for text in [one, other] {
             assert!(text.len() <= MAX_TEXT && text.contains('…'), "{text}");
@@ -159,27 +159,27 @@ mod tests {
             );
         }
         let printable = [&[63][..], &[b'a'; 63]].concat().repeat(3);
-        assert_eq!(naming.text(&printable).len(), 3 * 63 + 2, "a printable one is whole");
+        assert_eq!(anonymizer.text(&printable).len(), 3 * 63 + 2, "a printable one is whole");
     }
 
     #[test]
     fn names_are_told_apart_by_the_key_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let key = |octets: &[u8]| {
+        let key = |bytes: &[u8]| {
             let path = folder.path().join("key");
-            std::fs::write(&path, octets).unwrap();
+            std::fs::write(&path, bytes).unwrap();
             NameKey::read(&path)
         };
         let (one, other) = (key(b"0123456789abcdef").unwrap(), key(b"fedcba9876543210").unwrap());
-        let naming = |key| Naming { names: Some(key), ..Naming::default() };
+        let anonymizer = |key| Anonymizer { names: Some(key), ..Anonymizer::default() };
         let wire = b"\x03www\x07example\x03com";
-        let text = naming(one).text(wire);
+        let text = anonymizer(one).text(wire);
         assert_eq!(text.len(), 16);
-        assert!(text.bytes().all(|octet| octet.is_ascii_hexdigit()));
-        assert_eq!(naming(one).cut_text(wire, true), format!(".{text}").into());
+        assert!(text.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        assert_eq!(anonymizer(one).cut_text(wire, true), format!(".{text}").into());
         assert_eq!(text, format!("{:016x}", one.hash(wire)).into());
-        assert_ne!(naming(one).hash(wire), one.hash(wire), "the fleet's key is used too");
-        assert_ne!(text, naming(other).text(wire));
+        assert_ne!(anonymizer(one).hash(wire), one.hash(wire), "the fleet's key is used too");
+        assert_ne!(text, anonymizer(other).text(wire));
         assert_ne!(one.fingerprint(), other.fingerprint());
         assert!(!format!("{one:?}").contains("0123"));
         assert!(key(b"0123456789abcde").is_err() && key(&[0; 32]).is_err());

@@ -1,5 +1,5 @@
 //! What the kernel programs work out for a packet besides the decision, written apart from how they
-//! get at its octets, so that user space can work out the same and compare.
+//! get at its bytes, so that user space can work out the same and compare.
 
 use crate::abi::{
     DNS_TCP_SNAP, DNS_UDP_SNAP, FRAGMENT_SNAP, HOST_RANGES, ICMP_SNAP, MALFORMED_SNAP, ProbeConfig,
@@ -16,7 +16,7 @@ impl ProbeConfig {
     }
 }
 
-/// Octets of payload that the kernel programs copy.
+/// Bytes of payload that the kernel programs copy.
 pub const SNAPS: Snaps = Snaps {
     udp: DNS_UDP_SNAP,
     tcp: DNS_TCP_SNAP,
@@ -33,9 +33,9 @@ const fn least(a: u32, b: u32) -> u32 {
 /// Whether an address is in one of the ranges of the configuration.
 #[inline(always)]
 pub fn is_host(config: &ProbeConfig, version: IpVersion, address: &[u8; 16]) -> bool {
-    let halves = |octets: &[u8; 16]| {
-        let octets = u128::from_ne_bytes(*octets);
-        (octets as u64, (octets >> 64) as u64)
+    let halves = |bytes: &[u8; 16]| {
+        let bytes = u128::from_ne_bytes(*bytes);
+        (bytes as u64, (bytes >> 64) as u64)
     };
     match version {
         IpVersion::V4 => {
@@ -77,7 +77,7 @@ pub fn direction(config: &ProbeConfig, meta: &PacketMeta) -> Direction {
     Direction::of(from_host, to_host)
 }
 
-/// Segments that a packet stands for, and their octets on the wire.
+/// Segments that a packet stands for, and their bytes on the wire.
 ///
 /// `size` is the payload of each, 0 where segmentation was not left to the network card; `segments`
 /// is their number, 0 where the device does not say (virtio).
