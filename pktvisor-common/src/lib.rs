@@ -8,7 +8,7 @@
 //! * [`sampling`]: which packets are inspected, and what each of them stands for.
 //! * [`abi`]: the layout of what the kernel programs and the daemon hand each other.
 //! * [`classify`]: what becomes of a packet: one decision for all inputs.
-//! * [`probe`]: what the kernel programs work out besides.
+//! * [`kernel`]: what the kernel programs work out besides.
 //! * [`ppp`]: protocol numbers of PPP.
 //! * `api` (feature `api`): the JSON of the REST interface.
 //! * `generate` (feature `generate`): manual pages and completions of the programs.
