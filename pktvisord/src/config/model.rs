@@ -230,7 +230,7 @@ pub struct LogConfig {
     pub log_format: LogFormat,
 }
 
-/// Everything that is configured. Each field is a table of the file, see [`TABLES`]; `--help` shows their
+/// Everything that is configured. Each field is a table of the file, see `TABLES`; `--help` shows their
 /// headings in this order.
 #[derive(Debug, Args)]
 pub struct Model {

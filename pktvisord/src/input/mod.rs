@@ -2,7 +2,7 @@
 //!
 //! * [`kernel`]: interfaces, by programs in the kernel.
 //! * [`libpcap`]: interfaces, through libpcap.
-//! * [`file`]: a capture file, read or replayed.
+//! * [`mod@file`]: a capture file, read or replayed.
 //! * [`live`]: which of the first two it is.
 //! * [`target`]: which of all it is, by the TARGET of the command line.
 //!
