@@ -13,13 +13,13 @@ use pktvisor_common::abi::{
 };
 use pktvisor_common::classify::{Decision, Dns, Record, classify, is_tunnel};
 use pktvisor_common::direction::Direction;
+use pktvisor_common::kernel::{SNAPS, direction, ring, segments};
 use pktvisor_common::outcome::Outcome;
 use pktvisor_common::packet::tunnel::{MAX_TUNNELS, inside};
 use pktvisor_common::packet::{
     Behind, Fragment, IpVersion, PacketBytes, PacketMeta, TCP_FIN, TCP_RST, TCP_SYN, Transport,
     walk_ethernet_into, walk_ip_into, walk_l3_into,
 };
-use pktvisor_common::kernel::{SNAPS, direction, ring, segments};
 
 use crate::hook::{Copied, Hook};
 use crate::maps::{
