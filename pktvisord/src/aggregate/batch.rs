@@ -46,6 +46,13 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// A batch that panics when it is taken in.
+    #[cfg(test)]
+    pub(super) fn broken() -> Self {
+        let records = vec![Record::Fragment { place: 0 }];
+        Self { records, block: Some(Arc::default()), ..Self::default() }
+    }
+
     fn name(&mut self, asked: Option<Asked<'_>>) -> Option<Name> {
         let Asked { key, lower, qtype } = asked?;
         let (start, len) = (self.names.len() as u32, lower.len() as u8);
@@ -140,24 +147,20 @@ pub struct Batches {
 
 impl Batches {
     /// Empty batches of a piece that is read, with room for as much as those of the last one had.
-    pub fn of(piece: &Piece, share: Share, room: Room) -> Self {
-        let Room { records, names } = room;
-        let batch = |_| Batch {
+    pub fn of(piece: &Piece, share: Share, rooms: &[Room]) -> Self {
+        let batch = |&Room { records, names }: &Room| Batch {
             records: Vec::with_capacity(records),
             names: Vec::with_capacity(names),
             block: None,
         };
-        let batches = (0..share.of).map(batch).collect();
+        let batches = rooms.iter().map(batch).collect();
         Self { share, for_workers: batches, block: Arc::clone(&piece.block), place: 0 }
     }
 
-    /// The room that they took.
-    pub fn room(&self) -> Room {
-        let batches = || self.for_workers.iter();
-        Room {
-            records: batches().map(|batch| batch.records.len()).max().unwrap_or(0),
-            names: batches().map(|batch| batch.names.len()).max().unwrap_or(0),
-        }
+    /// The room that they took, by worker.
+    pub fn rooms(&self) -> Vec<Room> {
+        let room = |batch: &Batch| Room { records: batch.records.len(), names: batch.names.len() };
+        self.for_workers.iter().map(room).collect()
     }
 
     /// The batches, by worker.

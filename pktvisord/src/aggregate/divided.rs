@@ -76,6 +76,11 @@ impl<M: Minute> Side<M> {
         let closed = self.minutes.restart(before, time, &mut self.live);
         self.store.hand_in(self.part, vec![closed]);
     }
+
+    /// Hands in nothing more.
+    fn leave(&self) {
+        self.store.leave(self.part);
+    }
 }
 
 /// What is done for the flows when its number comes.
@@ -105,8 +110,8 @@ pub struct Divided {
     questions: Vec<Question>,
     /// The number of the piece that is being read.
     now_reading: Option<u64>,
-    /// The room that the last batches took.
-    room: Room,
+    /// The room that the last batches took, by worker.
+    rooms: Vec<Room>,
 }
 
 impl Divided {
@@ -130,7 +135,7 @@ impl Divided {
             heard: 0,
             questions: Vec::new(),
             now_reading: None,
-            room: Room::default(),
+            rooms: vec![Room::default(); share.of],
         }
     }
 
@@ -139,7 +144,12 @@ impl Divided {
         let worked = catch_unwind(AssertUnwindSafe(|| self.work(inbox, workers)));
         if worked.is_err() {
             tracing::error!("a worker has stopped: its packets are no longer counted");
-            stand_in(self.share, self.now_reading, inbox, workers);
+            let (share, reading) = (self.share, self.now_reading);
+            self.reading.leave();
+            self.owning.leave();
+            // Others wait for what it holds: tickets, and the ways to answer.
+            drop(self);
+            stand_in(share, reading, inbox, workers);
         }
     }
 
@@ -191,9 +201,9 @@ impl Divided {
     /// Reads a piece, and hands out what belongs to the flows of each worker.
     fn read(&mut self, number: u64, piece: &Piece, ticket: &Ticket, workers: &[SyncSender<Work>]) {
         self.now_reading = Some(number);
-        let mut batches = Batches::of(piece, self.share, self.room);
+        let mut batches = Batches::of(piece, self.share, &self.rooms);
         self.reading.live.0.read(piece, &mut batches);
-        self.room = batches.room();
+        self.rooms = batches.rooms();
         self.now_reading = None;
         for (worker, batch) in batches.into_batches().into_iter().enumerate() {
             let ticket = ticket.clone();
@@ -262,5 +272,44 @@ fn stand_in(
             Work::Stop => break,
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{channel, sync_channel};
+
+    use super::*;
+    use crate::aggregate::pipeline::tests::settings;
+    use crate::store::Store;
+    use crate::store::minutes::Retention;
+
+    #[test]
+    fn nobody_waits_for_a_worker_that_panics_with_a_question_open() {
+        let store = Store::start(parts(2), Retention { periods: 5, single: false }).unwrap();
+        let worker = Divided::new(&settings().into(), &store.intake(), Share { worker: 0, of: 2 });
+        let (work, inbox) = sync_channel(8);
+        let (other, of_other) = sync_channel(8);
+        let workers = vec![work.clone(), other];
+        let thread = std::thread::spawn(move || worker.run(&inbox, &workers));
+        // What comes first is still to come, so the question waits.
+        work.send(Work::Step(1, Step::Nothing, Ticket::default())).unwrap();
+        let (reply, answer) = channel();
+        work.send(Work::Snapshot(0, reply)).unwrap();
+        work.send(Work::Batch(0, Batch::broken(), Ticket::default())).unwrap();
+        assert!(answer.recv().is_err(), "the question is dropped");
+        // It goes on to hand out what others wait for.
+        let piece = Piece {
+            block: Arc::default(),
+            packets: 0..0,
+            before: 0,
+            since: 0,
+            latest: 0,
+            is_outlier: false,
+        };
+        work.send(Work::Step(2, Step::Read(piece), Ticket::default())).unwrap();
+        assert!(matches!(of_other.recv(), Ok(Work::Batch(2, ..))));
+        work.send(Work::Stop).unwrap();
+        thread.join().unwrap();
     }
 }

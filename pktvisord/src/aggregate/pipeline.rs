@@ -272,7 +272,7 @@ pub fn merge_live(buckets: Vec<Bucket>, now: i64, geo: &mut Geo) -> Present {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use pktvisor_common::flow::FlowKey;
 
     use super::*;
@@ -284,8 +284,8 @@ mod tests {
     use crate::store::minutes::Retention;
     use crate::time::{MINUTE, SECOND};
 
-    fn pipeline(workers: usize) -> (Pipeline, Store) {
-        let settings = Settings {
+    pub(in crate::aggregate) fn settings() -> Settings {
+        Settings {
             hosts: HostSpec::default().into(),
             ports: DnsPorts::new(&[53]).into(),
             other_ports: OtherPorts::default(),
@@ -295,10 +295,13 @@ mod tests {
             sampling: Sampling::new(100),
             tunnels: Tunnels::Outer,
             flow_key: FlowKey::FIXED,
-        };
+        }
+    }
+
+    fn pipeline(workers: usize) -> (Pipeline, Store) {
         let retention = Retention { periods: 5, single: false };
         let store = Store::start(Pipeline::parts(workers), retention).unwrap();
-        (Pipeline::threads(settings.into(), &store, workers).unwrap(), store)
+        (Pipeline::threads(settings().into(), &store, workers).unwrap(), store)
     }
 
     /// A block of as many packets as there are times, that are no packets of anything.
@@ -358,7 +361,11 @@ mod tests {
         assert!(!pipeline.control().answer(), "one is gone, and does not answer");
         let seen = total(&pipeline.present());
         assert!((600..=670).contains(&seen), "{seen}");
-        drop(pipeline);
-        drop(store);
+        // Minutes go on closing.
+        pipeline.advance(3 * MINUTE);
+        pipeline.present();
+        store.settle();
+        assert_eq!(store.available(), 3);
+        assert_eq!(store.closed(2).unwrap().totals.packets[2], seen);
     }
 }

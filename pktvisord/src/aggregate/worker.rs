@@ -30,6 +30,14 @@ struct Live {
     flows: Flows,
 }
 
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.store.leave(self.number());
+        }
+    }
+}
+
 impl Minute for Live {
     fn begin(&mut self, start: i64) {
         self.scanner.bucket.begin(start);

@@ -12,6 +12,7 @@ pub mod feed;
 pub mod minutes;
 pub mod parts;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,6 +32,8 @@ const QUEUE: usize = 16;
 enum Message {
     /// A worker has closed these minutes.
     Closed(usize, Vec<Part>),
+    /// A worker hands in nothing more.
+    Left(usize),
     /// Answer when all that was handed in before is taken in.
     Settle(Sender<()>),
     /// Nothing follows.
@@ -56,17 +59,25 @@ impl Shared {
     fn take(&self, worker: usize, parts: Vec<Part>) {
         let mut assembly = self.assembly.lock().unwrap_or_else(PoisonError::into_inner);
         for part in parts {
-            assembly.take(worker, part, &mut |whole, cumulative| {
-                let summary = Arc::new(whole);
-                self.minutes().push(Arc::clone(&summary));
-                self.feed.publish(|| {
-                    let mut all = Cumulative::default();
-                    cumulative.values().for_each(|one| all.merge(one));
-                    let (policy, cumulative) = (PolicyName::DEFAULT, Arc::new(all));
-                    Closed { policy, summary, cumulative }
-                });
-            });
+            assembly.take(worker, part, &mut |whole, cumulative| self.close(whole, cumulative));
         }
+    }
+
+    fn leave(&self, worker: usize) {
+        let mut assembly = self.assembly.lock().unwrap_or_else(PoisonError::into_inner);
+        assembly.leave(worker, &mut |whole, cumulative| self.close(whole, cumulative));
+    }
+
+    /// Keeps a minute that is whole, and publishes it.
+    fn close(&self, whole: Summary, cumulative: &BTreeMap<usize, Cumulative>) {
+        let summary = Arc::new(whole);
+        self.minutes().push(Arc::clone(&summary));
+        self.feed.publish(|| {
+            let mut all = Cumulative::default();
+            cumulative.values().for_each(|one| all.merge(one));
+            let (policy, cumulative) = (PolicyName::DEFAULT, Arc::new(all));
+            Closed { policy, summary, cumulative }
+        });
     }
 }
 
@@ -97,6 +108,15 @@ impl Intake {
             To::Here(shared) => shared.take(worker, parts),
             // An error means that the store is gone: the daemon ends.
             To::Thread(store) => drop(store.send(Message::Closed(worker, parts))),
+        }
+    }
+
+    /// A worker hands in nothing more, because it has failed: minutes no longer wait for its part.
+    pub fn leave(&self, worker: usize) {
+        match &self.to {
+            To::Here(shared) => shared.leave(worker),
+            // An error means that the store is gone: the daemon ends.
+            To::Thread(store) => drop(store.send(Message::Left(worker))),
         }
     }
 }
@@ -202,6 +222,7 @@ fn run(shared: &Shared, messages: &Receiver<Message>) {
     for message in messages {
         match message {
             Message::Closed(worker, parts) => shared.take(worker, parts),
+            Message::Left(worker) => shared.leave(worker),
             // Whoever asked may have given up.
             Message::Settle(reply) => drop(reply.send(())),
             Message::Stop => break,

@@ -98,6 +98,8 @@ pub(super) struct Assembly {
     handed_in: BTreeMap<usize, HandedIn>,
     /// What each worker had counted since the start at the end of its last closed minute.
     cumulative: BTreeMap<usize, Cumulative>,
+    /// Workers that hand in nothing more.
+    left: BTreeSet<usize>,
 }
 
 impl Assembly {
@@ -109,6 +111,7 @@ impl Assembly {
             number: 0,
             handed_in: BTreeMap::new(),
             cumulative: BTreeMap::new(),
+            left: BTreeSet::new(),
         }
     }
 
@@ -138,7 +141,29 @@ impl Assembly {
                 *before = std::mem::replace(before, empty).followed_by(part);
             }
         }
-        if self.pending[&place].len() < self.workers {
+        self.close_if_whole(place, close);
+    }
+
+    /// A worker hands in nothing more: minutes no longer wait for its part.
+    pub(super) fn leave(
+        &mut self,
+        worker: usize,
+        close: &mut dyn FnMut(Summary, &BTreeMap<usize, Cumulative>),
+    ) {
+        self.left.insert(worker);
+        let pending: Vec<Place> = self.pending.keys().copied().collect();
+        pending.into_iter().for_each(|place| self.close_if_whole(place, close));
+    }
+
+    /// Closes a minute of which all parts are there, and those before it that are left behind.
+    fn close_if_whole(
+        &mut self,
+        place: Place,
+        close: &mut dyn FnMut(Summary, &BTreeMap<usize, Cumulative>),
+    ) {
+        let Some(parts) = self.pending.get(&place) else { return };
+        let missing = self.left.iter().filter(|left| !parts.contains_key(left)).count();
+        if parts.len() + missing < self.workers {
             return;
         }
         let parts = self.pending.remove(&place).unwrap_or_default();
@@ -227,6 +252,20 @@ mod tests {
         let mut assembly = Assembly::new(2);
         let all = closed(&mut assembly, &[(0, 1, 3), (1, 1, 0), (0, 2, 0), (1, 2, 0)]);
         assert_eq!(all, [(1, 3, 3), (2, 0, 3)]);
+    }
+
+    #[test]
+    fn minutes_do_not_wait_for_a_worker_that_has_left() {
+        let mut assembly = Assembly::new(2);
+        assert_eq!(closed(&mut assembly, &[(0, 1, 10), (1, 1, 5), (0, 2, 10)]).len(), 1);
+        let mut minutes = Vec::new();
+        assembly.leave(1, &mut |whole, cumulative| {
+            let since_start: u64 = cumulative.values().map(|one| one.totals.packets[0]).sum();
+            minutes.push((whole.minute, since_start));
+        });
+        assert_eq!(minutes, [(2, 25)]);
+        assert_eq!(closed(&mut assembly, &[(0, 3, 1)]), [(3, 1, 26)]);
+        assert!(assembly.pending.is_empty());
     }
 
     #[test]

@@ -167,8 +167,12 @@ pub(super) fn allowed_with(needs: &Needs) -> Result<Vec<(i64, Vec<SeccompRule>)>
     }
     if !needs.connects.is_empty() {
         for family in [libc::AF_INET, libc::AF_INET6] {
-            let family = is(0, family as u64)?;
-            sockets.push(SeccompRule::new(vec![family, of_type(libc::SOCK_STREAM)?])?);
+            // Not MPTCP, which Landlock does not know as TCP.
+            for protocol in [0, libc::IPPROTO_TCP] {
+                let stream = of_type(libc::SOCK_STREAM)?;
+                let rule = vec![is(0, family as u64)?, stream, is(2, protocol as u64)?];
+                sockets.push(SeccompRule::new(rule)?);
+            }
         }
     }
     let no_code = || -> Result<_, BackendError> {

@@ -183,6 +183,10 @@ mod tests {
             let (writes, connects) = (vec![inside.clone()], vec![needed.port()]);
             let sandbox = enter(&Needs { writes, connects, ..Needs::default() }).unwrap();
             assert!(TcpStream::connect(needed).is_ok());
+            let mptcp = std::num::NonZeroU32::new(262).map(rustix::net::Protocol::from_raw);
+            let (family, kind) =
+                (rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM);
+            assert!(rustix::net::socket(family, kind, mptcp).is_err(), "MPTCP");
             let (new, kept) = (inside.join("new"), inside.join("kept"));
             fs::write(&new, "text").unwrap();
             fs::File::open(&new).unwrap().sync_all().unwrap();
