@@ -46,6 +46,11 @@ impl Cardinality {
         }
     }
 
+    /// Whether it has taken nothing in.
+    pub fn is_empty(&self) -> bool {
+        matches!(&self.0, Inner::Exact(hashes) if hashes.is_empty())
+    }
+
     /// Takes in all that `other` took in.
     pub fn merge(&mut self, other: &Self) {
         match (&mut self.0, &other.0) {

@@ -118,6 +118,7 @@ impl Summary {
     pub fn is_empty(&self) -> bool {
         self.totals == packets::Totals::default()
             && self.packets.deep_samples == 0
+            && self.packets.addresses.is_empty()
             && self.dns.wire == dns::Wire::default()
             && self.dns.xact == dns::Xact::default()
             && self.account == Account::default()

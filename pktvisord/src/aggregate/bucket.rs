@@ -14,7 +14,7 @@ use pktvisor_common::packet::{
 use pktvisor_common::sketch::tally::FlatTally;
 use pktvisor_common::sketch::top::Top;
 use pktvisor_common::summary::cumulative::Cumulative;
-use pktvisor_common::summary::dns::DnsSummary;
+use pktvisor_common::summary::dns::{DnsSummary, Unpaired, Wire};
 use pktvisor_common::summary::packets::{PacketSketches, Totals};
 use pktvisor_common::summary::rates::{Minute, Rates, Second};
 use pktvisor_common::summary::{Account, Summary};
@@ -453,9 +453,27 @@ impl Bucket {
     /// Closes the bucket at `end` and goes on with the one that starts at `next_start`; the
     /// memory of the maps is kept.
     pub fn close(&mut self, end: i64, next_start: i64, geo: &mut Geo) -> Part {
+        if self.is_untouched() {
+            let part = Part::empty(self.place(), self.start, end.max(self.start));
+            self.begin(next_start);
+            return part;
+        }
         let summary = self.take_summary(end, geo);
         self.begin(next_start);
         Part::of(summary, &self.cumulative)
+    }
+
+    /// Whether nothing was counted. Most minutes of a sparse capture are like that.
+    fn is_untouched(&self) -> bool {
+        let inspected = self.addresses.entries().len() + self.names.entries().len();
+        inspected == 0
+            && self.packets.addresses.is_empty()
+            && self.packets.deep_samples == 0
+            && self.totals == Totals::default()
+            && self.dns.wire == Wire::default()
+            && self.dns.xact.unpaired == Unpaired::default()
+            && self.dns.xact.ratio.count() == 0
+            && self.account == Account::default()
     }
 
     fn take_summary(&mut self, end: i64, geo: &mut Geo) -> Summary {

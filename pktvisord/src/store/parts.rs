@@ -32,6 +32,11 @@ impl Part {
         })
     }
 
+    /// The part of a minute in which nothing was counted.
+    pub fn empty(place: (u64, i64), start: i64, end: i64) -> Self {
+        Self(Kind::Empty { place, start, end })
+    }
+
     fn place(&self) -> Place {
         match &self.0 {
             Kind::Empty { place, .. } => *place,
@@ -59,7 +64,7 @@ impl Part {
         }
     }
 
-    /// Both parts of a minute, which one worker has handed in one after the other.
+    /// Both parts of a minute. Where neither has counted anything, no summary is made.
     fn followed_by(self, other: Self) -> Self {
         let (start, end) = other.span();
         match (self.0, other.0) {
@@ -137,7 +142,7 @@ impl Assembly {
                 let (last, before) = before.get_mut();
                 *last = number;
                 let (start, end) = part.span();
-                let empty = Part(Kind::Empty { place, start, end });
+                let empty = Part::empty(place, start, end);
                 *before = std::mem::replace(before, empty).followed_by(part);
             }
         }
@@ -201,19 +206,18 @@ impl Assembly {
         parts: Parts,
         close: &mut dyn FnMut(Summary, &BTreeMap<usize, Cumulative>),
     ) {
-        let mut whole: Option<Summary> = None;
+        let mut whole: Option<Part> = None;
         for (worker, (_, part)) in parts {
-            let (summary, cumulative) = part.open();
-            if let Some(cumulative) = cumulative {
-                self.cumulative.insert(worker, cumulative);
+            if let Kind::Counted(counted) = &part.0 {
+                self.cumulative.insert(worker, counted.1.clone());
             }
-            match &mut whole {
-                None => whole = Some(summary),
-                Some(whole) => whole.merge(&summary),
-            }
+            whole = Some(match whole {
+                None => part,
+                Some(before) => before.followed_by(part),
+            });
         }
         if let Some(whole) = whole {
-            close(whole, &self.cumulative);
+            close(whole.open().0, &self.cumulative);
         }
     }
 }
