@@ -51,8 +51,8 @@ fn numbers(cumulative: &Cumulative) -> Vec<(String, u64)> {
         let each = classes.iter().map(|(bound, count)| (format!("{name} {bound:?}"), count));
         numbers.extend(each);
     };
-    for (direction, latency) in latencies.iter().enumerate() {
-        classes(&format!("latency {direction}"), latency);
+    for (direction, latency) in latencies.iter() {
+        classes(&format!("latency {}", direction.name()), latency);
     }
     classes("payload", payload);
     classes("udp size", udp_size);
@@ -121,9 +121,9 @@ fn it_only_grows_and_is_all_there_was() {
         assert_eq!(cumulative.wire, all.dns.wire);
         assert_eq!(cumulative.account, all.account);
         assert_eq!(cumulative.unpaired.orphans, all.dns.xact.unpaired.orphans);
-        let answered: u64 = cumulative.latencies.iter().map(Classes::count).sum();
+        let answered: u64 = cumulative.latencies.iter().map(|(_, of)| of.count()).sum();
         let expected: u64 =
-            all.dns.xact.directions.iter().map(|direction| direction.classes.total()).sum();
+            all.dns.xact.directions.iter().map(|(_, of)| of.classes.total()).sum();
         assert_eq!(answered, expected);
         assert!(
             answered > 100 && cumulative.unpaired.timed_out > 10,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use pktvisor_common::abi::{Counters, Kind, SampleHeader};
+use pktvisor_common::direction::Direction;
 use pktvisor_common::flow::FlowKey;
 use pktvisor_common::sketch::key::FleetKey;
 use pktvisord::aggregate::anonymize::Anonymizer;
@@ -69,13 +70,13 @@ fn a_clock_that_is_set_starts_a_bucket_without_empty_ones_between() {
         assert_eq!(store.available(), 2, "{step}");
         let closed = store.closed(1).unwrap();
         assert_eq!((closed.start, closed.end), (NOW, before), "{step}");
-        assert_eq!(closed.totals.packets[0], 7, "{step}");
+        assert_eq!(closed.totals.packets[Direction::In], 7, "{step}");
         // The one that follows ends at its own minute's end.
         worker.add_counted(&counted(2), Some(before + step));
         let minute = (before + step).div_euclid(MINUTE);
         worker.advance((minute + 1) * MINUTE);
         assert_eq!(store.available(), 3, "{step}");
-        assert_eq!(store.closed(1).unwrap().totals.packets[0], 2, "{step}");
+        assert_eq!(store.closed(1).unwrap().totals.packets[Direction::In], 2, "{step}");
     }
 }
 
@@ -88,9 +89,9 @@ fn a_reading_that_took_long_is_no_rate() {
         pktvisord::aggregate::geo::Geo::new(Arc::new(GeoDatabases::default()), FleetKey::default());
     let end = NOW + 10 * SECOND;
     let summary = worker.snapshot(end).finish(end, &mut geo).0;
-    assert_eq!(summary.totals.packets[0], 510);
+    assert_eq!(summary.totals.packets[Direction::In], 510);
     let seconds: u64 =
-        (0..10).map(|second| summary.rates.second(NOW / SECOND + second).packets[0]).sum();
+        (0..10).map(|second| summary.rates.second(NOW / SECOND + second).packets[Direction::In]).sum();
     assert_eq!(seconds, 10);
 }
 

@@ -74,9 +74,14 @@ impl Tally {
         Self(bytes.into())
     }
 
+    /// The sum of all counts.
+    pub fn total(&self) -> u64 {
+        self.iter().fold(0, |sum, (_, count)| sum.saturating_add(count))
+    }
+
     /// The percentiles of the numbers; `None` where there are none.
     pub fn percentiles(&self) -> Option<Percentiles> {
-        let total = self.iter().fold(0, |sum: u64, (_, count)| sum.saturating_add(count));
+        let total = self.total();
         let counts = self.iter().map(|(number, count)| (u64::from(number), count));
         quantiles::from_counts(total, counts, |number| number)
     }

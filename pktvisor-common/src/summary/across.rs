@@ -101,7 +101,7 @@ impl Summary {
 
 fn by_label(xact: &Xact) -> Xact {
     let mut xact = xact.clone();
-    for direction in &mut xact.directions {
+    for direction in xact.directions.as_array_mut() {
         direction.classes.key_by_label();
     }
     xact

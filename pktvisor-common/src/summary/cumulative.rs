@@ -6,6 +6,7 @@ use super::Summary;
 use super::counters::Counters;
 use super::dns::{Unpaired, Wire};
 use super::packets::Totals;
+use crate::direction::PerDirection;
 use crate::sketch::tally::Tally;
 
 /// Upper bounds of the classes of latencies in microseconds, inclusive: powers of two up to 8.4 s,
@@ -86,9 +87,9 @@ pub struct Cumulative {
     pub qtypes: Tally,
     /// Queries and replies that made no transaction; `open` stays 0 here.
     pub unpaired: Unpaired,
-    /// Latencies of transactions in microseconds, by direction of the reply: in, out, unknown. Their
+    /// Latencies of transactions in microseconds, by direction of the reply. Their
     /// sums are added to where transactions are.
-    pub latencies: [Classes; 3],
+    pub latencies: PerDirection<Classes>,
     /// Bytes of TCP and UDP payload, not scaled; 65535 stands for more.
     pub payload: Classes,
     /// Advertised UDP payload sizes, not scaled.
@@ -106,7 +107,7 @@ impl Default for Cumulative {
             rcodes: Tally::default(),
             qtypes: Tally::default(),
             unpaired: Unpaired::default(),
-            latencies: std::array::from_fn(|_| Classes::new(&LATENCY_BOUNDS_US)),
+            latencies: PerDirection::from_fn(|_| Classes::new(&LATENCY_BOUNDS_US)),
             payload: Classes::new(&PAYLOAD_BOUNDS),
             udp_size: Classes::new(&UDP_SIZE_BOUNDS),
             account: Account::default(),
@@ -117,41 +118,66 @@ impl Default for Cumulative {
 impl Cumulative {
     /// Counts a bucket on top.
     pub fn add(&mut self, bucket: &Summary) {
-        self.totals.add(&bucket.totals);
-        self.deep_samples = self.deep_samples.saturating_add(bucket.packets.deep_samples);
-        self.wire.add(&bucket.dns.wire);
-        self.rcodes.merge(&bucket.dns.rcodes);
-        self.qtypes.merge(&bucket.dns.qtypes);
+        let Self {
+            totals,
+            deep_samples,
+            wire,
+            rcodes,
+            qtypes,
+            unpaired,
+            latencies,
+            payload,
+            udp_size,
+            account,
+        } = self;
+        totals.add(&bucket.totals);
+        *deep_samples = deep_samples.saturating_add(bucket.packets.deep_samples);
+        wire.add(&bucket.dns.wire);
+        rcodes.merge(&bucket.dns.rcodes);
+        qtypes.merge(&bucket.dns.qtypes);
         let xact = &bucket.dns.xact;
-        self.unpaired.add(&Unpaired { open: 0, ..xact.unpaired.clone() });
-        for (mine, theirs) in self.latencies.iter_mut().zip(&xact.directions) {
+        unpaired.add(&Unpaired { open: 0, ..xact.unpaired.clone() });
+        for (mine, theirs) in latencies.zip_mut(&xact.directions) {
             theirs.classes.counts().for_each(|(bound, count)| mine.add(bound, count));
         }
-        self.payload.add_tally(&bucket.packets.payload);
-        self.udp_size.add_tally(&bucket.dns.udp_size);
-        self.account.merge(&bucket.account);
+        payload.add_tally(&bucket.packets.payload);
+        udp_size.add_tally(&bucket.dns.udp_size);
+        account.merge(&bucket.account);
     }
 
     /// Adds what another worker has counted.
     pub fn merge(&mut self, other: &Self) {
-        self.totals.add(&other.totals);
-        self.deep_samples = self.deep_samples.saturating_add(other.deep_samples);
-        self.wire.add(&other.wire);
-        self.rcodes.merge(&other.rcodes);
-        self.qtypes.merge(&other.qtypes);
-        self.unpaired.add(&other.unpaired);
-        for (mine, theirs) in self.latencies.iter_mut().zip(&other.latencies) {
+        let Self {
+            totals,
+            deep_samples,
+            wire,
+            rcodes,
+            qtypes,
+            unpaired,
+            latencies,
+            payload,
+            udp_size,
+            account,
+        } = self;
+        totals.add(&other.totals);
+        *deep_samples = deep_samples.saturating_add(other.deep_samples);
+        wire.add(&other.wire);
+        rcodes.merge(&other.rcodes);
+        qtypes.merge(&other.qtypes);
+        unpaired.add(&other.unpaired);
+        for (mine, theirs) in latencies.zip_mut(&other.latencies) {
             mine.merge(theirs);
         }
-        self.payload.merge(&other.payload);
-        self.udp_size.merge(&other.udp_size);
-        self.account.merge(&other.account);
+        payload.merge(&other.payload);
+        udp_size.merge(&other.udp_size);
+        account.merge(&other.account);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::direction::Direction;
     use crate::sketch::latency::Latencies;
 
     #[test]
@@ -164,10 +190,10 @@ mod tests {
             expected.add(value, 3);
         }
         let mut bucket = Summary::default();
-        bucket.dns.xact.directions[1].classes = latencies;
+        bucket.dns.xact.directions[Direction::Out].classes = latencies;
         let mut cumulative = Cumulative::default();
         cumulative.add(&bucket);
-        assert_eq!(cumulative.latencies[1], expected);
+        assert_eq!(cumulative.latencies[Direction::Out], expected);
         let counts: Vec<(Option<u64>, u64)> =
             expected.iter().filter(|&(_, count)| count > 0).collect();
         let bounds = [(16, 9), (32, 6), (64, 3), (1_024, 6), (2_048, 3), (8_388_608, 3)]

@@ -3,11 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::counters::Counters;
+use crate::direction::PerDirection;
 use crate::sketch::cardinality::Cardinality;
 use crate::sketch::latency::Latencies;
 use crate::sketch::quantiles::Quantiles;
 use crate::sketch::tally::Tally;
-use crate::sketch::top::Top;
+use crate::sketch::top::{Entry, Top, rank};
 
 /// DNS messages by kind. Each message counts 1/rate, whatever packets carried it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,6 +96,14 @@ pub struct XactDirection {
     pub classes: Latencies,
 }
 
+impl XactDirection {
+    fn merge(&mut self, other: &Self) {
+        let Self { quantiles, classes } = self;
+        quantiles.merge(&other.quantiles);
+        classes.merge(&other.classes);
+    }
+}
+
 /// What became of queries and replies that made no transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unpaired {
@@ -129,8 +138,8 @@ pub struct Xact {
     /// Queries and replies that made no transaction; a part of the counters in the byte form.
     #[serde(skip)]
     pub unpaired: Unpaired,
-    /// By direction of the reply: in, out, unknown.
-    pub directions: [XactDirection; 3],
+    /// Answered queries by direction of the reply.
+    pub directions: PerDirection<XactDirection>,
     /// Bytes of the reply per byte of the query, in hundredths.
     pub ratio: Quantiles,
 }
@@ -139,9 +148,8 @@ impl Xact {
     fn merge(&mut self, other: &Self) {
         let Self { unpaired, directions, ratio } = self;
         unpaired.add(&other.unpaired);
-        for (mine, theirs) in directions.iter_mut().zip(&other.directions) {
-            mine.quantiles.merge(&theirs.quantiles);
-            mine.classes.merge(&theirs.classes);
+        for (mine, theirs) in directions.zip_mut(&other.directions) {
+            mine.merge(theirs);
         }
         ratio.merge(&other.ratio);
     }
@@ -191,6 +199,16 @@ pub struct DnsSummary {
 }
 
 impl DnsSummary {
+    /// Returns the distinct query names, at most as many as there were questions.
+    pub fn distinct_qnames(&self) -> u64 {
+        self.qnames.count(self.qtypes.total())
+    }
+
+    /// Returns the client ports with the most UDP messages.
+    pub fn top_udp_ports(&self) -> Vec<Entry> {
+        rank(self.udp_ports.iter().map(|(port, count)| (port.to_string(), count)), |_| None)
+    }
+
     pub(super) fn merge(&mut self, other: &Self) {
         let Self {
             wire,

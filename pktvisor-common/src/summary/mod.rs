@@ -108,6 +108,11 @@ impl Summary {
         account.merge(&other.account);
     }
 
+    /// Percentiles of what each second saw.
+    pub fn rate_percentiles(&self) -> rates::RatePercentiles {
+        self.rates.percentiles(self.start, self.end)
+    }
+
     /// A minute in which nothing happened.
     pub fn empty(minute: i64, start: i64, end: i64) -> Self {
         let rates = rates::Rates::of(minute, rates::Minute::default());

@@ -5,17 +5,18 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::counters::Counters;
+use crate::direction::{Direction, PerDirection};
 use crate::sketch::cardinality::Cardinality;
 use crate::sketch::tally::Tally;
-use crate::sketch::top::{Label, Top};
+use crate::sketch::top::{Entry, Label, Top, rank};
 
 /// Exact counts of all packets, whether they were sampled or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Packets by direction.
-    pub packets: [u64; 3],
+    pub packets: PerDirection<u64>,
     /// Bytes on the wire by direction.
-    pub bytes: [u64; 3],
+    pub bytes: PerDirection<u64>,
     /// UDP packets.
     pub udp: u64,
     /// TCP packets.
@@ -41,15 +42,26 @@ pub struct Totals {
 impl Totals {
     /// Packets of all directions.
     pub fn total(&self) -> u64 {
-        self.packets.iter().fold(0, |sum, &n| sum.saturating_add(n))
+        self.packets.total()
+    }
+
+    /// Packets that are neither TCP nor UDP nor ICMP: other protocols, later fragments, no IP.
+    pub fn other_transports(&self) -> u64 {
+        let Self { tcp, udp, icmp, .. } = self;
+        self.total().saturating_sub(*tcp).saturating_sub(*udp).saturating_sub(*icmp)
+    }
+
+    /// Packets that are neither IPv4 nor IPv6.
+    pub fn non_ip(&self) -> u64 {
+        self.total().saturating_sub(self.ipv4).saturating_sub(self.ipv6)
     }
 }
 
 impl Counters for Totals {
     fn counters(&mut self) -> Vec<(&'static str, &mut u64)> {
         let Self {
-            packets: [packets_in, packets_out, packets_unknown],
-            bytes: [bytes_in, bytes_out, bytes_unknown],
+            packets,
+            bytes,
             udp,
             tcp,
             icmp,
@@ -61,6 +73,8 @@ impl Counters for Totals {
             fragments,
             malformed,
         } = self;
+        let [packets_in, packets_out, packets_unknown] = packets.as_array_mut();
+        let [bytes_in, bytes_out, bytes_unknown] = bytes.as_array_mut();
         vec![
             ("packets.in", packets_in),
             ("packets.out", packets_out),
@@ -121,7 +135,42 @@ pub struct PacketSketches {
     pub payload: Tally,
 }
 
+/// Distinct IP addresses among the packets that were inspected.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct DistinctAddresses {
+    /// Sources of packets to HOST.
+    pub sources_in: u64,
+    /// Destinations of packets from HOST.
+    pub destinations_out: u64,
+    /// Addresses at either end.
+    pub either_end: u64,
+    /// The largest standard error of the three in percent; 0 where all are exact.
+    pub error_pct: f64,
+}
+
 impl PacketSketches {
+    /// Returns the distinct addresses, at most as many as the packets of `totals` can have shown.
+    pub fn distinct_addresses(&self, totals: &Totals) -> DistinctAddresses {
+        let Self { deep_samples, sources_in, destinations_out, addresses, .. } = self;
+        let of = |direction| totals.packets[direction].min(*deep_samples);
+        let errors = [sources_in, destinations_out, addresses].map(Cardinality::error_pct);
+        DistinctAddresses {
+            sources_in: sources_in.count(of(Direction::In)),
+            destinations_out: destinations_out.count(of(Direction::Out)),
+            either_end: addresses.count(deep_samples.saturating_mul(2)),
+            error_pct: errors.into_iter().fold(0.0, f64::max),
+        }
+    }
+
+    /// Returns the ports of both transports with the most packets, as `53/udp`.
+    pub fn top_ports(&self) -> Vec<Entry> {
+        let named = |tally: &Tally, transport: &str| -> Vec<(String, u64)> {
+            tally.iter().map(|(port, count)| (format!("{port}/{transport}"), count)).collect()
+        };
+        let tcp = named(&self.tcp_ports, "tcp");
+        rank(tcp.into_iter().chain(named(&self.udp_ports, "udp")), |_| None)
+    }
+
     pub(super) fn merge(&mut self, other: &Self) {
         let Self {
             deep_samples,

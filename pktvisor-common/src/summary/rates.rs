@@ -4,41 +4,41 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::direction::{Direction, PerDirection};
 use crate::sketch::quantiles::{Percentiles, Quantiles, of_sorted};
 use crate::time::{SECOND, SECONDS_OF_MINUTE};
 
-/// What one second saw, by direction: in, out, unknown.
+/// What one second saw.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Second {
-    /// Packets.
-    pub packets: [u64; 3],
-    /// Bytes on the wire.
-    pub bytes: [u64; 3],
+    /// Packets by direction.
+    pub packets: PerDirection<u64>,
+    /// Bytes on the wire by direction.
+    pub bytes: PerDirection<u64>,
     /// DNS messages.
     pub dns: u64,
 }
 
 impl Second {
     fn add(&mut self, other: &Self) {
-        for at in 0..3 {
-            self.packets[at] = self.packets[at].saturating_add(other.packets[at]);
-            self.bytes[at] = self.bytes[at].saturating_add(other.bytes[at]);
-        }
-        self.dns = self.dns.saturating_add(other.dns);
+        let Self { packets, bytes, dns } = self;
+        packets.add(&other.packets);
+        bytes.add(&other.bytes);
+        *dns = dns.saturating_add(other.dns);
     }
 
     /// The series that have quantiles: packets and bits in, out and in total, DNS messages.
     fn series(&self) -> [u64; SERIES] {
-        let total = |counts: &[u64; 3]| counts.iter().fold(0, |sum: u64, n| sum.saturating_add(*n));
+        let Self { packets, bytes, dns } = self;
         let bits = |bytes: u64| bytes.saturating_mul(8);
         [
-            self.packets[0],
-            self.packets[1],
-            total(&self.packets),
-            bits(self.bytes[0]),
-            bits(self.bytes[1]),
-            bits(total(&self.bytes)),
-            self.dns,
+            packets[Direction::In],
+            packets[Direction::Out],
+            packets.total(),
+            bits(bytes[Direction::In]),
+            bits(bytes[Direction::Out]),
+            bits(bytes.total()),
+            *dns,
         ]
     }
 }
@@ -216,7 +216,7 @@ mod tests {
     fn minute(packets: impl Fn(u64) -> u64) -> Minute {
         let mut minute = Minute::default();
         for at in 0..60 {
-            minute.second(at as usize).packets[0] = packets(at);
+            minute.second(at as usize).packets[Direction::In] = packets(at);
         }
         minute
     }

@@ -1,6 +1,7 @@
 //! Several daemons as one.
 
 use pktvisor_common::api::MetricsView;
+use pktvisor_common::direction::Direction;
 use pktvisor_common::sketch::key::FleetKey;
 use pktvisor_common::summary::Summary;
 use pktvisor_common::summary::rates::{Minute, Rates};
@@ -20,7 +21,7 @@ fn state(minute: i64, packets: u64, port: u16, seed: u64) -> Vec<u8> {
     let mut summary = Summary { minute, ..Summary::default() };
     (summary.start, summary.end) = (minute * 60_000_000_000, (minute + 1) * 60_000_000_000);
     summary.rates = Rates::of(minute, Minute::default());
-    summary.totals.packets[0] = packets;
+    summary.totals.packets[Direction::In] = packets;
     let terms = Terms { ports: vec![port], public_suffix: false, mask: None, names: None };
     encode(&summary, &terms, FleetKey::of_seed(seed).into())
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ahash::RandomState;
 use pktvisor_common::abi::{Counters, Kind};
-use pktvisor_common::direction::Direction;
+use pktvisor_common::direction::{Direction, PerDirection};
 use pktvisor_common::iana;
 use pktvisor_common::outcome::Outcome;
 use pktvisor_common::packet::{
@@ -13,6 +13,7 @@ use pktvisor_common::packet::{
 };
 use pktvisor_common::sketch::tally::FlatTally;
 use pktvisor_common::sketch::top::Top;
+use pktvisor_common::summary::counters::Counters as _;
 use pktvisor_common::summary::cumulative::Cumulative;
 use pktvisor_common::summary::dns::{DnsSummary, Unpaired, Wire};
 use pktvisor_common::summary::packets::{PacketSketches, Totals};
@@ -170,7 +171,7 @@ impl Bucket {
     pub fn count(&mut self, packet: &Packet) {
         let n = u64::from(packet.n);
         let bytes = u64::from(packet.wire_len);
-        let direction = packet.direction as usize;
+        let direction = packet.direction;
         let meta = &packet.meta;
         let second = self.second(packet.time);
         second.packets[direction] += n;
@@ -204,32 +205,52 @@ impl Bucket {
     /// Adds what the kernel has counted, within the second that `time` lies in; `None` where it
     /// took so long that it is no rate of a second.
     pub fn add_counted(&mut self, counted: &Counters, time: Option<i64>) {
-        let add = |mine: &mut [u64], theirs: &[u64]| {
-            mine.iter_mut().zip(theirs).for_each(|(mine, theirs)| *mine += theirs);
-        };
+        // Workers count the records that were sent, and the packets that are still undecided.
+        let Counters {
+            packets,
+            bytes,
+            ipv4,
+            ipv6,
+            tcp,
+            udp,
+            icmp,
+            syn,
+            fin,
+            rst,
+            fragments,
+            malformed,
+            deep_samples,
+            undecided: _,
+            outcomes,
+            sent: _,
+            lost,
+        } = *counted;
+        let (packets, bytes) = (PerDirection::from(packets), PerDirection::from(bytes));
         if let Some(time) = time {
             let second = self.second(time);
-            add(&mut second.packets, &counted.packets);
-            add(&mut second.bytes, &counted.bytes);
+            second.packets.add(&packets);
+            second.bytes.add(&bytes);
         }
-        let totals = &mut self.totals;
-        add(&mut totals.packets, &counted.packets);
-        add(&mut totals.bytes, &counted.bytes);
-        totals.ipv4 += counted.ipv4;
-        totals.ipv6 += counted.ipv6;
-        totals.tcp += counted.tcp;
-        totals.udp += counted.udp;
-        totals.icmp += counted.icmp;
-        totals.syn += counted.syn;
-        totals.fin += counted.fin;
-        totals.rst += counted.rst;
-        totals.fragments += counted.fragments;
-        totals.malformed += counted.malformed;
-        self.packets.deep_samples += counted.deep_samples;
-        add(&mut self.account.outcomes, &counted.outcomes);
+        self.totals.add(&Totals {
+            packets,
+            bytes,
+            udp,
+            tcp,
+            icmp,
+            ipv4,
+            ipv6,
+            syn,
+            fin,
+            rst,
+            fragments,
+            malformed,
+        });
+        self.packets.deep_samples += deep_samples;
+        for (mine, theirs) in self.account.outcomes.iter_mut().zip(outcomes) {
+            *mine += theirs;
+        }
         for kind in Kind::ALL {
-            let lost = counted.lost.iter().map(|ring| ring[kind as usize]).sum();
-            self.account.lose(kind.loss(), lost);
+            self.account.lose(kind.loss(), lost.iter().map(|ring| ring[kind as usize]).sum());
         }
     }
 
@@ -431,7 +452,7 @@ impl Bucket {
     /// Adds the latency of transactions to what all of them took.
     #[inline]
     pub fn add_latency(&mut self, direction: Direction, microseconds: u64, count: u64) {
-        let sum = &mut self.cumulative.latencies[direction as usize].sum;
+        let sum = &mut self.cumulative.latencies[direction].sum;
         *sum = sum.saturating_add(microseconds.saturating_mul(count));
     }
 

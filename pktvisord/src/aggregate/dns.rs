@@ -318,7 +318,7 @@ fn pair(bucket: &mut Bucket, query: &Query, reply: &Reply, asked: Option<Asked<'
     xact.ratio.record(ratio, 1);
     let to = Direction::from_number(reply.direction);
     let weight = u64::from(reply.weight);
-    let direction = &mut xact.directions[to as usize];
+    let direction = &mut xact.directions[to];
     direction.quantiles.record(microseconds, 1);
     let key = asked.as_ref().map(|asked| asked.key);
     direction.classes.record(microseconds, weight, key, || {

@@ -273,6 +273,7 @@ pub fn merge_live(buckets: Vec<Bucket>, now: i64, geo: &mut Geo) -> Present {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use pktvisor_common::direction::Direction;
     use pktvisor_common::flow::FlowKey;
 
     use super::*;
@@ -318,7 +319,7 @@ pub(super) mod tests {
     }
 
     fn total(present: &Present) -> u64 {
-        present.live.totals.packets.iter().sum()
+        present.live.totals.packets.total()
     }
 
     #[test]
@@ -333,10 +334,10 @@ pub(super) mod tests {
             pipeline.feed(&block(&[start + 2, start + 3], 60), 0..2);
             let present = pipeline.present();
             store.settle();
-            let closed = [2, 1].map(|n| store.closed(n).unwrap().totals.packets[2]);
+            let closed = [2, 1].map(|n| store.closed(n).unwrap().totals.packets[Direction::Unknown]);
             assert_eq!((closed, total(&present)), ([2, 3], 3), "{workers} workers");
             assert_eq!(present.live.account.late, 2, "{workers} workers");
-            assert_eq!(present.cumulative.totals.packets[2], 8, "{workers} workers");
+            assert_eq!(present.cumulative.totals.packets[Direction::Unknown], 8, "{workers} workers");
         }
     }
 
@@ -366,6 +367,6 @@ pub(super) mod tests {
         pipeline.present();
         store.settle();
         assert_eq!(store.available(), 3);
-        assert_eq!(store.closed(2).unwrap().totals.packets[2], seen);
+        assert_eq!(store.closed(2).unwrap().totals.packets[Direction::Unknown], seen);
     }
 }

@@ -111,6 +111,11 @@ impl Status {
         self.timeless.store(timeless, Ordering::Relaxed);
     }
 
+    /// Whether no packet so far had a time.
+    pub fn is_timeless(&self) -> bool {
+        self.timeless.load(Ordering::Relaxed)
+    }
+
     /// Names of what is watched.
     pub fn names(&self) -> Vec<String> {
         self.watching.borrow().watched.iter().map(|watched| watched.name.clone()).collect()
@@ -126,7 +131,7 @@ impl Status {
         self.kind.name().clone_into(&mut view.capture.source);
         view.capture.interfaces = self.names();
         view.capture.lag_ms = self.lag_ms().unwrap_or(0);
-        if self.timeless.load(Ordering::Relaxed) {
+        if self.is_timeless() {
             view.forget_times();
         }
         view

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pktvisor_common::api;
+use pktvisor_common::direction::{Direction, PerDirection};
 use pktvisor_common::summary::cumulative::Cumulative;
 use pktvisor_common::summary::rates::Second;
 use pktvisor_common::summary::{Summary, state};
@@ -65,8 +66,6 @@ pub struct Live {
     /// Whether all who sum up answered when that was last looked at.
     alive: AtomicBool,
     cache: Mutex<Cache>,
-    /// The last closed bucket that was asked for, and its view.
-    closed: Mutex<Option<(Arc<Summary>, Arc<api::MetricsView>)>>,
 }
 
 #[derive(Default)]
@@ -95,7 +94,6 @@ impl Live {
             started: SystemTime::now(),
             alive: AtomicBool::new(true),
             cache: Mutex::default(),
-            closed: Mutex::default(),
         }
     }
 
@@ -249,20 +247,11 @@ impl Live {
     }
 
     /// The last closed bucket, or all of a single summary; none before the first one has closed.
-    pub fn last_closed(&self) -> Option<Arc<api::MetricsView>> {
+    pub fn last_closed(&self) -> Option<Arc<Summary>> {
         if self.store.retention().single {
-            return self.bucket(0).ok();
+            return self.with_cache(|_, present| self.summary(0, present)).ok();
         }
-        let summary = self.store.closed(1)?;
-        let mut last = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*last {
-            Some((of, view)) if Arc::ptr_eq(of, &summary) => Some(Arc::clone(view)),
-            _ => {
-                let view = self.view(&summary);
-                *last = Some((summary, Arc::clone(&view)));
-                Some(view)
-            }
-        }
+        self.store.closed(1)
     }
 
     /// The summary of bucket `n`, if it is closed and so changes no more.
@@ -326,14 +315,13 @@ impl Live {
     fn advice(&self) -> Option<String> {
         let mut packets = self.present().live.totals.packets;
         // At the start of a minute the one before it tells.
-        if packets.iter().sum::<u64>() < LEAST_PACKETS
+        if packets.total() < LEAST_PACKETS
             && let Some(closed) = self.store.closed(1)
         {
             packets = closed.totals.packets;
         }
-        let [inbound, outbound, unknown] = packets;
-        let total: u64 = packets.iter().sum();
-        (total >= LEAST_PACKETS && unknown > inbound.saturating_add(outbound)).then(|| {
+        let (total, unknown) = (packets.total(), packets[Direction::Unknown]);
+        (total >= LEAST_PACKETS && unknown > total - unknown).then(|| {
             let percent = unknown as f64 / total as f64 * 100.0;
             format!(
                 "{percent:.0} % of the packets have an unknown direction: name the networks of this \
@@ -352,10 +340,10 @@ impl Live {
         {
             counts = closed.rates.second(second);
         }
-        let rates = |counts: [u64; 3]| api::RatesInOut {
-            inbound: counts[0],
-            outbound: counts[1],
-            total: counts.iter().sum(),
+        let rates = |counts: PerDirection<u64>| api::RatesInOut {
+            inbound: counts[Direction::In],
+            outbound: counts[Direction::Out],
+            total: counts.total(),
         };
         api::Rates {
             packets: rates(counts.packets),

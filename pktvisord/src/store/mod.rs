@@ -232,6 +232,8 @@ fn run(shared: &Shared, messages: &Receiver<Message>) {
 
 #[cfg(test)]
 mod tests {
+    use pktvisor_common::direction::Direction;
+
     use super::*;
 
     const RETENTION: Retention = Retention { periods: 3, single: false };
@@ -239,9 +241,9 @@ mod tests {
     fn hand_in(store: &Store, minutes: std::ops::Range<i64>) {
         for minute in minutes {
             let mut summary = Summary { minute, ..Summary::default() };
-            summary.totals.packets[0] = 1;
+            summary.totals.packets[Direction::In] = 1;
             let mut cumulative = Cumulative::default();
-            cumulative.totals.packets[0] = minute as u64;
+            cumulative.totals.packets[Direction::In] = minute as u64;
             store.intake().hand_in(0, vec![Part::of(summary, &cumulative)]);
         }
         store.settle();
@@ -256,7 +258,7 @@ mod tests {
             assert_eq!(store.closed(2).unwrap().minute, 3);
             assert!(store.closed(3).is_none() && store.left_out().is_some());
             let live = Summary { minute: 5, ..Summary::default() };
-            assert_eq!(store.merged(&live, 3).totals.packets[0], 2);
+            assert_eq!(store.merged(&live, 3).totals.packets[Direction::In], 2);
         }
     }
 
@@ -268,7 +270,7 @@ mod tests {
         hand_in(&store, 1..6);
         let minutes = |subscription: &mut Subscription| -> Vec<(i64, u64)> {
             std::iter::from_fn(|| subscription.try_next())
-                .map(|closed| (closed.summary.minute, closed.cumulative.totals.packets[0]))
+                .map(|closed| (closed.summary.minute, closed.cumulative.totals.packets[Direction::In]))
                 .collect()
         };
         assert_eq!(minutes(&mut quick), [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5)]);

@@ -224,6 +224,8 @@ impl Assembly {
 
 #[cfg(test)]
 mod tests {
+    use pktvisor_common::direction::Direction;
+
     use super::*;
 
     /// Hands in parts of minutes, each with a worker, a minute and packets. Returns what closes, as
@@ -232,12 +234,12 @@ mod tests {
         let mut closed = Vec::new();
         for &(worker, minute, packets) in parts {
             let mut summary = Summary { minute, ..Summary::default() };
-            summary.totals.packets[0] = packets;
+            summary.totals.packets[Direction::In] = packets;
             let mut cumulative = assembly.cumulative.get(&worker).cloned().unwrap_or_default();
             cumulative.add(&summary);
             assembly.take(worker, Part::of(summary, &cumulative), &mut |whole, cumulative| {
-                let since_start = cumulative.values().map(|one| one.totals.packets[0]).sum();
-                closed.push((whole.minute, whole.totals.packets[0], since_start));
+                let since_start = cumulative.values().map(|one| one.totals.packets[Direction::In]).sum();
+                closed.push((whole.minute, whole.totals.packets[Direction::In], since_start));
             });
         }
         closed
@@ -264,7 +266,7 @@ mod tests {
         assert_eq!(closed(&mut assembly, &[(0, 1, 10), (1, 1, 5), (0, 2, 10)]).len(), 1);
         let mut minutes = Vec::new();
         assembly.leave(1, &mut |whole, cumulative| {
-            let since_start: u64 = cumulative.values().map(|one| one.totals.packets[0]).sum();
+            let since_start: u64 = cumulative.values().map(|one| one.totals.packets[Direction::In]).sum();
             minutes.push((whole.minute, since_start));
         });
         assert_eq!(minutes, [(2, 25)]);

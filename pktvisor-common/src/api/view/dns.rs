@@ -1,6 +1,6 @@
 //! The view of DNS.
 
-use super::{IN, OUT, UNKNOWN, list, named, quantiles};
+use super::{list, named, quantiles};
 use crate::api::{self, Dns, DnsCardinality, DnsRates, Edns, Histogram, WirePackets, XactCounts};
 use crate::iana;
 use crate::sketch::latency::Latencies;
@@ -10,12 +10,11 @@ use crate::summary::rates::RatePercentiles;
 
 /// The `dns` part of a view.
 pub(super) fn view(dns: &DnsSummary, rates: &RatePercentiles) -> Dns {
-    let questions = dns.qtypes.iter().fold(0u64, |sum, (_, n)| sum.saturating_add(n));
     Dns {
         wire_packets: wire_packets(&dns.wire, &dns.rcodes),
         rates: DnsRates { total: quantiles(rates.dns) },
         cardinality: DnsCardinality {
-            qname: dns.qnames.count(questions),
+            qname: dns.distinct_qnames(),
             qname_max: None,
             error_pct: dns.qnames.error_pct(),
         },
@@ -29,7 +28,7 @@ pub(super) fn view(dns: &DnsSummary, rates: &RatePercentiles) -> Dns {
         top_qname_by_resp_bytes: list(dns.reply_bytes.entries()),
         top_qtype: named(&dns.qtypes, |qtype| iana::type_name(qtype).into_owned()),
         top_rcode: named(&dns.rcodes, |rcode| iana::rcode_name(rcode).into_owned()),
-        top_udp_ports: named(&dns.udp_ports, |port| port.to_string()),
+        top_udp_ports: list(dns.top_udp_ports()),
         top_ecs: list(dns.ecs.entries()),
         top_geo_loc_ecs: list(dns.ecs_places.entries()),
         top_asn_ecs: list(dns.ecs_systems.entries()),
@@ -77,8 +76,7 @@ fn wire_packets(wire: &Wire, rcodes: &Tally) -> WirePackets {
 }
 
 fn transactions(xact: &Xact) -> api::Xact {
-    let direction = |at: usize| {
-        let XactDirection { quantiles: latencies, classes } = &xact.directions[at];
+    let direction = |XactDirection { quantiles: latencies, classes }: &XactDirection| {
         api::XactDirection {
             total: classes.total(),
             quantiles_us: quantiles(latencies.percentiles()),
@@ -86,8 +84,7 @@ fn transactions(xact: &Xact) -> api::Xact {
             top_slow: list(classes.slow()),
         }
     };
-    // A reply that goes out answers a transaction that came in.
-    let (inbound, outbound, unknown) = (direction(OUT), direction(IN), direction(UNKNOWN));
+    let [inbound, outbound, unknown] = xact.directions.by_query().as_array().map(direction);
     api::Xact {
         counts: XactCounts {
             total: inbound.total.saturating_add(outbound.total).saturating_add(unknown.total),

@@ -7,7 +7,6 @@ mod packets;
 use std::collections::BTreeMap;
 
 use super::{Capture, MetricsView, Period, Quantiles, TopEntry};
-use crate::direction::Direction;
 use crate::loss::Loss;
 use crate::outcome::Outcome;
 use crate::sketch::quantiles::Percentiles;
@@ -15,11 +14,6 @@ use crate::sketch::tally::Tally;
 use crate::sketch::top::{Entry, rank};
 use crate::summary::{Account, Summary};
 use crate::time::SECOND;
-
-/// Places of the directions in arrays by direction.
-const IN: usize = Direction::In as usize;
-const OUT: usize = Direction::Out as usize;
-const UNKNOWN: usize = Direction::Unknown as usize;
 
 impl From<Percentiles> for Quantiles {
     fn from(Percentiles { p50, p90, p95, p99 }: Percentiles) -> Self {
@@ -46,7 +40,7 @@ fn named(tally: &Tally, name: impl Fn(u16) -> String) -> Vec<TopEntry> {
 impl Summary {
     /// The view that the REST interface serves, but for what only the source of packets knows.
     pub fn view(&self) -> MetricsView {
-        let rates = self.rates.percentiles(self.start, self.end);
+        let rates = self.rate_percentiles();
         let (start, end) = (self.start.div_euclid(SECOND), self.end.div_euclid(SECOND));
         MetricsView {
             packets: packets::view(&self.totals, &self.packets, &rates),

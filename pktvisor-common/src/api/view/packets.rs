@@ -1,51 +1,38 @@
 //! The view of packets of every kind.
 
-use super::{IN, OUT, UNKNOWN, list, quantiles};
+use super::{list, quantiles};
 use crate::api::{
-    PacketBytesTotals, PacketCardinality, PacketRates, Packets, Protocol, TcpFlags, TopEntry,
+    PacketBytesTotals, PacketCardinality, PacketRates, Packets, Protocol, TcpFlags,
 };
-use crate::sketch::cardinality::Cardinality;
-use crate::sketch::tally::Tally;
-use crate::sketch::top::rank;
-use crate::summary::packets::{PacketSketches, Totals};
+use crate::direction::Direction;
+use crate::summary::packets::{DistinctAddresses, PacketSketches, Totals};
 use crate::summary::rates::RatePercentiles;
 
 /// The `packets` part of a view.
 pub(super) fn view(totals: &Totals, sketches: &PacketSketches, rates: &RatePercentiles) -> Packets {
     let total = totals.total();
-    let cardinalities = [&sketches.sources_in, &sketches.destinations_out, &sketches.addresses];
     Packets {
         total,
         deep_samples: sketches.deep_samples,
         udp: totals.udp,
         tcp: totals.tcp,
-        other_l4: total.saturating_sub(totals.udp).saturating_sub(totals.tcp),
+        other_l4: totals.other_transports().saturating_add(totals.icmp),
         icmp: totals.icmp,
         ipv4: totals.ipv4,
         ipv6: totals.ipv6,
-        non_ip: total.saturating_sub(totals.ipv4).saturating_sub(totals.ipv6),
-        inbound: totals.packets[IN],
-        outbound: totals.packets[OUT],
-        unknown_dir: totals.packets[UNKNOWN],
+        non_ip: totals.non_ip(),
+        inbound: totals.packets[Direction::In],
+        outbound: totals.packets[Direction::Out],
+        unknown_dir: totals.packets[Direction::Unknown],
         bytes: PacketBytesTotals {
-            total: totals.bytes.iter().fold(0, |sum, &n| sum.saturating_add(n)),
-            inbound: totals.bytes[IN],
-            outbound: totals.bytes[OUT],
+            total: totals.bytes.total(),
+            inbound: totals.bytes[Direction::In],
+            outbound: totals.bytes[Direction::Out],
         },
         protocol: Protocol { tcp: TcpFlags { syn: totals.syn, fin: totals.fin, rst: totals.rst } },
         fragments: totals.fragments,
         malformed: totals.malformed,
-        cardinality: PacketCardinality {
-            src_ips_in: sketches.sources_in.count(sketches.deep_samples.min(totals.packets[IN])),
-            dst_ips_out: sketches
-                .destinations_out
-                .count(sketches.deep_samples.min(totals.packets[OUT])),
-            src_ips_in_max: None,
-            dst_ips_out_max: None,
-            ips_max: None,
-            ips: sketches.addresses.count(sketches.deep_samples.saturating_mul(2)),
-            error_pct: cardinalities.map(Cardinality::error_pct).into_iter().fold(0.0, f64::max),
-        },
+        cardinality: cardinality(sketches.distinct_addresses(totals)),
         rates: PacketRates {
             pps_in: quantiles(rates.pps_in),
             pps_out: quantiles(rates.pps_out),
@@ -59,16 +46,20 @@ pub(super) fn view(totals: &Totals, sketches: &PacketSketches, rates: &RatePerce
         top_ips_bytes: list(sketches.bytes.entries()),
         top_geo_loc: list(sketches.places.entries()),
         top_asn: list(sketches.systems.entries()),
-        top_ports: top_ports(sketches),
+        top_ports: list(sketches.top_ports()),
         payload_size: quantiles(sketches.payload.percentiles()),
     }
 }
 
-/// TCP and UDP ports in one list.
-fn top_ports(sketches: &PacketSketches) -> Vec<TopEntry> {
-    let named = |tally: &Tally, transport: &str| -> Vec<(String, u64)> {
-        tally.iter().map(|(port, count)| (format!("{port}/{transport}"), count)).collect()
-    };
-    let tcp = named(&sketches.tcp_ports, "tcp");
-    list(rank(tcp.into_iter().chain(named(&sketches.udp_ports, "udp")), |_| None))
+fn cardinality(distinct: DistinctAddresses) -> PacketCardinality {
+    let DistinctAddresses { sources_in, destinations_out, either_end, error_pct } = distinct;
+    PacketCardinality {
+        src_ips_in: sources_in,
+        dst_ips_out: destinations_out,
+        ips: either_end,
+        src_ips_in_max: None,
+        dst_ips_out_max: None,
+        ips_max: None,
+        error_pct,
+    }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::direction::PerDirection;
 use crate::loss::Loss;
 use crate::summary::rates::{Minute, Rates};
 
@@ -14,7 +15,7 @@ fn summary() -> Summary {
     let mut summary =
         Summary { minute: 3, start: 3 * MINUTE, end: 4 * MINUTE, ..Summary::default() };
     summary.rates = Rates::of(3, Minute::default());
-    summary.totals.packets = [1, 2, 3];
+    summary.totals.packets = PerDirection::new(1, 2, 3);
     summary.dns.wire.referral = 4;
     summary.dns.xact.unpaired.duplicates = 5;
     summary.account.outcomes[0] = 6;
@@ -49,7 +50,7 @@ fn decodes_what_was_encoded() {
     let bytes = encode(&summary(), &terms(), keyed());
     let Decoded { summary: again, keyed: with, left_out } = decode(&bytes, &terms()).unwrap();
     assert_eq!((left_out, with), (Vec::new(), keyed()));
-    assert_eq!(again.totals.packets, [1, 2, 3]);
+    assert_eq!(again.totals.packets, PerDirection::new(1, 2, 3));
     assert_eq!((again.dns.wire.referral, again.dns.xact.unpaired.duplicates), (4, 5));
     assert_eq!(again.account, summary().account);
     assert_eq!(encode(&again, &terms(), keyed()), bytes);
@@ -65,7 +66,7 @@ fn leaves_out_and_names_sections_of_other_releases() {
     bytes.drain(transactions);
     let Decoded { summary, left_out, .. } = decode(&bytes, &terms()).unwrap();
     assert_eq!(left_out, ["section 99 of version 4", "dns of version 2", "transactions"]);
-    assert_eq!(summary.totals.packets, [1, 2, 3]);
+    assert_eq!(summary.totals.packets, PerDirection::new(1, 2, 3));
     assert_eq!(summary.dns.wire.referral, 4, "counters are in a section of their own");
 }
 
@@ -81,7 +82,7 @@ fn merges_the_counters_that_both_releases_know() {
     bytes.splice(place, section(Section::Counters as u16, 1, &payload));
     let Decoded { summary, left_out, .. } = decode(&bytes, &terms()).unwrap();
     assert_eq!(left_out, ["counter time_outliers", "counter dns.[31mlater"]);
-    assert_eq!((summary.totals.packets, summary.account.time_outliers), ([1, 2, 3], 0));
+    assert_eq!((summary.totals.packets, summary.account.time_outliers), (PerDirection::new(1, 2, 3), 0));
 }
 
 #[test]

@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use pktvisor_common::direction::PerDirection;
 use pktvisor_common::iana;
 use pktvisor_common::loss::Loss;
 use pktvisor_common::outcome::Outcome;
 use pktvisor_common::sketch::tally::Tally;
 use pktvisor_common::summary::cumulative::Cumulative;
 
-use super::{DIRECTIONS, Families, Label, Rest, label};
+use super::{Families, Label, Rest, direction, label};
 
 /// The value of a label where a number has no name at IANA: there may be thousands of them.
 const OTHER: &str = "other";
@@ -40,18 +41,18 @@ fn one(count: u64) -> [([Label<'static>; 0], u64); 1] {
 
 fn packets(families: &mut Families<'_>, cumulative: &Cumulative, rest: Rest) -> fmt::Result {
     let totals = &cumulative.totals;
-    let directions = |counts: [u64; 3]| {
-        DIRECTIONS.into_iter().zip(counts).map(|(d, n)| ([label("direction", d)], n))
+    let directions = |counts: &PerDirection<u64>| {
+        counts.iter().map(|(of, &count)| ([direction(of)], count)).collect::<Vec<_>>()
     };
     families.counter(
         "pktvisor_packets",
         "Packets seen, by direction: to HOST, from HOST, neither",
-        directions(totals.packets),
+        directions(&totals.packets),
     )?;
     families.counter(
         "pktvisor_bytes",
         "Bytes on the wire, link header included, by direction",
-        directions(totals.bytes),
+        directions(&totals.bytes),
     )?;
     let transports = [("tcp", totals.tcp), ("udp", totals.udp), ("icmp", totals.icmp)];
     let other = (OTHER, rest.transport);
@@ -171,7 +172,7 @@ fn dns(families: &mut Families<'_>, cumulative: &Cumulative) -> fmt::Result {
     )?;
     let unpaired = &cumulative.unpaired;
     let answered: u64 =
-        cumulative.latencies.iter().map(super::Classes::count).fold(0, u64::saturating_add);
+        cumulative.latencies.iter().map(|(_, of)| of.count()).fold(0, u64::saturating_add);
     families.counter(
         "pktvisor_dns_transactions",
         "DNS transactions that have ended: by a reply, without one in time, or by an ICMP error",
@@ -218,14 +219,11 @@ fn named(
 const MICROSECONDS: f64 = 1e6;
 
 fn distributions(families: &mut Families<'_>, cumulative: &Cumulative) -> fmt::Result {
-    let [inbound, outbound, unknown] = &cumulative.latencies;
-    // A reply that goes out answers a transaction that came in.
-    let latencies = [outbound, inbound, unknown];
     families.histogram(
         "pktvisor_dns_transaction_duration_seconds",
         "Time from a DNS query to its reply, by direction of the query",
         MICROSECONDS,
-        DIRECTIONS.into_iter().zip(latencies).map(|(d, c)| ([label("direction", d)], c)),
+        cumulative.latencies.by_query().iter().map(|(of, classes)| ([direction(of)], *classes)),
     )?;
     families.histogram(
         "pktvisor_dns_udp_size_bytes",

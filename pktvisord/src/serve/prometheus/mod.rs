@@ -9,7 +9,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pktvisor_common::api;
+use pktvisor_common::direction::Direction;
 use pktvisor_common::summary::cumulative::{Classes, Cumulative};
+use pktvisor_common::summary::Summary;
 use pktvisor_common::summary::packets::Totals;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, prometheus_text, text};
@@ -65,7 +67,9 @@ pub struct Metrics {
     /// Packets of no kind that is counted by itself.
     pub rest: Rest,
     /// The last closed bucket, or all of a single summary; none in the first minute.
-    pub closed: Option<Arc<api::MetricsView>>,
+    pub closed: Option<Arc<Summary>>,
+    /// No packet had a time, so there are no rates and no latencies.
+    pub timeless: bool,
     /// How often a wrong token was shown.
     pub wrong_tokens: u64,
     /// Entries of each top list.
@@ -83,6 +87,7 @@ impl Metrics {
             rest: Rest::of(&cumulative.totals),
             cumulative,
             closed: live.last_closed(),
+            timeless: live.status().is_timeless(),
             wrong_tokens: 0,
             top: top.into(),
         }
@@ -125,12 +130,7 @@ pub struct Rest {
 
 impl Rest {
     fn of(totals: &Totals) -> Self {
-        let total = totals.total();
-        let rest = |parts: &[u64]| parts.iter().fold(total, |rest, &n| rest.saturating_sub(n));
-        Self {
-            transport: rest(&[totals.tcp, totals.udp, totals.icmp]),
-            ip: rest(&[totals.ipv4, totals.ipv6]),
-        }
+        Self { transport: totals.other_transports(), ip: totals.non_ip() }
     }
 
     /// No less than before.
@@ -165,7 +165,7 @@ impl Collector for Metrics {
         let mut families = Families(encoder);
         counters::write(&mut families, &self.cumulative, self.rest)?;
         if let Some(closed) = &self.closed {
-            gauges::write(&mut families, closed, self.top)?;
+            gauges::write(&mut families, closed, self.timeless, self.top)?;
         }
         process::write(&mut families, self)
     }
@@ -241,8 +241,10 @@ fn label(name: &'static str, value: &'static str) -> Label<'static> {
     (name, Cow::Borrowed(value))
 }
 
-/// The directions, in the order of arrays by direction.
-const DIRECTIONS: [&str; 3] = ["in", "out", "unknown"];
+/// The label of a direction.
+fn direction(direction: Direction) -> Label<'static> {
+    label("direction", direction.name())
+}
 
 #[cfg(test)]
 mod tests;

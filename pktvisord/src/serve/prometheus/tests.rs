@@ -1,12 +1,13 @@
 //! Names from the wire stay within their quotes, and there are only so many series.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::Path;
 
-use pktvisor_common::api::{
-    App, AppMetrics, CaptureInfo, MetricsView, Quantiles, TopEntry, Watched,
-};
+use pktvisor_common::api::{App, AppMetrics, CaptureInfo, Watched};
 use pktvisor_common::sketch::tally::Tally;
+use pktvisor_common::summary::rates::{Minute, Rates};
+use pktvisor_common::time::MINUTE;
 use proptest::prelude::*;
 
 use super::*;
@@ -14,58 +15,49 @@ use super::*;
 /// Series there can be without top lists, with one interface: as docs/FLEET.md says.
 const MOST: usize = 347;
 
+/// A summary that has every list, with these names where a list can hold any text.
+fn summary(names: &[String]) -> Summary {
+    let mut summary = Summary { end: MINUTE, ..Summary::default() };
+    summary.totals.packets[Direction::Unknown] = 7;
+    summary.rates = Rates::of(0, Minute::default());
+    let Summary { packets, dns, .. } = &mut summary;
+    for (number, name) in (0u16..).zip(names) {
+        let key = u64::from(number);
+        let [high, low] = number.to_be_bytes();
+        let v4 = IpAddr::from([192, 0, high, low]);
+        let v6 = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, number]);
+        packets.ipv4.add(key, 7, || v4);
+        packets.ipv6.add(key, 7, || v6);
+        packets.bytes.add(key, 7, || v6);
+        for list in [
+            &mut packets.places,
+            &mut packets.systems,
+            &mut dns.qname2,
+            &mut dns.qname3,
+            &mut dns.nxdomain,
+            &mut dns.refused,
+            &mut dns.servfail,
+            &mut dns.nodata,
+            &mut dns.noerror,
+            &mut dns.reply_bytes,
+            &mut dns.ecs,
+            &mut dns.ecs_places,
+            &mut dns.ecs_systems,
+        ] {
+            list.add(key, 7, || name.as_str().into());
+        }
+        for direction in dns.xact.directions.as_array_mut() {
+            direction.quantiles.record(7, 1);
+            direction.classes.record(7, 7, Some(key), || name.as_str().into());
+        }
+    }
+    let ports = || Tally::try_from((0..50).map(|port| (port, 7)).collect::<Vec<_>>()).unwrap();
+    (packets.tcp_ports, packets.udp_ports, dns.udp_ports) = (ports(), ports(), ports());
+    dns.xact.ratio.record(7, 1);
+    summary
+}
+
 fn metrics(names: &[String]) -> Metrics {
-    let list: Vec<TopEntry> = names
-        .iter()
-        .map(|name| TopEntry { name: name.clone(), estimate: 7, error: None })
-        .collect();
-    let mut view = MetricsView::default();
-    let quantiles = Some(Quantiles::default());
-    let (packets, dns) = (&mut view.packets, &mut view.dns);
-    for entries in [
-        &mut packets.top_ipv4,
-        &mut packets.top_ipv6,
-        &mut packets.top_ips_bytes,
-        &mut packets.top_geo_loc,
-        &mut packets.top_asn,
-        &mut packets.top_ports,
-        &mut dns.top_qname2,
-        &mut dns.top_qname3,
-        &mut dns.top_nxdomain,
-        &mut dns.top_refused,
-        &mut dns.top_srvfail,
-        &mut dns.top_nodata,
-        &mut dns.top_noerror,
-        &mut dns.top_qname_by_resp_bytes,
-        &mut dns.top_qtype,
-        &mut dns.top_rcode,
-        &mut dns.top_udp_ports,
-        &mut dns.top_ecs,
-        &mut dns.top_geo_loc_ecs,
-        &mut dns.top_asn_ecs,
-        &mut dns.xact.inbound.top_slow,
-        &mut dns.xact.outbound.top_slow,
-        &mut dns.xact.unknown.top_slow,
-    ] {
-        entries.clone_from(&list);
-    }
-    let rates = &mut packets.rates;
-    let xact = &mut dns.xact;
-    for each in [
-        &mut rates.pps_in,
-        &mut rates.pps_out,
-        &mut rates.pps_total,
-        &mut rates.bps_in,
-        &mut rates.bps_out,
-        &mut rates.bps_total,
-        &mut dns.rates.total,
-        &mut xact.inbound.quantiles_us,
-        &mut xact.outbound.quantiles_us,
-        &mut xact.unknown.quantiles_us,
-        &mut xact.ratio,
-    ] {
-        *each = quantiles;
-    }
     let name = names.first().cloned().unwrap_or_default();
     let watched = Watched { name: name.clone(), ingress: Some(name.clone()), ..Watched::default() };
     let capture = CaptureInfo { source: name, watched: vec![watched], ..CaptureInfo::default() };
@@ -75,7 +67,8 @@ fn metrics(names: &[String]) -> Metrics {
         lag_ms: Some(0),
         cumulative: Cumulative::default(),
         rest: Rest::default(),
-        closed: Some(Arc::new(view)),
+        closed: Some(Arc::new(summary(names))),
+        timeless: false,
         wrong_tokens: 0,
         top: MAX_TOP.into(),
     }
@@ -104,6 +97,18 @@ fn there_are_only_so_many_series() {
     assert!(said.contains(&format!("at most {MOST} series without top lists")));
 }
 
+#[test]
+fn without_times_there_are_no_rates_and_no_latencies() {
+    let metrics = Metrics { timeless: true, ..metrics(&["a".to_owned()]) };
+    let text = metrics.write(Format::Text).unwrap();
+    for absent in ["per_second", "dns_latency", "slow"] {
+        assert!(samples(&text).all(|line| !line.contains(absent)), "{absent}");
+    }
+    for present in ["pktvisor_dns_amplification_ratio", "pktvisor_bucket_duration_seconds 60.0"] {
+        assert!(text.contains(present), "{present}");
+    }
+}
+
 /// The value of a label, as the formats define it: backslash, quote and line feed are escaped.
 fn unescape(text: &str) -> Option<String> {
     let mut value = String::new();
@@ -128,15 +133,17 @@ proptest! {
         for format in Format::ALL {
             let text = metrics(std::slice::from_ref(&name)).write(format).unwrap();
             let mut found = 0;
-            for line in text.split('\n').filter(|line| line.starts_with("pktvisor_top_bytes{")) {
-                let value = line
-                    .strip_prefix("pktvisor_top_bytes{list=\"ip\",name=\"")
-                    .or_else(|| line.strip_prefix("pktvisor_top_bytes{list=\"qname_by_resp\",name=\""))
-                    .and_then(|rest| rest.strip_suffix("\"} 7.0"));
+            for line in text.split('\n') {
+                let Some((_, rest)) = line.split_once(",name=\"") else { continue };
+                if line.contains("list=\"ip") || line.contains("port\"") {
+                    continue;
+                }
+                let value = rest.strip_suffix("\"} 7.0");
                 prop_assert_eq!(value.and_then(unescape), Some(name.clone()), "{}", line);
                 found += 1;
             }
-            prop_assert_eq!(found, 2);
+            // Thirteen lists of any text, and the slow transactions of three directions.
+            prop_assert_eq!(found, 16);
         }
     }
 }
