@@ -97,8 +97,7 @@ fn refused(config: &ServeConfig, source: io::Error) -> AppError {
 /// Returns the addresses to listen on.
 ///
 /// Refuses an address beyond loopback without authentication, unless `--insecure-listen` is set.
-/// Warns if
-/// such an address has no TLS.
+/// Warns if such an address has no TLS.
 pub(super) fn addresses(
     config: &ServeConfig,
     access: &Access,

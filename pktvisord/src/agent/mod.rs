@@ -202,8 +202,7 @@ fn workers(model: &Model) -> usize {
 }
 
 /// Returns the user to switch to. It is resolved here because the sandbox denies `/etc/passwd`
-/// later.
-/// Root becomes an unprivileged user, unless the options name one.
+/// later. Root becomes an unprivileged user, unless the options name one.
 fn user(process: &ProcessConfig) -> Result<Option<User>, AppError> {
     let Some(user) = &process.user else { return Ok(User::instead_of_root()) };
     let problem = |problem| AppError::User { user: user.clone(), problem };

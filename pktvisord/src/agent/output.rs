@@ -35,8 +35,7 @@ const OWN_OUTPUT: [&str; 2] = ["/dev/stdout", "/dev/stderr"];
 /// Creates a file.
 ///
 /// As root, it refuses a link to a regular file, except for the program's own output. Otherwise a
-/// user who
-/// can write to the link's folder could choose which file is overwritten.
+/// user who can write to the link's folder could choose which file is overwritten.
 fn create(path: &Path) -> io::Result<File> {
     let is_own = OWN_OUTPUT.iter().any(|own| path == Path::new(own));
     if is_own || !rustix::process::geteuid().is_root() {

@@ -1,6 +1,5 @@
 //! SIGHUP: reads the options again and applies those that can change while the daemon runs. If
-//! anything
-//! is wrong, none is applied.
+//! anything is wrong, none is applied.
 
 use std::io;
 use std::sync::mpsc::Sender;

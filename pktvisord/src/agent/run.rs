@@ -16,8 +16,7 @@ use crate::store::minutes::Retention;
 use crate::system::shutdown::Shutdown;
 
 /// Threads for blocking work: two responses, a liveness check and a reload. The allocator keeps
-/// separate
-/// memory for each thread, which a summary fills to some MiB.
+/// separate memory for each thread, which a summary fills to some MiB.
 const BLOCKING: usize = 4;
 
 /// Threads of the async runtime.

@@ -1,8 +1,6 @@
 //! Notifications for a service manager (sd_notify(3)): the daemon is ready, reloads its options, or
-//! stops.
-//! If the manager's watchdog is on, it also hears that the workers answer; `/healthz` reports the
-//! same
-//! over HTTP.
+//! stops. If the manager's watchdog is on, it also hears that the workers answer; `/healthz`
+//! reports the same over HTTP.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt;
@@ -33,8 +31,7 @@ fn tell(states: &[NotifyState<'_>]) {
 }
 
 /// The socket to the service manager. It is connected before the daemon enters its sandbox, which
-/// denies
-/// new connections.
+/// denies new connections.
 static MANAGER: OnceLock<io::Result<UnixDatagram>> = OnceLock::new();
 
 /// Connects to the service manager on the first call. Returns `None` if there is no manager.
@@ -102,8 +99,7 @@ async fn until_end(shutdown: Shutdown) {
 }
 
 /// Notifies the watchdog each time all workers answer. If a worker does not answer, the service
-/// manager
-/// hears nothing and acts as configured; `/healthz` fails too.
+/// manager hears nothing and acts as configured; `/healthz` fails too.
 async fn show_life(live: Arc<Live>, every: Duration) {
     let mut ticks = tokio::time::interval(every);
     loop {

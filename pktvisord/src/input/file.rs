@@ -1,8 +1,7 @@
 //! Reads capture files.
 //!
 //! The reader takes the file in large blocks and parses them in place. It carries a record that the
-//! end
-//! of a block cuts over to the next block.
+//! end of a block cuts over to the next block.
 
 mod compress;
 mod error;

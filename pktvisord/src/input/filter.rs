@@ -1,9 +1,8 @@
 //! Packet filters in libpcap's language.
 //!
 //! libpcap compiles the expression, and an interpreter here runs the program. The `pcap` crate
-//! cannot run
-//! it on a truncated packet: it takes no length on the wire, which `len`, `less` and `greater`
-//! test.
+//! cannot run it on a truncated packet: it takes no length on the wire, which `len`, `less` and
+//! `greater` test.
 
 use pcap::{Capture, Dead};
 
@@ -32,8 +31,7 @@ pub struct Filter {
 }
 
 /// Dropped packets with a header that a filter looks behind only when told to. Counting stops at
-/// the
-/// first packet that matches.
+/// the first packet that matches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hidden {
     /// Packets with a VLAN tag.
@@ -75,8 +73,8 @@ impl Filter {
     }
 
     /// Compiles the expression for `link` unless that is done. Link types without filters in
-    /// libpcap, or
-    /// whose filters do not find IP (Frame Relay), use the filter of the packets they carry.
+    /// libpcap, or whose filters do not find IP (Frame Relay), use the filter of the packets they
+    /// carry.
     pub fn prepare(&mut self, link: LinkType) -> Result<(), FilterError> {
         let link = match link {
             LinkType::Nflog | LinkType::FrameRelay => LinkType::RawIp,
@@ -205,9 +203,8 @@ impl Program {
     /// Runs the program on `packet`, which had `wire_len` bytes on the wire.
     ///
     /// The machine is that of McCanne and Jacobson, "The BSD Packet Filter" (1993), with libpcap's
-    /// additions
-    /// (modulus, exclusive or, backward jumps). As there, a packet that is too short for a load is
-    /// rejected.
+    /// additions (modulus, exclusive or, backward jumps). As there, a packet that is too short for
+    /// a load is rejected.
     fn accepts(&self, packet: &[u8], wire_len: u32) -> bool {
         let mut machine = Machine { packet, wire_len, a: 0, x: 0, memory: [0; 16] };
         let mut next = 0_usize;
@@ -255,8 +252,7 @@ impl Machine<'_> {
     /// Executes one instruction; `None` rejects the packet.
     ///
     /// Bits 0–2 of the code are the class. Loads have the size in bits 3–4 and the mode in bits
-    /// 5–7.
-    /// Arithmetic and jumps have the operand in bit 3 and the operation in bits 4–7.
+    /// 5–7. Arithmetic and jumps have the operand in bit 3 and the operation in bits 4–7.
     #[inline]
     fn step(&mut self, instruction: Instruction) -> Option<Step> {
         let Instruction { code, jump_true, jump_false, k } = instruction;

@@ -21,10 +21,8 @@ use crate::aggregate::host::HostSpec;
 use crate::aggregate::settings::Settings;
 
 /// Time spent opening interfaces before the daemon serves; the rest follow in the background.
-/// Loading
-/// programs takes more than a second on a slow machine, and the daemon must answer within two
-/// seconds of
-/// its start.
+/// Loading programs takes more than a second on a slow machine, and the daemon must answer within
+/// two seconds of its start.
 const AT_ONCE: Duration = Duration::from_millis(250);
 
 /// Reasons why interfaces are not watched.

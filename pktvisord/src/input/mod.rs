@@ -63,8 +63,7 @@ pub trait Running {
     fn status(&self) -> Arc<Status>;
 
     /// Takes in packets on this thread until there are no more or shutdown is requested. Applies
-    /// the options
-    /// that arrive in `changes`.
+    /// the options that arrive in `changes`.
     ///
     /// # Errors
     /// [`ReadError`] if a capture file cannot be read to its end.
@@ -91,7 +90,7 @@ pub struct Options {
     pub filter: Option<String>,
 }
 
-/// How an input handles changed options.
+/// An input's handling of changed options.
 #[derive(Clone, Debug)]
 pub struct Reloads {
     /// True for live capture: packet time is the wall clock, so a change takes effect at the

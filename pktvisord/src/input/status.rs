@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::kernel::drain::DrainStatus;
 
-/// How packets are captured.
+/// Capture method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InputKind {
     /// By kernel programs.
@@ -44,7 +44,7 @@ pub struct Watching {
 /// Status of an input. The input writes it, and others read it.
 #[derive(Debug)]
 pub struct Status {
-    /// How packets are captured.
+    /// Capture method.
     pub kind: InputKind,
     /// The reason why libpcap replaced kernel programs, if it did.
     pub fallback: Option<String>,

@@ -30,7 +30,7 @@ pub enum Target {
 pub struct TargetError {
     /// The TARGET as given.
     pub target: String,
-    /// What was tried, and why it does not match.
+    /// The interpretations that were tried, and why each does not apply.
     pub reasons: Vec<String>,
 }
 
@@ -99,8 +99,7 @@ fn devices() -> io::Result<Vec<Device>> {
 }
 
 /// Returns `path` if the file can hold a capture. It does not read from a pipe, because those bytes
-/// would
-/// be lost.
+/// would be lost.
 fn capture_file(path: &Path) -> Result<PathBuf, NoCapture> {
     let refusal = |exists, reason| Err(NoCapture { exists, reason });
     match fs::metadata(path) {

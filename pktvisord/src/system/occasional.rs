@@ -19,8 +19,7 @@ struct Counts {
 
 impl Occasional {
     /// Counts one event. If it is to be logged, returns the number of events since the last logged
-    /// one,
-    /// including this one.
+    /// one, including this one.
     pub fn happened(&self, now: Instant) -> Option<u64> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counts.all += 1;

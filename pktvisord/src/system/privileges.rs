@@ -1,8 +1,7 @@
 //! Drops privileges once they are used: the user, and capabilities (capabilities(7)).
 //!
 //! Both are attributes of a thread, and threads inherit them. The daemon therefore drops them on
-//! the
-//! first thread before it starts others.
+//! the first thread before it starts others.
 
 use std::fs;
 use std::io;
@@ -72,8 +71,7 @@ impl FromStr for User {
 /// Makes the permitted capabilities effective.
 ///
 /// File capabilities set with `setcap …=p` take effect only on request. In exchange, the program
-/// also
-/// starts where it may not have all of them.
+/// also starts where it may not have all of them.
 pub fn raise() {
     let raised = capabilities(None).and_then(|sets| {
         let effective = sets.permitted;
@@ -106,8 +104,7 @@ pub struct Rights {
 }
 
 /// Switches to `user` and keeps only the needed capabilities, also for programs that the process
-/// might
-/// execute. Enters the sandbox if `sandboxed` is true.
+/// might execute. Enters the sandbox if `sandboxed` is true.
 ///
 /// # Errors
 /// [`RightsError`] if the kernel refuses a step. Rights that were dropped before stay dropped.

@@ -15,8 +15,7 @@ pub struct Shutdown {
 
 impl Shutdown {
     /// Listens for SIGINT and SIGTERM on the current runtime. A second signal ends the process at
-    /// once with
-    /// the usual exit code of that signal: 130 or 143.
+    /// once with the usual exit code of that signal: 130 or 143.
     ///
     /// # Errors
     /// An I/O error if a signal handler cannot be installed.

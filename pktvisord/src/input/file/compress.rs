@@ -66,8 +66,7 @@ impl Input {
     }
 
     /// Returns true if another program writes the bytes as it goes. Packets must then be passed on
-    /// before the
-    /// reader waits for more.
+    /// before the reader waits for more.
     pub(super) fn is_prompt(&self) -> bool {
         self.prompt
     }

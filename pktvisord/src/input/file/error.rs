@@ -42,7 +42,7 @@ pub enum Problem {
          zstd or xz"
     )]
     NotACapture {
-        /// How the reader noticed.
+        /// The reason.
         reason: String,
     },
     /// The file ends inside its header.
@@ -120,7 +120,7 @@ fn open_hint(source: &io::Error) -> &'static str {
     }
 }
 
-/// Where a capture is truncated.
+/// The point at which a capture is truncated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Truncation {
     /// Size of the capture after decompression, in bytes.

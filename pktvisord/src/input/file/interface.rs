@@ -1,8 +1,7 @@
 //! Interfaces of pcapng: the link type and the clock of their packets.
 //!
 //! Time options are read here: `pcap-parser` 0.17 does not support resolutions in powers of 2, and
-//! reads
-//! the offset in little-endian order whatever the byte order of the section.
+//! reads the offset in little-endian order whatever the byte order of the section.
 
 use pcap_parser::pcapng::{InterfaceDescriptionBlock, OptionCode};
 
@@ -75,8 +74,7 @@ impl Interface {
     }
 
     /// Returns the packets dropped by the interface and by the system. `lost_before` covers both;
-    /// where it
-    /// exceeds the statistics, the system gets the difference.
+    /// where it exceeds the statistics, the system gets the difference.
     pub(super) fn drops(&self) -> Drops {
         let known = self.if_dropped.saturating_add(self.os_dropped);
         let more = self.lost_before.saturating_sub(known);

@@ -1,8 +1,7 @@
 //! Reads the formats that only libpcap knows.
 //!
 //! libpcap opens files, not streams, and does not decompress. It therefore reads from a pipe that a
-//! thread
-//! fills.
+//! thread fills.
 
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;

@@ -1,8 +1,7 @@
 //! Decompression of gzip, zstd and xz with bounded memory.
 //!
 //! A compressed file is a sequence of members (gzip), frames (zstd) or streams (xz). Bytes after
-//! the last
-//! one that start no other are counted and not read as packets.
+//! the last one that start no other are counted and not read as packets.
 
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
@@ -17,8 +16,7 @@ const CHUNK: usize = 128 * 1024;
 /// Bytes needed to recognize any of the formats.
 const MAGIC: usize = 6;
 /// Largest zstd window that is decompressed, as a power of 2: 64 MiB. `zstd` writes larger ones
-/// only with
-/// `--long` or `--ultra -22`.
+/// only with `--long` or `--ultra -22`.
 const ZSTD_WINDOW_LOG: u32 = 26;
 /// Memory limit for decompressing xz, in KiB. `xz -9` needs 65 MiB, which is the most without
 /// `--lzma2=dict=`.

@@ -46,8 +46,7 @@ impl Pace {
     }
 
     /// Feeds the packets of a block when they are due. `goes_on` is called every few milliseconds;
-    /// returns
-    /// false once it returned false.
+    /// returns false once it returned false.
     pub fn feed(
         &mut self,
         pipeline: &mut Pipeline,

@@ -104,8 +104,7 @@ impl PcapParser {
     }
 
     /// Appends up to `count` packets of zero length and zero time, at most one block of them.
-    /// Returns how many
-    /// it appended.
+    /// Returns how many it appended.
     pub(super) fn zero_packets(&mut self, block: &mut Block, count: u64) -> u64 {
         let count = count.min(MAX_ZERO_PACKETS);
         let link = self.link.unwrap_or(LinkType::RawIp);
@@ -117,8 +116,7 @@ impl PcapParser {
     }
 
     /// Counts the `read` packets of `block` from `before` on, and drops them if their link type is
-    /// not
-    /// supported.
+    /// not supported.
     fn take(&mut self, block: &mut Block, before: usize, read: u64) {
         if let Err(link) = self.link {
             block.packets.truncate(before);
@@ -149,8 +147,7 @@ impl PcapParser {
 const MAX_ZERO_PACKETS: u64 = 16_384;
 
 /// Returns true if a record of zero length is the header of a capture file: magic number, version
-/// 2.4, and
-/// time zone 0.
+/// 2.4, and time zone 0.
 fn is_file_header(record: &[u8]) -> bool {
     PcapParser::recognizes(record) && matches!(record[4..8], [2, 0, 4, 0] | [0, 2, 0, 4])
 }
@@ -170,8 +167,7 @@ enum Run {
 type Frame<'a> = IResult<&'a [u8], LegacyPcapBlock<'a>, PcapError<&'a [u8]>>;
 
 /// Parses records until one is incomplete or unusual. The record parser is a type parameter, so
-/// that the
-/// loop does not test the format for each packet.
+/// that the loop does not test the format for each packet.
 fn read_records(
     parse: impl for<'a> Fn(&'a [u8]) -> Frame<'a>,
     header_len: usize,

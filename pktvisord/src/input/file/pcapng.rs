@@ -1,8 +1,7 @@
 //! The pcapng format: sections of blocks, with interfaces that each have a link type and a clock.
 //!
 //! Format: draft-ietf-opsawg-pcapng. `pcap-parser` reads the contents of most blocks. Interface
-//! statistics
-//! and the obsolete packet block, which it does not know, are read here.
+//! statistics and the obsolete packet block, which it does not know, are read here.
 
 use pcap_parser::pcapng::{
     OptionCode, PcapNGOption, parse_enhancedpacketblock_be, parse_enhancedpacketblock_le,
@@ -217,8 +216,7 @@ impl PcapNgParser {
     }
 
     /// Reads the statistics of an interface. They count from the start of the capture, so later
-    /// ones replace
-    /// earlier ones. Malformed options are ignored.
+    /// ones replace earlier ones. Malformed options are ignored.
     fn interface_statistics(&mut self, block: &[u8]) {
         const OPTIONS: usize = 20;
         if block.len() < OPTIONS + 4 {
@@ -282,8 +280,7 @@ impl PcapNgParser {
     }
 
     /// Parses a simple packet. It belongs to the first interface, has no time of its own, and gets
-    /// the time of
-    /// the packet before it.
+    /// the time of the packet before it.
     fn simple_packet(&mut self, block: &[u8]) -> Result<Packet, String> {
         let parse =
             if self.big_endian { parse_simplepacketblock_be } else { parse_simplepacketblock_le };

@@ -207,8 +207,7 @@ impl Stream {
     }
 
     /// Skips the zeros in `data` from `from` on, where a record starts or earlier zeros continue.
-    /// The bytes
-    /// after them are carried over. Returns true: `data` needs no further parsing.
+    /// The bytes after them are carried over. Returns true: `data` needs no further parsing.
     fn skip_zeros(&mut self, data: &[u8], from: usize) -> bool {
         self.carried.clear();
         let here = data[from..].iter().position(|&byte| byte != 0);

@@ -1,15 +1,12 @@
 //! Decides which packet times of a capture to believe.
 //!
 //! A step of more than an hour is an outlier if one of the next 16 packets of the section returns
-//! to within
-//! an hour of the time before it. Such a packet keeps its place in the file and gets the time
-//! before it.
+//! to within an hour of the time before it. Such a packet keeps its place in the file and gets the
+//! time before it.
 //!
 //! The last packet of a section is an outlier if it is more than a year off. The first one is an
-//! outlier if
-//! the packets behind it agree on a time that is more than an hour off. All other steps are
-//! believed, since
-//! captures can be sparse.
+//! outlier if the packets behind it agree on a time that is more than an hour off. All other steps
+//! are believed, since captures can be sparse.
 
 use std::collections::VecDeque;
 
@@ -18,9 +15,9 @@ use crate::time::{SECOND, utc};
 
 /// Largest step that is believed without looking ahead.
 const STEP: i64 = 3_600 * SECOND;
-/// How far back a packet can be without packet time going back.
+/// Largest step back that is disorder, not packet time going back.
 const DISORDER: i64 = 5 * SECOND;
-/// How far off the last packet of a section is believed: one year.
+/// Largest step that is believed of the last packet of a section: one year.
 const FAR: i64 = 31_557_600 * SECOND;
 /// Packets examined after a step.
 const AHEAD: usize = 16;
@@ -47,7 +44,7 @@ pub(super) struct Times {
     first: Option<Outlier>,
 }
 
-/// What to do when there are too few packets to judge one.
+/// Reasons to judge a packet without waiting for more packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Patience {
     /// The capture has no more packets than those known.
@@ -90,8 +87,7 @@ impl Times {
     }
 
     /// Checks the packets of `block` starting at `from`; `ahead` are the blocks after it. Returns
-    /// the first
-    /// packet that needs more packets to be judged.
+    /// the first packet that needs more packets to be judged.
     pub(super) fn check(
         &mut self,
         block: &mut Block,
@@ -175,8 +171,7 @@ fn starts_section(block: &Block, at: usize) -> bool {
 }
 
 /// Returns the end of the section of the packet at `at`, within its block, and whether another
-/// section
-/// starts there.
+/// section starts there.
 fn section_end(block: &Block, at: usize) -> (usize, bool) {
     let next = block.sections.partition_point(|&place| place as usize <= at);
     match block.sections.get(next) {
@@ -262,8 +257,7 @@ impl Following {
     }
 
     /// Judges the first packet of a section. It is an outlier if at least three quarters of the
-    /// packets after
-    /// it agree on another time.
+    /// packets after it agree on another time.
     fn judge_first(&self, time: i64, ended: bool) -> Verdict {
         if self.times().iter().any(|&next| distance(next, time) <= STEP as u64) {
             return Verdict::Believed;

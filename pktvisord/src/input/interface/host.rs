@@ -9,8 +9,7 @@ use super::Interface;
 const HEIGHT: usize = 16;
 
 /// Returns the addresses of the watched interfaces and of all interfaces stacked on them. A packet
-/// for the
-/// address of a bond, bridge, VLAN, macvlan or tunnel arrives at the interface below.
+/// for the address of a bond, bridge, VLAN, macvlan or tunnel arrives at the interface below.
 pub fn addresses(
     watched: &BTreeSet<u32>,
     listed: &[Interface],

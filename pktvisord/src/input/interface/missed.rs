@@ -23,16 +23,14 @@ impl Baselines {
     }
 
     /// Updates the baselines. An interface for which `pending` returns true is still to be watched
-    /// and keeps
-    /// its baseline while it is up.
+    /// and keeps its baseline while it is up.
     pub fn look(&mut self, listed: &[Interface], pending: impl Fn(&Interface) -> bool) {
         let mut present = BTreeMap::new();
         for interface in listed {
             let last = self.present.remove(&interface.index);
             let baseline = match last.filter(|last| last.is(interface)) {
                 // Packets before an interface is watched are missed. Packets while it was down or
-                // left out on purpose are
-                // not.
+                // left out on purpose are not.
                 Some(last) if interface.up && pending(interface) => last,
                 Some(_) => interface.clone(),
                 // Packets in another namespace are not this host's.

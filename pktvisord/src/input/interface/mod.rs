@@ -19,8 +19,8 @@ pub use selection::{LeftOut, OneSided, Selected, Sides, select};
 use super::netlink::Requests;
 
 /// Link types whose packets start with an IP header: tun, IP-in-IP tunnels and the like
-/// (`ARPHRD_NONE`,
-/// `ARPHRD_TUNNEL`, `ARPHRD_TUNNEL6`, `ARPHRD_SIT`, `ARPHRD_IPGRE`, `ARPHRD_RAWIP`).
+/// (`ARPHRD_NONE`, `ARPHRD_TUNNEL`, `ARPHRD_TUNNEL6`, `ARPHRD_SIT`, `ARPHRD_IPGRE`,
+/// `ARPHRD_RAWIP`).
 const ARPHRD_IP: [u16; 6] = [65_534, 768, 769, 776, 778, 519];
 
 /// The first header of an interface's packets.
@@ -66,8 +66,7 @@ pub struct Interface {
     /// Index of the bridge, bond or VRF that it belongs to.
     pub master: Option<u32>,
     /// Index of the interface below it (VLAN, macvlan, tunnel) or of the veth peer; `None` if that
-    /// is in
-    /// another network namespace.
+    /// is in another network namespace.
     pub lower: Option<u32>,
     /// Its hardware address.
     pub address: Vec<u8>,
@@ -85,9 +84,8 @@ impl Interface {
     }
 
     /// Returns true if both are the same interface: equal index and kind. The kernel reuses an
-    /// index, but not
-    /// soon. The hardware address does not count: that of a bridge, for example, changes with its
-    /// ports.
+    /// index, but not soon. The hardware address does not count: that of a bridge, for example,
+    /// changes with its ports.
     pub fn is(&self, other: &Self) -> bool {
         self.index == other.index && self.kind == other.kind
     }

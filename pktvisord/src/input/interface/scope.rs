@@ -63,8 +63,7 @@ impl Scope {
     }
 
     /// Returns HOST: the addresses of the watched interfaces, of interfaces stacked on them, and
-    /// those
-    /// configured in addition.
+    /// those configured in addition.
     pub fn hosts(&mut self, watched: &BTreeSet<u32>, listed: &[Interface]) -> HostSpec {
         match Requests::open().and_then(|requests| requests.addresses()) {
             Ok(addresses) => {

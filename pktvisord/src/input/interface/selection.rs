@@ -4,12 +4,9 @@
 //! interface to another is seen at each.
 //!
 //! * **Bridge.** Each port shows the packets that enter the bridge there. The bridge itself shows
-//!   those
-//! that this host sends into it. So traffic among ports (containers, guests, the network card) is
-//! seen
-//! once: a packet that leaves by one port has entered by another. Open vSwitch works the same way
-//! with
-//! its internal ports.
+//!   those that this host sends into it. So traffic among ports (containers, guests, the network
+//!   card) is seen once: a packet that leaves by one port has entered by another. Open vSwitch
+//!   works the same way with its internal ports.
 //! * **Bond, VLAN, macvlan, ipvlan.** The interface below shows the packets, as far as its hooks
 //!   do.
 //! * **veth pair in one namespace.** One end receives what the other sends, so both are watched on
@@ -113,8 +110,7 @@ pub fn select(interfaces: &[Interface]) -> Vec<(&Interface, Result<Selected, Lef
 }
 
 /// Returns true if interfaces of this kind encapsulate packets. The outer packets are seen again
-/// below,
-/// as another link layer.
+/// below, as another link layer.
 pub fn is_tunnel(kind: &str) -> bool {
     const KINDS: [&str; 17] = [
         "vxlan",
@@ -179,8 +175,7 @@ impl<'a> Links<'a> {
     }
 
     /// Returns the sides on which all packets of an interface are seen, at itself or elsewhere. A
-    /// port's egress
-    /// does not count: only packets from its bridge are seen.
+    /// port's egress does not count: only packets from its bridge are seen.
     fn seen(&self, interface: &'a Interface, height: usize) -> Sides {
         let Some(height) = height.checked_sub(1) else { return Sides::NONE };
         match self.verdict(interface, height) {
@@ -257,8 +252,7 @@ impl<'a> Links<'a> {
     }
 
     /// Selects a bridge for the packets that this host sends into it, unless all its ports are
-    /// stacked on
-    /// interfaces that show them.
+    /// stacked on interfaces that show them.
     fn bridge_itself(&self, bridge: &'a Interface, height: usize) -> Result<Selected, LeftOut> {
         let mut ports = self.members(bridge).peekable();
         let shown = |port: &'a Interface| {

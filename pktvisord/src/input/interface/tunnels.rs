@@ -2,8 +2,7 @@
 //!
 //! The inner packets count at the tunnel's interface, DNS included. The outer packets count at the
 //! interface below, and the daemon does not look into them for DNS. Their number comes from the
-//! tunnel's
-//! own counters, which costs nothing per packet.
+//! tunnel's own counters, which costs nothing per packet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,8 +39,7 @@ impl Tunnels {
 }
 
 /// Returns the name of a tunnel that is watched together with an interface that its outer packets
-/// may
-/// pass.
+/// may pass.
 pub fn watched_tunnel(wanted: &[(Interface, Selected)]) -> Option<&str> {
     let is_below = |one: &Interface| !is_tunnel(&one.kind) && !one.loopback;
     let below = wanted.iter().any(|(one, _)| is_below(one));

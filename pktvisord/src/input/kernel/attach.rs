@@ -59,10 +59,8 @@ impl fmt::Display for Hook {
 /// Returns the hooks to try for received packets, the best first.
 ///
 /// XDP costs a virtual interface its large segments (GSO, GRO), and so most of its speed. It is
-/// cheapest
-/// only in front of a real device. Generic XDP is never tried: it sees joined segments without
-/// their
-/// number.
+/// cheapest only in front of a real device. Generic XDP is never tried: it sees joined segments
+/// without their number.
 pub fn ingress_hooks(interface: &Interface, mode: CaptureMode) -> &'static [Hook] {
     let ethernet = interface.link == LinkLayer::Ethernet;
     match mode {
@@ -108,8 +106,7 @@ pub struct Attached {
 
 impl Attached {
     /// Returns whether the program is still at its hook, and whether another one is in front if
-    /// that can be
-    /// told. Without `requests` only links are checked, which need none.
+    /// that can be told. Without `requests` only links are checked, which need none.
     pub fn state(&self, index: u32, requests: Option<&Requests>) -> State {
         match (&self.at, requests) {
             (At::Link(link), _) if link.is_attached(index) => State::First,
@@ -129,8 +126,7 @@ impl Attached {
 }
 
 /// Loads all programs that a mode may attach, while the daemon has the rights to. If the kernel
-/// refuses
-/// one, it refuses it again when the program is attached, with the reason.
+/// refuses one, it refuses it again when the program is attached, with the reason.
 pub fn load_all(programs: &mut Ebpf, mode: CaptureMode) {
     let by_xdp = matches!(mode, CaptureMode::Auto | CaptureMode::Xdp);
     let wanted = |name: &str| CLASSIFIERS.contains(&name) || by_xdp && name == "pktvisor_xdpf";

@@ -1,18 +1,14 @@
 //! Checks whether packets of an interface reach the program at its hook.
 //!
 //! Without `CAP_NET_ADMIN` the kernel does not tell the position of a program in a chain. The check
-//! compares
-//! the interface's counter with a mark that the program leaves: if the counter rises without a
-//! mark, a
-//! program in front has taken the packets.
+//! compares the interface's counter with a mark that the program leaves: if the counter rises
+//! without a mark, a program in front has taken the packets.
 
 /// Packets without a mark from which on a hook counts as missed. Some packets never reach a hook,
-/// such as
-/// those that a driver answers itself.
+/// such as those that a driver answers itself.
 const LEAST: u64 = 16;
 /// How often the program is attached again, in front of the others, before the check gives up:
-/// another
-/// agent may do the same.
+/// another agent may do the same.
 const TRIES: u32 = 2;
 
 /// Result of checking a hook.

@@ -1,12 +1,10 @@
 //! Programs as filters of the queueing discipline clsact, beside the filters of other programs.
 //!
 //! A filter stays when its process dies, and the kernel removes a filter by its place, not by its
-//! owner. So
-//! the handle shows that a pktvisord made a filter, and `owners` tells whether a running daemon
-//! owns its
-//! program. A daemon checks whose program is there before it removes a filter. Another agent could
-//! take the
-//! place between check and removal; the kernel has no call that does both.
+//! owner. So the handle shows that a pktvisord made a filter, and `owners` tells whether a running
+//! daemon owns its program. A daemon checks whose program is there before it removes a filter.
+//! Another agent could take the place between check and removal; the kernel has no call that does
+//! both.
 
 mod owners;
 
@@ -57,8 +55,7 @@ pub enum State {
 
 impl Attached {
     /// Attaches a program to one side of an interface, in front of the other filters if possible.
-    /// `all` are the
-    /// ids of all programs that this daemon may attach.
+    /// `all` are the ids of all programs that this daemon may attach.
     ///
     /// # Errors
     /// The error that the kernel returns.
@@ -142,8 +139,7 @@ fn is_ours(filter: &Filter) -> bool {
 }
 
 /// Removes filters that a killed daemon left behind: no running daemon owns their program, and it
-/// has the
-/// tag and name of this daemon's program.
+/// has the tag and name of this daemon's program.
 fn sweep(requests: &Requests, index: u32, egress: bool, program: Program<'_>) {
     let Ok(filters) = requests.filters(index, egress) else { return };
     let found: Vec<&Filter> = filters.iter().filter(|filter| is_ours(filter)).collect();

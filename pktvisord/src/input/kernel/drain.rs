@@ -1,8 +1,7 @@
 //! A thread for each ring drains records in batches, aggregates them, and sleeps.
 //!
 //! The kernel wakes no thread, because that would cost more than the record. The thread polls the
-//! ring, more
-//! often while there are records. It reads the clocks once a batch.
+//! ring, more often while there are records. It reads the clocks once a batch.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,8 +36,7 @@ const LONG_SECOND: i64 = SECOND * 3 / 2;
 #[derive(Debug, Default)]
 pub struct DrainStatus {
     /// Age of the oldest record when it was read, in microseconds: the maxima of the last and of
-    /// the
-    /// current second.
+    /// the current second.
     lag: [AtomicU64; 2],
     /// Records read since the start.
     read: AtomicU64,
@@ -46,8 +44,7 @@ pub struct DrainStatus {
 
 impl DrainStatus {
     /// Returns the largest age of records when they were read, in milliseconds, over the last one
-    /// or two
-    /// seconds.
+    /// or two seconds.
     pub fn lag_ms(&self) -> u64 {
         let [a, b] = &self.lag;
         a.load(Ordering::Relaxed).max(b.load(Ordering::Relaxed)) / 1_000
@@ -125,8 +122,7 @@ impl Drain {
             }
             for forwarded in worker.take_forwarded() {
                 // Do not wait for a worker whose queue is full: it may be waiting for this one.
-                // Dropped datagrams are
-                // counted.
+                // Dropped datagrams are counted.
                 let to = forwarded.worker();
                 if workers[to].try_send(Work::Forwarded(forwarded)).is_err() {
                     worker.lose(Loss::FragmentsNotForwarded, 1);

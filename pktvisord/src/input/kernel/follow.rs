@@ -1,6 +1,5 @@
 //! Follows the watched interfaces: they disappear, return, get renamed or get other addresses, and
-//! other
-//! programs take their hooks.
+//! other programs take their hooks.
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -47,8 +46,7 @@ pub(super) struct Follower {
 
 impl Follower {
     /// Follows changes of interfaces and options, and the load if `adaptive` is set, until shutdown
-    /// is
-    /// requested. Then it detaches the programs.
+    /// is requested. Then it detaches the programs.
     pub(super) fn follow(&self, programs: &mut Programs, options: &Receiver<Options>) {
         let stop = self.shutdown.flag();
         let counters = programs.probe.counters();

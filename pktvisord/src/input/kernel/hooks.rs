@@ -59,8 +59,7 @@ pub(super) struct Programs {
 
 impl Programs {
     /// Configures the loaded programs and attaches them to the selected interfaces. With `any`,
-    /// interfaces
-    /// that are not attached within `at_once` follow later.
+    /// interfaces that are not attached within `at_once` follow later.
     ///
     /// # Errors
     /// [`Refusal`] if the kernel refuses.
@@ -133,8 +132,7 @@ impl Programs {
     }
 
     /// Returns true if the daemon must keep `CAP_NET_ADMIN`: it checks the filters of clsact and
-    /// removes them
-    /// at the end.
+    /// removes them at the end.
     pub(super) fn use_clsact(&self) -> bool {
         let hooks = self.watched.values().flat_map(|one| &one.hooks).flatten();
         hooks.into_iter().any(|hook| hook.program.hook == Hook::Clsact)
@@ -248,8 +246,7 @@ impl Programs {
             return warn!("{name} is not watched: {refusal}");
         }
         // `counted` includes other interfaces. If these are busy, too much is subtracted, and
-        // packets during
-        // the attachment do not count as missed.
+        // packets during the attachment do not count as missed.
         let counted = counted(&self.probe).saturating_sub(before);
         let now = interface::read(interface.index);
         let missed = now.map_or(0, |now| self.baselines.missed(&now, new)).saturating_sub(counted);
@@ -261,8 +258,8 @@ impl Programs {
     }
 
     /// Verifies that the programs are at their hooks and that packets reach them; attaches them
-    /// again if not.
-    /// With `filters` it also lists the filters of clsact, which costs one request each.
+    /// again if not. With `filters` it also lists the filters of clsact, which costs one request
+    /// each.
     pub(super) fn verify(&mut self, filters: bool, losses: &Losses) {
         let requests = Requests::open();
         let listed = requests.as_ref().ok().and_then(|requests| requests.links().ok());
@@ -335,8 +332,7 @@ impl Programs {
     }
 
     /// Removes filters. Links stay until the process ends: the kernel takes about 15 ms for each,
-    /// one after
-    /// the other, and closes them at the end of the process anyway.
+    /// one after the other, and closes them at the end of the process anyway.
     pub(super) fn leave(&mut self) {
         for hook in
             std::mem::take(&mut self.watched).into_values().flat_map(|one| one.hooks).flatten()

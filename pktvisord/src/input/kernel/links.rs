@@ -1,8 +1,8 @@
 //! BPF links: a program stays attached as long as a file descriptor is open (bpf(2)).
 //!
 //! bpf(2) takes interfaces by index, so a concurrent rename does no harm. Creating a link needs the
-//! loaded
-//! program and no capability, so the daemon can attach after it has dropped its capabilities.
+//! loaded program and no capability, so the daemon can attach after it has dropped its
+//! capabilities.
 
 use std::io;
 use std::mem::size_of;
@@ -112,8 +112,7 @@ impl Link {
             info: (&raw mut info) as u64,
         };
         // SAFETY: the kernel reads the first struct and writes at most `length` bytes of the
-        // second. Both
-        // outlive the call.
+        // second. Both outlive the call.
         let answer = unsafe {
             libc::syscall(libc::SYS_bpf, OBJ_GET_INFO_BY_FD, &raw const get, size_of::<GetInfo>())
         };

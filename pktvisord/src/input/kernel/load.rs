@@ -1,10 +1,8 @@
 //! Adapts the sampling rates when user space cannot keep up.
 //!
 //! A second with lost records lowers the rate at once. Seconds without a loss raise it step by
-//! step, and
-//! later each time that a raise came too early. DNS matters most: its rate is lowered only when the
-//! rest
-//! is at its minimum, or when hardly anything but DNS is lost.
+//! step, and later each time that a raise came too early. DNS matters most: its rate is lowered
+//! only when the rest is at its minimum, or when hardly anything but DNS is lost.
 
 use crate::aggregate::settings::HALVINGS;
 
@@ -12,7 +10,7 @@ use crate::aggregate::settings::HALVINGS;
 const FIRST_WAIT: u32 = 5;
 const LONGEST_WAIT: u32 = 80;
 
-/// How often each rate is halved.
+/// Number of times that each rate is halved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Halvings {
     pub(super) dns: usize,
@@ -38,8 +36,7 @@ impl Default for Load {
 
 impl Load {
     /// Takes in a second and the records lost in it: of DNS and of the rest. Returns the new rates
-    /// if they
-    /// change.
+    /// if they change.
     pub(super) fn second(&mut self, lost_dns: u64, lost_rest: u64) -> Option<Halvings> {
         let before = self.halvings;
         if lost_dns > 0 || lost_rest > 0 {

@@ -83,8 +83,7 @@ pub struct KernelInput {
 
 impl KernelInput {
     /// Loads the programs and attaches them to the listed interfaces in `scope`. With `any`,
-    /// interfaces that
-    /// are not attached within `at_once` follow later.
+    /// interfaces that are not attached within `at_once` follow later.
     ///
     /// # Errors
     /// [`Refusal`] if the kernel refuses.

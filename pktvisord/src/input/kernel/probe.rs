@@ -52,7 +52,7 @@ pub struct Terms<'a> {
     pub dns: Rate,
     /// Sampling rate of other packets.
     pub rest: Rate,
-    /// Whether the outer or the inner packet of an IP tunnel counts.
+    /// The packet that counts of an IP tunnel: the outer or the inner one.
     pub tunnels: Tunnels,
     /// Key of the flow hash.
     pub flow_key: FlowKey,
@@ -60,8 +60,7 @@ pub struct Terms<'a> {
 
 impl Probe {
     /// Loads the programs with `rings` rings, which must be 1, 2 or 4. Each has `ring_size` bytes,
-    /// a power of
-    /// two and at least a page.
+    /// a power of two and at least a page.
     ///
     /// # Errors
     /// [`Refusal`] if the kernel does not accept them.

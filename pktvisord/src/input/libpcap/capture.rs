@@ -17,8 +17,7 @@ use crate::input::interface::{Interface, Sides};
 use crate::time::MICROSECOND;
 
 /// Bytes captured of a packet: 64 KiB, the largest packet that the network card splits or has
-/// joined, plus
-/// room for headers below IP. The kernel's buffer stores packets at their real length.
+/// joined, plus room for headers below IP. The kernel's buffer stores packets at their real length.
 const SNAP: i32 = 65_535 + 1_024;
 /// Largest and smallest size of an interface's kernel buffer, in bytes.
 const MOST_BUFFER: u64 = 16 << 20;

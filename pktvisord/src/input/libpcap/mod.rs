@@ -1,6 +1,5 @@
 //! Capture through libpcap, where kernel programs are not available or a filter is set. Interfaces
-//! are
-//! opened, end, and are opened again.
+//! are opened, end, and are opened again.
 //!
 //! * [`capture`]: one interface, and the thread that captures from it.
 //! * `captures`: all of them.
@@ -67,8 +66,7 @@ pub struct LibpcapInput {
 
 impl LibpcapInput {
     /// Opens the listed interfaces in `scope`. With `any`, interfaces that are not open within
-    /// `at_once` follow
-    /// later.
+    /// `at_once` follow later.
     ///
     /// # Errors
     /// [`LiveError`] if libpcap refuses an interface; with `any`, if it refuses all.

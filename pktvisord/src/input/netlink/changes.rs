@@ -17,8 +17,7 @@ const SETTLE: Duration = Duration::from_millis(50);
 /// A socket on which the kernel reports changes.
 ///
 /// The messages are not parsed: the kernel drops some when many come at once, and callers read the
-/// current
-/// state of the interfaces anyway.
+/// current state of the interfaces anyway.
 #[derive(Debug)]
 pub struct Changes(OwnedFd);
 

@@ -105,8 +105,7 @@ impl Requests {
     ///
     /// # Errors
     /// The error that the kernel returns: `EEXIST` if the handle is taken, `EINVAL` if the priority
-    /// has filters
-    /// of another kind.
+    /// has filters of another kind.
     pub fn add_filter(&self, place: Place, program: BorrowedFd<'_>, name: &str) -> io::Result<()> {
         let mut options = Vec::new();
         put(&mut options, BPF_FD, &program.as_raw_fd().to_ne_bytes());

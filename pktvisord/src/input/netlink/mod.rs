@@ -1,8 +1,7 @@
 //! Requests to the kernel's network configuration (rtnetlink(7)).
 //!
 //! Interfaces and addresses come from netlink, because sysfs may show those of another network
-//! namespace
-//! (`nsenter --net`).
+//! namespace (`nsenter --net`).
 //!
 //! * [`changes`]: notifications of changes.
 //! * [`links`]: interfaces.

@@ -1,6 +1,5 @@
 //! System calls that the sandbox allows once the daemon captures. Landlock and capabilities decide
-//! which
-//! files they can reach.
+//! which files they can reach.
 
 use std::process;
 

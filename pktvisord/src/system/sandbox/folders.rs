@@ -10,10 +10,8 @@ const MOST_LINKS: usize = 40;
 /// Returns the folder of a file and the folder of the file that the path resolves to.
 ///
 /// Certificate renewal, for example, replaces such links. If a directory link on the path lies
-/// beside its
-/// target, as `current -> 2026-11` does, the folder of both is returned too: the link will point to
-/// a
-/// sibling next.
+/// beside its target, as `current -> 2026-11` does, the folder of both is returned too: the link
+/// will point to a sibling next.
 pub(super) fn of(file: &Path) -> Vec<PathBuf> {
     let mut all = vec![folder(file)];
     all.extend(file.canonicalize().ok().map(|file| folder(&file)));

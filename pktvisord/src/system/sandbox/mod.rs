@@ -2,10 +2,8 @@
 //! seccomp (seccomp(2)) restricts system calls.
 //!
 //! Both apply to a thread and the threads that it starts. The daemon therefore enters the sandbox
-//! on its
-//! first thread before it starts others. Landlock rules that the kernel does not know are left out,
-//! and
-//! the log says so.
+//! on its first thread before it starts others. Landlock rules that the kernel does not know are
+//! left out, and the log says so.
 
 mod calls;
 mod folders;
@@ -44,7 +42,7 @@ pub enum SandboxError {
 /// State of the sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sandbox {
-    /// How far the kernel enforces the Landlock rules.
+    /// Enforcement of the Landlock rules: `on`, `off`, or why it is not complete.
     pub landlock: &'static str,
     /// `on` if system calls are filtered.
     pub seccomp: &'static str,
@@ -54,12 +52,10 @@ pub struct Sandbox {
 pub const OFF: Sandbox = Sandbox { landlock: "off", seccomp: "off" };
 
 /// Confines this thread and the threads it will start to what `needs` lists: reading in the folders
-/// of
-/// files and of their link targets, writing in folders, connecting to ports, and packet sockets.
+/// of files and of their link targets, writing in folders, connecting to ports, and packet sockets.
 ///
 /// All other reads, writes and connections fail. The process can neither execute programs nor
-/// listen, and
-/// system calls that the daemon does not use fail.
+/// listen, and system calls that the daemon does not use fail.
 ///
 /// # Errors
 /// [`SandboxError`] if the kernel supports the sandbox and refuses it.

@@ -85,7 +85,7 @@ fn hypervisor() {
     let mut bridge_down = interfaces.clone();
     bridge_down[2].up = false;
     host("bridge down", &bridge_down, &[">lo", "eth0", "tap4", "tap5"]);
-    // What the VLAN of a port sends does not come from the bridge.
+    // Packets that the VLAN of a port sends do not come from the bridge.
     let vlan =
         [port(3, nic(2, "eth0")), link(3, "br0", "bridge"), on(2, link(4, "eth0.7", "vlan"))];
     host("VLAN on a port", &vlan, &[">eth0", "br0>", "eth0.7>"]);

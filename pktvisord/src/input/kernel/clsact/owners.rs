@@ -1,12 +1,9 @@
 //! Tells which programs belong to running daemons.
 //!
 //! A daemon binds an abstract socket whose name holds the ids of its programs. A random number in
-//! front of
-//! them keeps others from taking the name first. The socket goes with the process (unix(7)), and
-//! the kernel
-//! reuses an id only after 2³¹ others. `/proc/net/unix` lists the names, and stays readable when
-//! the daemon
-//! can no longer create sockets.
+//! front of them keeps others from taking the name first. The socket goes with the process
+//! (unix(7)), and the kernel reuses an id only after 2³¹ others. `/proc/net/unix` lists the names,
+//! and stays readable when the daemon can no longer create sockets.
 
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
@@ -20,8 +17,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, 
 const NAME: &str = "pktvisord/clsact/";
 
 /// Announces these programs as this daemon's, as long as the process runs. Only the first call has
-/// an
-/// effect: later the sandbox denies sockets.
+/// an effect: later the sandbox denies sockets.
 ///
 /// # Errors
 /// The error that the kernel returns.
@@ -54,8 +50,7 @@ pub(super) fn programs() -> io::Result<HashSet<u32>> {
 }
 
 /// Parses the ids from a listing. Its last column is a name, with `@` in front of an abstract one.
-/// Other
-/// programs choose their names freely, and these need not be UTF-8.
+/// Other programs choose their names freely, and these need not be UTF-8.
 fn announced(listing: &[u8]) -> impl Iterator<Item = u32> {
     let names = listing.split(|&byte| byte == b'\n').filter_map(|line| {
         let name = line.rsplit(|&byte| byte == b' ').next()?;
