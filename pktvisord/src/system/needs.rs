@@ -7,14 +7,14 @@ use std::path::PathBuf;
 
 use rustix::thread::CapabilitySet;
 
-/// A capability (capabilities(7)) and its user.
+/// A capability (capabilities(7)) and the feature that uses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capability {
     /// Its bit.
     pub set: CapabilitySet,
     /// Its name in upper case, as in capabilities(7).
     pub name: &'static str,
-    /// The feature that uses it, for the log.
+    /// Name of the feature, for the log.
     pub used_by: &'static str,
 }
 

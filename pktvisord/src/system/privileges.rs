@@ -27,7 +27,8 @@ pub struct User {
     gid: u32,
 }
 
-/// Users to replace root with, in order of preference: the package's user, then `nobody`.
+/// Users to replace root with, in order of preference: the package's user, then `nobody`, who owns
+/// no files, by name or by number.
 const UNPRIVILEGED: [&str; 3] = ["pktvisor", "nobody", "65534:65534"];
 
 impl User {
@@ -70,7 +71,7 @@ impl FromStr for User {
 
 /// Makes the permitted capabilities effective.
 ///
-/// File capabilities set with `setcap …=p` take effect only on request. In exchange, the program
+/// File capabilities set with `setcap …=p` take effect only on request. With `=p` the program
 /// also starts where it may not have all of them.
 pub fn raise() {
     let raised = capabilities(None).and_then(|sets| {

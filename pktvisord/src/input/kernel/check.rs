@@ -7,8 +7,8 @@
 /// Packets without a mark from which on a hook counts as missed. Some packets never reach a hook,
 /// such as those that a driver answers itself.
 const LEAST: u64 = 16;
-/// How often the program is attached again, in front of the others, before the check gives up:
-/// another agent may do the same.
+/// Number of attempts to attach the program again, in front of the others, before the check gives
+/// up: another agent may do the same.
 const TRIES: u32 = 2;
 
 /// Result of checking a hook.

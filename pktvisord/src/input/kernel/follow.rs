@@ -46,7 +46,7 @@ pub(super) struct Follower {
 
 impl Follower {
     /// Follows changes of interfaces and options, and the load if `adaptive` is set, until shutdown
-    /// is requested. Then it detaches the programs.
+    /// is requested. Then it removes filters; links end with the process.
     pub(super) fn follow(&self, programs: &mut Programs, options: &Receiver<Options>) {
         let stop = self.shutdown.flag();
         let counters = programs.probe.counters();

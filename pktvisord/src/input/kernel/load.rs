@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn dns_losses_lower_dns() {
+    fn dns_losses_lower_dns_rate() {
         let mut load = Load::default();
         assert_eq!(load.second(1_000, 0), Some(halvings(1, 2)));
         for dns in 2..=HALVINGS {

@@ -64,8 +64,7 @@ pub const fn is_built_in() -> bool {
 pub struct KernelOptions {
     /// The hooks that programs are attached to.
     pub mode: CaptureMode,
-    /// Number of workers. There is a ring for each, rounded down to a power of two and at most
-    /// [`RINGS`].
+    /// Number of workers, each with a ring; rounded down to a power of two, at most [`RINGS`].
     pub workers: usize,
     /// Size of each ring, in bytes.
     pub ring_size: u32,
@@ -162,7 +161,7 @@ impl Running for RunningKernel {
     }
 
     fn run(&mut self, changes: &Receiver<Options>) -> Result<(), ReadError> {
-        // Detach the programs first, so that the kernel counts nothing that no worker reads.
+        // Filters are removed before the workers end. Links end with the process.
         self.follower.follow(&mut self.programs, changes);
         Ok(())
     }

@@ -7,11 +7,11 @@ const SHARED: [&str; 4] = ["/usr/lib", "/usr/share", "/var/cache", "/var/lib"];
 /// Maximum number of links followed on the way to a file, as in Linux (path_resolution(7)).
 const MOST_LINKS: usize = 40;
 
-/// Returns the folder of a file and the folder of the file that the path resolves to.
+/// Returns the folder of a file, and the folder of the file that the path resolves to: certificate
+/// renewal, for example, replaces links.
 ///
-/// Certificate renewal, for example, replaces such links. If a directory link on the path lies
-/// beside its target, as `current -> 2026-11` does, the folder of both is returned too: the link
-/// will point to a sibling next.
+/// If a directory link on the path lies beside its target, as `current -> 2026-11` does, the folder
+/// of both is returned too: the link will point to a sibling next.
 pub(super) fn of(file: &Path) -> Vec<PathBuf> {
     let mut all = vec![folder(file)];
     all.extend(file.canonicalize().ok().map(|file| folder(&file)));
