@@ -8,17 +8,17 @@ use crate::config::Model;
 
 /// Exit codes, as `--help` documents them.
 pub mod exit {
-    /// All went well.
+    /// Success.
     pub const OK: u8 = 0;
-    /// Something went wrong that is no fault of the arguments or the input.
+    /// A failure caused by neither the arguments nor the input.
     pub const FAILURE: u8 = 1;
-    /// Wrong arguments.
+    /// Invalid arguments.
     pub const USAGE: u8 = 2;
-    /// The capture or a database cannot be read, or an interface not be watched.
+    /// The capture or a database cannot be read, or an interface cannot be watched.
     pub const INPUT: u8 = 3;
-    /// The output cannot be written, or the address not be listened on.
+    /// The output cannot be written, or the daemon cannot listen on the address.
     pub const OUTPUT: u8 = 4;
-    /// Ended by Ctrl-C or SIGTERM before the end of the capture.
+    /// SIGINT (Ctrl-C) or SIGTERM before the end of the capture.
     pub const INTERRUPTED: u8 = 130;
 }
 
@@ -33,7 +33,7 @@ SIGHUP reads the file again.
 
 `pktvisord fleet-key --new [FILE]` makes a key for --fleet-key.";
 
-/// What was built in, for `--version`.
+/// Version and built-in capture methods, for `--version`.
 const LONG_VERSION: &str = if crate::input::kernel::is_built_in() {
     concat!(env!("CARGO_PKG_VERSION"), "\nlive capture: programs in the kernel, libpcap")
 } else {

@@ -1,4 +1,4 @@
-//! The daemon of pktvisor: packets in, time-windowed summaries out.
+//! The pktvisor daemon: aggregates packets into time-windowed summaries.
 
 pub mod agent;
 pub mod aggregate;

@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     }
     let config = match Config::load(arguments) {
         Ok(config) => Arc::new(config),
-        // Help and version are such errors too, with an exit code of their own.
+        // clap reports --help and --version as errors too; `exit` picks the exit code.
         Err(ConfigError::Arguments(error)) => error.exit(),
         Err(error) => {
             eprintln!("error: {error}");

@@ -1,4 +1,4 @@
-//! Why the daemon ends, and with which exit code.
+//! Reasons why the daemon exits, and their exit codes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,78 +14,78 @@ use crate::serve::access::AccessError;
 use crate::system::privileges::RightsError;
 use crate::system::secret::FileError;
 
-/// Why the daemon ends with another exit code than 0.
+/// Reasons why the daemon exits with a code other than 0.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// TARGET is nothing that can be watched.
+    /// TARGET names nothing that can be watched or read.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// A replay of what happens anyway.
+    /// `--replay` with an interface.
     #[error("--replay is for capture files, and TARGET is an interface")]
     ReplayOfLive,
-    /// Interfaces can't be watched.
+    /// Interfaces cannot be watched.
     #[error(transparent)]
     Live(#[from] LiveError),
-    /// The capture can't be read.
+    /// The capture cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A database can't be read.
+    /// A GeoIP database cannot be read.
     #[error(transparent)]
     Geo(#[from] GeoError),
     /// The filter does not compile.
     #[error(transparent)]
     Filter(FilterError),
-    /// A certificate, a key or tokens can't be used.
+    /// A certificate, a key or a token file cannot be used.
     #[error(transparent)]
     Access(#[from] AccessError),
-    /// A key can't be read, or can be guessed.
+    /// A key file cannot be read, or its key can be guessed.
     #[error(transparent)]
     Key(#[from] FileError),
-    /// There is no such user.
+    /// The user given with `--user` does not exist.
     #[error("--user {user}: {problem}")]
     User {
-        /// As it was given.
+        /// The value of the option.
         user: String,
-        /// What is wrong.
+        /// The reason.
         problem: String,
     },
-    /// Others could ask without showing who they are.
+    /// The daemon would listen beyond loopback without authentication.
     #[error(
         "whoever reaches {0} could read the names and addresses that are seen here: say who may, with \
          --token-file FILE or --client-ca FILE, or say --insecure-listen"
     )]
     Unguarded(SocketAddr),
-    /// The output can't be written.
+    /// The output cannot be written.
     #[error("cannot write to {name}: {source}")]
     Output {
         /// The file, or standard output.
         name: String,
-        /// The system's answer.
+        /// The system error.
         source: io::Error,
     },
-    /// The address can't be listened on.
+    /// The daemon cannot listen on the address.
     #[error("cannot listen on {address}: {source}; choose another with -l HOST and -p PORT")]
     Listen {
-        /// The address as it was given.
+        /// The address from the options.
         address: String,
-        /// The system's answer.
+        /// The system error.
         source: io::Error,
     },
-    /// Rights can't be given up.
+    /// Privileges cannot be dropped.
     #[error(transparent)]
     Rights(#[from] RightsError),
-    /// The system refuses something that should work.
+    /// The system refuses an operation that should succeed.
     #[error("{what}: {source}")]
     System {
-        /// What was tried.
+        /// The operation that failed.
         what: &'static str,
-        /// The system's answer.
+        /// The system error.
         source: io::Error,
     },
 }
 
 impl AppError {
-    /// The exit code that stands for it.
+    /// Returns the exit code of this error.
     pub fn exit_code(&self) -> u8 {
         match self {
             AppError::ReplayOfLive
@@ -111,7 +111,7 @@ impl AppError {
     }
 }
 
-/// Turns the system's refusal of `what` into an error.
+/// Returns a function that turns a system error into an [`AppError`] naming the failed operation.
 pub(super) fn system(what: &'static str) -> impl Fn(io::Error) -> AppError {
     move |source| AppError::System { what, source }
 }

@@ -1,4 +1,4 @@
-//! The fleet key: read from a file, and made by `pktvisord fleet-key --new`.
+//! The fleet key: reads it from a file, and generates one for `pktvisord fleet-key --new`.
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -13,9 +13,9 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use super::AppError;
 use crate::system::secret::{self, FileError};
 
-/// The first argument that asks for it.
+/// First argument that selects the subcommand.
 const COMMAND: &str = "fleet-key";
-/// Whoever may read and write the file: its owner.
+/// Permissions of the key file: only its owner can read and write it.
 const OWNER_ALONE: u32 = 0o600;
 
 /// Makes a random key for the agents of a fleet.
@@ -33,10 +33,10 @@ struct Arguments {
     file: Option<PathBuf>,
 }
 
-/// Makes a key, where the arguments ask for that. Returns whether they did.
+/// Generates a key if the arguments ask for one. Returns true if they did.
 ///
 /// # Errors
-/// Where there are no random numbers, or the key can't be written.
+/// [`AppError`] if random numbers are not available or the key cannot be written.
 pub fn fleet_key(arguments: &[OsString]) -> Result<bool, AppError> {
     if arguments.get(1).is_none_or(|first| first != COMMAND) {
         return Ok(false);
@@ -60,10 +60,10 @@ pub fn fleet_key(arguments: &[OsString]) -> Result<bool, AppError> {
     Ok(true)
 }
 
-/// Reads the fleet key of a file.
+/// Reads the fleet key from a file.
 ///
 /// # Errors
-/// Where the file can't be read, is no key, or has one that can be guessed.
+/// [`FileError`] if the file cannot be read, holds no key, or holds a key that can be guessed.
 pub fn read(path: &Path) -> Result<FleetKey, FileError> {
     FleetKey::of(&secret::read(path)?).map_err(|problem| {
         let advice = "`pktvisord fleet-key --new` makes a fleet key";
@@ -71,7 +71,7 @@ pub fn read(path: &Path) -> Result<FleetKey, FileError> {
     })
 }
 
-/// A key of the system's random numbers, as 32 hexadecimal digits.
+/// Returns a random key from the kernel, as 32 hexadecimal digits.
 fn random() -> io::Result<String> {
     let mut bytes = [0; key::LENGTH];
     match getrandom(&mut bytes, GetRandomFlags::empty())? {

@@ -17,17 +17,18 @@ use crate::serve::live::Live;
 use crate::serve::{self, Options};
 use crate::system::shutdown::Shutdown;
 
-/// Addresses that are listened on.
+/// Bound listeners that do not serve yet.
 pub(super) struct Listeners {
     listeners: Vec<std::net::TcpListener>,
     options: Options,
 }
 
-/// Servers that answer.
+/// Running servers.
 pub(super) struct Servers(Vec<JoinHandle<io::Result<()>>>);
 
 impl Listeners {
-    /// Listens on all addresses of the name given, so that `localhost` answers on IPv4 and IPv6.
+    /// Listens on every address that the configured name resolves to: `localhost` serves IPv4 and
+    /// IPv6.
     pub(super) fn bind(config: &ServeConfig) -> Result<Self, AppError> {
         let access = Access::open(&config.access)?;
         let addresses = addresses(config, &access)?;
@@ -42,19 +43,19 @@ impl Listeners {
         Ok(Self { listeners, options })
     }
 
-    /// How they serve.
+    /// Returns the options of the servers.
     pub(super) fn options(&self) -> Options {
         self.options.clone()
     }
 
-    /// Answers from `live` until the end is asked for.
+    /// Serves `live` until shutdown is requested.
     pub(super) fn serve(
         self,
         live: &Arc<Live>,
         shutdown: &Shutdown,
         runtime: &Runtime,
     ) -> Result<Servers, AppError> {
-        // Sockets belong to the runtime that they are made in.
+        // Sockets are registered with the runtime they are created in.
         let _guard = runtime.enter();
         for address in self.listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
             let scheme = if self.options.access.tls.is_some() { "https" } else { "http" };
@@ -72,7 +73,7 @@ impl Listeners {
 }
 
 impl Servers {
-    /// Waits until all have ended.
+    /// Waits until all servers have ended.
     pub(super) fn wait(self, runtime: &Runtime) {
         runtime.block_on(async {
             for server in self.0 {
@@ -88,12 +89,15 @@ impl Servers {
 
 fn refused(config: &ServeConfig, source: io::Error) -> AppError {
     let host = bare(&config.listen);
-    // As it stands in a URL (RFC 3986, section 3.2.2).
+    // IPv6 addresses have brackets in URLs (RFC 3986, section 3.2.2).
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     AppError::Listen { address: format!("{host}:{}", config.port), source }
 }
 
-/// The addresses to listen on, where those who ask have to show who they are, as far as they have to.
+/// Returns the addresses to listen on.
+///
+/// Refuses an address beyond loopback without authentication, unless `--insecure-listen` is set.
+/// Warns if such an address has no TLS.
 pub(super) fn addresses(
     config: &ServeConfig,
     access: &Access,
@@ -115,13 +119,13 @@ pub(super) fn addresses(
     Ok(addresses)
 }
 
-/// An address without the brackets that IPv6 has in URLs.
+/// Strips the brackets that IPv6 addresses have in URLs.
 fn bare(host: &str) -> &str {
     host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
 }
 
-/// The addresses of a name. `localhost` is loopback, whatever is known of it (RFC 6761, section 6.3): a
-/// container may know nothing.
+/// Resolves a name. `localhost` is always loopback (RFC 6761, section 6.3): a container may have no
+/// entry for it.
 fn resolve(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if name.eq_ignore_ascii_case("localhost") {
         let loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()];
@@ -135,7 +139,8 @@ fn listen(addresses: &[SocketAddr]) -> io::Result<Vec<std::net::TcpListener>> {
     let mut refused = None;
     let mut chosen = None;
     for mut address in addresses.iter().copied() {
-        // Port 0 is chosen by the first address and shared by the others.
+        // With port 0 the kernel picks a port for the first address, and the other addresses use it
+        // too.
         address.set_port(chosen.unwrap_or(address.port()));
         match std::net::TcpListener::bind(address) {
             Ok(listener) => {

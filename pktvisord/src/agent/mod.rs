@@ -1,4 +1,4 @@
-//! What the daemon does with its arguments: summarize a capture, serve one, or watch interfaces.
+//! Runs the daemon: summarizes a capture, replays one, or watches interfaces.
 
 mod error;
 pub mod fleet_key;
@@ -38,10 +38,10 @@ use crate::serve::live::Live;
 use crate::store::Store;
 use crate::system::privileges::{Rights, User, give_up, raise, raise_limits};
 
-/// Runs the daemon. Returns the exit code where nothing went wrong.
+/// Runs the daemon. Returns the exit code of a run without an error.
 ///
 /// # Errors
-/// [`AppError`], to be reported by the caller.
+/// [`AppError`], which the caller reports.
 pub fn run(config: &Arc<Config>) -> Result<u8, AppError> {
     match config.action {
         Action::Print => return print(&config.print()),
@@ -58,7 +58,7 @@ pub fn run(config: &Arc<Config>) -> Result<u8, AppError> {
     }
 }
 
-/// Prints what was asked for instead of a run.
+/// Prints the text that the options ask for instead of a run.
 fn print(text: &str) -> Result<u8, AppError> {
     let written = io::stdout().write_all(text.as_bytes());
     let name = || "standard output".to_owned();
@@ -66,7 +66,7 @@ fn print(text: &str) -> Result<u8, AppError> {
     Ok(exit::OK)
 }
 
-/// Reads a capture: summarizes it, or replays it at a speed.
+/// Reads a capture: summarizes it, or replays it at the given speed.
 fn read(
     config: &Arc<Config>,
     target: &Target,
@@ -136,7 +136,7 @@ fn watch(config: &Arc<Config>, target: &Target, databases: GeoDatabases) -> Resu
         );
         settings.tunnels = Tunnels::Outer;
     }
-    // What takes rights is done before they are given up, and threads are started after that.
+    // Privileged work comes before dropping privileges, and threads start after that.
     let input = interfaces.open(options, &settings)?;
     service::connect();
     let needs = input.needs().and(config.needs());
@@ -145,7 +145,7 @@ fn watch(config: &Arc<Config>, target: &Target, databases: GeoDatabases) -> Resu
     serve(&run, input, listeners, Some(rights))
 }
 
-/// Serves what an input counts, until the end is asked for.
+/// Serves the counts of an input until shutdown is requested.
 fn serve(
     run: &Run<'_>,
     input: Box<dyn Input>,
@@ -181,7 +181,7 @@ fn serve(
     Ok(exit::OK)
 }
 
-/// How interfaces are captured from.
+/// Returns the options of live capture.
 fn live_options(model: &Model) -> LiveOptions {
     let Model { input, process, .. } = model;
     LiveOptions {
@@ -201,15 +201,15 @@ fn workers(model: &Model) -> usize {
     model.process.workers().min(PARTITIONS)
 }
 
-/// The user to become, who is looked up once: later /etc/passwd is out of reach. Root becomes an
-/// unprivileged one, unless told otherwise.
+/// Returns the user to switch to. It is resolved here because the sandbox denies `/etc/passwd`
+/// later. Root becomes an unprivileged user, unless the options name one.
 fn user(process: &ProcessConfig) -> Result<Option<User>, AppError> {
     let Some(user) = &process.user else { return Ok(User::instead_of_root()) };
     let problem = |problem| AppError::User { user: user.clone(), problem };
     user.parse().map(Some).map_err(problem)
 }
 
-/// What flows are hashed with until the next start.
+/// Generates the key of the flow hash, new at each start.
 fn new_flow_key() -> FlowKey {
     let random = RandomState::new();
     FlowKey::of([0, 1].map(|number| random.hash_one(number)))
@@ -234,7 +234,7 @@ fn settings(
     })
 }
 
-/// How names and addresses are kept.
+/// Returns how names and addresses are anonymized.
 fn anonymizer(policy: &PolicyConfig) -> Result<Anonymizer, AppError> {
     Ok(Anonymizer {
         fleet: match &policy.fleet_key {

@@ -10,13 +10,13 @@ use pktvisor_common::report::{self, Style};
 
 use crate::config::{Format, ReportConfig};
 
-/// Width of a report that does not go to a terminal.
+/// Width of a report that is not written to a terminal, in columns.
 const WIDTH: usize = 100;
 
-/// Writes the views where and how the options say.
+/// Writes the views to the destination and in the format of the options.
 ///
 /// # Errors
-/// Where the output can't be written. A reader that closed the pipe is no error.
+/// An I/O error if the output cannot be written. A pipe closed by its reader is not an error.
 pub fn write(views: &Views, config: &ReportConfig) -> io::Result<()> {
     let text = render(views, config)?;
     if config.output == Path::new("-") {
@@ -29,11 +29,13 @@ pub fn write(views: &Views, config: &ReportConfig) -> io::Result<()> {
     create(&config.output)?.write_all(text.as_bytes())
 }
 
-/// Links to what the program's own output is connected to (proc_pid_fd(5)).
+/// Links to the program's own output (proc_pid_fd(5)).
 const OWN_OUTPUT: [&str; 2] = ["/dev/stdout", "/dev/stderr"];
 
-/// Creates a file. Root follows a link to no regular file but its own output: users who may write to
-/// the folder of the link could choose which file is overwritten.
+/// Creates a file.
+///
+/// As root, it refuses a link to a regular file, except for the program's own output. Otherwise a
+/// user who can write to the link's folder could choose which file is overwritten.
 fn create(path: &Path) -> io::Result<File> {
     let is_own = OWN_OUTPUT.iter().any(|own| path == Path::new(own));
     if is_own || !rustix::process::geteuid().is_root() {
@@ -44,7 +46,7 @@ fn create(path: &Path) -> io::Result<File> {
         options.write(true).create(true).truncate(true).custom_flags(libc::O_NOFOLLOW);
         return options.open(path);
     }
-    // The file that is open is looked at: the link may lead elsewhere by now.
+    // Check the opened file: the link may point elsewhere by now.
     let file = options.write(true).open(path)?;
     match file.metadata()?.is_file() {
         true => Err(io::Error::other("it is a link, which root does not follow; name its target")),

@@ -1,5 +1,5 @@
-//! SIGHUP: options are read again, and what can change while the daemon runs is taken over; all of it,
-//! or nothing where anything is wrong.
+//! SIGHUP: reads the options again and applies those that can change while the daemon runs. If
+//! anything is wrong, none is applied.
 
 use std::io;
 use std::sync::mpsc::Sender;
@@ -23,9 +23,9 @@ use crate::serve::access::{Access, AccessError};
 use crate::system::telemetry;
 use crate::time::{SECOND, wall_clock};
 
-/// What takes changes over.
+/// Applies changed options.
 struct Reloader {
-    /// What the daemon was started with.
+    /// The options at the start.
     started: Arc<Config>,
     config: Mutex<Arc<Config>>,
     settings: Arc<Settings>,
@@ -35,16 +35,16 @@ struct Reloader {
     http: Options,
 }
 
-/// Lets SIGHUP pass until [`listen`] takes care of it: by itself it would end the daemon.
+/// Ignores SIGHUP until [`listen`] handles it: its default action ends the daemon.
 pub(super) fn ignore_for_now() {
     // SAFETY: ignoring a signal installs no handler.
     unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
 }
 
-/// Reads the options again on each SIGHUP, as long as the runtime lives.
+/// Reloads the options on each SIGHUP, as long as the runtime lives.
 ///
 /// # Errors
-/// Where the system refuses a handler.
+/// [`AppError::System`] if the signal handler cannot be installed.
 pub(super) fn listen(
     run: &Run<'_>,
     workers: WorkerControl,
@@ -69,14 +69,14 @@ pub(super) fn listen(
 async fn reload_on(mut hangups: Signal, reloader: Arc<Reloader>) {
     while hangups.recv().await.is_some() {
         let reloader = Arc::clone(&reloader);
-        // Databases are read. A panic is reported where it happens.
+        // A reload reads databases, so it blocks. The panic hook reports a panic.
         service::reloading();
         let _ = tokio::task::spawn_blocking(move || reloader.reload()).await;
         service::reloaded();
     }
 }
 
-/// Why options are not taken over.
+/// Reasons why options are not applied.
 #[derive(Debug, thiserror::Error)]
 enum ReloadError {
     #[error(transparent)]
@@ -89,11 +89,11 @@ enum ReloadError {
     Filter(#[from] crate::input::filter::FilterError),
 }
 
-/// What helps where a file is not let read that was there at the start, or is new.
+/// Hint for a file that cannot be opened although it was readable at the start, or that is new.
 const OTHER_FOLDER: &str = "; files in other folders than those of the start need a restart, and file modes \
                             hold for root too, once it has given up its capabilities";
 
-/// Whether a file may not be read.
+/// Returns true if a file was not read for lack of permission.
 fn is_denied(problem: &ReloadError) -> bool {
     let causes = std::iter::successors(Some(problem as &dyn std::error::Error), |e| e.source());
     causes
@@ -101,11 +101,11 @@ fn is_denied(problem: &ReloadError) -> bool {
         .any(|cause| cause.kind() == io::ErrorKind::PermissionDenied)
 }
 
-/// New options, all of which are right.
+/// New options that passed all checks.
 struct Checked {
     config: Config,
     databases: GeoDatabases,
-    /// Of the files that were named at the start.
+    /// Read from the files that were named at the start.
     access: Access,
 }
 
@@ -120,7 +120,7 @@ fn check(started: &Config, reloads: &Reloads) -> Result<Checked, ReloadError> {
     Ok(Checked { config, databases, access })
 }
 
-/// Compiles the filter for these.
+/// Compiles the filter for these link types.
 fn check_filter(
     tuning: &InputTuning,
     links: &[LinkType],
@@ -130,13 +130,13 @@ fn check_filter(
     links.iter().try_for_each(|&link| filter.prepare(link))
 }
 
-/// Reads these databases.
+/// Opens the GeoIP databases.
 pub(super) fn databases(files: &GeoFiles) -> Result<GeoDatabases, crate::aggregate::geo::GeoError> {
     GeoDatabases::open(files.geo_city.as_deref(), files.geo_asn.as_deref())
 }
 
 impl Reloader {
-    /// Whether a change of this option is taken over.
+    /// Returns true if a change of this option can be applied without a restart.
     fn takes(&self, change: &Change) -> bool {
         change.reloadable && (change.key != "filter" || self.reloads.filter.is_some())
     }
@@ -157,20 +157,21 @@ impl Reloader {
         *current = config;
     }
 
-    /// Takes over what can change. The databases were read from the files that are named there.
+    /// Applies the options that can change. `databases` were read from the files that `now` names.
     fn apply(&self, now: &Reloadable<'_>, databases: GeoDatabases) {
         let Reloadable { tuning, log, .. } = now;
         telemetry::set_level(log);
         self.settings.sampling.set_percent(tuning.max_deep_sample);
         let ports = DnsPorts::new(tuning.dns_ports());
         if ports != *self.settings.ports.now() && self.reloads.is_live {
-            // Until programs in the kernel go by them, and workers have heard of it.
+            // One second, until the kernel programs use the new ports and the workers have seen
+            // them.
             self.settings.other_ports.set_until(wall_clock().saturating_add(SECOND));
         }
         self.settings.ports.set(ports);
         self.settings.databases.set(databases);
         let (hosts, filter) = (tuning.hosts(), tuning.filter.clone());
-        // If the input is gone, the daemon ends, or the capture has.
+        // Sending fails if the input has ended: the daemon is stopping, or the capture is complete.
         let _ = self.input.send(input::Options { hosts, filter });
         self.workers.reload();
     }
@@ -181,7 +182,7 @@ impl Reloader {
         {
             info!("{key}: {before} -> {now}");
         }
-        // These are still as they were at the start, whatever was read since.
+        // These keep their values from the start until a restart, whatever was read since.
         let cumulative = now.changes_since(&self.started);
         for Change { key, before, now, .. } in cumulative.iter().filter(|c| !self.takes(c)) {
             warn!("{key}: {before} -> {now} needs a restart; `pktvisord --check-config` checks it");
@@ -190,10 +191,10 @@ impl Reloader {
     }
 }
 
-/// Checks what options name too, and says that all is right.
+/// Checks the options and the files they name. Returns the confirmation to print.
 ///
 /// # Errors
-/// What is wrong.
+/// The first problem found.
 pub(super) fn check_all(config: &Config) -> Result<String, AppError> {
     let Model { input, policy, process, serve, .. } = &config.model;
     databases(&policy.geo)?;

@@ -1,4 +1,4 @@
-//! What each run of the daemon has: the options, the async runtime, the signals.
+//! The common parts of every run: options, async runtime and signals.
 
 use std::io;
 use std::sync::Arc;
@@ -15,19 +15,19 @@ use crate::store::Store;
 use crate::store::minutes::Retention;
 use crate::system::shutdown::Shutdown;
 
-/// Threads for what takes a while: two answers, a look whether all workers live, a reload. Each has
-/// memory of its own from the allocator, which a summary fills to some MiB.
+/// Threads for blocking work: two responses, a liveness check and a reload. The allocator keeps
+/// separate memory for each thread, which a summary fills to some MiB.
 const BLOCKING: usize = 4;
 
 /// Threads of the async runtime.
 const RUNTIME: usize = 2;
-/// File descriptors that the runtime and its signals take, and some for connections.
+/// File descriptors for the runtime and its signals, and some for connections.
 const DESCRIPTORS: usize = 16;
-/// What is said where there are too few of either.
+/// Error text if file descriptors or threads are short.
 const NO_ROOM: &str =
     "too few file descriptors or threads are left to start; raise `ulimit -n` and `ulimit -u`";
 
-/// Makes sure that the async runtime can start: it panics where it gets no thread or no socket.
+/// Checks that the async runtime can start: tokio panics if it gets no thread or no descriptor.
 fn room() -> io::Result<()> {
     let descriptor = |_| eventfd(0, EventfdFlags::CLOEXEC);
     let _descriptors = (0..DESCRIPTORS).map(descriptor).collect::<rustix::io::Result<Vec<_>>>()?;
@@ -47,7 +47,7 @@ fn room() -> io::Result<()> {
         match thread {
             Ok(thread) => {
                 thread.thread().unpark();
-                // It cannot panic.
+                // The thread cannot panic.
                 let _ = thread.join();
             }
             Err(error) => result = Err(error),
@@ -56,7 +56,7 @@ fn room() -> io::Result<()> {
     result
 }
 
-/// What each run of the daemon has.
+/// The common parts of a run.
 pub(super) struct Run<'a> {
     pub(super) config: &'a Arc<Config>,
     pub(super) settings: Arc<Settings>,
@@ -65,10 +65,10 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Starts the runtime, and to listen for signals.
+    /// Starts the async runtime and listens for signals.
     ///
     /// # Errors
-    /// Where the system has no room for them.
+    /// [`AppError::System`] if file descriptors or threads are short.
     pub(super) fn new(config: &'a Arc<Config>, settings: Arc<Settings>) -> Result<Self, AppError> {
         room().map_err(system(NO_ROOM))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -84,7 +84,7 @@ impl<'a> Run<'a> {
         Ok(Self { config, settings, runtime, shutdown })
     }
 
-    /// What an input works with that hands its minutes to this store.
+    /// Returns the context of an input that writes its minutes to `store`.
     pub(super) fn context(&self, store: &Arc<Store>) -> Context {
         Context {
             settings: Arc::clone(&self.settings),
@@ -93,7 +93,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// How much is kept.
+    /// Returns how many minutes to keep.
     pub(super) fn retention(&self) -> Retention {
         let policy = &self.config.model.policy;
         Retention { periods: policy.periods as usize, single: policy.summary }

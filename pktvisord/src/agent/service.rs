@@ -1,6 +1,6 @@
-//! What a service manager is told (sd_notify(3)): that the daemon serves, that it reads its options
-//! again, that it ends, and, where it wants to know, that packets are still taken in. `/healthz` tells
-//! the last to others.
+//! Notifications for a service manager (sd_notify(3)): the daemon is ready, reloads its options, or
+//! stops. If the manager's watchdog is on, it also hears that the workers answer; `/healthz`
+//! reports the same over HTTP.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt;
@@ -18,27 +18,27 @@ use crate::input::status::Watching;
 use crate::serve::live::Live;
 use crate::system::shutdown::Shutdown;
 
-/// How often it is looked whether all workers answer, where no service manager says how often.
+/// Interval of liveness checks if the service manager sets none.
 const LOOK: Duration = Duration::from_secs(10);
-/// How long that may take, with the questions that wait before it.
+/// Timeout of a liveness check, including requests that wait before it.
 const LIFE: Duration = Duration::from_secs(10);
 
-/// What is told nobody may want to hear: then there is no socket to tell it to.
+/// Sends states to the service manager. Without a notification socket this does nothing.
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = send(states) {
         debug!("the service manager cannot be told: {error}");
     }
 }
 
-/// The connection to the service manager, which is made before the daemon shuts itself in: later it
-/// could make none.
+/// The socket to the service manager. It is connected before the daemon enters its sandbox, which
+/// denies new connections.
 static MANAGER: OnceLock<io::Result<UnixDatagram>> = OnceLock::new();
 
-/// Connects to the service manager, where there is one, if that was not done yet.
+/// Connects to the service manager on the first call. Returns `None` if there is no manager.
 pub(super) fn connect() -> Option<&'static UnixDatagram> {
     let connected = MANAGER.get_or_init(|| {
         let name = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
-        // One that starts with `@` is of the abstract namespace (sd_notify(3)).
+        // A name that starts with `@` is in the abstract namespace (sd_notify(3)).
         let address = match name.as_bytes().strip_prefix(b"@") {
             Some(name) => SocketAddr::from_abstract_name(name)?,
             None => SocketAddr::from_pathname(&name)?,
@@ -50,14 +50,14 @@ pub(super) fn connect() -> Option<&'static UnixDatagram> {
     connected.as_ref().inspect_err(|error| debug!("there is no service manager: {error}")).ok()
 }
 
-/// Sends states to the service manager.
+/// Sends states to the service manager, if there is one.
 fn send(states: &[NotifyState<'_>]) -> io::Result<()> {
     let Some(manager) = connect() else { return Ok(()) };
     let lines: Vec<String> = states.iter().map(NotifyState::to_string).collect();
     manager.send((lines.join("\n") + "\n").as_bytes()).map(|_| ())
 }
 
-/// The daemon serves. From now on its life is shown, until the end is asked for.
+/// Reports that the daemon serves, and reports its liveness until shutdown is requested.
 pub(super) fn ready(live: &Arc<Live>, shutdown: &Shutdown, runtime: &Runtime) {
     let input = live.status();
     let watched = input.names().join(", ");
@@ -75,7 +75,7 @@ pub(super) fn ready(live: &Arc<Live>, shutdown: &Shutdown, runtime: &Runtime) {
     });
 }
 
-/// Tells what is watched each time that this has changed.
+/// Reports what is watched after each change.
 async fn follow(mut watching: watch::Receiver<Watching>, through: &'static str) {
     let mut told = String::new();
     while watching.changed().await.is_ok() {
@@ -98,8 +98,8 @@ async fn until_end(shutdown: Shutdown) {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Says that all is well as often as all workers answer. If one does not, nothing is said, and the
-/// service manager does what it was told to do; so does whoever asks for `/healthz`.
+/// Notifies the watchdog each time all workers answer. If a worker does not answer, the service
+/// manager hears nothing and acts as configured; `/healthz` fails too.
 async fn show_life(live: Arc<Live>, every: Duration) {
     let mut ticks = tokio::time::interval(every);
     loop {
@@ -115,14 +115,14 @@ async fn show_life(live: Arc<Live>, every: Duration) {
             (true, false) => error!("a thread that sums packets up does not answer"),
             (false, false) => {}
         }
-        // Who still waits is not followed by others.
+        // Wait for a pending check before starting another one.
         if !answer.is_finished() {
             let _ = answer.await;
         }
     }
 }
 
-/// The options are read again, until [`reloaded`].
+/// Reports that a reload has started; [`reloaded`] ends it.
 pub(super) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
@@ -130,7 +130,7 @@ pub(super) fn reloading() {
     }
 }
 
-/// The options have been read again, or stay as they were.
+/// Reports that the reload has ended, whether the options were applied or not.
 pub(super) fn reloaded() {
     tell(&[NotifyState::Ready]);
 }

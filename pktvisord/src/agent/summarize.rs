@@ -17,20 +17,20 @@ use crate::input::{Input, Running};
 use crate::store::Store;
 use crate::time::utc;
 
-/// Reads all of a capture and prints its summary.
+/// Reads a whole capture and prints its summary.
 ///
 /// # Errors
-/// Where it can't be read, or the output not be written.
+/// [`AppError`] if the capture cannot be read or the output cannot be written.
 pub(super) fn summarize(run: &Run<'_>, input: FileInput) -> Result<u8, AppError> {
     let model = &run.config.model;
     let no_thread = system("cannot start a thread");
-    // One worker runs on this thread, and so does its store.
+    // A single worker runs on this thread, and so does its store.
     let store = Arc::new(match input.parts() {
         1 => Store::inline(1, run.retention()),
         more => Store::start(more, run.retention()).map_err(&no_thread)?,
     });
     let mut running = input.start_unserved(run.context(&store)).map_err(&no_thread)?;
-    // Options stay as they are.
+    // Options cannot change during the run.
     let (_, no_changes) = channel();
     let read = running.run(&no_changes);
     let (live, status) = (running.present().live, running.status());
@@ -41,7 +41,7 @@ pub(super) fn summarize(run: &Run<'_>, input: FileInput) -> Result<u8, AppError>
         report_left_out(model, &store);
     }
     print(model, status.complete(store.merged(&live, model.policy.periods.into()).view()))?;
-    // A pipe that was cut by the interrupt is neither cut short nor at its end.
+    // After an interrupt, a pipe counts neither as truncated nor as complete.
     if interrupted {
         warn!("interrupted: this is what was read so far");
         return Ok(exit::INTERRUPTED);
@@ -49,7 +49,7 @@ pub(super) fn summarize(run: &Run<'_>, input: FileInput) -> Result<u8, AppError>
     read.map(|()| exit::OK).map_err(AppError::from)
 }
 
-/// Warns of minutes that are no longer kept.
+/// Warns of minutes that were dropped because only the newest are kept.
 pub(super) fn report_left_out(model: &Model, store: &Store) {
     if let Some(left_out) = store.left_out() {
         warn!(

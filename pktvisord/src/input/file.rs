@@ -1,7 +1,7 @@
-//! Reading capture files.
+//! Reads capture files.
 //!
-//! Bytes are read in large blocks and parsed where they lie. What a block holds of its last
-//! record is carried over to the next one.
+//! The reader takes the file in large blocks and parses them in place. It carries a record that the
+//! end of a block cuts over to the next block.
 
 mod compress;
 mod error;
@@ -40,27 +40,27 @@ use self::times::{Patience, Times};
 use super::filter::{Filter, Hidden};
 use crate::decode::block::{Block, LinkType, Mark};
 
-/// How a capture is to be read.
+/// Options for reading a capture.
 #[derive(Clone, Debug, Default)]
 pub struct FileOptions {
-    /// Only packets that match this expression in libpcap's filter language.
+    /// Keep only packets that match this expression in libpcap's filter language.
     pub filter: Option<String>,
-    /// A capture that is cut short is an error.
+    /// Treat a truncated capture as an error.
     pub strict: bool,
-    /// Where this becomes true while a pipe is waited for, the capture ends there.
+    /// If this becomes true while a read waits for a pipe, the capture ends there.
     pub interrupt: Option<Arc<AtomicBool>>,
 }
 
-/// How far a capture is read, in bytes as they are stored, that is before decompression.
+/// Progress of reading a capture, in bytes as stored, before decompression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes read.
+    /// Bytes read so far.
     pub bytes_read: u64,
-    /// Bytes there are; `None` for a pipe.
+    /// Total bytes; `None` for a pipe.
     pub total: Option<u64>,
 }
 
-/// A capture that is being read.
+/// A reader of one capture.
 pub struct CaptureReader {
     name: String,
     format: Format,
@@ -69,11 +69,11 @@ pub struct CaptureReader {
     filtered_out: u64,
     passed: u64,
     times: Times,
-    /// Blocks that were read to judge the times of packets before them.
+    /// Blocks read ahead to judge the times of earlier packets.
     ahead: VecDeque<Block>,
-    /// How the capture ends, where that was met while reading ahead.
+    /// The end of the capture, if it was met while reading ahead.
     end: Option<Result<Option<Truncation>, Problem>>,
-    /// Packet time goes back to the next packet, though the packet where it did was left out.
+    /// Packet time went back at a packet that the filter dropped, so the next packet gets the mark.
     back: bool,
     truncation: Option<Truncation>,
     findings: Findings,
@@ -151,8 +151,10 @@ impl CaptureReader {
         })
     }
 
-    /// Fills `block`, whose buffers are used again, with the next packets, at least one; `false`
-    /// at the end. Before an error of the capture all packets up to it are handed over.
+    /// Fills `block` with the next packets, at least one, and reuses its buffers. Returns false at
+    /// the end.
+    ///
+    /// If the capture has an error, the packets before it come first.
     pub fn next_block(&mut self, block: &mut Block) -> Result<bool, ReadError> {
         let more = self.read_block(block);
         if !matches!(more, Ok(true)) {
@@ -171,7 +173,7 @@ impl CaptureReader {
                     block.marks.insert(0, (0, Mark::Back));
                 }
                 self.filtered_out += filter.apply(block)?;
-                // Behind the last packet a mark waits for the packets that follow.
+                // A mark after the last packet applies to the next packet that passes the filter.
                 let packets = block.packets.len() as u32;
                 self.back = block.marks.pop_if(|(place, _)| *place == packets).is_some();
             }
@@ -188,7 +190,7 @@ impl CaptureReader {
         }
     }
 
-    /// Fills `block` with the next packets and checks their times; `false` at the end.
+    /// Fills `block` with the next packets and checks their times. Returns false at the end.
     fn next_checked(&mut self, block: &mut Block) -> bool {
         match self.ahead.pop_front() {
             Some(next) => *block = next,
@@ -209,7 +211,7 @@ impl CaptureReader {
         }
     }
 
-    /// Fills `block` with the next packets as they stand in the capture; `false` at the end.
+    /// Fills `block` with the next packets, with their times unchecked. Returns false at the end.
     fn next_parsed(&mut self, block: &mut Block) -> bool {
         if self.end.is_some() {
             return false;
@@ -237,7 +239,7 @@ impl CaptureReader {
         false
     }
 
-    /// Packets of link types that are not read, since this was last asked.
+    /// Returns the packets with an unsupported link type since the last call.
     pub fn take_unread(&mut self) -> u64 {
         let findings = match &self.format {
             Format::Parsed(stream) => stream.findings(),
@@ -248,17 +250,17 @@ impl CaptureReader {
         unread.saturating_sub(std::mem::replace(&mut self.unread_taken, unread))
     }
 
-    /// Drops that the capture tells of; known after its end.
+    /// Returns the drops that the capture records; complete after its end.
     pub fn drops(&self) -> Drops {
         self.drops
     }
 
-    /// Whether there were packets, and none of them had a time.
+    /// Returns true if there were packets and none had a timestamp.
     pub fn lacks_times(&self) -> bool {
         self.times.are_missing()
     }
 
-    /// What users should know of the capture, a warning each; known after its end.
+    /// Returns the warnings about the capture; complete after its end.
     pub fn warnings(&self) -> Vec<String> {
         let behind = self.behind.load(Ordering::Relaxed);
         let mut warnings: Vec<String> = self.findings.warnings().collect();
@@ -284,28 +286,28 @@ impl CaptureReader {
         warnings
     }
 
-    /// How far the capture is read.
+    /// Returns how much of the capture has been read.
     pub fn progress(&self) -> Progress {
         Progress { bytes_read: self.stored.load(Ordering::Relaxed), total: self.stored_total }
     }
 
-    /// Where the capture is cut short; known after its end.
+    /// Returns where the capture is truncated, if it is; known after its end.
     pub fn truncation(&self) -> Option<Truncation> {
         self.truncation
     }
 
-    /// Whether packets are filtered.
+    /// Returns true if the packets are filtered.
     pub fn has_filter(&self) -> bool {
         self.filter.is_some()
     }
 
-    /// Packets that the filter left out so far.
+    /// Returns the number of packets that the filter dropped so far.
     pub fn filtered_out(&self) -> u64 {
         self.filtered_out
     }
 }
 
-/// Says that a filter left out every packet, and why that may be.
+/// Returns a warning if the filter dropped every packet, with a likely reason.
 fn all_left_out(packets: u64, hidden: Hidden) -> Option<String> {
     if packets == 0 {
         return None;
@@ -329,12 +331,13 @@ fn all_left_out(packets: u64, hidden: Hidden) -> Option<String> {
 }
 
 impl Format {
-    /// Whether packets come from another program as it captures them.
+    /// Returns true if another program delivers packets as it captures them.
     fn is_prompt(&self) -> bool {
         matches!(self, Self::Parsed(stream) if stream.is_prompt())
     }
 
-    /// Tells the format of the capture of which `start` was read and `input` is the rest.
+    /// Detects the format of a capture. `start` holds its first bytes, and `input` delivers the
+    /// rest.
     fn detect(start: Vec<u8>, input: Input) -> Result<Self, Problem> {
         if start.len() < 4 {
             return Err(match start.len() {
@@ -360,7 +363,7 @@ impl Format {
         LibpcapReader::open(start, input).map(Self::Libpcap)
     }
 
-    /// The link type, where it is the same for all packets and is read.
+    /// Returns the link type if all packets share one and it is supported.
     fn link(&self) -> Option<LinkType> {
         match self {
             Self::Parsed(stream) => stream.link(),

@@ -1,8 +1,8 @@
 //! Packet filters in libpcap's language.
 //!
-//! libpcap compiles the expression. The program runs here, because the `pcap` crate runs one only
-//! on a packet that was captured whole: it has no way to say that there was more on the wire,
-//! which is what `len`, `less` and `greater` ask about.
+//! libpcap compiles the expression, and an interpreter here runs the program. The `pcap` crate
+//! cannot run it on a truncated packet: it takes no length on the wire, which `len`, `less` and
+//! `greater` test.
 
 use pcap::{Capture, Dead};
 
@@ -17,7 +17,7 @@ use crate::decode::link::{filter_view, network_layer};
 pub struct FilterError {
     /// The expression.
     pub expression: String,
-    /// What libpcap said.
+    /// The message of libpcap.
     pub message: String,
 }
 
@@ -30,8 +30,8 @@ pub struct Filter {
     hidden: Hidden,
 }
 
-/// Packets that were left out with a header behind which a filter looks only when it is told to.
-/// They are counted up to the first packet that is not left out.
+/// Dropped packets with a header that a filter looks behind only when told to. Counting stops at
+/// the first packet that matches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hidden {
     /// Packets with a VLAN tag.
@@ -54,7 +54,8 @@ impl Hidden {
 }
 
 impl Filter {
-    /// A filter for `expression`, which is compiled for a link type when that is first met.
+    /// Creates a filter for `expression`. It is compiled for each link type when the first packet
+    /// has it.
     pub fn new(expression: &str) -> Self {
         Self {
             expression: expression.to_owned(),
@@ -65,13 +66,15 @@ impl Filter {
         }
     }
 
-    /// What packets that were left out were hidden behind, while all were left out.
+    /// Returns the headers that may have hidden packets from the filter, counted up to the first
+    /// match.
     pub fn hidden(&self) -> Hidden {
         self.hidden
     }
 
-    /// Compiles the expression for `link` unless that was done before. Link types that libpcap has
-    /// no filters for, or none that find IP (Frame Relay), are filtered by what they carry.
+    /// Compiles the expression for `link` unless that is done. Link types without filters in
+    /// libpcap, or whose filters do not find IP (Frame Relay), use the filter of the packets they
+    /// carry.
     pub fn prepare(&mut self, link: LinkType) -> Result<(), FilterError> {
         let link = match link {
             LinkType::Nflog | LinkType::FrameRelay => LinkType::RawIp,
@@ -87,7 +90,7 @@ impl Filter {
         Ok(())
     }
 
-    /// Drops the packets of `block` that do not match and says how many those were.
+    /// Drops the packets of `block` that do not match. Returns how many it dropped.
     pub fn apply(&mut self, block: &mut Block) -> Result<u64, FilterError> {
         let before = block.packets.len();
         let mut failure = None;
@@ -197,11 +200,11 @@ impl Program {
             .ok_or_else(|| "its program is not in a known form".to_owned())
     }
 
-    /// Runs the program over `packet`, of which `wire_len` bytes were on the wire.
+    /// Runs the program on `packet`, which had `wire_len` bytes on the wire.
     ///
-    /// The machine is that of McCanne and Jacobson, "The BSD Packet Filter" (1993), with
-    /// libpcap's additions (modulus, exclusive or, jumps back); as there, a packet that is too
-    /// short for a load is not accepted.
+    /// The machine is that of McCanne and Jacobson, "The BSD Packet Filter" (1993), with libpcap's
+    /// additions (modulus, exclusive or, backward jumps). As there, a packet that is too short for
+    /// a load is rejected.
     fn accepts(&self, packet: &[u8], wire_len: u32) -> bool {
         let mut machine = Machine { packet, wire_len, a: 0, x: 0, memory: [0; 16] };
         let mut next = 0_usize;
@@ -219,7 +222,7 @@ impl Program {
 }
 
 impl Instruction {
-    /// Reads the four numbers that the `pcap` crate lists an instruction as.
+    /// Parses the four numbers in the `pcap` crate's text form of an instruction.
     fn from_listing(listing: &str) -> Option<Self> {
         let mut numbers = listing.split_ascii_whitespace();
         Some(Self {
@@ -246,8 +249,10 @@ struct Machine<'a> {
 }
 
 impl Machine<'_> {
-    /// Executes one instruction; `None` rejects the packet. Classes and modes are told by the
-    /// bits of the code: class 0–2, size or operand 3–4, mode or operation 5–7.
+    /// Executes one instruction; `None` rejects the packet.
+    ///
+    /// Bits 0–2 of the code are the class. Loads have the size in bits 3–4 and the mode in bits
+    /// 5–7. Arithmetic and jumps have the operand in bit 3 and the operation in bits 4–7.
     #[inline]
     fn step(&mut self, instruction: Instruction) -> Option<Step> {
         let Instruction { code, jump_true, jump_false, k } = instruction;

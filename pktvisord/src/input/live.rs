@@ -1,4 +1,4 @@
-//! Interfaces as an input: through programs in the kernel, or through libpcap where these can't be had.
+//! Live capture from interfaces: by kernel programs, or through libpcap if those are not available.
 
 use std::io;
 use std::sync::Arc;
@@ -20,56 +20,57 @@ use super::target::Target;
 use crate::aggregate::host::HostSpec;
 use crate::aggregate::settings::Settings;
 
-/// How long interfaces are opened before anything is served; the rest follows in the background. Loading
-/// programs takes more than a second on a slow machine, and an answer is due two seconds after the start.
+/// Time spent opening interfaces before the daemon serves; the rest follow in the background.
+/// Loading programs takes more than a second on a slow machine, and the daemon must answer within
+/// two seconds of its start.
 const AT_ONCE: Duration = Duration::from_millis(250);
 
-/// Why interfaces are not watched.
+/// Reasons why interfaces are not watched.
 #[derive(Debug, thiserror::Error)]
 pub enum LiveError {
-    /// No interface is left to watch.
+    /// No interface to watch.
     #[error("there is no interface to watch; `ip link` lists them with their state")]
     NoInterface,
-    /// A filter for programs in the kernel.
+    /// A filter together with a capture mode that needs kernel programs.
     #[error(
         "a filter (-b) cannot be run by programs in the kernel yet; leave --capture out, or say \
          `--capture libpcap`"
     )]
     FilterInKernel,
-    /// The kernel does not take the programs.
+    /// The kernel refuses the programs.
     #[error("{0}; `--capture auto` would take what comes next: XDP, TC, libpcap")]
     Kernel(Refusal),
-    /// libpcap can't capture.
+    /// libpcap cannot capture.
     #[error(transparent)]
     Libpcap(#[from] OpenError),
-    /// The system refuses something that should work.
+    /// The system refuses an operation that should succeed.
     #[error("{what}: {source}")]
     System {
-        /// What was tried.
+        /// The operation that failed.
         what: &'static str,
-        /// The system's answer.
+        /// The system error.
         source: io::Error,
     },
 }
 
-/// How interfaces are captured from.
+/// Options of live capture.
 #[derive(Clone, Debug)]
 pub struct LiveOptions {
-    /// How packets are captured by programs in the kernel, if at all.
+    /// Options of the kernel programs, with the capture mode.
     pub kernel: KernelOptions,
-    /// The filter, in libpcap's language.
+    /// The filter expression in libpcap's language.
     pub filter: Option<String>,
-    /// Bytes of all capture buffers of libpcap.
+    /// Total size of libpcap's capture buffers, in bytes.
     pub capture_memory: u64,
-    /// The number of workers with libpcap.
+    /// Number of workers with libpcap.
     pub workers: usize,
 }
 
 impl LiveOptions {
-    /// Makes sure that the filter goes with the mode of capture.
+    /// Checks that the capture mode supports the filter.
     ///
     /// # Errors
-    /// [`LiveError::FilterInKernel`].
+    /// [`LiveError::FilterInKernel`] if it does not.
     pub fn check(&self) -> Result<(), LiveError> {
         match (self.kernel.mode, &self.filter) {
             (CaptureMode::Auto | CaptureMode::Libpcap, _) | (_, None) => Ok(()),
@@ -78,7 +79,7 @@ impl LiveOptions {
     }
 }
 
-/// The interfaces of a target, found and not captured from yet.
+/// The interfaces of a target before capture starts.
 pub struct Interfaces {
     scope: Scope,
     changes: Arc<Changes>,
@@ -87,10 +88,10 @@ pub struct Interfaces {
 }
 
 impl Interfaces {
-    /// Finds the interfaces of a target, where these are HOST besides their own addresses.
+    /// Finds the interfaces of a target. `hosts` are addresses of HOST in addition to their own.
     ///
     /// # Errors
-    /// Where there are none, or the system does not tell.
+    /// [`LiveError`] if there are none or they cannot be listed.
     pub fn find(target: &Target, hosts: HostSpec) -> Result<Self, LiveError> {
         let system = |what| move |source| LiveError::System { what, source };
         let scope = Scope::of(target, hosts);
@@ -111,7 +112,7 @@ impl Interfaces {
         Ok(Self { scope, changes: Arc::new(changes), listed, wanted })
     }
 
-    /// Returns what is HOST.
+    /// Returns the addresses that are HOST.
     pub fn hosts(&mut self) -> HostSpec {
         let watched = self.wanted.iter().map(|(one, _)| one.index).collect();
         let hosts = self.scope.hosts(&watched, &self.listed);
@@ -121,15 +122,17 @@ impl Interfaces {
         hosts
     }
 
-    /// Returns the name of a tunnel among them whose outer packets another one of them sees.
+    /// Returns the name of a wanted tunnel whose outer packets pass another wanted interface, if
+    /// there is one.
     pub fn watched_tunnel(&self) -> Option<&str> {
         watched_tunnel(&self.wanted)
     }
 
-    /// Opens them, of `any` as far as that is done at once.
+    /// Opens the interfaces. With `any`, those that are not open after `AT_ONCE` follow in the
+    /// background.
     ///
     /// # Errors
-    /// [`LiveError`] where that does not work in any way that the options allow.
+    /// [`LiveError`] if no capture method that the options allow works.
     pub fn open(
         self,
         options: LiveOptions,

@@ -1,12 +1,12 @@
-//! Inputs: where packets come from. Each kind is a folder, and all of them are an [`Input`].
+//! Inputs: sources of packets. Each kind has a module and implements [`Input`].
 //!
-//! * [`kernel`]: interfaces, by programs in the kernel.
+//! * [`kernel`]: interfaces, through kernel programs.
 //! * [`libpcap`]: interfaces, through libpcap.
 //! * [`mod@file`]: a capture file, read or replayed.
-//! * [`live`]: which of the first two it is.
-//! * [`target`]: which of all it is, by the TARGET of the command line.
+//! * [`live`]: chooses between the first two.
+//! * [`target`]: chooses the kind of input by the TARGET argument.
 //!
-//! [`interface`], [`netlink`] and [`filter`] are what several of them use.
+//! The inputs share [`interface`], [`netlink`] and [`filter`].
 
 pub mod file;
 pub mod filter;
@@ -33,68 +33,69 @@ use crate::store::Store;
 use crate::system::needs::Needs;
 use crate::system::shutdown::Shutdown;
 
-/// An input that is open and has not started: what takes rights is done.
+/// An open input that has not started. All privileged work is done.
 pub trait Input {
-    /// Returns what it needs from now on.
+    /// Returns the rights it needs from now on.
     fn needs(&self) -> Needs;
 
-    /// Returns the number of parts that its workers hand in of each minute, at least 1.
+    /// Returns the number of parts that its workers hand in for each minute, at least 1.
     fn parts(&self) -> usize;
 
-    /// Returns what it does with options that change.
+    /// Returns how it handles changed options.
     fn reloads(&self) -> Reloads;
 
     /// Starts its workers, each on a thread of its own.
     ///
     /// # Errors
-    /// Where a thread can't be started.
+    /// An I/O error if a thread cannot be started.
     fn start(self: Box<Self>, context: Context) -> io::Result<Box<dyn Running>>;
 }
 
-/// An input whose workers run; they end when this is dropped.
+/// A running input. Its workers end when it is dropped.
 pub trait Running {
-    /// Returns the way to its workers.
+    /// Returns the control of its workers.
     fn control(&self) -> WorkerControl;
 
-    /// Returns the present of packet time.
+    /// Returns the clock of packet time.
     fn clock(&self) -> Arc<Clock>;
 
-    /// Returns what it tells of itself.
+    /// Returns its status.
     fn status(&self) -> Arc<Status>;
 
-    /// Takes packets in on this thread until there are no more or the end is asked for, and goes by
-    /// `changes` of options meanwhile.
+    /// Takes in packets on this thread until there are no more or shutdown is requested. Applies
+    /// the options that arrive in `changes`.
     ///
     /// # Errors
-    /// Where a capture file can't be read on.
+    /// [`ReadError`] if a capture file cannot be read to its end.
     fn run(&mut self, changes: &Receiver<Options>) -> Result<(), ReadError>;
 }
 
-/// What an input works with.
+/// The environment of an input.
 #[derive(Clone)]
 pub struct Context {
-    /// What the summaries depend on.
+    /// Settings that the summaries depend on.
     pub settings: Arc<Settings>,
-    /// Where closed minutes go.
+    /// Destination of closed minutes.
     pub store: Arc<Store>,
-    /// Tells when the end is asked for.
+    /// Tells when shutdown is requested.
     pub shutdown: Shutdown,
 }
 
-/// Options that an input goes by and that can change while it runs.
+/// Options of an input that can change while it runs.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// The addresses of HOST, besides those of what is watched.
+    /// Addresses of HOST, in addition to those of the watched interfaces.
     pub hosts: HostSpec,
-    /// The filter, in libpcap's language.
+    /// The filter expression in libpcap's language.
     pub filter: Option<String>,
 }
 
-/// What an input does with options that change.
+/// An input's handling of changed options.
 #[derive(Clone, Debug)]
 pub struct Reloads {
-    /// Whether packets have the time of the clock, and so does what changes.
+    /// True for live capture: packet time is the wall clock, so a change takes effect at the
+    /// present time.
     pub is_live: bool,
-    /// The link layers that a new filter has to compile for; `None` where the filter stays.
+    /// Link types for which a new filter must compile; `None` if the filter cannot change.
     pub filter: Option<Vec<LinkType>>,
 }

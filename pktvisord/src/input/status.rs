@@ -1,4 +1,4 @@
-//! What an input tells of itself: what it watches, how far it is behind, whether it has ended.
+//! Status of an input: what it watches, how far it lags, and whether it has ended.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,19 +8,19 @@ use tokio::sync::watch;
 
 use super::kernel::drain::DrainStatus;
 
-/// How packets are captured.
+/// Capture method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InputKind {
-    /// By programs in the kernel.
+    /// By kernel programs.
     Ebpf,
     /// Through libpcap.
     Libpcap,
-    /// They are read from a capture file.
+    /// From a capture file.
     File,
 }
 
 impl InputKind {
-    /// Its name in the API.
+    /// Returns its name in the API.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ebpf => "ebpf",
@@ -30,34 +30,34 @@ impl InputKind {
     }
 }
 
-/// What is watched, and what is not as it should be.
+/// The watched interfaces or file, and problems with them.
 #[derive(Clone, Debug, Default)]
 pub struct Watching {
-    /// Names of the interfaces or the file, and the hooks of the interfaces.
+    /// The interfaces with their hooks, or the file.
     pub watched: Vec<api::Watched>,
-    /// Interfaces to which programs are still to be attached.
+    /// Number of interfaces that still need programs attached.
     pub pending: u64,
-    /// Interfaces whose packets are not seen as they should be, each with the reason.
+    /// Interfaces whose packets do not all reach the programs, each with the reason.
     pub faults: Vec<String>,
 }
 
-/// The state of an input, which the input writes and others read.
+/// Status of an input. The input writes it, and others read it.
 #[derive(Debug)]
 pub struct Status {
-    /// How packets are captured.
+    /// Capture method.
     pub kind: InputKind,
-    /// Why programs in the kernel do not capture them, where these were asked for.
+    /// The reason why libpcap replaced kernel programs, if it did.
     pub fallback: Option<String>,
     watching: watch::Sender<Watching>,
-    /// How far the threads that drain rings are behind.
+    /// Status of each thread that drains a ring.
     drains: Vec<Arc<DrainStatus>>,
-    /// Whether no packet so far had a time.
+    /// True if no packet so far had a timestamp.
     timeless: AtomicBool,
     finished: AtomicBool,
 }
 
 impl Status {
-    /// The state of a capture file of this name.
+    /// Creates the status of a capture file.
     pub fn file(name: String) -> Self {
         let watched = vec![api::Watched { name, ..api::Watched::default() }];
         let status = Self::interfaces(InputKind::File, None, Vec::new());
@@ -65,7 +65,7 @@ impl Status {
         status
     }
 
-    /// The state of interfaces none of which is watched yet.
+    /// Creates the status of interfaces, none of which is watched yet.
     pub fn interfaces(
         kind: InputKind,
         fallback: Option<String>,
@@ -85,48 +85,50 @@ impl Status {
         self.watching.borrow().clone()
     }
 
-    /// Returns what is watched, to wait for changes of it.
+    /// Subscribes to changes of what is watched.
     pub fn subscribe(&self) -> watch::Receiver<Watching> {
         self.watching.subscribe()
     }
 
-    /// Whether packets come from all that is to be watched.
+    /// Returns true if something is watched, no interface is pending, and there are no faults.
     pub fn is_watching(&self) -> bool {
         let watching = self.watching.borrow();
         !watching.watched.is_empty() && watching.pending == 0 && watching.faults.is_empty()
     }
 
-    /// Notes that the input has ended.
+    /// Marks the input as ended.
     pub fn finish(&self) {
         self.finished.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the input has ended, so that no more packets come.
+    /// Returns true if the input has ended: no more packets will come.
     pub fn is_finished(&self) -> bool {
         self.finished.load(Ordering::Relaxed)
     }
 
-    /// Notes whether no packet so far had a time: then there are no latencies and no rates.
+    /// Sets whether no packet so far had a timestamp. Without timestamps there are no latencies and
+    /// no rates.
     pub fn set_timeless(&self, timeless: bool) {
         self.timeless.store(timeless, Ordering::Relaxed);
     }
 
-    /// Whether no packet so far had a time.
+    /// Returns whether no packet so far had a time.
     pub fn is_timeless(&self) -> bool {
         self.timeless.load(Ordering::Relaxed)
     }
 
-    /// Names of what is watched.
+    /// Returns the names of the watched interfaces or of the file.
     pub fn names(&self) -> Vec<String> {
         self.watching.borrow().watched.iter().map(|watched| watched.name.clone()).collect()
     }
 
-    /// How far user space is behind the packets, in milliseconds; none where that can't be told.
+    /// Returns the lag of user space behind the packets in milliseconds, or `None` if it is not
+    /// known.
     pub fn lag_ms(&self) -> Option<u64> {
         self.drains.iter().map(|drain| drain.lag_ms()).max()
     }
 
-    /// Completes a view with what only the input knows.
+    /// Adds to a view what only the input knows.
     pub fn complete(&self, mut view: api::MetricsView) -> api::MetricsView {
         self.kind.name().clone_into(&mut view.capture.source);
         view.capture.interfaces = self.names();

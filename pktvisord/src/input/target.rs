@@ -1,4 +1,4 @@
-//! What the TARGET of the command line is.
+//! Resolves the TARGET argument.
 
 use std::fs;
 use std::io;
@@ -9,10 +9,10 @@ use super::file::{CaptureReader, FileOptions, ReadError};
 use super::interface::Interface;
 use super::netlink::Requests;
 
-/// What is to be summarized.
+/// A resolved TARGET.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// A capture file, or a pipe that one comes from.
+    /// A capture file, or a named pipe that delivers one.
     File(PathBuf),
     /// A capture on standard input.
     Stdin,
@@ -20,29 +20,29 @@ pub enum Target {
     Interfaces(Vec<String>),
     /// The traffic of all interfaces.
     Any,
-    /// The traffic of the interface, named second, that has this address.
+    /// The traffic of the interface that has this address. The second field is its name.
     Address(IpAddr, String),
 }
 
-/// A target that is nothing there is.
+/// A TARGET that names nothing on this host.
 #[derive(Debug, thiserror::Error)]
 #[error("{target}: {}", reasons.join("; "))]
 pub struct TargetError {
-    /// The target as it was named.
+    /// The TARGET as given.
     pub target: String,
-    /// What it was taken for, and why it is not that.
+    /// The interpretations that were tried, and why each does not apply.
     pub reasons: Vec<String>,
 }
 
-/// Finds out what `target` is, by what there is of that name: standard input (`-`), a file that
-/// holds a capture, all interfaces (`any`), an address of this host, interfaces of this host,
-/// separated by commas.
+/// Resolves TARGET in this order: standard input (`-`), a file that holds a capture, all interfaces
+/// (`any`), an address of this host, names of interfaces separated by commas.
 pub fn resolve(target: &str) -> Result<Target, TargetError> {
     if target == "-" {
         return Ok(Target::Stdin);
     }
     let mut reasons = Vec::new();
-    // A file that is no capture is most likely what was meant: what this host has besides is not told.
+    // If a file of that name exists, the user most likely meant it: the error does not list
+    // interfaces then.
     let mut is_file = false;
     match capture_file(Path::new(target)) {
         Ok(file) => return Ok(Target::File(file)),
@@ -70,9 +70,9 @@ pub fn resolve(target: &str) -> Result<Target, TargetError> {
     }
 }
 
-/// Why a name is not that of a capture.
+/// Why a path is not a capture.
 struct NoCapture {
-    /// Whether there is a file or folder of that name.
+    /// True if a file or folder of that name exists.
     exists: bool,
     reason: String,
 }
@@ -83,7 +83,7 @@ struct Device {
     addresses: Vec<IpAddr>,
 }
 
-/// The interfaces of this network namespace, with their addresses.
+/// Lists the interfaces of this network namespace with their addresses.
 fn devices() -> io::Result<Vec<Device>> {
     let requests = Requests::open()?;
     let addresses = requests.addresses()?;
@@ -98,8 +98,8 @@ fn devices() -> io::Result<Vec<Device>> {
     Ok(requests.links()?.into_iter().map(device).collect())
 }
 
-/// The file at `path`, if it can hold a capture. A pipe is not looked into, because what is read
-/// from it is gone.
+/// Returns `path` if the file can hold a capture. It does not read from a pipe, because those bytes
+/// would be lost.
 fn capture_file(path: &Path) -> Result<PathBuf, NoCapture> {
     let refusal = |exists, reason| Err(NoCapture { exists, reason });
     match fs::metadata(path) {
@@ -119,7 +119,7 @@ fn capture_file(path: &Path) -> Result<PathBuf, NoCapture> {
     }
 }
 
-/// The interface that `target` names or that has it as an address.
+/// Finds the interfaces that `target` names, or the one that has it as an address.
 fn live(target: &str, devices: &[Device]) -> Result<Target, String> {
     if let Ok(address) = target.parse::<IpAddr>() {
         return devices
@@ -146,7 +146,7 @@ fn live(target: &str, devices: &[Device]) -> Result<Target, String> {
     Ok(Target::Interfaces(names))
 }
 
-/// Interfaces with their addresses, for a message.
+/// Formats the interfaces with their addresses for a message.
 fn list(devices: &[Device]) -> String {
     let names: Vec<_> = devices
         .iter()

@@ -1,4 +1,4 @@
-//! What the daemon may do, when it ends, and what it tells the log.
+//! The daemon and the operating system: privileges, sandbox, shutdown, secrets and the log.
 
 pub mod needs;
 pub(crate) mod occasional;

@@ -1,39 +1,40 @@
-//! What a part of the daemon still needs once it is open: rights and sandbox leave the union of it.
+//! Rights that a part of the daemon still needs after it is open. The process keeps the union of
+//! them.
 //!
-//! Sockets that are listened on are not among it: they are bound before rights are given up.
+//! Listening sockets are not among them: they are bound before the daemon drops its rights.
 
 use std::path::PathBuf;
 
 use rustix::thread::CapabilitySet;
 
-/// A capability (capabilities(7)) and who uses it.
+/// A capability (capabilities(7)) and the feature that uses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capability {
     /// Its bit.
     pub set: CapabilitySet,
-    /// Its name, as `setcap` has it in upper case.
+    /// Its name in upper case, as in capabilities(7).
     pub name: &'static str,
-    /// What uses it, for the log.
+    /// Name of the feature, for the log.
     pub used_by: &'static str,
 }
 
-/// What a part of the daemon still needs once it is open.
+/// Rights that a part of the daemon still needs after it is open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// Capabilities that are kept; all others are given up.
+    /// Capabilities to keep; the daemon drops all others.
     pub capabilities: Vec<Capability>,
-    /// Files that are read again. The folder of each stays readable, because a file can be replaced.
+    /// Files that are read again. Their folders stay readable, because a file can be replaced.
     pub reads: Vec<PathBuf>,
-    /// Folders in which files are made, written, renamed and removed.
+    /// Folders in which files are created, written, renamed and removed.
     pub writes: Vec<PathBuf>,
-    /// Ports of TCP that are connected to, at any address.
+    /// TCP ports that the daemon connects to, at any address.
     pub connects: Vec<u16>,
-    /// Whether packet sockets (packet(7)) are opened.
+    /// True if packet sockets (packet(7)) are opened.
     pub packet_sockets: bool,
 }
 
 impl Needs {
-    /// What both need.
+    /// Returns the union of both.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         let Self { capabilities, reads, writes, connects, packet_sockets } = other;

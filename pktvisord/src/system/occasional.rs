@@ -1,25 +1,25 @@
-//! Things that may happen ten times a second and are to be logged once a minute.
+//! Rate limit for log messages: an event that may occur ten times a second is logged once a minute.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long things are only counted after one that was logged.
+/// Time after a logged event in which further events are only counted.
 const PAUSE: Duration = Duration::from_mins(1);
 
-/// How often something has happened, and when it was last logged.
+/// Counts an event and remembers when it was last logged.
 #[derive(Debug, Default)]
 pub struct Occasional(Mutex<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
     all: u64,
-    /// How many there were when one was last logged, and when that was.
+    /// The count and the time of the last logged event.
     logged: Option<(u64, Instant)>,
 }
 
 impl Occasional {
-    /// Takes in that it has happened. Where it is to be logged, returns how often it happened since
-    /// the last time that was logged, this time included.
+    /// Counts one event. If it is to be logged, returns the number of events since the last logged
+    /// one, including this one.
     pub fn happened(&self, now: Instant) -> Option<u64> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counts.all += 1;
@@ -31,7 +31,7 @@ impl Occasional {
         Some(counts.all - before)
     }
 
-    /// How often it has happened.
+    /// Returns the number of events so far.
     pub fn count(&self) -> u64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).all
     }
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn logged_once_a_minute_with_those_between() {
+    fn logs_once_a_minute_with_count_since_last_log() {
         let (occasional, start) = (Occasional::default(), Instant::now());
         let logged: Vec<(u64, u64)> = (0..1_300)
             .filter_map(|tenth| {

@@ -1,7 +1,7 @@
-//! Giving up rights once they are used: the user, and capabilities (capabilities(7)).
+//! Drops privileges once they are used: the user, and capabilities (capabilities(7)).
 //!
-//! Both belong to a thread, and threads inherit them. So this is done on the first thread before it
-//! starts others.
+//! Both are attributes of a thread, and threads inherit them. The daemon therefore drops them on
+//! the first thread before it starts others.
 
 use std::fs;
 use std::io;
@@ -27,12 +27,14 @@ pub struct User {
     gid: u32,
 }
 
-/// Who root becomes: the user of the package, or the one that no files belong to.
+/// Users to replace root with, in order of preference: the package's user, then `nobody`, who owns
+/// no files, by name or by number.
 const UNPRIVILEGED: [&str; 3] = ["pktvisor", "nobody", "65534:65534"];
 
 impl User {
-    /// Whom to become where nobody was named: an unprivileged user, where this is root that may become
-    /// another one.
+    /// Returns an unprivileged user to run as when the options name none.
+    ///
+    /// Returns `None` unless the process is root and may change its user and group.
     pub fn instead_of_root() -> Option<Self> {
         let may = capabilities(None).ok()?.permitted;
         let can_change = may.contains(CapabilitySet::SETUID | CapabilitySet::SETGID);
@@ -42,7 +44,8 @@ impl User {
     }
 }
 
-/// A user by name, as `/etc/passwd` has it, or numbers: `UID` or `UID:GID`.
+/// Parses a user: a name from `/etc/passwd`, or numeric `UID` or `UID:GID`. `UID` alone is also the
+/// group.
 impl FromStr for User {
     type Err = String;
 
@@ -66,8 +69,10 @@ impl FromStr for User {
     }
 }
 
-/// Makes use of the capabilities that a file gave it to have (`setcap …=p`), which take effect only
-/// where a program asks for them: so it starts too where it may not have all of them.
+/// Makes the permitted capabilities effective.
+///
+/// File capabilities set with `setcap …=p` take effect only on request. With `=p` the program
+/// also starts where it may not have all of them.
 pub fn raise() {
     let raised = capabilities(None).and_then(|sets| {
         let effective = sets.permitted;
@@ -78,7 +83,8 @@ pub fn raise() {
     }
 }
 
-/// Raises the limit of open files as far as it may be: each hook of an interface is one.
+/// Raises the soft limit of open files to the hard limit: each hook of an interface takes a
+/// descriptor.
 pub fn raise_limits() {
     let limit = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
@@ -87,34 +93,34 @@ pub fn raise_limits() {
     }
 }
 
-/// What this process may still do.
+/// Rights that the process has left.
 #[derive(Clone, Debug)]
 pub struct Rights {
-    /// The user that it has become.
+    /// The user it switched to; `None` if it kept its user.
     pub user: Option<String>,
-    /// Capabilities that are left.
+    /// The capabilities it kept.
     pub capabilities: Vec<&'static str>,
-    /// How far it is shut in.
+    /// The state of the sandbox.
     pub sandbox: Sandbox,
 }
 
-/// Becomes `user` and keeps the capabilities that are needed and no others, also across programs that
-/// it might start. Shuts itself in, unless told not to.
+/// Switches to `user` and keeps only the needed capabilities, also for programs that the process
+/// might execute. Enters the sandbox if `sandboxed` is true.
 ///
 /// # Errors
-/// Where the system refuses; what was given up before stays so.
+/// [`RightsError`] if the kernel refuses a step. Rights that were dropped before stay dropped.
 pub fn give_up(user: Option<&User>, needs: &Needs, sandboxed: bool) -> Result<Rights, RightsError> {
     let wanted: CapabilitySet = needs.capabilities.iter().map(|needed| needed.set).collect();
     let effective = capabilities(None).map_err(io::Error::from)?.effective;
     if effective.contains(CapabilitySet::SETPCAP) {
         for capability in CapabilitySet::all().iter() {
-            // One that this kernel does not know is in no set.
+            // A capability that this kernel does not know is in no set.
             let _ = remove_capability_from_bounding_set(capability);
         }
     }
     if let Some(User { uid, gid, .. }) = user {
         let (uid, gid) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
-        // Otherwise those that are kept would go with the user.
+        // Without this flag the kernel drops the capabilities together with the user.
         set_keep_capabilities(true).map_err(io::Error::from)?;
         set_thread_groups(&[gid]).map_err(io::Error::from)?;
         set_thread_res_gid(gid, gid, gid).map_err(io::Error::from)?;
@@ -125,7 +131,7 @@ pub fn give_up(user: Option<&User>, needs: &Needs, sandboxed: bool) -> Result<Ri
     set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable })
         .map_err(io::Error::from)?;
     set_no_new_privs(true).map_err(io::Error::from)?;
-    // No other process of the user reads its memory: secrets are in it.
+    // The memory holds secrets: other processes of the user must not read it.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(io::Error::from)?;
     let who = user.map_or("the same user", |user| user.name.as_str());
     let capabilities = needs.capabilities.iter().filter(|needed| kept.contains(needed.set));
@@ -141,13 +147,13 @@ pub fn give_up(user: Option<&User>, needs: &Needs, sandboxed: bool) -> Result<Ri
     Ok(Rights { user: user.map(|user| user.name.clone()), capabilities, sandbox })
 }
 
-/// Why rights can't be given up.
+/// Reasons why privileges cannot be dropped.
 #[derive(Debug, thiserror::Error)]
 pub enum RightsError {
-    /// The system refuses.
+    /// A system call failed.
     #[error("cannot give up rights: {0}")]
     System(#[from] io::Error),
-    /// There is no sandbox.
+    /// The sandbox cannot be set up.
     #[error("cannot give up rights: {0}; --no-sandbox does without")]
     Sandbox(#[from] SandboxError),
 }
@@ -157,13 +163,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn root_becomes_somebody_else() {
+    fn root_becomes_unprivileged_user() {
         let instead = User::instead_of_root();
         assert!(instead.is_none_or(|user| user.uid != 0 && user.gid != 0));
     }
 
     #[test]
-    fn users_are_found_by_name_and_number() {
+    fn parses_user_names_and_numbers() {
         let user = |name: &str, uid, gid| Ok(User { name: name.into(), uid, gid });
         assert_eq!("root".parse::<User>(), user("root", 0, 0));
         assert_eq!("7".parse::<User>(), user("7", 7, 7));

@@ -1,4 +1,4 @@
-//! Files with secrets: keys and tokens.
+//! Files that hold secrets: keys and tokens.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -7,48 +7,48 @@ use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
-/// Bytes of such a file, at most.
+/// Maximum size of a secret file, in bytes.
 const MAX: u64 = 1 << 20;
-/// The permission of others to read a file (chmod(2)).
+/// Permission bit that lets others read a file (chmod(2)).
 const READ_BY_OTHERS: u32 = 0o004;
 
-/// Why a file does not give what it is to give.
+/// Reasons why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// It can't be read.
+    /// The file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// The system's answer.
+        /// The system error.
         source: io::Error,
     },
-    /// It is not what it should be.
+    /// The content of the file is not valid.
     #[error("{}: {problem}", path.display())]
     Unusable {
         /// The file.
         path: PathBuf,
-        /// What is wrong, and where that helps what to do.
+        /// The problem and, if useful, a remedy.
         problem: String,
     },
 }
 
 impl FileError {
-    /// The file can't be read.
+    /// Creates an error for a file that cannot be read.
     pub fn unreadable(path: &Path, source: io::Error) -> Self {
         Self::Unreadable { path: path.to_owned(), source }
     }
 
-    /// The file is not what it should be.
+    /// Creates an error for a file with invalid content.
     pub fn unusable(path: &Path, problem: impl Into<String>) -> Self {
         Self::Unusable { path: path.to_owned(), problem: problem.into() }
     }
 }
 
-/// Reads a secret. The log says so where every user of the machine can read it too.
+/// Reads a secret. Logs a warning if every user of the host can read the file.
 ///
 /// # Errors
-/// Where the file can't be read, or is larger than any secret.
+/// [`FileError::Unreadable`] if the file cannot be read or is larger than 1 MiB.
 pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     bytes_of(path).map_err(|source| FileError::unreadable(path, source))
 }

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM as a flag that long work looks at.
+//! SIGINT and SIGTERM as a flag that long-running work polls.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// Whether the end was asked for.
+/// A handle that tells whether shutdown was requested.
 #[derive(Clone, Debug)]
 pub struct Shutdown {
     asked: Arc<AtomicBool>,
@@ -14,11 +14,11 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// Listens for the signals on the current runtime. A second signal ends the process at once,
-    /// with the signal's usual exit code.
+    /// Listens for SIGINT and SIGTERM on the current runtime. A second signal ends the process at
+    /// once with the usual exit code of that signal: 130 or 143.
     ///
     /// # Errors
-    /// Where the system refuses a handler.
+    /// An I/O error if a signal handler cannot be installed.
     pub fn listen() -> std::io::Result<Self> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -34,26 +34,26 @@ impl Shutdown {
                 if flag.swap(true, Ordering::Relaxed) {
                     std::process::exit(code);
                 }
-                // Without receivers nobody waits.
+                // Sending fails only if nothing waits.
                 let _ = sender.send(true);
             }
         });
         Ok(Self { asked, watch })
     }
 
-    /// Whether the end was asked for.
+    /// Returns true if shutdown was requested.
     pub fn asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// The flag itself, for those who wait for something else.
+    /// Returns the flag itself, for callers that block on something else.
     pub fn flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.asked)
     }
 
-    /// Waits until the end is asked for.
+    /// Waits until shutdown is requested.
     pub async fn wait(mut self) {
-        // An error means that the runtime ends anyway.
+        // An error means that the runtime is ending anyway.
         let _ = self.watch.wait_for(|asked| *asked).await;
     }
 }

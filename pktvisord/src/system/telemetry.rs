@@ -1,4 +1,4 @@
-//! The daemon's own log, on standard error.
+//! The log of the daemon, on standard error.
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
-/// How the level is changed once the log has started.
+/// Replaces the filter of the running log.
 static SET_FILTER: OnceLock<Box<dyn Fn(EnvFilter) + Send + Sync>> = OnceLock::new();
 
 /// How the log is written.
@@ -18,7 +18,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// What is logged: `directives` in the language of `RUST_LOG`, which goes before them.
+/// Builds the log filter: `RUST_LOG` if it is set and valid, otherwise `directives`, in the same
+/// syntax.
 fn filter(directives: &str) -> EnvFilter {
     EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(directives))
 }
@@ -29,10 +30,10 @@ pub fn start(directives: &str, format: LogFormat) {
         .with_env_filter(filter(directives))
         .with_writer(std::io::stderr)
         .with_target(false)
-        // A log that can't be written has nowhere to say so.
+        // A log that cannot be written has nowhere to report that.
         .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
-    // An error of a reload means that there is no log any more.
+    // Replacing the filter fails only if the log is gone.
     let set: Box<dyn Fn(EnvFilter) + Send + Sync> = match format {
         LogFormat::Text => {
             let log = log.without_time().with_filter_reloading();
@@ -47,11 +48,11 @@ pub fn start(directives: &str, format: LogFormat) {
             Box::new(move |filter| drop(handle.reload(filter)))
         }
     };
-    // It is started once.
+    // `start` is called once.
     drop(SET_FILTER.set(set));
 }
 
-/// Logs from now on what these directives say.
+/// Replaces the log filter with these directives, unless `RUST_LOG` is set.
 pub fn set_level(directives: &str) {
     if let Some(set) = SET_FILTER.get() {
         set(filter(directives));

@@ -1,6 +1,6 @@
-//! The bytes of a capture, whatever they are stored as.
+//! The decompressed bytes of a capture.
 //!
-//! gzip, zstd and xz are told by their magic numbers and decompressed while reading.
+//! gzip, zstd and xz are recognized by their magic numbers and decompressed while reading.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -26,9 +26,10 @@ pub(super) struct Input {
 }
 
 impl Input {
-    /// Looks at what `file` is and whether it is compressed.
+    /// Opens `file` and detects its compression.
     ///
-    /// A read that waits for another program ends like a file where `interrupt` becomes true.
+    /// If `interrupt` becomes true, a read that waits for another program returns the end of the
+    /// file.
     pub(super) fn new(mut file: File, interrupt: Option<Arc<AtomicBool>>) -> Result<Self, Problem> {
         let metadata = file.metadata().map_err(|source| Problem::Open { source })?;
         let kind = metadata.file_type();
@@ -64,33 +65,33 @@ impl Input {
         })
     }
 
-    /// Whether the bytes come from another program as it writes them, so that what is there has
-    /// to be handed on before more is waited for.
+    /// Returns true if another program writes the bytes as it goes. Packets must then be passed on
+    /// before the reader waits for more.
     pub(super) fn is_prompt(&self) -> bool {
         self.prompt
     }
 
-    /// Bytes read so far, after decompression.
+    /// Returns the bytes read so far, after decompression.
     pub(super) fn position(&self) -> u64 {
         self.position
     }
 
-    /// Whether the compressed data ended before its end mark.
+    /// Returns true if the compressed data ended before its end marker.
     pub(super) fn is_cut(&self) -> bool {
         self.cut
     }
 
-    /// Bytes read so far as they are stored, and how many there are if that is known.
+    /// Returns the stored bytes read so far, before decompression, and their total if known.
     pub(super) fn stored(&self) -> (Arc<AtomicU64>, Option<u64>) {
         (Arc::clone(&self.stored), self.stored_total)
     }
 
-    /// Bytes behind the end of the compressed data, known when that was read.
+    /// Returns the number of bytes after the compressed data; known once its end was read.
     pub(super) fn behind(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.behind)
     }
 
-    /// Reads until `buffer` is full or the input ends and says how many bytes that were.
+    /// Reads until `buffer` is full or the input ends. Returns the number of bytes read.
     pub(super) fn read_full(&mut self, buffer: &mut [u8]) -> Result<usize, Problem> {
         let mut filled = 0;
         while filled < buffer.len() {
@@ -102,7 +103,7 @@ impl Input {
         Ok(filled)
     }
 
-    /// Reads what there is, at least one byte, into `buffer`; 0 at the end.
+    /// Reads the available bytes, at least one, into `buffer`. Returns 0 at the end.
     pub(super) fn read_some(&mut self, buffer: &mut [u8]) -> Result<usize, Problem> {
         loop {
             match self.reader.read(buffer) {
@@ -131,10 +132,10 @@ impl Input {
     }
 }
 
-/// How often a read that waits looks whether it was interrupted.
+/// Interval at which a waiting read checks for an interrupt.
 const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
-/// The file or pipe itself; counts the bytes that are read.
+/// The file or pipe itself. It counts the bytes read.
 struct Source {
     file: File,
     bytes: Arc<AtomicU64>,

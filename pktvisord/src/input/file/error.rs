@@ -1,61 +1,62 @@
-//! What can be wrong with a capture, in words for the one who named it.
+//! Problems of a capture, as messages for the user.
 
 use std::fmt;
 use std::io;
 
 use crate::input::filter::FilterError;
 
-/// Why a capture cannot be read, or not any further.
+/// Error of reading a capture.
 #[derive(Debug, thiserror::Error)]
 #[error("{name}: {problem}")]
 pub struct ReadError {
-    /// The file as it was named, or `standard input`.
+    /// The file as named, or `standard input`.
     pub name: String,
-    /// What is wrong.
+    /// The problem.
     pub problem: Problem,
 }
 
-/// What is wrong with a capture.
+/// A problem of a capture.
 ///
-/// Bytes are counted in the capture itself, that is after decompression, from 0; packets from 1.
+/// Byte positions refer to the capture after decompression and start at 0. Packet numbers start at
+/// 1.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
-    /// The file could not be opened.
+    /// The file cannot be opened.
     #[error("cannot open: {source}{}", open_hint(source))]
     Open {
-        /// The system's answer.
+        /// The system error.
         source: io::Error,
     },
-    /// It is a directory.
+    /// The path is a directory.
     #[error("is a directory; name a capture file")]
     Directory,
     /// Standard input is a terminal.
     #[error("is a terminal; pipe or redirect a capture into it")]
     Terminal,
-    /// It holds nothing.
+    /// The file is empty.
     #[error("is empty; even a capture without packets has a file header")]
     Empty,
-    /// It is something else than a capture.
+    /// The file is not a capture.
     #[error(
         "not a capture file: {reason}; pcap and pcapng are read, plain or compressed with gzip, \
          zstd or xz"
     )]
     NotACapture {
-        /// How that shows.
+        /// The reason.
         reason: String,
     },
-    /// It ends inside its file header.
+    /// The file ends inside its header.
     #[error("ends at byte {bytes}, inside the file header; there are no packets to read")]
     HeaderCut {
-        /// Bytes there are.
+        /// Size of the file, in bytes.
         bytes: u64,
     },
-    /// The system could not read on.
+    /// Reading failed.
     #[error("reading failed at byte {byte}: {source}")]
     Read {
-        /// How far it was read.
+        /// Position of the failure.
         byte: u64,
-        /// The system's answer.
+        /// The system error.
         source: io::Error,
     },
     /// The compressed data is damaged.
@@ -64,48 +65,48 @@ pub enum Problem {
          `{format} -t` tests the file"
     )]
     Compression {
-        /// Name of the format, which is that of its tool.
+        /// Name of the format, which is also that of its tool.
         format: &'static str,
         /// Bytes of the capture that were decompressed before.
         byte: u64,
-        /// The decompressor's answer.
+        /// The error of the decompressor.
         source: io::Error,
     },
     /// The capture contradicts itself.
     #[error("corrupt at byte {byte}, packet {packet}: {what}")]
     Corrupt {
-        /// Where the record starts.
+        /// Start of the record.
         byte: u64,
-        /// The packet it holds, or the next packet.
+        /// The packet in the record, or the next packet.
         packet: u64,
-        /// What does not fit.
+        /// The contradiction.
         what: String,
     },
-    /// libpcap, which reads what this program's own reader does not, gave up.
+    /// libpcap, which reads further formats, gave up.
     #[error("libpcap stopped at packet {packet}: {message}")]
     Libpcap {
-        /// The packet it could not read.
+        /// The packet that could not be read.
         packet: u64,
-        /// What it said.
+        /// The message of libpcap.
         message: String,
     },
     /// The filter does not compile.
     #[error(transparent)]
     Filter(#[from] FilterError),
-    /// The capture is cut short, which was asked to be an error.
+    /// The capture is truncated, and the options make that an error.
     #[error("{0}")]
     Truncated(Truncation),
 }
 
 impl ReadError {
-    /// Whether the arguments are wrong, not the capture: the filter does not compile.
+    /// Returns true if the arguments are at fault and not the capture: the filter does not compile.
     pub fn is_usage(&self) -> bool {
         matches!(self.problem, Problem::Filter(_))
     }
 }
 
 impl Problem {
-    /// Names the capture that has the problem.
+    /// Adds the name of the capture.
     pub(super) fn of(self, name: &str) -> ReadError {
         ReadError { name: name.to_owned(), problem: self }
     }
@@ -119,12 +120,12 @@ fn open_hint(source: &io::Error) -> &'static str {
     }
 }
 
-/// Where a capture is cut short.
+/// The point at which a capture is truncated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Truncation {
-    /// Bytes of the capture there are, after decompression.
+    /// Size of the capture after decompression, in bytes.
     pub byte: u64,
-    /// The packet, counted from 1, that is not there in full.
+    /// The incomplete packet, counted from 1.
     pub packet: u64,
 }
 

@@ -1,12 +1,12 @@
-//! What a reader finds beside packets, for warnings and counts.
+//! Findings of a reader other than packets, for warnings and counts.
 
 use super::interface::Drops;
 use crate::decode::link::UnsupportedLink;
 
-/// Link types that are named in warnings. More of them are only counted.
+/// Maximum number of link types that warnings name. Packets of further ones are only counted.
 const NAMED_LINKS: usize = 64;
 
-/// Packets of one link type that is not read.
+/// Packets of one unsupported link type.
 #[derive(Clone, Copy, Debug)]
 struct UnreadLink {
     link: UnsupportedLink,
@@ -14,12 +14,12 @@ struct UnreadLink {
     first: u64,
 }
 
-/// What a reader finds beside packets.
+/// Findings of a reader other than packets.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     unread_links: Vec<UnreadLink>,
     unread: u64,
-    /// Packets with a time that 64 bits do not hold, and the first of them.
+    /// Packets whose time is out of range, and the number of the first one.
     unfit: u64,
     first_unfit: u64,
     /// Drops of sections that have ended.
@@ -27,7 +27,7 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    /// Notes `count` packets of a link type that is not read, the first with number `packet`.
+    /// Adds `count` packets of an unsupported link type; `packet` is the number of the first one.
     pub(super) fn unread(&mut self, link: UnsupportedLink, packet: u64, count: u64) {
         self.unread += count;
         let known = self.unread_links.iter().position(|known| known.link == link);
@@ -38,12 +38,12 @@ impl Findings {
         }
     }
 
-    /// Packets so far of link types that are not read.
+    /// Returns the packets so far with unsupported link types.
     pub(super) fn all_unread(&self) -> u64 {
         self.unread
     }
 
-    /// Notes a packet with a time that 64 bits do not hold.
+    /// Adds a packet whose time is out of range: before 1823 or after 2262.
     pub(super) fn unfit_time(&mut self, packet: u64) {
         if self.unfit == 0 {
             self.first_unfit = packet;
@@ -51,7 +51,7 @@ impl Findings {
         self.unfit += 1;
     }
 
-    /// Says all that, for warnings.
+    /// Returns a warning for each finding.
     pub(super) fn warnings(&self) -> impl Iterator<Item = String> + '_ {
         let links = self.unread_links.iter().map(|UnreadLink { link, packets, first }| {
             let count = plural(*packets, "packet");
@@ -69,7 +69,7 @@ impl Findings {
     }
 }
 
-/// A count with its noun.
+/// Formats a count with its noun.
 pub(super) fn plural(count: u64, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }

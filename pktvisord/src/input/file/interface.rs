@@ -1,35 +1,35 @@
-//! Interfaces of the newer capture format: the link type and the clock of their packets.
+//! Interfaces of pcapng: the link type and the clock of their packets.
 //!
-//! The clock is read here: `pcap-parser` 0.17 knows no resolution in powers of 2 and reads the
-//! offset in little-endian order whatever the section is in.
+//! Time options are read here: `pcap-parser` 0.17 does not support resolutions in powers of 2, and
+//! reads the offset in little-endian order whatever the byte order of the section.
 
 use pcap_parser::pcapng::{InterfaceDescriptionBlock, OptionCode};
 
 use crate::decode::block::LinkType;
 use crate::decode::link::UnsupportedLink;
 
-/// What packets of an interface have in common.
+/// Properties shared by the packets of an interface.
 pub(super) struct Interface {
-    /// An error only once there is a packet: captures list interfaces that saw none.
+    /// An error matters only once there is a packet: captures list interfaces that saw none.
     pub(super) link: Result<LinkType, UnsupportedLink>,
-    /// Most bytes captured of a packet; without a limit, the largest number.
+    /// Maximum bytes captured of a packet; `u32::MAX` if there is no limit.
     pub(super) snap_len: u32,
     ticks_per_second: u64,
-    /// Nanoseconds to add to a time.
+    /// Nanoseconds to add to each time.
     offset: i128,
-    /// Packets that the interface dropped, as its statistics said last.
+    /// Packets that the interface dropped, by its latest statistics.
     pub(super) if_dropped: u64,
-    /// Packets that the system dropped, as its statistics said last.
+    /// Packets that the system dropped, by its latest statistics.
     pub(super) os_dropped: u64,
-    /// Packets lost before packets of this interface, as those say (`epb_dropcount`).
+    /// Packets lost before packets of this interface (`epb_dropcount`).
     pub(super) lost_before: u64,
 }
 
-/// Times that are outside of these are taken for them: minutes around them still fit 64 bits.
+/// Range to which times are clamped: minutes around its ends still fit 64 bits.
 const TIMES: std::ops::RangeInclusive<i128> = -(1 << 62)..=i64::MAX as i128 - 86_400_000_000_000;
 
 impl Interface {
-    /// Reads a description; the error says what is wrong with it.
+    /// Reads an interface description. The error describes what is wrong with it.
     pub(super) fn new(
         description: &InterfaceDescriptionBlock<'_>,
         big_endian: bool,
@@ -64,7 +64,8 @@ impl Interface {
         })
     }
 
-    /// Nanoseconds of unix time, the nearest there is, and whether 64 bits hold them.
+    /// Converts ticks to nanoseconds of Unix time, clamped to `TIMES`. The flag is true if the time
+    /// fits.
     pub(super) fn nanoseconds(&self, ticks: u64) -> (i64, bool) {
         let nanoseconds = u128::from(ticks) * 1_000_000_000 / u128::from(self.ticks_per_second);
         let time = nanoseconds as i128 + self.offset;
@@ -72,8 +73,8 @@ impl Interface {
         (time.clamp(*TIMES.start(), *TIMES.end()) as i64, fits)
     }
 
-    /// Packets dropped by the interface and by the system. What packets say was lost before them
-    /// includes both, and counts where the statistics know of less.
+    /// Returns the packets dropped by the interface and by the system. `lost_before` covers both;
+    /// where it exceeds the statistics, the system gets the difference.
     pub(super) fn drops(&self) -> Drops {
         let known = self.if_dropped.saturating_add(self.os_dropped);
         let more = self.lost_before.saturating_sub(known);
@@ -81,12 +82,12 @@ impl Interface {
     }
 }
 
-/// Drops that a capture tells of.
+/// Drops that a capture records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drops {
-    /// Packets that interfaces dropped.
+    /// Packets dropped by interfaces.
     pub interface: u64,
-    /// Packets that the system dropped.
+    /// Packets dropped by the system.
     pub system: u64,
 }
 

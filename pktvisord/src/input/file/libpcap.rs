@@ -1,7 +1,7 @@
-//! Reading through libpcap what this program's own reader does not know.
+//! Reads the formats that only libpcap knows.
 //!
-//! libpcap opens files, not streams, and knows nothing of compression: it gets the bytes through
-//! a pipe that a thread fills.
+//! libpcap opens files, not streams, and does not decompress. It therefore reads from a pipe that a
+//! thread fills.
 
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
@@ -17,7 +17,7 @@ use super::stream::{BLOCK_SIZE, Next};
 use crate::decode::block::{Block, LinkType, PacketRecord};
 use crate::decode::link::UnsupportedLink;
 
-/// Bytes handed to the pipe at once.
+/// Bytes written to the pipe at once.
 const CHUNK: usize = 64 * 1024;
 
 /// A capture that libpcap reads.
@@ -26,12 +26,12 @@ pub(super) struct LibpcapReader {
     link: Result<LinkType, UnsupportedLink>,
     packets: u64,
     pub(super) findings: Findings,
-    /// Why there are no more packets.
+    /// The error that ended the packets.
     end: Option<pcap::Error>,
     feed: mpsc::Receiver<Fed>,
 }
 
-/// What the thread that fills the pipe came to.
+/// Result of the thread that fills the pipe.
 struct Fed {
     bytes: u64,
     cut: bool,
@@ -39,14 +39,14 @@ struct Fed {
 }
 
 impl LibpcapReader {
-    /// Opens the capture of which `start` was read and `input` is the rest.
+    /// Opens a capture. `start` holds its first bytes, and `input` delivers the rest.
     pub(super) fn open(start: Vec<u8>, input: Input) -> Result<Self, Problem> {
         let (reader, writer) = io::pipe().map_err(|source| Problem::Open { source })?;
         let (report, feed) = mpsc::channel();
         thread::Builder::new()
             .name("capture-feed".to_owned())
             .spawn(move || {
-                // Nobody waits for the report when the reader is gone.
+                // Sending fails only if the reader is gone.
                 let _ = report.send(feed_pipe(start, input, writer));
             })
             .map_err(|source| Problem::Open { source })?;
@@ -57,7 +57,7 @@ impl LibpcapReader {
         Ok(Self { capture, link, packets: 0, findings: Findings::default(), end: None, feed })
     }
 
-    /// The link type of all packets, if it is read.
+    /// Returns the link type of all packets if it is supported.
     pub(super) fn link(&self) -> Option<LinkType> {
         self.link.ok()
     }
@@ -118,7 +118,7 @@ impl LibpcapReader {
     }
 }
 
-/// Why libpcap does not open a capture: as it says, or because its bytes could not be read.
+/// Returns why libpcap cannot open a capture: its own message, or the error of reading the bytes.
 fn refusal(message: &str, feed: &mpsc::Receiver<Fed>) -> Problem {
     if is_at_end(message)
         && let Err(problem) = fed(feed)
@@ -128,18 +128,20 @@ fn refusal(message: &str, feed: &mpsc::Receiver<Fed>) -> Problem {
     Problem::NotACapture { reason: format!("libpcap says: {message}") }
 }
 
-/// Whether a message of libpcap's means that it met the end of the capture.
+/// Returns true if a message of libpcap means that the capture ended early.
 fn is_at_end(message: &str) -> bool {
     message.starts_with("truncated")
 }
 
-/// The bytes that went through the pipe, and whether they were cut short. libpcap has met the
-/// pipe's end, so the report of its other side is there or on its way.
+/// Returns the bytes that went through the pipe, and whether they were cut short.
+///
+/// libpcap has met the end of the pipe, so the report of the other side has arrived or is on its
+/// way.
 fn fed(feed: &mpsc::Receiver<Fed>) -> Result<(u64, bool), Problem> {
     match feed.recv() {
         Ok(Fed { problem: Some(problem), .. }) => Err(problem),
         Ok(Fed { bytes, cut, problem: None }) => Ok((bytes, cut)),
-        // The thread did not live to report.
+        // The thread ended without a report.
         Err(mpsc::RecvError) => {
             Err(Problem::Read { byte: 0, source: io::ErrorKind::BrokenPipe.into() })
         }
@@ -153,7 +155,7 @@ fn message(error: pcap::Error) -> String {
     }
 }
 
-/// Writes a capture into a pipe until it ends or the pipe is closed.
+/// Writes a capture into a pipe until the capture ends or the pipe is closed.
 fn feed_pipe(start: Vec<u8>, mut input: Input, mut pipe: io::PipeWriter) -> Fed {
     let mut chunk = start;
     loop {

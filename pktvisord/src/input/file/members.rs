@@ -1,7 +1,7 @@
-//! Decompression of gzip, zstd and xz, with memory bounded for each.
+//! Decompression of gzip, zstd and xz with bounded memory.
 //!
-//! A compressed file is one or more members (gzip), frames (zstd) or streams (xz), one behind the
-//! other. What follows the last one and starts no other is counted and left unread.
+//! A compressed file is a sequence of members (gzip), frames (zstd) or streams (xz). Bytes after
+//! the last one that start no other are counted and not read as packets.
 
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use zstd::stream::read::Decoder as ZstdDecoder;
 
 /// Compressed bytes read at once.
 const CHUNK: usize = 128 * 1024;
-/// Bytes by which each format can be told.
+/// Bytes needed to recognize any of the formats.
 const MAGIC: usize = 6;
-/// Largest zstd window that is decompressed, as a power of 2: 64 MiB. `zstd` writes no larger one
-/// unless told to with `--long` or `--ultra -22`.
+/// Largest zstd window that is decompressed, as a power of 2: 64 MiB. `zstd` writes larger ones
+/// only with `--long` or `--ultra -22`.
 const ZSTD_WINDOW_LOG: u32 = 26;
-/// Most KiB that decompressing xz takes: `xz -9` needs 65 MiB, which is the most without
+/// Memory limit for decompressing xz, in KiB. `xz -9` needs 65 MiB, which is the most without
 /// `--lzma2=dict=`.
 const XZ_MEMORY_KIB: u32 = 68 * 1024;
 
-/// How a file is compressed.
+/// Compression format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compression {
     Gzip,
@@ -31,14 +31,14 @@ pub(super) enum Compression {
 }
 
 impl Compression {
-    /// Tells the format by the first bytes, which can also be only the start of its magic number.
+    /// Detects the format by the first bytes, which may be a prefix of its magic number.
     fn starts(start: &[u8]) -> Option<Self> {
         const FRAME: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
         let begins = |magic: &[u8]| {
             let known = magic.len().min(start.len());
             known > 0 && start[..known] == magic[..known]
         };
-        // A skippable frame, which parallel compressors write first.
+        // A skippable frame: parallel compressors write one first.
         let skippable = matches!(start, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
         if begins(&[0x1f, 0x8b]) {
             Some(Self::Gzip)
@@ -51,7 +51,7 @@ impl Compression {
         }
     }
 
-    /// The name of the format and of its tool.
+    /// Returns the name of the format, which is also that of its tool.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Gzip => "gzip",
@@ -61,7 +61,7 @@ impl Compression {
     }
 }
 
-/// Bytes as they are stored, of which the next can be looked at.
+/// Stored bytes with lookahead.
 pub(super) struct Stored<R> {
     source: R,
     buffer: Vec<u8>,
@@ -73,7 +73,7 @@ impl<R: Read> Stored<R> {
         Self { source, buffer: Vec::with_capacity(CHUNK), start: 0 }
     }
 
-    /// Returns the next `count` bytes without consuming them, fewer only at the end.
+    /// Returns the next `count` bytes without consuming them; fewer only at the end.
     fn peek(&mut self, count: usize) -> io::Result<&[u8]> {
         while self.buffer.len() - self.start < count {
             self.buffer.drain(..self.start);
@@ -99,13 +99,13 @@ impl<R: Read> Stored<R> {
         read
     }
 
-    /// Tells by the first bytes whether and how what follows is compressed.
+    /// Detects the compression of the data that follows by its first bytes.
     pub(super) fn compression(&mut self) -> io::Result<Option<Compression>> {
         let start = self.peek(MAGIC)?;
         Ok(if start.len() < 2 { None } else { Compression::starts(start) })
     }
 
-    /// Consumes zeros and returns how many.
+    /// Consumes zeros and returns their number.
     fn skip_zeros(&mut self) -> io::Result<u64> {
         let mut zeros = 0;
         loop {
@@ -138,7 +138,7 @@ impl<R: Read> BufRead for Stored<R> {
 
 impl<R: Read> Read for Stored<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        // Large reads go past the buffer, so that blocks of packets are not copied.
+        // Large reads bypass the buffer, so that blocks of packets are not copied.
         if self.start == self.buffer.len() && into.len() >= CHUNK / 2 {
             return self.source.read(into);
         }
@@ -191,13 +191,13 @@ impl<R: Read> Decoder<R> {
 /// The decompressed bytes of all members of a file.
 pub(super) struct Members<R: Read> {
     compression: Compression,
-    /// `None` behind the last member, and after an error.
+    /// `None` after the last member and after an error.
     decoder: Option<Decoder<R>>,
     behind: Arc<AtomicU64>,
 }
 
 impl<R: Read> Members<R> {
-    /// Reads `stored`; `behind` gets the number of bytes that follow the last member.
+    /// Decompresses `stored`. `behind` receives the number of bytes after the last member.
     pub(super) fn new(
         compression: Compression,
         stored: Stored<R>,
@@ -207,9 +207,9 @@ impl<R: Read> Members<R> {
         Ok(Self { compression, decoder, behind })
     }
 
-    /// Goes on to the next member, if one follows.
+    /// Continues with the next member, if one follows.
     fn next_member(&mut self, mut stored: Stored<R>) -> io::Result<()> {
-        // Zeros are padding of xz, in multiples of 4 bytes.
+        // xz pads with zeros, in multiples of 4 bytes.
         let zeros = if self.compression == Compression::Xz { stored.skip_zeros()? } else { 0 };
         let start = stored.peek(MAGIC)?;
         if !start.is_empty() && Compression::starts(start) == Some(self.compression) {

@@ -1,4 +1,4 @@
-//! Feeds a capture at its own pace, a multiple of it, or as fast as it is read.
+//! Feeds a capture at its own pace, at a multiple of it, or as fast as it can be read.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 use crate::aggregate::pipeline::Pipeline;
 use crate::decode::block::{Block, Mark};
 
-/// How long to sleep at most before looking at the shutdown and letting packet time pass.
+/// Longest sleep before checking for shutdown and advancing packet time.
 const TICK: Duration = Duration::from_millis(20);
 
-/// How fast a capture is fed.
+/// Speed of feeding a capture.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Speed {
-    /// So many times the pace of the capture.
+    /// A multiple of the capture's own pace.
     Times(f64),
-    /// As fast as it is read.
+    /// As fast as the capture can be read.
     Max,
 }
 
@@ -32,21 +32,21 @@ impl std::str::FromStr for Speed {
     }
 }
 
-/// The pace of a replay: packet time against the clock.
+/// Pace of a replay: maps packet time to real time.
 pub struct Pace {
     speed: Speed,
-    /// When the first packet was due, and its time.
+    /// The instant at which the first packet was due, and its time.
     origin: Option<(Instant, i64)>,
 }
 
 impl Pace {
-    /// A pace that starts with the first packet.
+    /// Creates a pace that starts with the first packet.
     pub fn new(speed: Speed) -> Self {
         Self { speed, origin: None }
     }
 
-    /// Feeds the packets of a block as they are due, as long as `goes_on`, which is asked every few
-    /// milliseconds. Returns false where that has ended.
+    /// Feeds the packets of a block when they are due. `goes_on` is called every few milliseconds;
+    /// returns false once it returned false.
     pub fn feed(
         &mut self,
         pipeline: &mut Pipeline,
@@ -63,7 +63,7 @@ impl Pace {
                 return false;
             }
             let next = block.packets[from].time;
-            // Where packet time goes back, the pace starts anew.
+            // If packet time goes back, the pace starts over.
             let back = block.marks.iter().filter(|&&(_, mark)| mark == Mark::Back);
             let mut back = back.map(|&(place, _)| place as usize).skip_while(|at| *at < from);
             let mut until = back.next();

@@ -1,8 +1,7 @@
-//! The classic capture format: a file header, then for each packet a record header and its bytes.
+//! The classic pcap format: a file header, then a record header and its bytes for each packet.
 //!
-//! Format: draft-ietf-opsawg-pcap. Read here are both byte orders, with micro- and nanoseconds,
-//! and Kuznetzov's modified record header; older versions are left to libpcap, which knows
-//! their oddities.
+//! Format: draft-ietf-opsawg-pcap. This parser reads both byte orders, micro- and nanoseconds, and
+//! Kuznetzov's modified record header. libpcap reads older versions, because it knows their quirks.
 
 use pcap_parser::nom::{Err as NomErr, IResult, Needed};
 use pcap_parser::pcap::{
@@ -17,10 +16,10 @@ use super::stream::{MAX_CAPTURED, Parsed, Stop};
 use crate::decode::block::{Block, LinkType, PacketRecord};
 use crate::decode::link::UnsupportedLink;
 
-/// Length of the file header.
+/// Length of the file header, in bytes.
 pub(super) const FILE_HEADER_LEN: usize = 24;
 
-/// Reads records.
+/// Parses records.
 pub(super) struct PcapParser {
     header: PcapHeader,
     link: Result<LinkType, UnsupportedLink>,
@@ -29,7 +28,7 @@ pub(super) struct PcapParser {
 }
 
 impl PcapParser {
-    /// Whether `start`, the first bytes of a file, are those of this format.
+    /// Returns true if `start`, the first bytes of a file, has a magic number of this format.
     pub(super) fn recognizes(start: &[u8]) -> bool {
         const MAGIC: [u32; 3] = [0xa1b2_c3d4, 0xa1b2_3c4d, 0xa1b2_cd34];
         start.first_chunk().is_some_and(|magic| {
@@ -38,39 +37,39 @@ impl PcapParser {
         })
     }
 
-    /// Reads the file header; `None` if the file is of a kind that is left to libpcap.
+    /// Parses the file header. Returns `None` for a version that libpcap has to read.
     pub(super) fn from_header(start: &[u8]) -> Option<Self> {
         let (_, header) = parse_pcap_header(start).ok()?;
         if (header.version_major, header.version_minor) != (2, 4) {
             return None;
         }
-        // The upper bits tell of a frame check sequence at the end of each packet.
+        // The upper bits describe a frame check sequence at the end of each packet.
         let link = LinkType::from_number(header.network.0 as u32 & 0x03ff_ffff);
         Some(Self { header, link, packets: 0, findings: Findings::default() })
     }
 
-    /// The link type of all packets, if it is read.
+    /// Returns the link type of all packets if it is supported.
     pub(super) fn link(&self) -> Option<LinkType> {
         self.link.ok()
     }
 
-    /// Packets read so far.
+    /// Returns the number of packets read so far.
     pub(super) fn packets(&self) -> u64 {
         self.packets
     }
 
-    /// Bytes of the header of a record.
+    /// Returns the length of a record header, in bytes.
     pub(super) fn record_len(&self) -> usize {
         if self.header.is_modified_format() { 24 } else { 16 }
     }
 
-    /// Reads the records that the data of `block`, which starts at byte `base` of the capture,
-    /// holds in full.
+    /// Parses the complete records in the data of `block`, which starts at byte `base` of the
+    /// capture.
     pub(super) fn parse(&mut self, block: &mut Block, base: u64) -> Parsed {
         let Block { data, packets, .. } = block;
         let before = packets.len();
         let header_len = self.record_len();
-        // Packets of a link type that is not read are dropped again below.
+        // `take` drops packets of an unsupported link type below.
         let link = self.link.unwrap_or(LinkType::RawIp);
         let run = if self.header.is_modified_format() {
             read_records(parse_pcap_frame_modified, 24, self.scale(), link, data, packets)
@@ -104,8 +103,8 @@ impl PcapParser {
         }
     }
 
-    /// Hands over records of zero length and zero time, up to as many as a block holds. Returns how
-    /// many those are.
+    /// Appends up to `count` packets of zero length and zero time, at most one block of them.
+    /// Returns how many it appended.
     pub(super) fn zero_packets(&mut self, block: &mut Block, count: u64) -> u64 {
         let count = count.min(MAX_ZERO_PACKETS);
         let link = self.link.unwrap_or(LinkType::RawIp);
@@ -116,8 +115,8 @@ impl PcapParser {
         count
     }
 
-    /// Numbers the `read` packets of `block` from `before` on, and drops those of a link type that
-    /// is not read.
+    /// Counts the `read` packets of `block` from `before` on, and drops them if their link type is
+    /// not supported.
     fn take(&mut self, block: &mut Block, before: usize, read: u64) {
         if let Err(link) = self.link {
             block.packets.truncate(before);
@@ -144,30 +143,31 @@ impl PcapParser {
     }
 }
 
-/// Records of zero length and zero time that are handed over at once.
+/// Maximum number of all-zero records appended at once.
 const MAX_ZERO_PACKETS: u64 = 16_384;
 
-/// Whether a record of zero length is the header of a capture file: magic number, version 2.4, and
-/// a time zone of 0.
+/// Returns true if a record of zero length is the header of a capture file: magic number, version
+/// 2.4, and time zone 0.
 fn is_file_header(record: &[u8]) -> bool {
     PcapParser::recognizes(record) && matches!(record[4..8], [2, 0, 4, 0] | [0, 2, 0, 4])
 }
 
-/// Where reading records stopped.
+/// Where and why parsing of records stopped.
 enum Run {
-    /// `missing` more bytes are needed for the record at `consumed`.
+    /// The record at `consumed` needs `missing` more bytes.
     Short { consumed: usize, missing: usize },
-    /// The record at `consumed` has a length that no record has.
+    /// The record at `consumed` claims an impossible length.
     TooLong { consumed: usize, captured: usize },
     /// The record at `consumed` has zero length and zero time.
     Zeros { consumed: usize },
-    /// At `consumed` stands the header of a file.
+    /// A file header starts at `consumed`.
     FileHeader { consumed: usize },
 }
 
 type Frame<'a> = IResult<&'a [u8], LegacyPcapBlock<'a>, PcapError<&'a [u8]>>;
 
-/// The loop over records: one for each form, so that the form is not asked for at each packet.
+/// Parses records until one is incomplete or unusual. The record parser is a type parameter, so
+/// that the loop does not test the format for each packet.
 fn read_records(
     parse: impl for<'a> Fn(&'a [u8]) -> Frame<'a>,
     header_len: usize,
@@ -206,7 +206,7 @@ fn read_records(
             Err(NomErr::Incomplete(Needed::Size(missing))) => {
                 return Run::Short { consumed, missing: missing.get() };
             }
-            // The parsers of a record know no other answer.
+            // Record parsers return no other error.
             Err(_) => return Run::Short { consumed, missing: 1 },
         }
     }

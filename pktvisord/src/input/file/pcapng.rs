@@ -1,8 +1,7 @@
-//! The newer capture format: sections of blocks, with interfaces that each have a link type and a
-//! clock of their own.
+//! The pcapng format: sections of blocks, with interfaces that each have a link type and a clock.
 //!
-//! Format: draft-ietf-opsawg-pcapng. What a block holds is read by `pcap-parser`, but for the
-//! obsolete packet block, which it does not know.
+//! Format: draft-ietf-opsawg-pcapng. `pcap-parser` reads the contents of most blocks. Interface
+//! statistics and the obsolete packet block, which it does not know, are read here.
 
 use pcap_parser::pcapng::{
     OptionCode, PcapNGOption, parse_enhancedpacketblock_be, parse_enhancedpacketblock_le,
@@ -24,7 +23,8 @@ const SIMPLE_PACKET: u32 = 3;
 const INTERFACE_STATISTICS: u32 = 5;
 const ENHANCED_PACKET: u32 = 6;
 
-/// `isb_ifdrop` and `isb_osdrop` of interface statistics, `epb_dropcount` of an enhanced packet.
+/// Options: `isb_ifdrop` and `isb_osdrop` of interface statistics, `epb_dropcount` of an enhanced
+/// packet.
 const ISB_IFDROP: u16 = 5;
 const ISB_OSDROP: u16 = 7;
 const EPB_DROPCOUNT: OptionCode = OptionCode(4);
@@ -33,16 +33,16 @@ const EPB_DROPCOUNT: OptionCode = OptionCode(4);
 const PACKET_OFFSET: usize = 28;
 /// Offset of the packet in a simple packet block.
 const SIMPLE_PACKET_OFFSET: usize = 12;
-/// Interfaces of a section; as many as an obsolete packet block can name.
+/// Maximum number of interfaces in a section: as many as an obsolete packet block can name.
 const MAX_INTERFACES: usize = 65_536;
 
-/// Reads blocks.
+/// Parses blocks.
 #[derive(Default)]
 pub(super) struct PcapNgParser {
     has_section: bool,
     big_endian: bool,
     interfaces: Vec<Interface>,
-    /// Bytes left of a block that holds nothing of interest.
+    /// Remaining bytes of a block that is skipped.
     skip: u64,
     packets: u64,
     last_time: i64,
@@ -50,37 +50,36 @@ pub(super) struct PcapNgParser {
 }
 
 impl PcapNgParser {
-    /// Whether `start`, the first bytes of a file, are those of this format.
+    /// Returns true if `start`, the first bytes of a file, begins a section of this format.
     pub(super) fn recognizes(start: &[u8]) -> bool {
         start.first_chunk() == Some(&SECTION_HEADER.to_le_bytes())
     }
 
-    /// Packets read so far.
+    /// Returns the number of packets read so far.
     pub(super) fn packets(&self) -> u64 {
         self.packets
     }
 
-    /// Whether there was a section header.
+    /// Returns true if there was a section header.
     pub(super) fn has_section(&self) -> bool {
         self.has_section
     }
 
-    /// Whether the next byte belongs to a block that has begun.
+    /// Returns true if the next byte belongs to a skipped block.
     pub(super) fn is_inside_block(&self) -> bool {
         self.skip > 0
     }
 
-    /// Drops that interfaces tell of, so far.
+    /// Returns the drops that interfaces have reported so far.
     pub(super) fn drops(&self) -> Drops {
         let mut drops = self.findings.drops;
         self.interfaces.iter().for_each(|interface| drops.add(interface.drops()));
         drops
     }
 
-    /// Reads the blocks that the data of `out`, which starts at byte `base` of the capture, holds
-    /// in full.
+    /// Parses the complete blocks in the data of `out`, which starts at byte `base` of the capture.
     pub(super) fn parse(&mut self, out: &mut Block, base: u64) -> Parsed {
-        // Packets are noted beside the data they are in.
+        // Take the data out, because parsing borrows it while it adds packets to `out`.
         let data = std::mem::take(&mut out.data);
         let parsed = self.blocks(&data, base, out);
         out.data = data;
@@ -113,9 +112,9 @@ impl PcapNgParser {
         }
     }
 
-    /// Reads the block at the start of `rest`, which is at `offset` of the data.
+    /// Parses the block at the start of `rest`, which is at `offset` of the data.
     fn block(&mut self, rest: &[u8], offset: usize, out: &mut Block) -> Result<BlockRead, String> {
-        // The shortest block has its type, its length, and its length again.
+        // The shortest block has a type, a length, and the length again.
         let Some(start) = rest.first_chunk::<12>() else {
             return Ok(BlockRead::Short(12));
         };
@@ -216,8 +215,8 @@ impl PcapNgParser {
         Ok(())
     }
 
-    /// Takes in the statistics of an interface. They count from the start of the capture, so that
-    /// the last ones hold. What does not hold together is passed over.
+    /// Reads the statistics of an interface. They count from the start of the capture, so later
+    /// ones replace earlier ones. Malformed options are ignored.
     fn interface_statistics(&mut self, block: &[u8]) {
         const OPTIONS: usize = 20;
         if block.len() < OPTIONS + 4 {
@@ -257,7 +256,7 @@ impl PcapNgParser {
         self.packet(packet.if_id, ticks, packet.caplen, packet.origlen)
     }
 
-    /// Takes in what a packet says was lost before it.
+    /// Adds the packets that were lost before this one, according to its options.
     fn lost_before(&mut self, interface: u32, options: &[PcapNGOption<'_>]) {
         let count = options
             .iter()
@@ -280,8 +279,8 @@ impl PcapNgParser {
         self.packet(u32::from(interface), ticks, captured, self.u32_at(block, 24))
     }
 
-    /// A simple packet belongs to the first interface. It has no time of its own and takes that
-    /// of the packet before it.
+    /// Parses a simple packet. It belongs to the first interface, has no time of its own, and gets
+    /// the time of the packet before it.
     fn simple_packet(&mut self, block: &[u8]) -> Result<Packet, String> {
         let parse =
             if self.big_endian { parse_simplepacketblock_be } else { parse_simplepacketblock_le };
@@ -346,18 +345,18 @@ impl PcapNgParser {
     }
 }
 
-/// A packet, or the link type that is not read.
+/// A packet, or its unsupported link type.
 type Packet = Result<PacketRecord, UnsupportedLink>;
 
-/// What became of a block.
+/// Result of reading a block.
 enum BlockRead {
-    /// It was read and has so many bytes.
+    /// The block was read; its length in bytes.
     Whole(usize),
-    /// It holds nothing of interest and has so many bytes.
+    /// The block is to be skipped; its length in bytes.
     Skip(u64),
-    /// It needs so many bytes, and there are fewer.
+    /// The block is incomplete; the bytes it needs.
     Short(usize),
-    /// It starts with zeros.
+    /// The block starts with zeros.
     Zeros,
 }
 

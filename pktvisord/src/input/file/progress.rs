@@ -1,14 +1,14 @@
-//! The progress bar of a capture that is read, on a terminal.
+//! The progress bar on a terminal while a capture is read.
 
 use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar with rate and time left on a terminal, nothing elsewhere.
+/// A bar with rate and remaining time on a terminal; hidden elsewhere.
 pub(super) struct Bar(ProgressBar);
 
 impl Bar {
-    /// Starts the bar for `total` bytes, where that is known.
+    /// Starts the bar. `total` is the number of bytes if known.
     pub(super) fn start(total: Option<u64>) -> Self {
         if !std::io::stderr().is_terminal() {
             return Self::hidden();
@@ -24,12 +24,12 @@ impl Bar {
         Self(bar)
     }
 
-    /// A bar that is not shown.
+    /// Returns a hidden bar.
     pub(super) fn hidden() -> Self {
         Self(ProgressBar::hidden())
     }
 
-    /// So many bytes and packets were read.
+    /// Shows the bytes and packets read so far.
     pub(super) fn set(&self, bytes: u64, packets: u64) {
         if !self.0.is_hidden() {
             self.0.set_message(format!("{packets} packets"));

@@ -17,29 +17,28 @@ use crate::input::status::Status;
 use crate::input::{Context, Input, Options, Reloads, Running};
 use crate::system::needs::Needs;
 
-/// Blocks that are read ahead of the workers.
+/// Maximum number of blocks kept for reuse.
 const BLOCKS: usize = 8;
 
-/// A capture that is open.
+/// An open capture file.
 pub struct FileInput {
-    /// The capture.
+    /// The reader.
     pub reader: CaptureReader,
-    /// The name that it is known by.
+    /// Name of the capture.
     pub name: String,
-    /// How fast it is fed.
+    /// Speed of feeding it.
     pub speed: Speed,
-    /// The number of its workers.
+    /// Number of workers.
     pub workers: usize,
-    /// Whether a bar on the terminal shows how far it is read.
+    /// Show the progress on the terminal.
     pub shows_progress: bool,
 }
 
 impl FileInput {
-    /// Starts to summarize what nobody asks for before the end: one worker alone runs on the caller's
-    /// thread.
+    /// Starts a run that serves no requests. A single worker then runs on the caller's thread.
     ///
     /// # Errors
-    /// Where a thread can't be started.
+    /// An I/O error if a thread cannot be started.
     pub fn start_unserved(self, context: Context) -> io::Result<RunningFile> {
         let settings = Arc::clone(&context.settings);
         let pipeline = match self.workers {
@@ -80,7 +79,7 @@ impl Input for FileInput {
     }
 }
 
-/// A capture that is read.
+/// A capture file that is being read.
 pub struct RunningFile {
     reader: CaptureReader,
     pace: Pace,
@@ -91,12 +90,12 @@ pub struct RunningFile {
 }
 
 impl RunningFile {
-    /// Returns what was counted so far.
+    /// Returns the counts so far.
     pub fn present(&mut self) -> Present {
         self.pipeline.present()
     }
 
-    /// Feeds all blocks. Returns early where the end is asked for.
+    /// Feeds all blocks. Returns early if shutdown is requested.
     fn feed_all(&mut self, changes: &Receiver<Options>) -> Result<(), ReadError> {
         let Self { reader, pace, progress, pipeline, status, context } = self;
         let mut goes_on = || {
@@ -132,7 +131,7 @@ impl RunningFile {
         }
     }
 
-    /// Warns of what was not read as it stands in the file.
+    /// Logs the reader's warnings, a truncation, and the number of packets that the filter dropped.
     fn report(&self, read: &Result<(), ReadError>) {
         let (reader, name) = (&self.reader, &self.status.names().join(", "));
         for warning in reader.warnings() {

@@ -1,4 +1,4 @@
-//! Bytes in, blocks of packets out, for the formats that are parsed here.
+//! Turns bytes into blocks of packets, for pcap and pcapng.
 
 use super::compress::Input;
 use super::error::{Problem, Truncation};
@@ -10,40 +10,40 @@ use crate::decode::block::{Block, LinkType};
 
 /// Bytes read at once from a file.
 pub(super) const BLOCK_SIZE: usize = 256 * 1024;
-/// Bytes read at once from a pipe, as many as it holds.
+/// Bytes read at once from a pipe: the default capacity of a pipe.
 const PIPE_BLOCK_SIZE: usize = 64 * 1024;
-/// Most bytes of a record with all that belongs to it.
+/// Maximum size of a record in bytes, with header and options.
 pub(super) const MAX_BUFFER: usize = 4 * 1024 * 1024;
-/// Most bytes captured of a packet, as in libpcap.
+/// Maximum bytes captured of a packet, as in libpcap.
 pub(super) const MAX_CAPTURED: u32 = 262_144;
 
-/// What comes next.
+/// The next item of a capture.
 pub(super) enum Next {
     /// Packets, at least one.
     Packets,
-    /// Nothing any more.
+    /// The end of the capture.
     End(Option<Truncation>),
 }
 
-/// What a stretch of bytes held.
+/// Result of parsing a stretch of bytes.
 pub(super) struct Parsed {
-    /// Bytes of the records that were complete.
+    /// Bytes of the complete records.
     pub(super) consumed: usize,
-    /// Bytes that the record behind them needs.
+    /// Bytes that the next record needs.
     pub(super) need: usize,
-    /// Why the records end there.
+    /// Why parsing stopped there.
     pub(super) stop: Option<Stop>,
 }
 
-/// Why records end before the data does.
+/// Why parsing stopped before the end of the data.
 pub(super) enum Stop {
     /// Nothing can be read from there on.
     Problem(Problem),
-    /// There is a record of zeros, which may be a tail of zeros.
+    /// A record of zeros, which may be padding at the end.
     Zeros,
 }
 
-/// What reads the records of a format.
+/// The parser of a format.
 pub(super) enum Parser {
     Pcap(PcapParser),
     PcapNg(PcapNgParser),
@@ -71,7 +71,7 @@ impl Parser {
         }
     }
 
-    /// Whether the file header was read in full.
+    /// Returns true if the file header has been read.
     fn has_header(&self) -> bool {
         match self {
             Self::Pcap(_) => true,
@@ -80,29 +80,28 @@ impl Parser {
     }
 }
 
-/// A capture in one of the formats that are read here.
+/// A capture in pcap or pcapng format.
 pub(super) struct Stream {
     parser: Parser,
     input: Input,
-    /// Bytes that were read but not parsed.
+    /// Bytes read but not parsed.
     carried: Vec<u8>,
-    /// Where `carried` starts in the capture.
+    /// Position of `carried` in the capture.
     position: u64,
     /// Bytes that the next record needs.
     need: usize,
-    /// Zeros before `carried` that start where a record does, and of which it is not known yet
-    /// whether they are the tail of the capture.
+    /// Zeros before `carried` at the start of a record. They may turn out to be padding at the end.
     zeros: u64,
     /// Records of zeros that turned out to be packets.
     zero_packets: u64,
-    /// Whether `carried` may hold whole records.
+    /// True if `carried` may hold complete records.
     unparsed: bool,
     ended: bool,
     problem: Option<Problem>,
 }
 
 impl Stream {
-    /// A capture of which `carried`, which starts at byte `position`, was read but not parsed.
+    /// Creates a stream. `carried`, at byte `position` of the capture, was read but not parsed.
     pub(super) fn new(parser: Parser, carried: Vec<u8>, position: u64, input: Input) -> Self {
         Self {
             parser,
@@ -118,7 +117,7 @@ impl Stream {
         }
     }
 
-    /// The link type, where it is the same for all packets and is read.
+    /// Returns the link type if all packets share one and it is supported.
     pub(super) fn link(&self) -> Option<LinkType> {
         match &self.parser {
             Parser::Pcap(parser) => parser.link(),
@@ -126,12 +125,12 @@ impl Stream {
         }
     }
 
-    /// What was found beside packets.
+    /// Returns the findings other than packets.
     pub(super) fn findings(&self) -> &Findings {
         self.parser.findings()
     }
 
-    /// What was found beside packets, which are all read.
+    /// Returns the findings other than packets, after all packets were read.
     pub(super) fn into_findings(self) -> Findings {
         match self.parser {
             Parser::Pcap(parser) => parser.findings,
@@ -139,7 +138,7 @@ impl Stream {
         }
     }
 
-    /// Drops that the capture tells of, so far.
+    /// Returns the drops that the capture has recorded so far.
     pub(super) fn drops(&self) -> Drops {
         match &self.parser {
             Parser::Pcap(_) => Drops::default(),
@@ -147,15 +146,15 @@ impl Stream {
         }
     }
 
-    /// Whether packets come from another program as it captures them.
+    /// Returns true if another program delivers packets as it captures them.
     pub(super) fn is_prompt(&self) -> bool {
         self.input.is_prompt()
     }
 
-    /// The tail of zeros that the capture ends with, in bytes.
+    /// Returns the length of the zero padding at the end of the capture, in bytes.
     pub(super) fn zero_tail(&self) -> u64 {
         let tail = self.zeros + self.carried.len() as u64;
-        // Fewer can be the start of a record that is cut.
+        // Fewer than four zeros can be the start of a truncated record.
         let is_tail = tail >= 4 && self.carried.iter().all(|&byte| byte == 0);
         if is_tail { tail } else { 0 }
     }
@@ -207,8 +206,8 @@ impl Stream {
         }
     }
 
-    /// Goes past the zeros in `data` from `from` on, where a record starts or where zeros before it
-    /// go on. What follows them is carried over. Returns whether `data` is dealt with.
+    /// Skips the zeros in `data` from `from` on, where a record starts or earlier zeros continue.
+    /// The bytes after them are carried over. Returns true: `data` needs no further parsing.
     fn skip_zeros(&mut self, data: &[u8], from: usize) -> bool {
         self.carried.clear();
         let here = data[from..].iter().position(|&byte| byte != 0);
@@ -219,7 +218,7 @@ impl Stream {
         };
         let zeros = std::mem::take(&mut self.zeros) + here as u64;
         let start = self.position + here as u64 - zeros;
-        // Zeros at the end can belong to the record that follows.
+        // The last zeros can belong to the record that follows.
         let record = match &self.parser {
             Parser::Pcap(parser) => parser.record_len() as u64,
             Parser::PcapNg(_) => {
@@ -240,11 +239,11 @@ impl Stream {
         true
     }
 
-    /// Fills `data` with what was carried over and what comes next.
+    /// Fills `data` with the carried bytes and the next ones of the input.
     fn fill(&mut self, data: &mut Vec<u8>) {
         let size = if self.input.is_prompt() { PIPE_BLOCK_SIZE } else { BLOCK_SIZE };
         let mut filled = self.carried.len();
-        // A full block is not cleared, because all of it is overwritten.
+        // The bytes of a reused block need no clearing, because all of them are overwritten.
         data.resize(size.max(self.need).max(filled + 1), 0);
         data[..filled].copy_from_slice(&self.carried);
         while filled < data.len() {

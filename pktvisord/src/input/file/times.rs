@@ -1,8 +1,12 @@
-//! Which times of a capture are believed.
+//! Decides which packet times of a capture to believe.
 //!
 //! A step of more than an hour is an outlier if one of the next 16 packets of the section returns
 //! to within an hour of the time before it. Such a packet keeps its place in the file and gets the
-//! time of the packet before it. Every other step is believed, since captures can be sparse.
+//! time before it.
+//!
+//! The last packet of a section is an outlier if it is more than a year off. The first one is an
+//! outlier if the packets behind it agree on a time that is more than an hour off. All other steps
+//! are believed, since captures can be sparse.
 
 use std::collections::VecDeque;
 
@@ -11,52 +15,51 @@ use crate::time::{SECOND, utc};
 
 /// Largest step that is believed without looking ahead.
 const STEP: i64 = 3_600 * SECOND;
-/// How far packets come out of order without packet time going back.
+/// Largest step back that is disorder, not packet time going back.
 const DISORDER: i64 = 5 * SECOND;
-/// How far off the last packet of a section is believed: a year.
+/// Largest step that is believed of the last packet of a section: one year.
 const FAR: i64 = 31_557_600 * SECOND;
-/// Packets that are looked at behind a step.
+/// Packets examined after a step.
 const AHEAD: usize = 16;
 
-/// An outlier, as a warning names it.
+/// An outlier, as a warning reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Outlier {
     packet: u64,
     time: i64,
 }
 
-/// Checks times, block after block.
+/// Checks packet times block by block.
 #[derive(Debug, Default)]
 pub(super) struct Times {
-    /// The latest time that was believed since packet time last went back; `None` at the start of a
-    /// section.
+    /// The latest believed time since packet time last went back; `None` at the start of a section.
     latest: Option<i64>,
     /// At the start of a section, the latest time of the section before.
     section_before: Option<i64>,
-    /// Packets before the present block, of all link types.
+    /// Packets before the current block, of all link types.
     before: u64,
-    /// Whether any packet had a time.
+    /// True if any packet had a timestamp.
     timed: bool,
     outliers: u64,
     first: Option<Outlier>,
 }
 
-/// Where checking stops for want of packets.
+/// Reasons to judge a packet without waiting for more packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Patience {
-    /// The capture has no more packets than those that are known.
+    /// The capture has no more packets than those known.
     pub(super) ended: bool,
-    /// The first packet of a section is not kept back until others come.
+    /// Do not hold back the first packet of a section until others arrive.
     pub(super) prompt: bool,
 }
 
 impl Times {
-    /// Whether there are packets, and none of them had a time.
+    /// Returns true if there are packets and none had a timestamp.
     pub(super) fn are_missing(&self) -> bool {
         !self.timed && self.before > 0
     }
 
-    /// Says what was wrong with times, for a warning.
+    /// Returns a warning if there were outliers.
     pub(super) fn warning(&self) -> Option<String> {
         let Outlier { packet, time } = self.first?;
         let time = utc(time);
@@ -70,7 +73,7 @@ impl Times {
         ))
     }
 
-    /// Goes on behind `block`, whose packets are all checked.
+    /// Continues after `block`, all of whose packets have been checked.
     pub(super) fn end_block(&mut self, block: &Block) {
         let packets = block.packets.len();
         self.before += number(block, packets) - 1;
@@ -83,8 +86,8 @@ impl Times {
         self.section_before = self.latest.take().or(self.section_before);
     }
 
-    /// Checks the packets of `block` from `from` on; `ahead` are the blocks behind it. Returns the
-    /// packet that cannot be judged before more packets are known.
+    /// Checks the packets of `block` starting at `from`; `ahead` are the blocks after it. Returns
+    /// the first packet that needs more packets to be judged.
     pub(super) fn check(
         &mut self,
         block: &mut Block,
@@ -146,7 +149,8 @@ impl Times {
     }
 }
 
-/// How many packets from the first on need no second look. `latest` becomes the latest of them.
+/// Returns how many packets from the first on are in order. Sets `latest` to the latest time of
+/// these.
 #[inline]
 fn in_order(packets: &[PacketRecord], latest: &mut i64) -> usize {
     let mut last = *latest;
@@ -166,8 +170,8 @@ fn starts_section(block: &Block, at: usize) -> bool {
     block.sections.binary_search(&(at as u32)).is_ok()
 }
 
-/// The end of the section that the packet at a place belongs to, within its block, and whether
-/// another one starts there.
+/// Returns the end of the section of the packet at `at`, within its block, and whether another
+/// section starts there.
 fn section_end(block: &Block, at: usize) -> (usize, bool) {
     let next = block.sections.partition_point(|&place| place as usize <= at);
     match block.sections.get(next) {
@@ -176,32 +180,32 @@ fn section_end(block: &Block, at: usize) -> (usize, bool) {
     }
 }
 
-/// The number of the packet at a place, counted from 1 in its block and over all link types.
+/// Returns the number of the packet at `at`, counted from 1 in its block over all link types.
 fn number(block: &Block, at: usize) -> u64 {
     let unread = block.unread.iter().take_while(|(place, _)| *place as usize <= at);
     at as u64 + 1 + unread.map(|&(_, count)| u64::from(count)).sum::<u64>()
 }
 
-/// What becomes of a packet.
+/// Verdict on the time of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
-    /// Its time is believed.
+    /// The time is believed.
     Believed,
-    /// It comes out of order.
+    /// The packet is out of order.
     Late,
-    /// Packet time goes back to it.
+    /// Packet time goes back to this packet.
     Back,
-    /// It gets this time instead of its own.
+    /// The packet gets this time instead of its own.
     Outlier(i64),
-    /// More packets have to be known.
+    /// More packets are needed to decide.
     Unknown,
 }
 
-/// The packets of its section behind a packet.
+/// The packets after a packet, in its section.
 struct Following {
     times: [i64; AHEAD],
     known: usize,
-    /// Whether there may be more of them.
+    /// True if there may be more of them.
     open: bool,
 }
 
@@ -231,7 +235,8 @@ impl Following {
         &self.times[..self.known]
     }
 
-    /// Judges a packet whose time is a step behind or before `latest`.
+    /// Judges a packet whose time is more than `DISORDER` before or more than `STEP` after
+    /// `latest`.
     fn judge(&self, time: i64, latest: i64, ended: bool) -> Verdict {
         let near = distance(time, latest) <= STEP as u64;
         let taken_back = if near {
@@ -251,8 +256,8 @@ impl Following {
         }
     }
 
-    /// Judges the first packet of a section by those behind it: most of them have to agree that it
-    /// is off.
+    /// Judges the first packet of a section. It is an outlier if at least three quarters of the
+    /// packets after it agree on another time.
     fn judge_first(&self, time: i64, ended: bool) -> Verdict {
         if self.times().iter().any(|&next| distance(next, time) <= STEP as u64) {
             return Verdict::Believed;
@@ -266,7 +271,7 @@ impl Following {
         let Some(&median) = sorted.get(self.known / 2) else { return Verdict::Believed };
         let agrees = |next: &&i64| distance(**next, median) <= STEP as u64;
         let most = sorted.iter().filter(agrees).count() * 4 >= self.known * 3;
-        // Two packets are little to go by.
+        // Two packets are weak evidence.
         let limit = if self.known < 3 { FAR } else { STEP };
         match self.times().iter().find(agrees) {
             Some(&next) if most && self.known > 1 && distance(time, median) > limit as u64 => {

@@ -1,15 +1,15 @@
-//! The addresses that are HOST because an interface is watched.
+//! The addresses that are HOST because their interface is watched.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::Interface;
 
-/// How many interfaces stand on each other at most.
+/// Maximum depth of stacked interfaces.
 const HEIGHT: usize = 16;
 
-/// Returns the addresses of the watched interfaces and of all that stand on them: a packet for the
-/// address of a bond, a bridge, a VLAN, a macvlan or a tunnel arrives at the interface below.
+/// Returns the addresses of the watched interfaces and of all interfaces stacked on them. A packet
+/// for the address of a bond, bridge, VLAN, macvlan or tunnel arrives at the interface below.
 pub fn addresses(
     watched: &BTreeSet<u32>,
     listed: &[Interface],
@@ -19,7 +19,7 @@ pub fn addresses(
     for _ in 0..HEIGHT {
         let found = listed.iter().flat_map(|interface| {
             let below = interface.lower.is_some_and(|at| indexes.contains(&at));
-            // The other end of a veth pair is another interface, not one above.
+            // The other end of a veth pair is a peer, not stacked on it.
             let above = (below && interface.kind != "veth").then_some(interface.index);
             above.into_iter().chain(interface.master.filter(|_| indexes.contains(&interface.index)))
         });
@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_uppers_are_host() {
+    fn addresses_of_stacked_interfaces_are_host() {
         let listed = [
             interface(1, "", None, None),
             interface(2, "", Some(4), None),

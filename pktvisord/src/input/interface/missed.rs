@@ -1,41 +1,41 @@
-//! Packets that went through an interface before it was watched, by the interface's own counters.
+//! Packets that passed an interface before it was watched, by the interface's own counters.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{Interface, Sides};
 
-/// Interfaces that have left and are remembered.
+/// Maximum number of departed interfaces to remember.
 const DEPARTED: usize = 4_096;
 
-/// From which count on the packets of each interface are this daemon's to see.
+/// Counter values of the interfaces. Packets above them are the daemon's to see.
 #[derive(Debug, Default)]
 pub struct Baselines {
     present: BTreeMap<u32, Interface>,
-    /// Those that were deleted or went to another network namespace, the oldest first.
+    /// Interfaces that were deleted or moved to another network namespace, the oldest first.
     departed: VecDeque<Interface>,
 }
 
 impl Baselines {
-    /// What is there at the start.
+    /// Takes the current counters as baselines.
     pub fn start(listed: &[Interface]) -> Self {
         let present = listed.iter().map(|interface| (interface.index, interface.clone())).collect();
         Self { present, ..Self::default() }
     }
 
-    /// Takes note of the interfaces as they are now. `pending` tells which ones are still to be
-    /// watched: their baseline stays.
+    /// Updates the baselines. An interface for which `pending` returns true is still to be watched
+    /// and keeps its baseline while it is up.
     pub fn look(&mut self, listed: &[Interface], pending: impl Fn(&Interface) -> bool) {
         let mut present = BTreeMap::new();
         for interface in listed {
             let last = self.present.remove(&interface.index);
             let baseline = match last.filter(|last| last.is(interface)) {
-                // What it does before it is watched is missed; what it did while it was down, or was
-                // left out on purpose, is not.
+                // Packets before an interface is watched are missed. Packets while it was down or
+                // left out on purpose are not.
                 Some(last) if interface.up && pending(interface) => last,
                 Some(_) => interface.clone(),
-                // What it did in another namespace was none of this host's business.
+                // Packets in another namespace are not this host's.
                 None if self.returns(interface) => interface.clone(),
-                // It is new: all of its packets came while the daemon ran.
+                // A new interface: all its packets passed while the daemon ran.
                 None => Interface { received: 0, sent: 0, ..interface.clone() },
             };
             present.insert(interface.index, baseline);
@@ -46,17 +46,17 @@ impl Baselines {
         self.departed.drain(..excess);
     }
 
-    /// Takes note that an interface was watched up to now, and is not any more.
+    /// Moves the baseline of an interface that was watched until now.
     pub fn watched_until(&mut self, now: &Interface) {
         if let Some(baseline) = self.present.get_mut(&now.index).filter(|last| last.is(now)) {
             baseline.clone_from(now);
         }
     }
 
-    /// Whether it was here before. It is forgotten among those that have left.
+    /// Returns true if the interface was here before, and forgets it as departed.
     fn returns(&mut self, interface: &Interface) -> bool {
         let at = self.departed.iter().position(|one| {
-            // It may have another index, where its own was taken.
+            // It may return with another index if its old one is taken.
             let index = one.index == interface.index || !one.address.is_empty();
             let same = one.address == interface.address && one.kind == interface.kind;
             index && same && one.received <= interface.received && one.sent <= interface.sent
@@ -64,7 +64,7 @@ impl Baselines {
         at.is_some_and(|at| self.departed.remove(at).is_some())
     }
 
-    /// Packets of these sides that came before `now`, and are this daemon's to see.
+    /// Returns the packets on these sides above the baseline: those missed up to `now`.
     pub fn missed(&self, now: &Interface, sides: Sides) -> u64 {
         let base = self.present.get(&now.index).map_or(0, |base| base.packets(sides));
         now.packets(sides).saturating_sub(base)
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn only_packets_of_now_are_missed() {
+    fn counts_packets_missed_since_baseline() {
         let mut baselines = Baselines::start(&[interface(2, true, 50), interface(3, false, 7)]);
         let missed = |baselines: &Baselines, now: &Interface| baselines.missed(now, Sides::BOTH);
         assert_eq!(missed(&baselines, &interface(2, true, 60)), 10);
@@ -90,7 +90,7 @@ mod tests {
         baselines.look(&[interface(2, true, 60), up.clone()], |one| one.index == 3);
         assert_eq!(missed(&baselines, &up), 2);
         assert_eq!(missed(&baselines, &interface(2, true, 60)), 0, "it was watched meanwhile");
-        // A new one.
+        // A new interface.
         let new = interface(4, true, 30);
         baselines.look(&[up.clone(), new.clone()], |one| one.index == 4);
         assert_eq!(missed(&baselines, &new), 30);
@@ -98,23 +98,23 @@ mod tests {
     }
 
     #[test]
-    fn what_was_watched_before_an_interface_went_down_is_not_missed() {
+    fn packets_watched_before_link_down_are_not_missed() {
         let mut baselines = Baselines::start(&[interface(2, true, 50)]);
-        // It goes down and comes up again between two looks.
+        // It goes down and comes up again between two updates.
         baselines.watched_until(&interface(2, true, 80));
         baselines.look(&[interface(2, true, 83)], |_| true);
         assert_eq!(baselines.missed(&interface(2, true, 84), Sides::BOTH), 4);
     }
 
     #[test]
-    fn interface_that_returns_has_missed_nothing_elsewhere() {
+    fn returning_interface_has_missed_no_packets_elsewhere() {
         let mut baselines = Baselines::start(&[interface(2, true, 50)]);
         baselines.look(&[], |_| true);
         let back = interface(2, true, 1_000_000);
         baselines.look(std::slice::from_ref(&back), |_| true);
         assert_eq!(baselines.missed(&back, Sides::BOTH), 0);
         assert_eq!(baselines.missed(&interface(2, true, 1_000_005), Sides::BOTH), 5);
-        // Another one, to which the kernel gave the same index.
+        // Another interface to which the kernel gave the same index.
         baselines.look(&[], |_| true);
         let other = Interface { address: vec![9], ..interface(2, true, 3) };
         baselines.look(std::slice::from_ref(&other), |_| true);

@@ -1,10 +1,10 @@
 //! The network interfaces of this host.
 //!
-//! * [`scope`]: which interfaces a target names.
-//! * [`selection`]: which hooks of which interfaces `any` watches.
-//! * [`host`]: which addresses belong to watched interfaces.
-//! * [`missed`]: packets that came before an interface was watched.
-//! * [`tunnels`]: packets that count inside a tunnel, and not outside.
+//! * [`scope`]: the interfaces that a target names.
+//! * [`selection`]: the hooks that `any` watches.
+//! * [`host`]: the addresses of watched interfaces.
+//! * [`missed`]: packets that passed before an interface was watched.
+//! * [`tunnels`]: outer packets of tunnels that are watched themselves.
 
 pub mod host;
 pub mod missed;
@@ -18,11 +18,12 @@ pub use selection::{LeftOut, OneSided, Selected, Sides, select};
 
 use super::netlink::Requests;
 
-/// Link layers that start with an IP header: tun, tunnels of IP in IP and the like (`ARPHRD_NONE`,
-/// `ARPHRD_TUNNEL`, `ARPHRD_TUNNEL6`, `ARPHRD_SIT`, `ARPHRD_IPGRE`, `ARPHRD_RAWIP`).
+/// Link types whose packets start with an IP header: tun, IP-in-IP tunnels and the like
+/// (`ARPHRD_NONE`, `ARPHRD_TUNNEL`, `ARPHRD_TUNNEL6`, `ARPHRD_SIT`, `ARPHRD_IPGRE`,
+/// `ARPHRD_RAWIP`).
 const ARPHRD_IP: [u16; 6] = [65_534, 768, 769, 776, 778, 519];
 
-/// What packets of an interface start with.
+/// The first header of an interface's packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LinkLayer {
     /// An Ethernet header.
@@ -30,12 +31,12 @@ pub enum LinkLayer {
     Ethernet,
     /// An IP header.
     Ip,
-    /// Something that is not read, by its `ARPHRD` number.
+    /// Unsupported, with its `ARPHRD` number.
     Other(u32),
 }
 
 impl LinkLayer {
-    /// The link layer of an `ARPHRD` number.
+    /// Returns the link layer of an `ARPHRD` number.
     pub fn of(arphrd: u16) -> Self {
         match arphrd {
             libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK => Self::Ethernet,
@@ -48,56 +49,57 @@ impl LinkLayer {
 /// A network interface, as the kernel describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
-    /// Its number, which stays when it is renamed.
+    /// Its index, which a rename does not change.
     pub index: u32,
-    /// Its name; what is not UTF-8 in it is replaced.
+    /// Its name; bytes that are not UTF-8 are replaced.
     pub name: String,
-    /// Whether it is up.
+    /// True if it is up.
     pub up: bool,
-    /// What its packets start with.
+    /// Its link layer.
     pub link: LinkLayer,
-    /// The loopback interface.
+    /// True for the loopback interface.
     pub loopback: bool,
-    /// There is a device behind it, real or of the hypervisor's.
+    /// True if a device is behind it, real or provided by a hypervisor.
     pub physical: bool,
-    /// What kind of virtual interface it is, such as `veth` or `bridge`; empty where it is none.
+    /// Kind of a virtual interface, such as `veth` or `bridge`; otherwise empty.
     pub kind: String,
-    /// The index of what it is a port or a member of: a bridge, a bond, a VRF.
+    /// Index of the bridge, bond or VRF that it belongs to.
     pub master: Option<u32>,
-    /// The index of the interface below it (VLAN, macvlan, tunnel), or of the other end of a veth
-    /// pair; `None` where that is in another network namespace.
+    /// Index of the interface below it (VLAN, macvlan, tunnel) or of the veth peer; `None` if that
+    /// is in another network namespace.
     pub lower: Option<u32>,
     /// Its hardware address.
     pub address: Vec<u8>,
-    /// Packets that it has received, by its own counter, when this was read.
+    /// Packets received, by its own counter.
     pub received: u64,
-    /// Packets that it has sent.
+    /// Packets sent, by its own counter.
     pub sent: u64,
 }
 
 impl Interface {
-    /// Packets on these sides, by the interface's own counters.
+    /// Returns the packets on these sides, by the interface's own counters.
     pub fn packets(&self, sides: Sides) -> u64 {
         let of = |side: bool, packets: u64| if side { packets } else { 0 };
         of(sides.ingress, self.received).saturating_add(of(sides.egress, self.sent))
     }
 
-    /// Whether both are the same interface: the kernel gives an index again, but not soon. The hardware
-    /// address can change, as that of a bridge does with its ports.
+    /// Returns true if both are the same interface: equal index and kind. The kernel reuses an
+    /// index, but not soon. The hardware address does not count: that of a bridge, for example,
+    /// changes with its ports.
     pub fn is(&self, other: &Self) -> bool {
         self.index == other.index && self.kind == other.kind
     }
 }
 
-/// Lists the interfaces of this network namespace, by index.
+/// Lists the interfaces of this network namespace, sorted by index.
 ///
 /// # Errors
-/// Where the system refuses.
+/// An I/O error if the kernel does not list them.
 pub fn list() -> io::Result<Vec<Interface>> {
     Requests::open()?.links()
 }
 
-/// Returns the interface of this index, or `None` where there is none.
+/// Returns the interface with this index, or `None` if there is none or it cannot be read.
 pub fn read(index: u32) -> Option<Interface> {
     Requests::open().ok()?.link(index).ok()?
 }

@@ -1,4 +1,4 @@
-//! Which interfaces a target names, as they come and go, and which addresses that makes HOST.
+//! The interfaces that a target names as they come and go, and the addresses that are HOST.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -11,18 +11,19 @@ use crate::aggregate::settings::Settings;
 use crate::input::netlink::Requests;
 use crate::input::target::Target;
 
-/// What is to be watched, and what is HOST besides the addresses of that.
+/// The interfaces to watch, and HOST.
 #[derive(Clone, Debug)]
 pub struct Scope {
-    /// Names; `None` is all interfaces, those too that come later.
+    /// Names of interfaces; `None` for all, including later ones.
     names: Option<Vec<String>>,
     hosts: HostSpec,
-    /// The addresses of what is watched, when they were last looked at.
+    /// Addresses of the watched interfaces at the last update.
     addresses: BTreeSet<IpAddr>,
 }
 
 impl Scope {
-    /// What a target names, where these are HOST besides the addresses of it.
+    /// Creates the scope of a target. `hosts` are HOST in addition to the addresses of the
+    /// interfaces.
     pub fn of(target: &Target, hosts: HostSpec) -> Self {
         let names = match target {
             Target::Interfaces(names) => Some(names.clone()),
@@ -32,17 +33,17 @@ impl Scope {
         Self { names, hosts, addresses: BTreeSet::new() }
     }
 
-    /// From now on these are HOST besides the addresses of what is watched.
+    /// Sets the addresses that are HOST in addition to those of the interfaces.
     pub fn set_hosts(&mut self, hosts: HostSpec) {
         self.hosts = hosts;
     }
 
-    /// Whether all interfaces are watched.
+    /// Returns true if all interfaces are to be watched.
     pub fn is_any(&self) -> bool {
         self.names.is_none()
     }
 
-    /// Those of the interfaces that are to be watched, devices first.
+    /// Returns the listed interfaces to watch, devices first.
     pub fn wanted(&self, listed: &[Interface]) -> Vec<(Interface, Selected)> {
         let mut wanted: Vec<(Interface, Selected)> = match &self.names {
             Some(names) => {
@@ -61,8 +62,8 @@ impl Scope {
         wanted
     }
 
-    /// What is HOST: the addresses of the watched interfaces and of what stands on them, and those
-    /// given besides.
+    /// Returns HOST: the addresses of the watched interfaces, of interfaces stacked on them, and
+    /// those configured in addition.
     pub fn hosts(&mut self, watched: &BTreeSet<u32>, listed: &[Interface]) -> HostSpec {
         match Requests::open().and_then(|requests| requests.addresses()) {
             Ok(addresses) => {
@@ -78,7 +79,7 @@ impl Scope {
         hosts
     }
 
-    /// Sets HOST anew where addresses have changed. Returns whether they have.
+    /// Updates HOST if addresses have changed. Returns true if so.
     pub fn follow_hosts(
         &mut self,
         watched: &BTreeSet<u32>,
@@ -98,7 +99,7 @@ impl Scope {
     }
 }
 
-/// Addresses in a log line, the first of them.
+/// Formats the first addresses for a log line.
 fn named<'a>(addresses: impl Iterator<Item = &'a IpAddr>) -> String {
     const MOST: usize = 8;
     let all: Vec<String> = addresses.map(IpAddr::to_string).collect();

@@ -1,53 +1,57 @@
-//! Which hooks of which interfaces `any` watches: a pure function from the list of interfaces.
+//! Selects the hooks that `any` watches: a pure function from the list of interfaces.
 //!
-//! Each packet is seen once per link layer, and every packet is seen. A packet that is routed or
-//! translated from one interface to another is seen at each.
+//! Every packet is seen, once for each link layer. A packet that is routed or translated from one
+//! interface to another is seen at each.
 //!
-//! * **Bridge.** Each port shows what enters the bridge there; the bridge itself shows what this host
-//!   sends into it. So traffic among ports (containers, guests, the network card) is seen once. What
-//!   leaves a port has entered the bridge elsewhere. Open vSwitch is the same with its internal ports.
-//! * **Bond, VLAN, macvlan, ipvlan.** The interface below shows the packets, as far as its hooks do.
-//! * **veth pair in one namespace.** What one end sends, the other receives: ingress of both.
-//! * **Tunnel.** Its packets are another link layer than the outer ones below it.
-//! * **ifb.** It shows again what was redirected to it.
+//! * **Bridge.** Each port shows the packets that enter the bridge there. The bridge itself shows
+//!   those that this host sends into it. So traffic among ports (containers, guests, the network
+//!   card) is seen once: a packet that leaves by one port has entered by another. Open vSwitch
+//!   works the same way with its internal ports.
+//! * **Bond, VLAN, macvlan, ipvlan.** The interface below shows the packets, as far as its hooks
+//!   do.
+//! * **veth pair in one namespace.** One end receives what the other sends, so both are watched on
+//!   ingress.
+//! * **Tunnel.** Inner packets are another link layer than the outer ones below.
+//! * **ifb.** It repeats packets redirected to it, so it is not watched.
 
 use super::{Interface, LinkLayer};
 
-/// How many interfaces stand on each other at most: a bound for lists that contradict themselves.
+/// Maximum depth of stacked interfaces: bounds the search in contradictory lists.
 const HEIGHT: usize = 16;
 
-/// The sides of an interface that are watched.
+/// The watched sides of an interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sides {
-    /// What it receives.
+    /// Packets that it receives.
     pub ingress: bool,
-    /// What it sends.
+    /// Packets that it sends.
     pub egress: bool,
 }
 
 impl Sides {
     /// Both sides.
     pub const BOTH: Self = Self { ingress: true, egress: true };
-    /// What is received.
+    /// Received packets only.
     pub const INGRESS: Self = Self { ingress: true, egress: false };
-    /// What is sent.
+    /// Sent packets only.
     pub const EGRESS: Self = Self { ingress: false, egress: true };
     /// No side.
     pub const NONE: Self = Self { ingress: false, egress: false };
 
-    /// The sides of an interface that is watched by its name. Loopback receives all that it sends.
+    /// Returns the sides to watch if the interface is named. Loopback receives all packets that it
+    /// sends.
     pub fn named(interface: &Interface) -> Self {
         if interface.loopback { Self::INGRESS } else { Self::BOTH }
     }
 
-    /// These sides without others.
+    /// Returns these sides except `other`.
     #[must_use]
     pub fn without(self, other: Self) -> Self {
         Self { ingress: self.ingress && !other.ingress, egress: self.egress && !other.egress }
     }
 }
 
-/// Why only one side of an interface is watched.
+/// Reasons why only one side of an interface is watched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OneSided {
     /// Loopback.
@@ -59,54 +63,54 @@ pub enum OneSided {
     /// A port of a bridge, or a member of a bond that is one.
     #[error("what it sends has come from {0} or another of its ports, and is seen there")]
     Port(String),
-    /// An end of a veth pair, both ends of which are here.
+    /// An end of a veth pair whose other end is in this namespace.
     #[error("what it sends is seen at {0}, the other end of the pair")]
     Peer(String),
-    /// It stands on an interface of which one side is watched.
+    /// It is stacked on an interface of which one side is watched.
     #[error("its other packets are seen at {0}, on which it stands")]
     Upper(String),
 }
 
-/// Why an interface is left out.
+/// Reasons why an interface is not watched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LeftOut {
     /// It is down.
     #[error("it is down")]
     Down,
-    /// Its packets start with something that is not read.
+    /// Its link layer is not supported.
     #[error("its link layer (ARPHRD {0}) is not read")]
     Link(u32),
-    /// It stands on a watched one, or consists of watched ones.
+    /// It is stacked on a watched interface, or its members are watched.
     #[error("its packets are seen at {0}, on which it stands")]
     Upper(String),
-    /// Ingress shaping.
+    /// An ifb, used for ingress shaping.
     #[error("an ifb shows again what is seen at the interface that redirects to it")]
     Ifb,
-    /// The conduit of a switch.
+    /// The conduit of a DSA switch.
     #[error("the conduit of a switch: its packets are seen at {0} and the switch's other ports")]
     Conduit(String),
-    /// The other end of its veth pair is a port of a bridge.
+    /// The other end of its veth pair is a bridge port.
     #[error("its packets are seen at the bridge of {0}, the other end of the pair")]
     Peer(String),
 }
 
-/// What is watched of an interface.
+/// The watched sides of a selected interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selected {
     /// The sides.
     pub sides: Sides,
-    /// Why not both, where it is one.
+    /// The reason if only one side is watched.
     pub one_sided: Option<OneSided>,
 }
 
-/// Selects the hooks of `any`, or says why an interface has none.
+/// Selects the hooks that `any` watches, or the reason why an interface is left out.
 pub fn select(interfaces: &[Interface]) -> Vec<(&Interface, Result<Selected, LeftOut>)> {
     let links = Links(interfaces);
     interfaces.iter().map(|interface| (interface, links.verdict(interface, HEIGHT))).collect()
 }
 
-/// Returns whether a kind of interface wraps packets that are seen a second time below it: the inner
-/// packets are another link layer than the outer ones.
+/// Returns true if interfaces of this kind encapsulate packets. The outer packets are seen again
+/// below, as another link layer.
 pub fn is_tunnel(kind: &str) -> bool {
     const KINDS: [&str; 17] = [
         "vxlan",
@@ -130,7 +134,7 @@ pub fn is_tunnel(kind: &str) -> bool {
     KINDS.contains(&kind)
 }
 
-/// Interfaces, to be looked up by index.
+/// Interfaces with lookup by index.
 struct Links<'a>(&'a [Interface]);
 
 impl<'a> Links<'a> {
@@ -140,7 +144,7 @@ impl<'a> Links<'a> {
         at.ok().and_then(|at| self.0.get(at))
     }
 
-    /// What it is a port or a member of, if that is up.
+    /// Returns the interface that it is a port or member of, if that is up or an Open vSwitch.
     fn master(&self, interface: &Interface) -> Option<&'a Interface> {
         self.get(interface.master?).filter(|master| master.up || master.kind == "openvswitch")
     }
@@ -150,19 +154,19 @@ impl<'a> Links<'a> {
         self.0.iter().filter(move |one| one.master == Some(index) && one.up)
     }
 
-    /// The bridge that it is a port of, directly or by a bond.
+    /// Returns the bridge that it is a port of, directly or through a bond.
     fn bridge(&self, interface: &Interface, height: usize) -> Option<&'a Interface> {
         let master = self.master(interface)?;
         match master.kind.as_str() {
             "bridge" => Some(master),
-            // An internal port is the host's own way into the switch.
+            // An internal port is the host's own connection to the switch.
             "openvswitch" if interface.kind != "openvswitch" => Some(master),
             "bond" | "team" if height > 0 => self.bridge(master, height - 1),
             _ => None,
         }
     }
 
-    /// The other end of a veth pair, if both ends are here and up.
+    /// Returns the other end of a veth pair if it is in this namespace and up.
     fn peer(&self, interface: &Interface) -> Option<&'a Interface> {
         if interface.kind != "veth" {
             return None;
@@ -170,15 +174,15 @@ impl<'a> Links<'a> {
         self.get(interface.lower?).filter(|peer| peer.lower == Some(interface.index) && peer.up)
     }
 
-    /// The sides on which all packets of an interface are seen, at itself or at others. That is not
-    /// what a port sends: only what comes from its bridge is.
+    /// Returns the sides on which all packets of an interface are seen, at itself or elsewhere. A
+    /// port's egress does not count: only packets from its bridge are seen.
     fn seen(&self, interface: &'a Interface, height: usize) -> Sides {
         let Some(height) = height.checked_sub(1) else { return Sides::NONE };
         match self.verdict(interface, height) {
             Ok(Selected { one_sided: None | Some(OneSided::Port(_)), sides }) => sides,
             Ok(_) | Err(LeftOut::Upper(_) | LeftOut::Peer(_) | LeftOut::Conduit(_)) => {
                 match self.members(interface).next() {
-                    // A bond shows what its members do.
+                    // A bond shows what its members show.
                     Some(member) if matches!(interface.kind.as_str(), "bond" | "team") => {
                         self.seen(member, height)
                     }
@@ -209,7 +213,7 @@ impl<'a> Links<'a> {
                 }
             }
             "bridge" => return self.bridge_itself(interface, height),
-            // An internal port: the host's own way into the switch.
+            // An internal port: the host's own connection to the switch.
             "openvswitch" => {
                 return Ok(Selected { sides: Sides::EGRESS, one_sided: Some(OneSided::Bridge) });
             }
@@ -247,8 +251,8 @@ impl<'a> Links<'a> {
         }
     }
 
-    /// A bridge is watched for what this host sends into it, unless all its ports stand on interfaces
-    /// that show it.
+    /// Selects a bridge for the packets that this host sends into it, unless all its ports are
+    /// stacked on interfaces that show them.
     fn bridge_itself(&self, bridge: &'a Interface, height: usize) -> Result<Selected, LeftOut> {
         let mut ports = self.members(bridge).peekable();
         let shown = |port: &'a Interface| {
@@ -263,7 +267,7 @@ impl<'a> Links<'a> {
     }
 }
 
-/// Whether interfaces of this kind show a part of what the interface below them shows.
+/// Returns true if interfaces of this kind show a subset of the packets of the interface below.
 fn is_upper(kind: &str) -> bool {
     matches!(kind, "vlan" | "macvlan" | "macvtap" | "ipvlan" | "ipvtap")
 }

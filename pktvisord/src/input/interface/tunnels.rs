@@ -1,20 +1,21 @@
 //! Outer packets of tunnels that are watched themselves.
 //!
-//! The inner packets count at the tunnel's interface, DNS among them. The outer ones count at the
-//! interface below as packets of another link layer, and are not looked into for DNS. How many they are
-//! is known from the tunnel's own counters, which costs nothing per packet.
+//! The inner packets count at the tunnel's interface, DNS included. The outer packets count at the
+//! interface below, and the daemon does not look into them for DNS. Their number comes from the
+//! tunnel's own counters, which costs nothing per packet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::selection::is_tunnel;
 use super::{Interface, Selected, Sides};
 
-/// The counters of watched tunnels.
+/// The last counters of watched tunnels.
 #[derive(Debug, Default)]
 pub struct Tunnels(BTreeMap<u32, u64>);
 
 impl Tunnels {
-    /// Packets of watched tunnels since the last look, where the interface below is watched too.
+    /// Returns the packets of watched tunnels since the last call, if the interface below is
+    /// watched too.
     pub fn look(&mut self, listed: &[Interface], watched: &BTreeSet<u32>) -> u64 {
         let (mut now, mut left_out) = (BTreeMap::new(), 0u64);
         let is_below = |interface: &Interface| {
@@ -37,8 +38,8 @@ impl Tunnels {
     }
 }
 
-/// Returns the name of a tunnel that is watched together with an interface that its outer packets can
-/// pass.
+/// Returns the name of a tunnel that is watched together with an interface that its outer packets
+/// may pass.
 pub fn watched_tunnel(wanted: &[(Interface, Selected)]) -> Option<&str> {
     let is_below = |one: &Interface| !is_tunnel(&one.kind) && !one.loopback;
     let below = wanted.iter().any(|(one, _)| is_below(one));
@@ -51,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outer_packets_are_those_of_the_tunnel() {
+    fn counts_outer_packets_by_the_tunnels_counters() {
         let tunnel = |received| Interface {
             index: 3,
             kind: "vxlan".into(),
@@ -70,7 +71,7 @@ mod tests {
             "no outer packets are seen"
         );
         assert_eq!(tunnels.look(std::slice::from_ref(&below), &both), 0);
-        // An address below that is not known, as of GRE.
+        // The interface below is not known, as with GRE.
         let gre = |sent| Interface { kind: "gre".into(), lower: None, sent, ..tunnel(0) };
         tunnels.look(&[below.clone(), gre(1)], &both);
         assert_eq!(tunnels.look(&[below, gre(8)], &both), 7);

@@ -1,4 +1,4 @@
-//! The hooks of an interface: which ones are tried, in what order, and what came of it.
+//! Attaches programs to an interface: the hooks to try, their order, and the result.
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -32,13 +32,13 @@ pub enum CaptureMode {
     Libpcap,
 }
 
-/// The programs of TC.
+/// The TC programs.
 const CLASSIFIERS: [&str; 4] = ["pktvisor_in", "pktvisor_out", "pktvisor_in_ip", "pktvisor_out_ip"];
 
 /// A hook in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hook {
-    /// XDP in the driver.
+    /// XDP in driver mode.
     Xdp,
     /// TCX.
     Tcx,
@@ -56,10 +56,10 @@ impl fmt::Display for Hook {
     }
 }
 
-/// The hooks to be tried for what an interface receives, the best first.
+/// Returns the hooks to try for received packets, the best first.
 ///
-/// XDP costs a virtual interface its large segments (GSO, GRO), and so most of its speed; only in
-/// front of a real device it is the cheapest. Generic XDP is never tried: it sees joined segments
+/// XDP costs a virtual interface its large segments (GSO, GRO), and so most of its speed. It is
+/// cheapest only in front of a real device. Generic XDP is never tried: it sees joined segments
 /// without their number.
 pub fn ingress_hooks(interface: &Interface, mode: CaptureMode) -> &'static [Hook] {
     let ethernet = interface.link == LinkLayer::Ethernet;
@@ -75,7 +75,7 @@ pub fn ingress_hooks(interface: &Interface, mode: CaptureMode) -> &'static [Hook
     }
 }
 
-/// The hooks to be tried for what an interface sends.
+/// Returns the hooks to try for sent packets, the best first.
 pub fn egress_hooks(mode: CaptureMode) -> &'static [Hook] {
     match mode {
         CaptureMode::Auto | CaptureMode::Tc | CaptureMode::Xdp => &[Hook::Tcx, Hook::Clsact],
@@ -85,39 +85,39 @@ pub fn egress_hooks(mode: CaptureMode) -> &'static [Hook] {
     }
 }
 
-/// A program at a hook; it is gone when this is dropped.
+/// An attachment; dropping it detaches the program.
 #[derive(Debug)]
 enum At {
-    /// A link, which also goes with the process.
+    /// A link, which also ends with the process.
     Link(Link),
     /// A filter of clsact.
     Filter(clsact::Attached),
 }
 
-/// A program at a hook of one side of an interface.
+/// A program attached to one side of an interface.
 #[derive(Debug)]
 pub struct Attached {
     /// The kind of hook.
     pub hook: Hook,
-    /// Why better hooks are not used.
+    /// Why the kernel refused better hooks.
     pub refused: Vec<Refusal>,
     at: At,
 }
 
 impl Attached {
-    /// Looks whether the program is still at its hook, and first there as far as that can be told.
-    /// Whoever looks at links gives no requests, because they need none.
+    /// Returns whether the program is still at its hook, and whether another one is in front if
+    /// that can be told. Without `requests` only links are checked, which need none.
     pub fn state(&self, index: u32, requests: Option<&Requests>) -> State {
         match (&self.at, requests) {
             (At::Link(link), _) if link.is_attached(index) => State::First,
             (At::Link(_), _) => State::Gone,
-            // What cannot be looked at stays as it was.
+            // A filter that cannot be listed counts as unchanged.
             (At::Filter(filter), Some(requests)) => filter.state(requests).unwrap_or(State::First),
             (At::Filter(_), None) => State::First,
         }
     }
 
-    /// Leaves a link to the end of the process, which closes it. A filter is removed now.
+    /// Removes a filter. A link stays: the end of the process closes it.
     pub fn leave(self) {
         if let At::Link(link) = self.at {
             std::mem::forget(link);
@@ -125,15 +125,15 @@ impl Attached {
     }
 }
 
-/// Loads all programs that a mode may attach, while the daemon still may. One that the kernel refuses
-/// is refused again, with the reason, when it is attached.
+/// Loads all programs that a mode may attach, while the daemon has the rights to. If the kernel
+/// refuses one, it refuses it again when the program is attached, with the reason.
 pub fn load_all(programs: &mut Ebpf, mode: CaptureMode) {
     let by_xdp = matches!(mode, CaptureMode::Auto | CaptureMode::Xdp);
     let wanted = |name: &str| CLASSIFIERS.contains(&name) || by_xdp && name == "pktvisor_xdpf";
-    // The kernel verifies a program for some hundred milliseconds: all at once, on all processors.
+    // The kernel takes some hundred milliseconds to verify a program, so they load in parallel.
     std::thread::scope(|scope| {
         for (_, program) in programs.programs_mut().filter(|(name, _)| wanted(name)) {
-            // Where there is no thread to be had, the program is loaded below.
+            // If no thread can be started, the program is loaded below.
             let _ = std::thread::Builder::new().spawn_scoped(scope, move || match program {
                 Program::SchedClassifier(program) => program.load(),
                 Program::Xdp(program) => program.load(),
@@ -151,10 +151,10 @@ pub fn load_all(programs: &mut Ebpf, mode: CaptureMode) {
     }
 }
 
-/// Attaches a program to one side of an interface, at the best hook that takes it.
+/// Attaches a program to one side of an interface, at the best hook that accepts it.
 ///
 /// # Errors
-/// The last refusal, where no hook is left to try.
+/// The last [`Refusal`], if no hook is left to try.
 pub fn attach(
     programs: &mut Ebpf,
     interface: &Interface,
@@ -200,7 +200,8 @@ fn attach_one(
     };
     match hook {
         Hook::Xdp => {
-            // Jumbo frames need the one that reads pieces; not every driver takes it.
+            // `pktvisor_xdpf` reads packets in fragments, as jumbo frames need. Not every driver
+            // supports that.
             let mut last = None;
             for name in ["pktvisor_xdpf", "pktvisor_xdp"] {
                 let created = match xdp(programs, name) {

@@ -1,9 +1,10 @@
-//! Programs as filters of the queueing discipline clsact, beside those of others.
+//! Programs as filters of the queueing discipline clsact, beside the filters of other programs.
 //!
-//! A filter stays when its process dies, and the kernel removes by place, not by owner. So handles tell
-//! which filters are of this program, `owners` whether a daemon that runs has the program at such a
-//! filter, and before a daemon removes a filter it looks whose program is there. Between the look and
-//! the removal another agent could take the place; the kernel has no call that does both.
+//! A filter stays when its process dies, and the kernel removes a filter by its place, not by its
+//! owner. So the handle shows that a pktvisord made a filter, and `owners` tells whether a running
+//! daemon owns its program. A daemon checks whose program is there before it removes a filter.
+//! Another agent could take the place between check and removal; the kernel has no call that does
+//! both.
 
 mod owners;
 
@@ -13,54 +14,54 @@ use std::os::fd::BorrowedFd;
 use crate::input::netlink::Requests;
 use crate::input::netlink::filters::{Filter, Place};
 
-/// Handles of this program: these two bytes, and a number.
+/// Handles of pktvisord: these two bytes, and a number.
 const HANDLES: u32 = 0x706b_0000;
 const OWN: u32 = 0xffff_0000;
-/// How many daemons have room at one place, each with one filter and one that replaces it.
+/// Handles to try for each priority: room for 32 daemons with one filter and its replacement each.
 const TRIES: u32 = 1 << 6;
-/// Priorities that are tried: the first one whose filters are programs too.
+/// Priorities to try: the first one that is free or has BPF filters is used.
 const PRIORITIES: u16 = 16;
 
-/// A program, as filters name it.
+/// A program to attach as a filter.
 #[derive(Clone, Copy, Debug)]
 pub struct Program<'a> {
-    /// Its descriptor.
+    /// Its file descriptor.
     pub descriptor: BorrowedFd<'a>,
-    /// The name of the filter.
+    /// Name of the filter.
     pub name: &'a str,
     /// Its id in the kernel.
     pub id: u32,
-    /// Its tag: the same for the same instructions.
+    /// Its tag, which is equal for equal instructions.
     pub tag: [u8; 8],
 }
 
-/// A filter of this daemon.
+/// A filter of this daemon. Dropping it removes the filter.
 #[derive(Debug)]
 pub struct Attached {
     place: Place,
     program: u32,
 }
 
-/// What became of a filter.
+/// State of an attached program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     /// Packets meet it first.
     First,
-    /// Packets meet another filter before it.
+    /// Packets meet another filter first.
     Behind(String),
-    /// It is not there.
+    /// It is not there any more.
     Gone,
 }
 
 impl Attached {
-    /// Adds a program to one side of an interface, in front of the other filters if that can be. `all`
-    /// are the ids of this one and of the others that this daemon may add.
+    /// Attaches a program to one side of an interface, in front of the other filters if possible.
+    /// `all` are the ids of all programs that this daemon may attach.
     ///
     /// # Errors
-    /// The kernel's answer.
+    /// The error that the kernel returns.
     pub fn add(index: u32, egress: bool, program: Program<'_>, all: &[u32]) -> io::Result<Self> {
         let requests = Requests::open()?;
-        // An error shows when the filter is added.
+        // If this fails, adding the filter reports the error.
         let _ = requests.add_clsact(index);
         owners::announce(all)?;
         sweep(&requests, index, egress, program);
@@ -74,9 +75,9 @@ impl Attached {
                     Err(error) => last = error,
                 }
                 match last.raw_os_error() {
-                    // The place is taken: by another daemon, for example.
+                    // The handle is taken, for example by another daemon.
                     Some(libc::EEXIST) => {}
-                    // The priority belongs to another kind of filter or to one protocol.
+                    // The priority has filters of another kind or protocol.
                     Some(libc::EINVAL | libc::EOPNOTSUPP) => break,
                     _ => return Err(last),
                 }
@@ -85,10 +86,10 @@ impl Attached {
         Err(last)
     }
 
-    /// Looks for the filter.
+    /// Looks up the filter.
     ///
     /// # Errors
-    /// The kernel's answer.
+    /// The error that the kernel returns.
     pub fn state(&self, requests: &Requests) -> io::Result<State> {
         let Place { index, egress, .. } = self.place;
         let filters = requests.filters(index, egress)?;
@@ -106,13 +107,13 @@ impl Attached {
         })
     }
 
-    /// Whether a filter is this one: its place and its program.
+    /// Returns true if a filter is this one: same place and same program.
     fn is(&self, filter: &Filter) -> bool {
         (filter.priority, filter.handle) == (self.place.priority, self.place.handle)
             && filter.program.is_some_and(|(id, _)| id == self.program)
     }
 
-    /// Removes the filter, if its program is still ours.
+    /// Removes the filter if its program is still this daemon's.
     fn remove(&self) -> io::Result<()> {
         let requests = Requests::open()?;
         let Place { index, egress, .. } = self.place;
@@ -126,26 +127,26 @@ impl Attached {
 impl Drop for Attached {
     fn drop(&mut self) {
         if let Err(error) = self.remove() {
-            // An interface that is gone has taken its filters along.
+            // If the interface is gone, its filters are gone too.
             tracing::debug!("a filter of clsact cannot be removed: {error}");
         }
     }
 }
 
-/// Whether the handle is of this program: of this daemon or another one.
+/// Returns true if the handle is one of pktvisord, of this daemon or another one.
 fn is_ours(filter: &Filter) -> bool {
     filter.handle & OWN == HANDLES
 }
 
-/// Removes what a killed daemon has left behind: a filter whose program no running daemon has, and has
-/// the tag of ours.
+/// Removes filters that a killed daemon left behind: no running daemon owns their program, and it
+/// has the tag and name of this daemon's program.
 fn sweep(requests: &Requests, index: u32, egress: bool, program: Program<'_>) {
     let Ok(filters) = requests.filters(index, egress) else { return };
     let found: Vec<&Filter> = filters.iter().filter(|filter| is_ours(filter)).collect();
     if found.is_empty() {
         return;
     }
-    // Read after the filters: a daemon announces its programs before it adds them.
+    // Read this after the filters: a daemon announces its programs before it adds them.
     let owned = match owners::programs() {
         Ok(owned) => owned,
         Err(error) => {

@@ -1,7 +1,7 @@
-//! A thread for each ring: it drains records in batches, sums them up, and sleeps.
+//! A thread for each ring drains records in batches, aggregates them, and sleeps.
 //!
-//! The kernel wakes nobody, which would cost more than the record. The thread looks after records
-//! of its own accord, sooner while there are some. Clocks are looked at once a batch.
+//! The kernel wakes no thread, because that would cost more than the record. The thread polls the
+//! ring, more often while there are records. It reads the clocks once a batch.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,72 +20,72 @@ use crate::aggregate::worker::Worker;
 use crate::aggregate::workers::Work;
 use crate::time::{MICROSECOND, SECOND};
 
-/// Records between two looks at the clocks.
+/// Maximum number of records between two readings of the clocks.
 const BATCH: usize = 8_192;
-/// The sleep while there are records. A ring of 8 MiB fills in 40 ms at a million DNS messages a
-/// second.
+/// Sleep while there are records. At a million DNS messages a second, a ring of 8 MiB fills in 40
+/// ms.
 const SHORT_SLEEP: Duration = Duration::from_millis(2);
-/// The longest sleep without records.
+/// Longest sleep while there are no records.
 const LONG_SLEEP: Duration = Duration::from_millis(20);
-/// The wall clock was set where it is further than this from what the steady clock says.
+/// The wall clock was set if it differs by more than this from the monotonic clock's prediction.
 const STEP: i64 = 2 * SECOND;
-/// A reading of the counters that took longer is no rate of a second.
+/// A longer span between two readings of the counters gives no rate of one second.
 const LONG_SECOND: i64 = SECOND * 3 / 2;
 
-/// What a drain tells of itself.
+/// Status of a drain.
 #[derive(Debug, Default)]
 pub struct DrainStatus {
-    /// The age of the oldest record when it was read, in microseconds: the greatest of the last
-    /// and of the present second.
+    /// Age of the oldest record when it was read, in microseconds: the maxima of the last and of
+    /// the current second.
     lag: [AtomicU64; 2],
     /// Records read since the start.
     read: AtomicU64,
 }
 
 impl DrainStatus {
-    /// How old records were at most when they were read, in milliseconds, in the last second or
-    /// two.
+    /// Returns the largest age of records when they were read, in milliseconds, over the last one
+    /// or two seconds.
     pub fn lag_ms(&self) -> u64 {
         let [a, b] = &self.lag;
         a.load(Ordering::Relaxed).max(b.load(Ordering::Relaxed)) / 1_000
     }
 
-    /// Records read since the start.
+    /// Returns the number of records read since the start.
     pub fn read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
     }
 
-    /// Notes a batch and the age of its first record in nanoseconds.
+    /// Adds a batch; `age` is the age of its first record in nanoseconds.
     fn note(&self, records: usize, age: i64, now: Now) {
         self.read.fetch_add(records as u64, Ordering::Relaxed);
         let place = &self.lag[now.wall.div_euclid(SECOND).rem_euclid(2) as usize];
         place.fetch_max((age.max(0) / MICROSECOND) as u64, Ordering::Relaxed);
     }
 
-    /// A new second begins.
+    /// Starts a new second.
     fn turn(&self, now: Now) {
         self.lag[now.wall.div_euclid(SECOND).rem_euclid(2) as usize].store(0, Ordering::Relaxed);
     }
 }
 
-/// A ring and the worker that its records go to.
+/// A ring and the worker that aggregates its records.
 pub struct Drain {
     /// The worker.
     pub worker: Worker,
     /// The ring.
     pub ring: Ring,
-    /// What the kernel counts, for the one drain that takes it in, and the clock that it sets.
+    /// The kernel's counters, for the one drain that takes them in, and the clock that it sets.
     pub counting: Option<(Arc<CounterMap>, Arc<Clock>)>,
-    /// What it tells of itself.
+    /// Its status.
     pub status: Arc<DrainStatus>,
 }
 
-/// The two clocks.
+/// Readings of the two clocks.
 #[derive(Clone, Copy, Debug)]
 struct Now {
-    /// Nanoseconds of unix time.
+    /// Nanoseconds of Unix time.
     wall: i64,
-    /// Nanoseconds of the kernel's clock, by which records are stamped.
+    /// Nanoseconds of the monotonic clock, which the kernel programs stamp records with.
     steady: i64,
 }
 
@@ -98,31 +98,31 @@ impl Now {
         Self { wall: nanoseconds(ClockId::Realtime), steady: nanoseconds(ClockId::Monotonic) }
     }
 
-    /// By how much the wall clock is ahead.
+    /// Returns how far the wall clock is ahead.
     fn offset(self) -> i64 {
         self.wall.saturating_sub(self.steady)
     }
 }
 
 impl Drain {
-    /// Drains until it is told to stop.
+    /// Drains the ring until it is told to stop.
     pub fn run(self, work: &Receiver<Work>, workers: &[SyncSender<Work>]) {
         let Self { mut worker, mut ring, counting, status } = self;
         let mut now = Now::read();
         worker.advance(now.wall);
         let mut counting = counting.map(|(map, clock)| Counting::new(map, clock, now.wall));
         let mut sleep = SHORT_SLEEP;
-        // From other workers. What they reply to can still lie in the ring.
+        // Datagrams of other workers wait here: the messages they answer may still be in the ring.
         let mut datagrams: Vec<Forwarded> = Vec::new();
         loop {
             let records = drain(&mut ring, &mut worker, now, &status);
             if records < BATCH {
-                // The ring is empty: what they answer to has been taken in.
+                // The ring is empty: the worker has read the messages they answer.
                 datagrams.drain(..).for_each(|forwarded| worker.take(&forwarded));
             }
             for forwarded in worker.take_forwarded() {
-                // A worker whose queue is full would have to be waited for, and it perhaps for this
-                // one. What is given up is counted.
+                // Do not wait for a worker whose queue is full: it may be waiting for this one.
+                // Dropped datagrams are counted.
                 let to = forwarded.worker();
                 if workers[to].try_send(Work::Forwarded(forwarded)).is_err() {
                     worker.lose(Loss::FragmentsNotForwarded, 1);
@@ -138,7 +138,7 @@ impl Drain {
                 counting.take_in(&mut worker, now.wall, step.abs() > STEP);
             }
             if step.abs() > STEP {
-                // All drains see it, and one says so.
+                // All drains notice this; only one logs it.
                 if counting.is_some() {
                     let by = step / 1_000_000;
                     tracing::warn!("the clock was set by {by} ms: a new bucket starts");
@@ -152,7 +152,7 @@ impl Drain {
                 0 => (sleep + SHORT_SLEEP).min(LONG_SLEEP),
                 _ => SHORT_SLEEP,
             };
-            // Not past the end of the second, to which the counters belong that are read then.
+            // Wake at the end of the second, so that the counters read then belong to it.
             let sleep_now = sleep.min(Duration::from_nanos(until_second as u64));
             let mut next = work.recv_timeout(sleep_now);
             loop {
@@ -162,15 +162,15 @@ impl Drain {
                         if let Some(counting) = &counting {
                             counting.complete(&mut bucket);
                         }
-                        // Whoever asked may have given up.
+                        // The requester may have given up.
                         let _ = reply.send((worker.number(), bucket));
                     }
                     Ok(Work::Forwarded(datagram)) => datagrams.push(datagram),
                     Ok(Work::Lost(loss, count)) => worker.lose(loss, count),
-                    // Whoever asked may have given up.
+                    // The requester may have given up.
                     Ok(Work::Answer(reply)) => drop(reply.send(())),
                     Ok(Work::Reload) => worker.reload(),
-                    // Packets come from the ring, and time from the clock.
+                    // Packets come from the ring here, and time from the clock.
                     Ok(Work::Step(..) | Work::Batch(..) | Work::Unread(_)) => {}
                     Ok(Work::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                     Err(RecvTimeoutError::Timeout) => break,
@@ -181,13 +181,13 @@ impl Drain {
     }
 }
 
-/// Takes in the records of a ring, a batch at most. Returns how many.
+/// Drains at most one batch of records from a ring. Returns their number.
 fn drain(ring: &mut Ring, worker: &mut Worker, now: Now, status: &DrainStatus) -> usize {
     let offset = now.offset();
     let (mut records, mut age) = (0, 0);
     while records < BATCH {
         let Some(record) = ring.next() else { break };
-        // A record that is too short is none of the programs'.
+        // The programs write no record that is too short for a header.
         let Some((header, bytes)) = SampleHeader::read(&record) else { continue };
         if records == 0 {
             age = now.steady.saturating_sub(header.time as i64);
@@ -199,12 +199,12 @@ fn drain(ring: &mut Ring, worker: &mut Worker, now: Now, status: &DrainStatus) -
     records
 }
 
-/// The kernel's counters, taken in once a second and before a bucket closes.
+/// The kernel's counters. They are taken in once a second and before a bucket closes.
 struct Counting {
     map: Arc<CounterMap>,
     clock: Arc<Clock>,
     taken: Counters,
-    /// When they were last read.
+    /// Time of the last reading.
     read: i64,
 }
 
@@ -214,14 +214,14 @@ impl Counting {
         Self { map, clock, taken: Counters::default(), read: now }
     }
 
-    /// Adds to a copy of the bucket what was counted since the last second's end.
+    /// Adds to a copy of the bucket the counts since the last reading.
     fn complete(&self, bucket: &mut Bucket) {
         if let Ok(counters) = self.map.read() {
             bucket.add_counted(&counters.since(&self.taken), None);
         }
     }
 
-    /// Takes the counters in when a second has ended, or at once.
+    /// Takes in the counters if a second has ended, or immediately with `at_once`.
     fn take_in(&mut self, worker: &mut Worker, now: i64, at_once: bool) {
         self.clock.set(now);
         let second = now.div_euclid(SECOND);
@@ -230,7 +230,7 @@ impl Counting {
         }
         match self.map.read() {
             Ok(counters) => {
-                // It belongs to the second that it ends.
+                // The counts belong to the second that has ended.
                 let ended = second.saturating_mul(SECOND) - 1;
                 let span = now.saturating_sub(self.read);
                 let time = (0..=LONG_SECOND).contains(&span).then_some(ended);

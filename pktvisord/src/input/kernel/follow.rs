@@ -1,5 +1,5 @@
-//! Follows the interfaces that programs in the kernel watch: they go, come back, are renamed, get other
-//! addresses; others take their hooks.
+//! Follows the watched interfaces: they disappear, return, get renamed or get other addresses, and
+//! other programs take their hooks.
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -17,42 +17,42 @@ use crate::input::status::Status;
 use crate::input::{Options, interface};
 use crate::system::shutdown::Shutdown;
 
-/// How soon the end is noticed.
+/// Longest wait for a change, and so the delay of noticing shutdown.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// Between two looks at the load.
+/// Interval of checking the load.
 const SECOND: Duration = Duration::from_secs(1);
-/// Between two looks at the hooks: links and marks, which cost some system calls for each.
+/// Interval of checking the hooks: links and marks, which cost some system calls each.
 const LOOK: Duration = Duration::from_secs(10);
-/// Looks of which one asks for filters of clsact too, unless something has changed.
+/// One check in this many lists the filters of clsact even if nothing has changed.
 const FILTERS: u32 = 6;
-/// How long programs are attached before other work has its turn.
+/// Time spent attaching programs before other work gets its turn.
 const SLICE: Duration = Duration::from_millis(200);
 
-/// What is followed, and who is told.
+/// Follows the interfaces of the kernel input.
 pub(super) struct Follower {
-    /// Where changes of interfaces are told of.
+    /// Reports changes of interfaces.
     pub(super) changes: Arc<Changes>,
-    /// What the summaries depend on.
+    /// Settings that the summaries depend on.
     pub(super) settings: Arc<Settings>,
-    /// Gets what is watched.
+    /// Receives what is watched.
     pub(super) status: Arc<Status>,
-    /// Gets what was not watched.
+    /// Receives the packets that were not watched.
     pub(super) losses: Losses,
-    /// Whether sampling is adapted to the load.
+    /// Adapt sampling to the load.
     pub(super) adaptive: bool,
-    /// Tells when the end is asked for.
+    /// Tells when shutdown is requested.
     pub(super) shutdown: Shutdown,
 }
 
 impl Follower {
-    /// Follows changes of interfaces and options, and the load where it is to, until the end is asked
-    /// for; then the programs are taken away.
+    /// Follows changes of interfaces and options, and the load if `adaptive` is set, until shutdown
+    /// is requested. Then it removes filters; links end with the process.
     pub(super) fn follow(&self, programs: &mut Programs, options: &Receiver<Options>) {
         let stop = self.shutdown.flag();
         let counters = programs.probe.counters();
         let (mut load, mut before) = (Load::default(), Counters::default());
         let (mut looked, mut verified, mut looks) = (Instant::now(), Instant::now(), 0u32);
-        // Something has changed that was not verified yet.
+        // True if something has changed since the hooks were last verified.
         let mut open = false;
         while !self.shutdown.asked() {
             let was_pending = programs.is_pending();
@@ -64,7 +64,8 @@ impl Follower {
                 }
             }
             let due = verified.elapsed() >= LOOK;
-            // A change can be that of a filter. Changes that do not end are looked at once a second.
+            // A change can be that of a filter. Under constant changes the hooks are verified once
+            // a second.
             open |= changed;
             let verify = due || open && !was_pending && verified.elapsed() >= SECOND;
             if verify {
@@ -94,7 +95,7 @@ impl Follower {
                 continue;
             }
             looked = Instant::now();
-            // That they can't be read is said where they are taken in.
+            // The drain logs an error if the counters cannot be read.
             let Ok(now) = counters.read() else { continue };
             let last = std::mem::replace(&mut before, now);
             let lost = now.since(&last).lost;

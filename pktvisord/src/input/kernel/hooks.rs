@@ -1,4 +1,4 @@
-//! Programs at the hooks of interfaces: attached, looked at, attached again, removed.
+//! Programs at the hooks of interfaces: attached, verified, attached again, detached.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,37 +32,37 @@ struct Hooked {
 struct Watched {
     interface: Interface,
     one_sided: Option<OneSided>,
-    /// What it receives, and what it sends.
+    /// Programs for received and for sent packets.
     hooks: [Option<Hooked>; 2],
-    /// Why packets of a side do not reach its program.
+    /// Why packets of a side do not reach their program.
     faults: [Option<String>; 2],
 }
 
-/// The sides, by their place in [`Watched::hooks`].
+/// The sides in the order of [`Watched::hooks`].
 const SIDES: [(bool, Sides, &str); 2] =
     [(false, Sides::INGRESS, "received"), (true, Sides::EGRESS, "sent")];
 
-/// Programs in the kernel, at their hooks.
+/// The kernel programs and the interfaces they are attached to.
 pub(super) struct Programs {
-    /// The programs.
+    /// The loaded programs and their maps.
     pub(super) probe: Probe,
     pub(super) scope: Scope,
     mode: CaptureMode,
     watched: BTreeMap<u32, Watched>,
-    /// Interfaces that can't be watched, which is said once.
+    /// Interfaces that cannot be watched. Each is reported once.
     given_up: BTreeSet<u32>,
     baselines: Baselines,
     tunnels: Tunnels,
-    /// Interfaces that are still to be watched.
+    /// Number of interfaces still to be watched.
     pending: u64,
 }
 
 impl Programs {
-    /// Configures loaded programs and attaches them to what is selected, of `any` as far as that is
-    /// done within `at_once`.
+    /// Configures the loaded programs and attaches them to the selected interfaces. With `any`,
+    /// interfaces that are not attached within `at_once` follow later.
     ///
     /// # Errors
-    /// Where the kernel refuses.
+    /// [`Refusal`] if the kernel refuses.
     pub(super) fn start(
         probe: Probe,
         scope: Scope,
@@ -82,7 +82,7 @@ impl Programs {
             pending: 0,
         };
         programs.configure(settings)?;
-        // Later the daemon may not load them any more.
+        // Later the daemon may lack the rights to load them.
         attach::load_all(programs.probe.programs(), mode);
         let deadline = Instant::now() + at_once;
         let is_any = programs.scope.is_any();
@@ -94,7 +94,7 @@ impl Programs {
             }
             match programs.attach(&interface, selected) {
                 Ok(()) => {}
-                // One of many need not have what the others have.
+                // With `any`, one interface may lack what the others support.
                 Err(refusal) if is_any && !refusal.is_general() => {
                     warn!("{} is not watched: {refusal}", interface.name);
                     last = Some(refusal);
@@ -109,7 +109,7 @@ impl Programs {
         Ok(programs)
     }
 
-    /// Attaches the programs of an interface that are to be there and are not.
+    /// Attaches the missing programs of an interface, and detaches those that are not wanted.
     fn attach(&mut self, interface: &Interface, selected: Selected) -> Result<(), Refusal> {
         let index = interface.index;
         let mut hooks = self.watched.remove(&index).map(|one| one.hooks).unwrap_or_default();
@@ -131,22 +131,22 @@ impl Programs {
         Ok(())
     }
 
-    /// Whether `CAP_NET_ADMIN` has to be kept: for filters of clsact, which are looked after and removed
-    /// at the end.
+    /// Returns true if the daemon must keep `CAP_NET_ADMIN`: it checks the filters of clsact and
+    /// removes them at the end.
     pub(super) fn use_clsact(&self) -> bool {
         let hooks = self.watched.values().flat_map(|one| &one.hooks).flatten();
         hooks.into_iter().any(|hook| hook.program.hook == Hook::Clsact)
     }
 
-    /// Whether interfaces are still to be watched.
+    /// Returns true if interfaces are still to be watched.
     pub(super) fn is_pending(&self) -> bool {
         self.pending > 0
     }
 
-    /// Tells the programs what to go by.
+    /// Writes the settings to the maps of the programs.
     ///
     /// # Errors
-    /// Where a map can't be written.
+    /// [`Refusal`] if a map cannot be written.
     pub(super) fn configure(&mut self, settings: &Settings) -> Result<(), Refusal> {
         let (hosts, ports) = (settings.hosts.now(), settings.ports.now());
         let sampling = &settings.sampling;
@@ -159,9 +159,9 @@ impl Programs {
             .map_err(|error| Refusal::of_map("configuring the programs", error))
     }
 
-    /// Sets HOST anew where addresses have changed.
+    /// Updates HOST if addresses have changed.
     pub(super) fn follow_hosts(&mut self, listed: &[Interface], settings: &Settings) {
-        // Those too that are still to be watched.
+        // Include interfaces that are still to be watched.
         let wanted = self.scope.wanted(listed).into_iter().map(|(interface, _)| interface.index);
         let watched = self.watched.keys().copied().chain(wanted).collect();
         if self.scope.follow_hosts(&watched, listed, settings)
@@ -171,7 +171,7 @@ impl Programs {
         }
     }
 
-    /// What is watched, for those who ask.
+    /// Returns what is watched, for the status.
     pub(super) fn watching(&self) -> Watching {
         Watching {
             watched: self.watched.values().map(Watched::describe).collect(),
@@ -180,7 +180,8 @@ impl Programs {
         }
     }
 
-    /// Looks at the interfaces as they are now, and attaches programs until `deadline` or the end.
+    /// Updates the watched interfaces, and attaches programs until `deadline` or until `stop` is
+    /// set.
     pub(super) fn look(&mut self, losses: &Losses, deadline: Instant, stop: &AtomicBool) {
         let listed = match interface::list() {
             Ok(listed) => listed,
@@ -199,7 +200,7 @@ impl Programs {
                 info!("{} is called {} now", one.interface.name, now.name);
             }
             one.interface.clone_from(now);
-            // One that is down has no packets, and may come back.
+            // An interface that is down has no packets, and may come back up.
             let keep = !now.up || wanted.contains_key(index) || !is_any;
             if !keep {
                 info!("{} is no longer watched: its packets are seen elsewhere", now.name);
@@ -216,7 +217,8 @@ impl Programs {
             .filter(|(index, (_, selected))| is_open(self, **index, selected.sides))
             .map(|(&index, _)| index)
             .collect();
-        // Sides of a watched interface that are watched from now on were seen elsewhere until now.
+        // Newly watched sides of an interface that is already watched were seen elsewhere until
+        // now.
         self.baselines.look(&listed, |interface| {
             open.contains(&interface.index) && !self.watched.contains_key(&interface.index)
         });
@@ -235,7 +237,7 @@ impl Programs {
         let name = &interface.name;
         let there = self.watched.get(&interface.index).map_or(Sides::NONE, Watched::sides);
         let new = selected.sides.without(there);
-        // That they can't be read is said where they are taken in.
+        // The drain logs an error if the counters cannot be read.
         let counted = |probe: &Probe| -> u64 {
             probe.counters().read().map_or(0, |now| now.packets.iter().sum())
         };
@@ -243,8 +245,8 @@ impl Programs {
         if let Err(refusal) = self.attach(interface, selected.clone()) {
             return warn!("{name} is not watched: {refusal}");
         }
-        // Where other interfaces are busy that is too much, and the packets of the moment itself are
-        // left out.
+        // `counted` includes other interfaces. If these are busy, too much is subtracted, and
+        // packets during the attachment do not count as missed.
         let counted = counted(&self.probe).saturating_sub(before);
         let now = interface::read(interface.index);
         let missed = now.map_or(0, |now| self.baselines.missed(&now, new)).saturating_sub(counted);
@@ -255,8 +257,9 @@ impl Programs {
         }
     }
 
-    /// Looks whether the programs are at their hooks and packets reach them, and attaches them again
-    /// where that is not so. Filters of clsact are asked for, which costs a request each, with `filters`.
+    /// Verifies that the programs are at their hooks and that packets reach them; attaches them
+    /// again if not. With `filters` it also lists the filters of clsact, which costs one request
+    /// each.
     pub(super) fn verify(&mut self, filters: bool, losses: &Losses) {
         let requests = Requests::open();
         let listed = requests.as_ref().ok().and_then(|requests| requests.links().ok());
@@ -300,7 +303,7 @@ impl Programs {
                     continue;
                 }
                 let check = hooked.check;
-                // The kernel takes a program once at each hook, so the old one goes first.
+                // The kernel accepts a program only once at each hook, so detach the old one first.
                 *hook = None;
                 match attach::attach(self.probe.programs(), now, self.mode, egress) {
                     Ok(program) => {
@@ -316,7 +319,7 @@ impl Programs {
             }
         }
         self.watched = watched;
-        // Packets between the two looks may have left a mark that was cleared.
+        // A packet after the counters were read may have left a mark that is now cleared.
         let listed = interface::list().unwrap_or_default();
         for now in listed {
             let Some(one) = self.watched.get_mut(&now.index) else { continue };
@@ -328,8 +331,8 @@ impl Programs {
         }
     }
 
-    /// Removes filters, and leaves links to the end of the process: the kernel takes some 15 ms for
-    /// each, one after the other, and does that as well when the process ends.
+    /// Removes filters. Links stay until the process ends: the kernel takes about 15 ms for each,
+    /// one after the other, and closes them at the end of the process anyway.
     pub(super) fn leave(&mut self) {
         for hook in
             std::mem::take(&mut self.watched).into_values().flat_map(|one| one.hooks).flatten()

@@ -1,8 +1,8 @@
-//! Links: a program at a hook, for as long as a file descriptor is open (bpf(2)).
+//! BPF links: a program stays attached as long as a file descriptor is open (bpf(2)).
 //!
-//! The kernel takes interfaces by index here, so that a name that changes meanwhile does no harm. A
-//! link needs the loaded program and no capability, so hooks are attached after the daemon has given
-//! its capabilities up.
+//! bpf(2) takes interfaces by index, so a concurrent rename does no harm. Creating a link needs the
+//! loaded program and no capability, so the daemon can attach after it has dropped its
+//! capabilities.
 
 use std::io;
 use std::mem::size_of;
@@ -15,24 +15,25 @@ const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const XDP: u32 = 37;
 const TCX_INGRESS: u32 = 46;
 const TCX_EGRESS: u32 = 47;
-/// XDP in the driver (`XDP_FLAGS_DRV_MODE`).
+/// XDP in driver mode (`XDP_FLAGS_DRV_MODE`).
 const DRIVER: u32 = 1 << 2;
-/// In front of all others (`BPF_F_BEFORE` without another program).
+/// Attach in front of all others (`BPF_F_BEFORE` without a reference program).
 const BEFORE: u32 = 1 << 3;
 
-/// Where a link attaches its program.
+/// Attach point of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
-    /// XDP in the driver.
+    /// XDP in driver mode.
     Xdp,
-    /// TCX, in front of all other programs: what one of them drops or redirects was there before.
+    /// TCX, in front of all other programs: packets that one of them drops or redirects are seen
+    /// before that.
     Tcx {
-        /// What the interface sends, not what it receives.
+        /// True for packets that the interface sends, false for those it receives.
         egress: bool,
     },
 }
 
-/// `struct { … } link_create` of `union bpf_attr`, as far as TCX.
+/// `struct { … } link_create` of `union bpf_attr`, up to the fields of TCX.
 #[repr(C)]
 struct Create {
     program: u32,
@@ -52,7 +53,7 @@ struct GetInfo {
     info: u64,
 }
 
-/// `struct bpf_link_info`, as far as the interface of XDP and TCX.
+/// `struct bpf_link_info`, up to the interface of XDP and TCX.
 #[repr(C)]
 #[derive(Default)]
 struct Info {
@@ -64,7 +65,7 @@ struct Info {
     attach_type: u32,
 }
 
-/// A link. The program leaves the hook when this is dropped, and also when the process dies.
+/// A link. The program is detached when this is dropped, and also when the process dies.
 #[derive(Debug)]
 pub struct Link(OwnedFd);
 
@@ -72,7 +73,7 @@ impl Link {
     /// Attaches a program to an interface.
     ///
     /// # Errors
-    /// The kernel's answer.
+    /// The error that the kernel returns.
     pub fn create(program: BorrowedFd<'_>, index: u32, at: At) -> io::Result<Self> {
         let (attach_type, flags) = match at {
             At::Xdp => (XDP, DRIVER),
@@ -90,19 +91,19 @@ impl Link {
             padding,
             expected_revision,
         };
-        // SAFETY: the kernel reads the struct, of the size that is said, and keeps no address of it.
+        // SAFETY: the kernel reads the struct, whose size is passed, and keeps no pointer to it.
         let answer = unsafe {
             libc::syscall(libc::SYS_bpf, LINK_CREATE, &raw const create, size_of::<Create>())
         };
         if answer < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the answer is a new descriptor that nobody else has.
+        // SAFETY: the kernel returned a new descriptor that nothing else owns.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(answer as i32) }))
     }
 
-    /// Whether the program is still at the hook of this interface; `true` where the kernel does not
-    /// say.
+    /// Returns true if the program is still attached to this interface, or if the kernel does not
+    /// tell.
     pub fn is_attached(&self, index: u32) -> bool {
         let mut info = Info::default();
         let get = GetInfo {
@@ -110,8 +111,8 @@ impl Link {
             length: size_of::<Info>() as u32,
             info: (&raw mut info) as u64,
         };
-        // SAFETY: the kernel reads the first struct and writes at most `length` bytes of the second,
-        // both of which outlive the call.
+        // SAFETY: the kernel reads the first struct and writes at most `length` bytes of the
+        // second. Both outlive the call.
         let answer = unsafe {
             libc::syscall(libc::SYS_bpf, OBJ_GET_INFO_BY_FD, &raw const get, size_of::<GetInfo>())
         };

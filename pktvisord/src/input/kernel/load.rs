@@ -1,30 +1,30 @@
-//! By how much the sampling rate is lowered while user space does not keep up.
+//! Adapts the sampling rates when user space cannot keep up.
 //!
-//! A second in which records were lost lowers the rate at once; seconds without a loss raise it step
-//! by step, later each time that this turned out to be too early. DNS is what people look at: it is
-//! lowered only when the rest is as low as it gets.
+//! A second with lost records lowers the rate at once. Seconds without a loss raise it step by
+//! step, and later each time that a raise came too early. DNS matters most: its rate is lowered
+//! only when the rest is at its minimum, or when hardly anything but DNS is lost.
 
 use crate::aggregate::settings::HALVINGS;
 
-/// Seconds without a loss before the rate is raised, at first and at most.
+/// Seconds without a loss before a rate is raised: the initial and the longest wait.
 const FIRST_WAIT: u32 = 5;
 const LONGEST_WAIT: u32 = 80;
 
-/// How often the rates are halved.
+/// Number of times that each rate is halved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Halvings {
     pub(super) dns: usize,
     pub(super) rest: usize,
 }
 
-/// What happened so far.
+/// State of the adaptation.
 #[derive(Debug)]
 pub(super) struct Load {
     halvings: Halvings,
-    /// Seconds without a loss.
+    /// Seconds without a loss since the last change.
     quiet: u32,
     wait: u32,
-    /// Whether the last change was a raise.
+    /// True if the last change was a raise.
     raised: bool,
 }
 
@@ -35,8 +35,8 @@ impl Default for Load {
 }
 
 impl Load {
-    /// A second has passed, in which so many records were lost: of DNS, and of the rest. Returns the
-    /// new rates where they change.
+    /// Takes in a second and the records lost in it: of DNS and of the rest. Returns the new rates
+    /// if they change.
     pub(super) fn second(&mut self, lost_dns: u64, lost_rest: u64) -> Option<Halvings> {
         let before = self.halvings;
         if lost_dns > 0 || lost_rest > 0 {
@@ -45,10 +45,10 @@ impl Load {
             }
             (self.quiet, self.raised) = (0, false);
             if self.halvings.rest < HALVINGS {
-                // Twice at once, for a queue that has built up is to be emptied too.
+                // Halve twice, to empty the queue that has built up too.
                 self.halvings.rest = (self.halvings.rest + 2).min(HALVINGS);
             }
-            // Where hardly anything but DNS is lost, less of the rest does not help.
+            // If hardly anything but DNS is lost, sampling less of the rest does not help.
             if lost_dns > 4 * lost_rest || before.rest == HALVINGS && lost_dns > 0 {
                 self.halvings.dns = (self.halvings.dns + 1).min(HALVINGS);
             }
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn losses_lower_the_rest_first() {
+    fn losses_lower_the_rest_before_dns() {
         let mut load = Load::default();
         assert_eq!(load.second(0, 0), None);
         assert_eq!(load.second(10, 1_000), Some(halvings(0, 2)));
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn losses_of_dns_alone_lower_dns() {
+    fn dns_losses_lower_dns_rate() {
         let mut load = Load::default();
         assert_eq!(load.second(1_000, 0), Some(halvings(1, 2)));
         for dns in 2..=HALVINGS {
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn quiet_seconds_raise_step_by_step_and_later_each_time() {
+    fn quiet_seconds_raise_rates_with_growing_delay() {
         let mut load = Load::default();
         load.second(1, 0);
         let seconds_to_change = |load: &mut Load| {

@@ -1,12 +1,12 @@
-//! Capture by programs in the kernel.
+//! Capture by kernel programs.
 //!
-//! * [`probe`]: the programs and their maps, loaded.
-//! * `hooks`: the programs at the hooks of interfaces; `check`: whether packets reach them.
+//! * [`probe`]: the loaded programs and their maps.
+//! * `hooks`: the programs attached to interfaces; `check`: detects packets that do not reach them.
 //! * `follow`: interfaces that come and go; `load`: the sampling rate under load.
 //! * [`attach`]: the hooks of one interface.
-//! * [`links`], [`clsact`]: the two ways to a hook.
-//! * [`drain`]: a thread for each ring, which sums its records up.
-//! * [`refusal`]: what it means when the kernel refuses.
+//! * [`links`], [`clsact`]: the two ways to attach a program.
+//! * [`drain`]: one thread for each ring, which aggregates its records.
+//! * [`refusal`]: explains why the kernel refuses.
 
 pub mod attach;
 mod check;
@@ -46,33 +46,33 @@ use crate::aggregate::worker::Worker;
 use crate::aggregate::workers::{WorkerControl, Workers};
 use crate::system::needs::{Capability, Needs};
 
-/// What clsact needs: its filters are looked after, and removed at the end.
+/// The capability for clsact: the daemon checks its filters and removes them at the end.
 const NET_ADMIN: Capability =
     Capability { set: CapabilitySet::NET_ADMIN, name: "CAP_NET_ADMIN", used_by: "clsact" };
 
-/// The programs as `cargo xtask build-ebpf` has compiled them; empty where the daemon was built
-/// without.
+/// The programs as compiled by `cargo xtask build-ebpf`; empty if the daemon was built without
+/// them.
 pub const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pktvisor.o"));
 
-/// Whether the programs are inside.
+/// Returns true if the daemon was built with the programs.
 pub const fn is_built_in() -> bool {
     !OBJECT.is_empty()
 }
 
-/// How packets are to be captured by programs in the kernel.
+/// Options of capture by kernel programs.
 #[derive(Clone, Copy, Debug)]
 pub struct KernelOptions {
-    /// Which hooks programs are attached to.
+    /// The hooks that programs are attached to.
     pub mode: CaptureMode,
-    /// Rings are made for this number of workers: a power of two, at most [`RINGS`].
+    /// Number of workers, each with a ring; rounded down to a power of two, at most [`RINGS`].
     pub workers: usize,
-    /// Size of each ring in bytes.
+    /// Size of each ring, in bytes.
     pub ring_size: u32,
-    /// Whether sampling is adapted to the load.
+    /// Adapt sampling to the load.
     pub adaptive: bool,
 }
 
-/// Interfaces with programs at their hooks.
+/// Interfaces with attached programs.
 pub struct KernelInput {
     programs: Programs,
     rings: Vec<Ring>,
@@ -81,11 +81,11 @@ pub struct KernelInput {
 }
 
 impl KernelInput {
-    /// Loads the programs and attaches them to what `scope` names among the interfaces that there are,
-    /// of `any` as far as that is done within `at_once`.
+    /// Loads the programs and attaches them to the listed interfaces in `scope`. With `any`,
+    /// interfaces that are not attached within `at_once` follow later.
     ///
     /// # Errors
-    /// Where the kernel refuses.
+    /// [`Refusal`] if the kernel refuses.
     pub fn open(
         options: KernelOptions,
         scope: Scope,
@@ -139,7 +139,7 @@ impl Input for KernelInput {
     }
 }
 
-/// Programs at their hooks, and a worker for each ring.
+/// Attached programs, and a worker for each ring.
 struct RunningKernel {
     programs: Programs,
     workers: Workers,
@@ -161,7 +161,7 @@ impl Running for RunningKernel {
     }
 
     fn run(&mut self, changes: &Receiver<Options>) -> Result<(), ReadError> {
-        // The programs go first, so that nothing is counted any more that nobody takes in.
+        // Filters are removed before the workers end. Links end with the process.
         self.follower.follow(&mut self.programs, changes);
         Ok(())
     }

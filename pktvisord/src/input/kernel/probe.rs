@@ -1,4 +1,4 @@
-//! The programs in the kernel and the maps that they share with the daemon.
+//! The kernel programs, and the maps that they share with the daemon.
 
 use std::sync::Arc;
 
@@ -22,10 +22,10 @@ use crate::aggregate::settings::{DnsPorts, Tunnels};
 
 /// Names of the ring maps.
 const RING_NAMES: [&str; RINGS] = ["RING_0", "RING_1", "RING_2", "RING_3"];
-/// The least size of a ring: a page.
+/// Smallest size of a ring: one page.
 const LEAST_RING: u32 = 4096;
 
-/// Loaded programs.
+/// The loaded programs and their maps.
 pub struct Probe {
     ebpf: Ebpf,
     config: Array<MapData, [u64; CONFIG_WORDS]>,
@@ -34,36 +34,36 @@ pub struct Probe {
     hosts_v4: LpmTrie<MapData, [u8; 4], u8>,
     hosts_v6: LpmTrie<MapData, [u8; 16], u8>,
     rings: usize,
-    /// What the programs say, if they were built to (`cargo xtask build-ebpf --log`).
+    /// Log of the programs, if they were built with it (`cargo xtask build-ebpf --log`).
     log: Option<EbpfLogger<&'static dyn Log>>,
 }
 
 /// A ring that the programs fill.
 pub type Ring = RingBuf<MapData>;
 
-/// What the programs go by.
+/// Settings of the programs.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {
     /// HOST.
     pub hosts: &'a HostSpec,
-    /// The ports of DNS.
+    /// DNS ports.
     pub ports: &'a DnsPorts,
-    /// How many packets on DNS ports are inspected.
+    /// Sampling rate of packets on DNS ports.
     pub dns: Rate,
-    /// How many others are.
+    /// Sampling rate of other packets.
     pub rest: Rate,
-    /// What counts of a packet in an IP tunnel.
+    /// The packet that counts of an IP tunnel: the outer or the inner one.
     pub tunnels: Tunnels,
-    /// What flows are hashed with.
+    /// Key of the flow hash.
     pub flow_key: FlowKey,
 }
 
 impl Probe {
-    /// Loads the programs with `rings` rings, 1, 2 or 4, of `ring_size` bytes each, a power of two
-    /// of at least a page.
+    /// Loads the programs with `rings` rings, which must be 1, 2 or 4. Each has `ring_size` bytes,
+    /// a power of two and at least a page.
     ///
     /// # Errors
-    /// [`Refusal`] says why the kernel does not take them.
+    /// [`Refusal`] if the kernel does not accept them.
     pub fn load(rings: usize, ring_size: u32) -> Result<Self, Refusal> {
         if !super::is_built_in() {
             return Err(Refusal::NotBuiltIn);
@@ -73,7 +73,7 @@ impl Probe {
             loader.map_max_entries(name, if at < rings { ring_size } else { LEAST_RING });
         }
         let mut ebpf = loader.load(OBJECT).map_err(Refusal::of_load)?;
-        // Otherwise there is no map for it.
+        // Without `--log` there is no map for it.
         let log = EbpfLogger::init(&mut ebpf).ok();
         Ok(Self {
             config: map(&mut ebpf, "CONFIG")?,
@@ -87,30 +87,30 @@ impl Probe {
         })
     }
 
-    /// The rings, which can be taken once.
+    /// Returns the rings. They can be taken only once.
     ///
     /// # Errors
-    /// Where a ring can't be mapped.
+    /// [`Refusal`] if a ring cannot be mapped.
     pub fn take_rings(&mut self) -> Result<Vec<Ring>, Refusal> {
         RING_NAMES[..self.rings].iter().map(|name| map(&mut self.ebpf, name)).collect()
     }
 
-    /// The programs, to attach or to test them.
+    /// Returns the programs, for attaching or testing.
     pub fn programs(&mut self) -> &mut Ebpf {
         &mut self.ebpf
     }
 
-    /// Hands on what the programs have said since the last time.
+    /// Forwards the messages that the programs have logged since the last call.
     pub fn flush_log(&mut self) {
         if let Some(log) = &mut self.log {
             log.flush();
         }
     }
 
-    /// Tells the programs what to go by, from now on.
+    /// Writes new settings, which the programs use from now on.
     ///
     /// # Errors
-    /// Where a map can't be written, or takes no more ranges of HOST.
+    /// [`MapError`] if a map cannot be written, or has no room for all ranges of HOST.
     pub fn configure(&mut self, terms: &Terms<'_>) -> Result<(), MapError> {
         let hosts_v4: Vec<RangeV4> = terms.hosts.ranges_v4().collect();
         let hosts_v6: Vec<RangeV6> = terms.hosts.ranges_v6().collect();
@@ -143,7 +143,7 @@ impl Probe {
         self.config.set(0, config.words(), 0)
     }
 
-    /// Makes the tries hold these ranges and no others.
+    /// Makes the tries hold exactly these ranges.
     fn fill_tries(&mut self, v4: &[RangeV4], v6: &[RangeV6]) -> Result<(), MapError> {
         let length = |mask: &[u8]| mask.iter().map(|byte| byte.count_ones()).sum();
         let v4: Vec<_> = v4.iter().map(|r| Key::new(length(&r.mask), r.address)).collect();
@@ -152,10 +152,11 @@ impl Probe {
         fill(&mut self.hosts_v6, &v6)
     }
 
-    /// Whether a packet has reached the hook of this side of an interface since this was last asked.
+    /// Returns true if a packet has reached the hook on this side of an interface since the last
+    /// call.
     ///
     /// # Errors
-    /// Where the map can't be read or written.
+    /// [`MapError`] if the map cannot be read or written.
     pub fn take_seen(&mut self, interface: u32, egress: bool) -> Result<bool, MapError> {
         let place = seen_place(interface, egress);
         let seen = self.seen.get(&place, 0)? != 0;
@@ -165,20 +166,20 @@ impl Probe {
         Ok(seen)
     }
 
-    /// What the programs count, for those who read it.
+    /// Returns the counters of the programs.
     pub fn counters(&self) -> Arc<CounterMap> {
         Arc::clone(&self.counters)
     }
 }
 
-/// What the programs count.
+/// The counters of the programs.
 pub struct CounterMap(PerCpuArray<MapData, [u64; COUNTER_WORDS]>);
 
 impl CounterMap {
-    /// What was counted since the programs were loaded, on all processors.
+    /// Returns the counts since the programs were loaded, summed over all processors.
     ///
     /// # Errors
-    /// Where the map can't be read.
+    /// [`MapError`] if the map cannot be read.
     pub fn read(&self) -> Result<Counters, MapError> {
         let mut sums = [0u64; COUNTER_WORDS];
         for words in self.0.get(&0, 0)?.iter() {

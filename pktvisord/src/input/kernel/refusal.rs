@@ -1,4 +1,4 @@
-//! What it means when the kernel refuses a program, in words that help.
+//! Explains why the kernel refuses a program, with a remedy.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use aya::programs::ProgramError;
 use aya::sys::SyscallError;
 use rustix::thread::{CapabilitySet, capabilities};
 
-/// Why capture by programs in the kernel does not work.
+/// Reasons why kernel programs cannot capture.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// The daemon was built without the programs.
@@ -17,47 +17,47 @@ pub enum Refusal {
          build put them inside"
     )]
     NotBuiltIn,
-    /// The object is not what the daemon expects.
+    /// The object file lacks what the daemon expects.
     #[error("the kernel programs do not fit this daemon: {0}")]
     Object(String),
-    /// No rights.
+    /// The process lacks privileges.
     #[error("{what}: not permitted; {missing}")]
     Rights {
-        /// What was tried.
+        /// The operation that failed.
         what: String,
-        /// Which capabilities are missing, and what helps.
+        /// The missing capabilities and a remedy.
         missing: String,
     },
-    /// The kernel does not have it.
+    /// The kernel does not support the operation or refuses it.
     #[error("{what}: {hint} ({source})")]
     Kernel {
-        /// What was tried.
+        /// The operation that failed.
         what: String,
-        /// What is likely missing.
+        /// The likely cause.
         hint: &'static str,
-        /// The kernel's answer.
+        /// The error of the kernel.
         source: io::Error,
     },
-    /// The kernel's verifier refuses the program.
+    /// The kernel's verifier rejects the program.
     #[error("{what}: the kernel's verifier refuses the program: {log}")]
     Verifier {
-        /// What was tried.
+        /// The operation that failed.
         what: String,
-        /// The end of what it says.
+        /// The last lines of its log.
         log: String,
     },
-    /// Anything else.
+    /// Any other error.
     #[error("{what}: {message}")]
     Other {
-        /// What was tried.
+        /// The operation that failed.
         what: String,
-        /// What went wrong.
+        /// The error.
         message: String,
     },
 }
 
 impl Refusal {
-    /// Why the object can't be loaded.
+    /// Converts an error of loading the object.
     pub fn of_load(error: EbpfError) -> Self {
         let what = "loading the kernel programs".to_owned();
         match error {
@@ -71,14 +71,15 @@ impl Refusal {
         }
     }
 
-    /// Why a program can't be loaded or attached.
+    /// Converts an error of loading or attaching a program.
     pub fn of_program(what: impl Into<String>, error: ProgramError) -> Self {
         let what = what.into();
         match error {
             ProgramError::LoadError { io_error, verifier_log } => {
                 let log = verifier_log.to_string();
                 let rights = effective();
-                // Without it the verifier allows less, and says that of an instruction.
+                // Without CAP_PERFMON the verifier allows less, and reports that as a fault of an
+                // instruction.
                 let perfmon = CapabilitySet::PERFMON | CapabilitySet::SYS_ADMIN;
                 if !rights.is_empty() && !rights.intersects(perfmon) {
                     return Self::Rights { what, missing: missing_rights(rights) };
@@ -97,7 +98,7 @@ impl Refusal {
         }
     }
 
-    /// Why a map can't be read or written.
+    /// Converts an error of reading or writing a map.
     pub fn of_map(what: &str, error: MapError) -> Self {
         match error {
             MapError::SyscallError(SyscallError { io_error, .. }) => {
@@ -107,7 +108,7 @@ impl Refusal {
         }
     }
 
-    /// Why the system refuses.
+    /// Converts a system error.
     pub fn of_system(what: String, source: io::Error) -> Self {
         let hint = match source.raw_os_error() {
             Some(EPERM | EACCES) => {
@@ -124,25 +125,25 @@ impl Refusal {
         Self::Kernel { what, hint, source }
     }
 
-    /// Whether the same would be refused on any interface.
+    /// Returns true if the kernel would refuse the same on any interface.
     pub fn is_general(&self) -> bool {
         matches!(self, Self::NotBuiltIn | Self::Object(_) | Self::Rights { .. })
     }
 }
 
-/// The capabilities that this thread can use now.
+/// Returns the effective capabilities of this thread.
 fn effective() -> CapabilitySet {
     capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective)
 }
 
-/// Names the capabilities that are missing to load and attach programs.
+/// Names the capabilities that loading and attaching programs lack, with a remedy.
 fn missing_rights(effective: CapabilitySet) -> String {
     let needed = [
         (CapabilitySet::BPF, "BPF"),
         (CapabilitySet::NET_ADMIN, "NET_ADMIN"),
         (CapabilitySet::PERFMON, "PERFMON"),
     ];
-    // It stands for those that were split off from it in Linux 5.8.
+    // CAP_SYS_ADMIN includes the capabilities that were split off from it in Linux 5.8.
     let all = effective.contains(CapabilitySet::SYS_ADMIN);
     let missing: Vec<&str> = needed
         .into_iter()
@@ -170,7 +171,7 @@ fn missing_rights(effective: CapabilitySet) -> String {
     )
 }
 
-// Of Linux on all processors that it runs BPF on, but MIPS and SPARC for some.
+// errno values of Linux on all architectures with BPF; MIPS and SPARC differ in some.
 const EPERM: i32 = 1;
 const ENOMEM: i32 = 12;
 const EACCES: i32 = 13;
@@ -181,7 +182,7 @@ const EINVAL: i32 = 22;
 const ERANGE: i32 = 34;
 const EOPNOTSUPP: i32 = 95;
 
-/// An error with all its causes.
+/// Formats an error with all its causes.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -200,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn missing_capabilities_are_named() {
+    fn names_missing_capabilities() {
         let (bpf, net) = (CapabilitySet::BPF, CapabilitySet::NET_ADMIN);
         let perfmon = CapabilitySet::PERFMON;
         for (effective, expected) in [

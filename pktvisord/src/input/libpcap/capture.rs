@@ -1,4 +1,4 @@
-//! An interface that is captured from through libpcap, and the memory that all of them share.
+//! An interface captured through libpcap, and the buffer memory that all of them share.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
@@ -16,21 +16,21 @@ use crate::decode::link::UnsupportedLink;
 use crate::input::interface::{Interface, Sides};
 use crate::time::MICROSECOND;
 
-/// Bytes captured of a packet: 64 KiB, the most that the network card is left to cut or has
-/// joined, and room for headers below IP. The kernel's buffer holds packets by their real length.
+/// Bytes captured of a packet: 64 KiB, the largest packet that the network card splits or has
+/// joined, plus room for headers below IP. The kernel's buffer stores packets at their real length.
 const SNAP: i32 = 65_535 + 1_024;
-/// Bytes of the kernel's buffer of an interface: at most, and at least.
+/// Largest and smallest size of an interface's kernel buffer, in bytes.
 const MOST_BUFFER: u64 = 16 << 20;
 const LEAST_BUFFER: u64 = 256 << 10;
-/// Interfaces that the budget has room for beside those of the start, as a part of these.
+/// The budget reserves room for one later interface for this many at the start.
 const LATER: u64 = 4;
-/// How long packets wait in the kernel for others, in milliseconds.
+/// Longest time that packets wait in the kernel for others, in milliseconds.
 const TIMEOUT: i32 = 100;
-/// Bytes and packets of a block.
+/// Maximum size of a block, in bytes and in packets.
 const BLOCK_BYTES: usize = 256 * 1024;
 const BLOCK_PACKETS: usize = 4_096;
 
-/// Why an interface can't be captured from.
+/// Reasons why an interface cannot be captured.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// libpcap refuses.
@@ -38,20 +38,20 @@ pub enum OpenError {
     Refused {
         /// The interface.
         interface: String,
-        /// What libpcap says.
+        /// The message of libpcap.
         message: String,
-        /// What helps.
+        /// A remedy, or empty.
         hint: &'static str,
     },
-    /// Its packets start with something that is not read.
+    /// The link layer is not supported.
     #[error("{interface}: {link}")]
     Link {
         /// The interface.
         interface: String,
-        /// What they start with.
+        /// The link type.
         link: UnsupportedLink,
     },
-    /// The buffers of other interfaces take all memory.
+    /// The buffers of other interfaces use up the memory.
     #[error("{interface}: the buffers of the other interfaces use up --capture-memory")]
     Memory {
         /// The interface.
@@ -64,12 +64,12 @@ pub enum OpenError {
         interface: String,
         /// The filter.
         filter: String,
-        /// What libpcap says.
+        /// The message of libpcap.
         message: String,
     },
 }
 
-/// The bytes that the buffers of all interfaces share.
+/// The memory that the buffers of all interfaces share.
 #[derive(Debug)]
 pub struct Budget {
     left: u64,
@@ -77,14 +77,14 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// So many bytes for so many interfaces, and some that come later.
+    /// Creates a budget of `bytes` for a number of interfaces, with room for some later ones.
     pub fn new(bytes: u64, interfaces: usize) -> Self {
         let interfaces = interfaces as u64;
         let share = bytes / (interfaces + interfaces / LATER).max(1);
         Self { left: bytes, share: share.clamp(LEAST_BUFFER, MOST_BUFFER) }
     }
 
-    /// Takes the bytes for one interface; `None` where too few are left.
+    /// Takes the bytes for one interface; `None` if too few are left.
     pub fn take(&mut self) -> Option<u64> {
         let bytes = self.share.min(self.left);
         if bytes < LEAST_BUFFER {
@@ -94,17 +94,17 @@ impl Budget {
         Some(bytes)
     }
 
-    /// Gives back what one interface had.
+    /// Returns the bytes of one interface to the budget.
     pub fn give(&mut self, bytes: u64) {
         self.left += bytes;
     }
 }
 
-/// An interface that is captured from.
+/// An interface opened for capture.
 pub struct LiveCapture {
     name: String,
     index: u32,
-    /// The filter as it is to be, and as it is.
+    /// The configured filter, and the one in use.
     filter: Arc<Shared<Option<String>>>,
     filtered_by: Arc<Option<String>>,
     capture: Capture<Active>,
@@ -112,32 +112,31 @@ pub struct LiveCapture {
     nanoseconds: bool,
 }
 
-/// What a thread that captures sends.
+/// A message from a capture thread.
 pub enum Captured {
     /// Packets.
     Block(Arc<Block>),
-    /// Packets that the kernel's buffer had no room for and that the interface dropped, since the
-    /// last time.
+    /// Losses since the last message.
     Lost {
-        /// By the kernel.
+        /// Packets for which the kernel's buffer had no room.
         kernel: u64,
-        /// By the interface.
+        /// Packets that the interface dropped.
         interface: u64,
     },
-    /// It ends: the interface is gone or down.
+    /// The capture ends: the interface is gone or down.
     Ended {
         /// The index of the interface.
         index: u32,
-        /// What libpcap says.
+        /// The message of libpcap.
         message: String,
     },
 }
 
 impl LiveCapture {
-    /// Opens sides of an interface with a filter and so many bytes of buffer.
+    /// Opens the given sides of an interface, with a filter and a buffer of `buffer` bytes.
     ///
     /// # Errors
-    /// [`OpenError`], also where the filter does not compile.
+    /// [`OpenError`], also if the filter does not compile.
     pub fn open(
         interface: &Interface,
         sides: Sides,
@@ -166,12 +165,12 @@ impl LiveCapture {
                 .precision(precision)
                 .open()
         };
-        // A device that has no nanoseconds is opened with microseconds.
+        // A device without nanosecond timestamps is opened with microseconds.
         let (mut capture, nanoseconds) = match open(Precision::Nano) {
             Ok(capture) => (capture, true),
             Err(_) => (open(Precision::Micro).map_err(refused)?, false),
         };
-        // Loopback shows each packet once, whatever is asked for.
+        // Loopback shows each packet once, whatever the direction.
         let direction = match sides {
             _ if interface.loopback => Direction::InOut,
             Sides { ingress: true, egress: false } => Direction::In,
@@ -190,20 +189,20 @@ impl LiveCapture {
                 message: text(error),
             })?;
         }
-        // A blocking read waits for a packet however long that takes, whatever the timeout.
+        // A blocking read waits for a packet without end, whatever the timeout.
         let capture = capture.setnonblock().map_err(refused)?;
         Ok(Self { name: name.to_owned(), index, filter, filtered_by, capture, link, nanoseconds })
     }
 
-    /// What its packets start with.
+    /// Returns the link type of its packets.
     pub fn link(&self) -> LinkType {
         self.link
     }
 
-    /// Captures on a thread of its own until `stop` or `let_go` is set or nobody takes it any more.
+    /// Captures on a thread of its own until `stop` or `let_go` is set or the receiver is gone.
     ///
     /// # Errors
-    /// Where a thread can't be started.
+    /// An I/O error if the thread cannot be started.
     pub fn start(
         mut self,
         to: SyncSender<Captured>,
@@ -229,7 +228,7 @@ impl LiveCapture {
                     && let Ok(stat) = self.capture.stats()
                 {
                     told = Instant::now();
-                    // libpcap counts in 32 bits, which wrap around.
+                    // libpcap's 32-bit counters wrap around.
                     let lost = Captured::Lost {
                         kernel: u64::from(stat.dropped.wrapping_sub(kernel)),
                         interface: u64::from(stat.if_dropped.wrapping_sub(interface)),
@@ -243,29 +242,30 @@ impl LiveCapture {
         })
     }
 
-    /// Filters by what the filter is now, if that has changed.
+    /// Applies the configured filter if it has changed.
     fn follow_filter(&mut self) {
         let filter = self.filter.now();
         if Arc::ptr_eq(&filter, &self.filtered_by) {
             return;
         }
-        // An empty filter takes all.
+        // An empty filter accepts every packet.
         if let Err(error) = self.capture.filter(filter.as_deref().unwrap_or_default(), true) {
             tracing::error!("{}: the filter stays as it was: {}", self.name, text(error));
         }
         self.filtered_by = filter;
     }
 
-    /// Waits for packets, for some time.
+    /// Waits for packets, at most [`TIMEOUT`].
     fn wait(&self) {
-        // SAFETY: the capture is open, and so is its descriptor, as long as it is borrowed.
+        // SAFETY: the capture and its descriptor stay open as long as it is borrowed.
         let socket = unsafe { BorrowedFd::borrow_raw(self.capture.as_raw_fd()) };
         let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(TIMEOUT) * 1_000_000 };
-        // An interrupted wait is a short one, and an error shows when packets are read.
+        // An interrupted wait is only shorter. The next read reports an error.
         let _ = poll(&mut [PollFd::from_borrowed_fd(socket, PollFlags::IN)], Some(&timeout));
     }
 
-    /// Fills a block, until it is full or nothing comes. Returns why nothing more will come.
+    /// Fills a block until it is full or no packet is ready. Returns the reason if the capture has
+    /// ended.
     fn fill(&mut self, block: &mut Block) -> Option<String> {
         while block.data.len() < BLOCK_BYTES && block.packets.len() < BLOCK_PACKETS {
             let packet = match self.capture.next_packet() {
@@ -304,7 +304,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     #[test]
-    fn buffers_stay_within_the_budget() {
+    fn buffers_stay_within_budget() {
         for (bytes, interfaces) in [(256 * MIB, 1), (256 * MIB, 1_000), (MIB, 3), (100, 1)] {
             let mut budget = Budget::new(bytes, interfaces);
             let taken: Vec<u64> = std::iter::from_fn(|| budget.take()).collect();

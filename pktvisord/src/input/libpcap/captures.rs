@@ -1,4 +1,4 @@
-//! The interfaces that are captured from: opened, ended, looked after, opened again.
+//! The captured interfaces: opened, ended, checked, opened again.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -23,43 +23,44 @@ use crate::input::live::LiveError;
 use crate::input::status::Watching;
 use crate::input::{Context, Options};
 
-/// How long interfaces are opened before packets have their turn.
+/// Time spent opening interfaces before packets get their turn.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// An interface that is opened.
+/// An open interface.
 struct One {
     interface: Interface,
     selected: Selected,
-    /// Bytes of its buffer.
+    /// Size of its buffer, in bytes.
     buffer: u64,
     state: State,
 }
 
 enum State {
-    /// It waits for its thread.
+    /// Open, without a thread yet.
     Opened(LiveCapture),
-    /// It is captured from, until the flag is set.
+    /// Captured by a thread, until the flag is set.
     Started(Arc<AtomicBool>, JoinHandle<()>),
 }
 
-/// Interfaces that are captured from.
+/// All captured interfaces.
 pub(super) struct Captures {
     scope: Scope,
     filter: Arc<Shared<Option<String>>>,
     ones: Vec<One>,
     budget: Budget,
-    /// Interfaces that can't be opened, which is said once.
+    /// Interfaces that cannot be opened. Each is reported once.
     given_up: BTreeSet<u32>,
     baselines: Baselines,
-    /// Interfaces that are still to be opened.
+    /// Number of interfaces still to be opened.
     pending: u64,
 }
 
 impl Captures {
-    /// Opens what is selected, of `any` as far as that is done within `at_once`.
+    /// Opens the selected interfaces. With `any`, those that are not open within `at_once` follow
+    /// later.
     ///
     /// # Errors
-    /// Where libpcap refuses, of `any` all of it.
+    /// [`LiveError`] if libpcap refuses an interface; with `any`, if it refuses all.
     pub(super) fn open(
         scope: Scope,
         filter: Option<String>,
@@ -114,7 +115,7 @@ impl Captures {
         Ok(())
     }
 
-    /// Goes by these options from now on.
+    /// Applies new options.
     pub(super) fn reload(&mut self, options: Options, settings: &Settings) {
         self.filter.set(options.filter);
         self.scope.set_hosts(options.hosts);
@@ -126,13 +127,13 @@ impl Captures {
         self.scope.follow_hosts(&watched, listed, settings);
     }
 
-    /// Lets go of some, whose threads end by themselves.
+    /// Releases the interfaces that match. Their threads end on their own.
     fn drop_if(&mut self, is: impl Fn(&One) -> bool) -> Vec<Interface> {
         let (gone, left) = std::mem::take(&mut self.ones).into_iter().partition(is);
         self.ones = left;
         let gone: Vec<One> = gone;
         if !gone.is_empty() {
-            // There may be memory for others now.
+            // There may be memory for other interfaces now.
             self.given_up.clear();
         }
         let gone = gone.into_iter().map(|one| {
@@ -145,7 +146,7 @@ impl Captures {
         gone.collect()
     }
 
-    /// Starts what was opened.
+    /// Starts the threads of opened interfaces.
     pub(super) fn start(
         &mut self,
         stop: &Arc<AtomicBool>,
@@ -178,8 +179,8 @@ impl Captures {
         failed
     }
 
-    /// Looks at the interfaces as they are now: lets go of those that are seen elsewhere, and opens
-    /// those that are there again.
+    /// Updates the interfaces: releases those that are seen elsewhere, and opens those that are new
+    /// or back.
     pub(super) fn look(
         &mut self,
         context: &Context,
@@ -205,7 +206,7 @@ impl Captures {
             let found = wanted.iter().find(|(wanted, _)| wanted.index == index);
             found.map(|(_, selected)| selected.sides)
         };
-        // One that is down ends by itself.
+        // The capture of an interface that is down ends on its own.
         let elsewhere = |one: &One| {
             let wanted = sides(one.interface.index);
             is_any && one.interface.up && wanted != Some(one.selected.sides)
@@ -225,7 +226,8 @@ impl Captures {
                     && !self.given_up.contains(&interface.index)
             })
             .collect();
-        // Sides of a watched interface that are watched from now on were seen elsewhere until now.
+        // Newly watched sides of an interface that is already watched were seen elsewhere until
+        // now.
         self.baselines.look(&listed, |one| {
             !before.contains(&one.index) && open.iter().any(|(open, _)| open.index == one.index)
         });
@@ -255,33 +257,33 @@ impl Captures {
         self.follow_hosts(&listed, &context.settings);
     }
 
-    /// The link layers of those that are opened and not started yet.
+    /// Returns the link types of interfaces that are open but not started.
     pub(super) fn links(&self) -> Vec<LinkType> {
         self.ones.iter().filter_map(One::link).collect()
     }
 
-    /// The indexes of those that are captured from.
+    /// Returns the indexes of the open interfaces.
     pub(super) fn indexes(&self) -> BTreeSet<u32> {
         self.ones.iter().map(|one| one.interface.index).collect()
     }
 
-    /// Whether some are still to be opened.
+    /// Returns true if interfaces are still to be opened.
     pub(super) fn is_pending(&self) -> bool {
         self.pending > 0
     }
 
-    /// Lets go of one that has ended, for the reason that libpcap gives.
+    /// Releases an interface whose capture has ended, for the reason that libpcap gives.
     pub(super) fn end(&mut self, index: u32, message: &str) {
         for one in self.drop_if(|one| one.interface.index == index) {
             warn!("{} is no longer watched: {message}", one.name);
-            // It may be up again already.
+            // The interface may be up again already.
             if let Some(now) = interface::read(one.index) {
                 self.baselines.watched_until(&now);
             }
         }
     }
 
-    /// What is watched, for those who ask.
+    /// Returns what is watched, for the status.
     pub(super) fn watching(&self) -> Watching {
         let watched = |one: &One| api::Watched {
             name: one.interface.name.clone(),
@@ -301,7 +303,7 @@ impl Drop for Captures {
         for one in self.ones.drain(..) {
             if let State::Started(let_go, thread) = one.state {
                 let_go.store(true, Ordering::Relaxed);
-                // If it panicked, that was reported where it happened.
+                // The panic hook has reported a panic of the thread.
                 let _ = thread.join();
             }
         }

@@ -1,5 +1,5 @@
-//! Interfaces through libpcap, where there are no programs in the kernel or a filter is wanted: they are
-//! opened, end, and are opened again.
+//! Capture through libpcap, where kernel programs are not available or a filter is set. Interfaces
+//! are opened, end, and are opened again.
 //!
 //! * [`capture`]: one interface, and the thread that captures from it.
 //! * `captures`: all of them.
@@ -30,32 +30,33 @@ use crate::aggregate::workers::WorkerControl;
 use crate::system::needs::{Capability, Needs};
 use crate::time::{SECOND, wall_clock};
 
-/// What libpcap needs to open an interface that comes back.
+/// The capability that libpcap needs to open an interface that comes back.
 const NET_RAW: Capability =
     Capability { set: CapabilitySet::NET_RAW, name: "CAP_NET_RAW", used_by: "libpcap" };
-/// How long packets can lie in the kernel before libpcap hands them over.
+/// Longest time that packets wait in the kernel before libpcap returns them.
 const LAG: i64 = SECOND * 3 / 10;
-/// Blocks between the threads that capture and the one that feeds.
+/// Capacity of the queue between the capture threads and the thread that feeds the pipeline, in
+/// messages.
 const BLOCKS: usize = 8;
-/// Between two looks at the counters of tunnels.
+/// Interval of reading the counters of tunnels.
 const COUNT: Duration = Duration::from_secs(10);
-/// How long to wait for packets before time passes without them.
+/// Longest wait for packets before time advances without them.
 const TICK: Duration = Duration::from_millis(50);
 
-/// How interfaces are captured from through libpcap.
+/// Options of capture through libpcap.
 #[derive(Clone, Debug)]
 pub struct LibpcapOptions {
-    /// The filter, in libpcap's language.
+    /// The filter expression in libpcap's language.
     pub filter: Option<String>,
-    /// Bytes of all capture buffers.
+    /// Total size of the capture buffers, in bytes.
     pub memory: u64,
     /// The number of workers.
     pub workers: usize,
-    /// Why programs in the kernel do not capture, where that was asked for.
+    /// The reason why libpcap replaces kernel programs, if it does.
     pub fallback: Option<String>,
 }
 
-/// Interfaces that are opened through libpcap.
+/// Interfaces opened through libpcap.
 pub struct LibpcapInput {
     captures: Captures,
     changes: Arc<Changes>,
@@ -64,11 +65,11 @@ pub struct LibpcapInput {
 }
 
 impl LibpcapInput {
-    /// Opens what `scope` names among the interfaces that there are, of `any` as far as that is done
-    /// within `at_once`.
+    /// Opens the listed interfaces in `scope`. With `any`, interfaces that are not open within
+    /// `at_once` follow later.
     ///
     /// # Errors
-    /// Where libpcap refuses, of `any` all of it.
+    /// [`LiveError`] if libpcap refuses an interface; with `any`, if it refuses all.
     pub fn open(
         options: LibpcapOptions,
         scope: Scope,
@@ -117,9 +118,9 @@ impl Input for LibpcapInput {
     }
 }
 
-/// Interfaces that are captured from. The threads that capture end before the workers do.
+/// Running captures. Their threads end before the workers do.
 struct RunningLibpcap {
-    /// Goes first, so that no thread waits for it to take a block.
+    /// Dropped first, so that no capture thread blocks on sending to it.
     captured: Receiver<Captured>,
     captures: Captures,
     sender: SyncSender<Captured>,
@@ -130,7 +131,7 @@ struct RunningLibpcap {
 }
 
 impl RunningLibpcap {
-    /// Looks at the interfaces as they are now.
+    /// Updates the captured interfaces.
     fn look(&mut self) {
         self.captures.look(&self.context, &self.sender, &mut self.pipeline);
         self.status.watch(self.captures.watching());
@@ -145,7 +146,7 @@ impl RunningLibpcap {
             }
             Captured::Ended { index, message } => {
                 self.captures.end(index, &message);
-                // It may be there again already.
+                // The interface may be back already.
                 self.look();
             }
         }

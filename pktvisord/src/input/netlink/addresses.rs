@@ -7,14 +7,14 @@ use libc::{AF_INET, AF_INET6, IFA_ADDRESS, IFA_LOCAL, RTM_GETADDR, RTM_NEWADDR};
 
 use super::{Requests, attributes, number};
 
-/// Bytes of `struct ifaddrmsg`.
+/// Size of `struct ifaddrmsg`, in bytes.
 const FIXED: usize = 8;
 
 impl Requests {
     /// Lists the addresses, each with the index of its interface.
     ///
     /// # Errors
-    /// The kernel's answer.
+    /// The error that the kernel returns.
     pub fn addresses(&self) -> io::Result<Vec<(u32, IpAddr)>> {
         self.dump(RTM_GETADDR, &[0; FIXED], read)
     }
@@ -35,7 +35,7 @@ fn read(kind: u16, payload: &[u8]) -> Option<(u32, IpAddr)> {
             _ => None,
         };
         match attribute.kind() {
-            // Where there is one, `IFA_ADDRESS` is the address of the other end of the line.
+            // If there is an `IFA_LOCAL`, `IFA_ADDRESS` is the address of the peer.
             IFA_LOCAL => return Some((index, parsed?)),
             IFA_ADDRESS => address = parsed,
             _ => {}
@@ -50,7 +50,7 @@ mod tests {
     use crate::input::netlink::put;
 
     #[test]
-    fn own_end_of_a_line_is_the_address() {
+    fn local_end_of_point_to_point_link_is_the_address() {
         let mut message = vec![0; FIXED];
         message[0] = AF_INET as u8;
         message[4..8].copy_from_slice(&9u32.to_ne_bytes());

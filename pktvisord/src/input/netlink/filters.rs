@@ -8,9 +8,9 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
 use super::{Requests, attributes, number, put, text};
 
-/// Bytes of `struct tcmsg`.
+/// Size of `struct tcmsg`, in bytes.
 const FIXED: usize = 20;
-/// Where clsact stands (`TC_H_CLSACT`), and its handle.
+/// Parent (`TC_H_CLSACT`) and handle of clsact.
 const CLSACT: u32 = 0xffff_fff1;
 const CLSACT_HANDLE: u32 = 0xffff_0000;
 /// The two sides of clsact (`TC_H_MIN_INGRESS`, `TC_H_MIN_EGRESS`).
@@ -18,7 +18,7 @@ const INGRESS: u32 = 0xffff_fff2;
 const EGRESS: u32 = 0xffff_fff3;
 /// All protocols (`ETH_P_ALL`).
 const ALL: u16 = 3;
-/// Attributes of filters (`TCA_*`), and of those that are programs (`TCA_BPF_*`).
+/// Attributes of filters (`TCA_*`) and of BPF filters (`TCA_BPF_*`).
 const KIND: u16 = 1;
 const OPTIONS: u16 = 2;
 const CHAIN: u16 = 11;
@@ -27,32 +27,32 @@ const BPF_NAME: u16 = 7;
 const BPF_FLAGS: u16 = 8;
 const BPF_TAG: u16 = 10;
 const BPF_ID: u16 = 11;
-/// The program decides itself what becomes of a packet (`TCA_BPF_FLAG_ACT_DIRECT`).
+/// The program's return value decides about the packet (`TCA_BPF_FLAG_ACT_DIRECT`).
 const DIRECT: u32 = 1;
-/// The flag of an attribute that holds others (`NLA_F_NESTED`).
+/// The flag of a nested attribute (`NLA_F_NESTED`).
 const NESTED: u16 = 0x8000;
 
-/// A filter at clsact, in the order in which packets meet it.
+/// A filter at clsact.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Its priority; lower ones come first.
+    /// Its priority. Packets meet lower ones first.
     pub priority: u16,
-    /// Its handle; 0 for the entry that a priority as a whole has in a listing.
+    /// Its handle; 0 for the entry that a listing has for a whole priority.
     pub handle: u32,
-    /// `bpf` for programs.
+    /// `bpf` for BPF programs.
     pub kind: String,
-    /// The name that whoever attached a program gave it.
+    /// Name of the program, chosen when it was attached.
     pub name: String,
-    /// The program's id and tag, where it is one.
+    /// Id and tag of the program, if the filter is one.
     pub program: Option<(u32, [u8; 8])>,
 }
 
-/// Which filter is meant.
+/// Identifies a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The interface.
+    /// Index of the interface.
     pub index: u32,
-    /// What it sends, not what it receives.
+    /// True for packets that the interface sends, false for those it receives.
     pub egress: bool,
     /// The priority.
     pub priority: u16,
@@ -74,10 +74,10 @@ fn message(index: u32, handle: u32, parent: u32, info: u32) -> Vec<u8> {
 }
 
 impl Requests {
-    /// Adds clsact to an interface, if it is not there yet.
+    /// Adds clsact to an interface, unless it is there.
     ///
     /// # Errors
-    /// The kernel's answer.
+    /// The error that the kernel returns.
     pub fn add_clsact(&self, index: u32) -> io::Result<()> {
         let mut body = message(index, CLSACT_HANDLE, CLSACT, 0);
         put(&mut body, KIND, b"clsact\0");
@@ -87,25 +87,25 @@ impl Requests {
         }
     }
 
-    /// Lists the filters of one side, in the order in which packets meet them.
+    /// Lists the filters of one side in the order in which packets meet them.
     ///
     /// # Errors
-    /// The kernel's answer; a side without clsact has no filters.
+    /// The error that the kernel returns. A side without clsact has no filters.
     pub fn filters(&self, index: u32, egress: bool) -> io::Result<Vec<Filter>> {
         let place = Place { index, egress, priority: 0, handle: 0 };
         let answer = self.dump(RTM_GETTFILTER, &place.message(), read);
         match answer {
-            // There is no queueing discipline at that place.
+            // The side has no clsact.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(Vec::new()),
             answer => answer,
         }
     }
 
-    /// Adds a program as a filter at a place that is free.
+    /// Adds a program as a filter at a free place.
     ///
     /// # Errors
-    /// The kernel's answer: `EEXIST` where the handle is taken, `EINVAL` where the priority belongs to
-    /// filters of another kind.
+    /// The error that the kernel returns: `EEXIST` if the handle is taken, `EINVAL` if the priority
+    /// has filters of another kind.
     pub fn add_filter(&self, place: Place, program: BorrowedFd<'_>, name: &str) -> io::Result<()> {
         let mut options = Vec::new();
         put(&mut options, BPF_FD, &program.as_raw_fd().to_ne_bytes());
@@ -117,10 +117,10 @@ impl Requests {
         self.request(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, &body)
     }
 
-    /// Removes the filter at a place. The caller has made sure whose it is.
+    /// Removes the filter at a place. The caller must have checked that it owns the filter.
     ///
     /// # Errors
-    /// The kernel's answer.
+    /// The error that the kernel returns.
     pub fn remove_filter(&self, place: Place) -> io::Result<()> {
         let mut body = place.message();
         put(&mut body, KIND, b"bpf\0");
@@ -139,7 +139,7 @@ fn read(kind: u16, payload: &[u8]) -> Option<Filter> {
         let value = attribute.value();
         match attribute.kind() {
             KIND => filter.kind = text(value),
-            // Packets meet other chains only where a filter sends them there.
+            // Packets enter other chains only if a filter sends them there.
             CHAIN if number(value, 0) != Some(0) => return None,
             OPTIONS if filter.kind == "bpf" => {
                 for option in attributes(value, 0) {
@@ -156,6 +156,6 @@ fn read(kind: u16, payload: &[u8]) -> Option<Filter> {
         }
     }
     filter.program = id.zip(tag);
-    // Each priority is listed as a whole too, before its filters.
+    // A listing has an entry for each priority before its filters.
     (filter.handle != 0).then_some(filter)
 }

@@ -10,24 +10,24 @@ use libc::{
 use super::{Requests, attributes, long, number, text};
 use crate::input::interface::{Interface, LinkLayer};
 
-/// Bytes of `struct ifinfomsg`.
+/// Size of `struct ifinfomsg`, in bytes.
 const FIXED: usize = 16;
 
 impl Requests {
-    /// Lists the interfaces, by index.
+    /// Lists the interfaces, sorted by index.
     ///
     /// # Errors
-    /// The kernel's answer.
+    /// The error that the kernel returns.
     pub fn links(&self) -> io::Result<Vec<Interface>> {
         let mut links = self.dump(RTM_GETLINK, &[0; FIXED], read)?;
         links.sort_unstable_by_key(|link| link.index);
         Ok(links)
     }
 
-    /// Returns the interface of this index, or `None` where there is none.
+    /// Returns the interface with this index, or `None` if there is none.
     ///
     /// # Errors
-    /// The kernel's answer.
+    /// The error that the kernel returns.
     pub fn link(&self, index: u32) -> io::Result<Option<Interface>> {
         let mut body = [0; FIXED];
         body[4..8].copy_from_slice(&index.to_ne_bytes());
@@ -43,13 +43,13 @@ impl Requests {
     }
 }
 
-/// Reads an interface from a message; `None` where it is about something else.
+/// Parses an interface from a message. Returns `None` if the message is about something else.
 fn read(kind: u16, payload: &[u8]) -> Option<Interface> {
     if kind != RTM_NEWLINK {
         return None;
     }
     let family = *payload.first()?;
-    // Bridges repeat their ports under a family of their own.
+    // Bridges list their ports again under a family of their own.
     if family != libc::AF_UNSPEC as u8 {
         return None;
     }
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loopback_is_listed() {
+    fn lists_loopback() {
         let requests = Requests::open().unwrap();
         let links = requests.links().unwrap();
         let lo = links.iter().find(|link| link.name == "lo").unwrap();
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn cut_messages_do_not_panic() {
+    fn truncated_messages_do_not_panic() {
         let mut message = vec![0; FIXED];
         super::super::put(&mut message, IFLA_IFNAME, b"eth\xff0\0");
         super::super::put(&mut message, IFLA_MASTER, &7u32.to_ne_bytes());

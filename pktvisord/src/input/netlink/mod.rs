@@ -1,12 +1,12 @@
 //! Requests to the kernel's network configuration (rtnetlink(7)).
 //!
-//! Interfaces and addresses come from here and not from sysfs, which may show those of another network
+//! Interfaces and addresses come from netlink, because sysfs may show those of another network
 //! namespace (`nsenter --net`).
 //!
-//! * [`changes`] has notices of changes,
-//! * [`links`] the interfaces,
-//! * [`addresses`] their addresses,
-//! * [`filters`] the filters of the queueing discipline clsact.
+//! * [`changes`]: notifications of changes.
+//! * [`links`]: interfaces.
+//! * [`addresses`]: addresses of interfaces.
+//! * [`filters`]: filters of the queueing discipline clsact.
 
 pub mod addresses;
 pub mod changes;
@@ -24,13 +24,14 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with, sockopt,
 };
 
-/// Bytes of a netlink message's header.
+/// Size of a netlink message header, in bytes.
 const HEADER: usize = 16;
-/// Bytes of the receive buffer: the kernel sends at most 32 KiB of a dump at once.
+/// Size of the receive buffer, in bytes: the kernel sends at most 32 KiB of a dump at once.
 const RECEIVE: usize = 64 << 10;
-/// How often a dump is repeated that a change interrupted.
+/// Maximum attempts of a dump that changes interrupt.
 const REPEATS: usize = 8;
-/// How long an answer may take. The kernel answers at once; this is the bound that no thread exceeds.
+/// Receive timeout. The kernel answers at once; the timeout keeps a thread from blocking for
+/// longer.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// A socket for requests.
@@ -41,9 +42,9 @@ impl Requests {
     /// Opens the socket.
     ///
     /// # Errors
-    /// Where the system refuses, such as without a free file descriptor.
+    /// An I/O error, for example if there is no free file descriptor.
     pub fn open() -> io::Result<Self> {
-        // Protocol 0 of the family is `NETLINK_ROUTE`.
+        // Protocol 0 of this family is `NETLINK_ROUTE`.
         let socket =
             socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(PATIENCE))?;
@@ -53,23 +54,24 @@ impl Requests {
     /// Sends a request and waits for the acknowledgement.
     ///
     /// # Errors
-    /// The kernel's answer.
+    /// The error that the kernel returns.
     fn request(&self, kind: u16, flags: u16, body: &[u8]) -> io::Result<()> {
         self.ask(kind, NLM_F_REQUEST | NLM_F_ACK | flags, body, &mut |_, _| {}).map(|_| ())
     }
 
-    /// Asks for one object. `take` gets the type and the payload of each message.
+    /// Requests one object. `take` receives the type and the payload of each message.
     ///
     /// # Errors
-    /// The kernel's answer.
+    /// The error that the kernel returns.
     fn get(&self, kind: u16, body: &[u8], take: &mut dyn FnMut(u16, &[u8])) -> io::Result<()> {
         self.ask(kind, NLM_F_REQUEST | NLM_F_ACK, body, take).map(|_| ())
     }
 
-    /// Asks for all objects; `start` is called before each attempt, because a change can interrupt one.
+    /// Requests all objects. `read` parses each message. A dump that a change interrupted is
+    /// repeated.
     ///
     /// # Errors
-    /// The kernel's answer.
+    /// The error that the kernel returns.
     fn dump<T>(
         &self,
         kind: u16,
@@ -87,11 +89,12 @@ impl Requests {
                 break;
             }
         }
-        // Changes that never end leave what was seen last, which is looked at again soon.
+        // If changes interrupt every attempt, the last listing is used; the callers list again
+        // soon.
         Ok(found)
     }
 
-    /// Sends a message and reads the answer. Returns false where a change interrupted a dump.
+    /// Sends a message and reads the answer. Returns false if a change interrupted a dump.
     fn ask(
         &self,
         kind: u16,
@@ -133,23 +136,23 @@ impl Requests {
     }
 }
 
-/// The attributes behind the first `fixed` bytes of a payload, up to one that does not fit.
+/// Returns the attributes after the first `fixed` bytes of a payload, up to a malformed one.
 fn attributes(payload: &[u8], fixed: usize) -> impl Iterator<Item = NlaBuffer<&[u8]>> {
     let rest = payload.get(fixed..).unwrap_or_default();
     NlasIterator::new(rest).map_while(Result::ok)
 }
 
-/// The number in host byte order that stands at `at`.
+/// Reads a 32-bit number in host byte order at offset `at`.
 fn number(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
 }
 
-/// The same for a number of 64 bits.
+/// Reads a 64-bit number in host byte order at offset `at`.
 fn long(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..)?.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes))
 }
 
-/// Appends an attribute, padded.
+/// Appends an attribute with padding.
 fn put(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let length = (4 + value.len()) as u16;
     message.extend_from_slice(&length.to_ne_bytes());
@@ -158,7 +161,7 @@ fn put(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
     message.resize(message.len().next_multiple_of(4), 0);
 }
 
-/// Text as the kernel writes it, up to the first zero, with what is not UTF-8 replaced.
+/// Decodes text up to the first zero byte; bytes that are not UTF-8 are replaced.
 fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()

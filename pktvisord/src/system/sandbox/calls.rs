@@ -1,5 +1,5 @@
-//! Calls of the system that are let through once packets are taken in. Which files they reach is up to
-//! Landlock and capabilities.
+//! System calls that the sandbox allows once the daemon captures. Landlock and capabilities decide
+//! which files they can reach.
 
 use std::process;
 
@@ -7,7 +7,8 @@ use seccompiler::{BackendError, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition
 
 use crate::system::needs::Needs;
 
-/// By what they are for. Numbers differ by architecture, so they go by name.
+/// Calls that are always allowed, grouped by purpose. They are named because numbers differ by
+/// architecture.
 pub(super) const ALLOWED: &[i64] = &[
     // Memory.
     libc::SYS_brk,
@@ -15,7 +16,7 @@ pub(super) const ALLOWED: &[i64] = &[
     libc::SYS_membarrier,
     libc::SYS_mremap,
     libc::SYS_munmap,
-    // Threads, and their end.
+    // Threads and process exit.
     libc::SYS_exit,
     libc::SYS_exit_group,
     libc::SYS_futex,
@@ -39,7 +40,7 @@ pub(super) const ALLOWED: &[i64] = &[
     libc::SYS_clock_nanosleep,
     libc::SYS_gettimeofday,
     libc::SYS_nanosleep,
-    // What is open already.
+    // Open descriptors.
     libc::SYS_close,
     libc::SYS_dup,
     libc::SYS_dup3,
@@ -60,7 +61,7 @@ pub(super) const ALLOWED: &[i64] = &[
     libc::SYS_epoll_pwait,
     libc::SYS_ppoll,
     libc::SYS_pselect6,
-    // Files: options, databases, certificates; what interfaces there are.
+    // Files: options, databases, certificates, interfaces.
     libc::SYS_faccessat,
     libc::SYS_faccessat2,
     libc::SYS_getcwd,
@@ -69,7 +70,7 @@ pub(super) const ALLOWED: &[i64] = &[
     libc::SYS_openat,
     libc::SYS_readlinkat,
     libc::SYS_statx,
-    // Sockets: HTTP, changes of interfaces, libpcap, the service manager.
+    // Sockets: HTTP, netlink, libpcap, the service manager.
     libc::SYS_accept4,
     libc::SYS_bind,
     libc::SYS_getpeername,
@@ -82,7 +83,7 @@ pub(super) const ALLOWED: &[i64] = &[
     libc::SYS_setsockopt,
     libc::SYS_shutdown,
     libc::SYS_socketpair,
-    // What there is of the machine.
+    // Properties of the process and the host.
     libc::SYS_capget,
     libc::SYS_getegid,
     libc::SYS_geteuid,
@@ -93,7 +94,7 @@ pub(super) const ALLOWED: &[i64] = &[
     libc::SYS_prlimit64,
     libc::SYS_sysinfo,
     libc::SYS_uname,
-    // Maps, and programs that are loaded already and go to an interface that comes back.
+    // BPF maps, and attaching loaded programs to an interface that comes back.
     libc::SYS_bpf,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_access,
@@ -111,7 +112,7 @@ pub(super) const ALLOWED: &[i64] = &[
     libc::SYS_stat,
 ];
 
-/// What is called besides where files are written.
+/// Further calls that are allowed if the daemon writes files.
 pub(super) const WRITES: &[i64] = &[
     libc::SYS_fdatasync,
     libc::SYS_flock,
@@ -127,10 +128,10 @@ pub(super) const WRITES: &[i64] = &[
     libc::SYS_unlink,
 ];
 
-/// What is called besides where others are connected to.
+/// Further calls that are allowed if the daemon connects to other hosts.
 pub(super) const CONNECTS: &[i64] = &[libc::SYS_connect];
 
-/// The flags of clone(2) that make namespaces.
+/// Flags of clone(2) that create namespaces.
 const NAMESPACES: u64 = (libc::CLONE_NEWCGROUP
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWNET
@@ -138,10 +139,10 @@ const NAMESPACES: u64 = (libc::CLONE_NEWCGROUP
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWUSER
     | libc::CLONE_NEWUTS) as u64;
-/// The kind of a socket without its flags.
+/// Mask of the socket type without its flags.
 const SOCKET_TYPE: u64 = 0xf;
 
-/// Calls that are let through with some arguments only, each with what these have to be.
+/// Returns the calls that are allowed only with certain arguments, with the rules for these.
 pub(super) fn allowed_with(needs: &Needs) -> Result<Vec<(i64, Vec<SeccompRule>)>, BackendError> {
     let is =
         |at, value| SeccompCondition::new(at, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
@@ -156,10 +157,10 @@ pub(super) fn allowed_with(needs: &Needs) -> Result<Vec<(i64, Vec<SeccompRule>)>
         let family = is(0, libc::AF_NETLINK as u64)?;
         SeccompRule::new(vec![family, of_type(libc::SOCK_RAW)?, is(2, protocol as u64)?])
     };
-    // What interfaces there are.
+    // Lists interfaces and reports their changes.
     let mut sockets = vec![netlink(libc::NETLINK_ROUTE)?];
     if needs.packet_sockets {
-        // libpcap opens an interface that comes back.
+        // libpcap needs these to open an interface that comes back.
         sockets.push(netlink(libc::NETLINK_GENERIC)?);
         let family = || is(0, libc::AF_PACKET as u64);
         sockets.push(SeccompRule::new(vec![family()?, of_type(libc::SOCK_RAW)?])?);
@@ -167,7 +168,7 @@ pub(super) fn allowed_with(needs: &Needs) -> Result<Vec<(i64, Vec<SeccompRule>)>
     }
     if !needs.connects.is_empty() {
         for family in [libc::AF_INET, libc::AF_INET6] {
-            // Not MPTCP, which Landlock does not know as TCP.
+            // MPTCP stays denied: Landlock does not restrict it as TCP.
             for protocol in [0, libc::IPPROTO_TCP] {
                 let stream = of_type(libc::SOCK_STREAM)?;
                 let rule = vec![is(0, family as u64)?, stream, is(2, protocol as u64)?];
@@ -182,7 +183,7 @@ pub(super) fn allowed_with(needs: &Needs) -> Result<Vec<(i64, Vec<SeccompRule>)>
         // Threads.
         (libc::SYS_clone, vec![SeccompRule::new(vec![without(0, NAMESPACES)?])?]),
         (libc::SYS_tgkill, vec![SeccompRule::new(vec![is(0, process::id().into())?])?]),
-        // Memory, but for code.
+        // Memory that is not executable.
         (libc::SYS_mmap, no_code()?),
         (libc::SYS_mprotect, no_code()?),
         (libc::SYS_socket, sockets),

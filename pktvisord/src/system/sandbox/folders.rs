@@ -1,15 +1,17 @@
-//! The folders that a file lies in, so that another one can take its place later.
+//! Folders that must stay readable so that a file can be replaced later.
 
 use std::path::{Path, PathBuf};
 
-/// Folders that many have something in, besides those directly below `/` and homes.
+/// Folders shared by many programs, besides those directly below `/` and home directories.
 const SHARED: [&str; 4] = ["/usr/lib", "/usr/share", "/var/cache", "/var/lib"];
-/// Links that are followed on the way to a file, as many as Linux follows (path_resolution(7)).
+/// Maximum number of links followed on the way to a file, as in Linux (path_resolution(7)).
 const MOST_LINKS: usize = 40;
 
-/// The folder of a file, that of what it is a link to, as with those who renew certificates, and the
-/// folders that links on the way to it lead to. Where such a link lies beside what it leads to, as
-/// `current -> 2026-11` does, what lies beside them is let in, because it will lead there next.
+/// Returns the folder of a file, and the folder of the file that the path resolves to: certificate
+/// renewal, for example, replaces links.
+///
+/// If a directory link on the path lies beside its target, as `current -> 2026-11` does, the folder
+/// of both is returned too: the link will point to a sibling next.
 pub(super) fn of(file: &Path) -> Vec<PathBuf> {
     let mut all = vec![folder(file)];
     all.extend(file.canonicalize().ok().map(|file| folder(&file)));
@@ -33,7 +35,7 @@ pub(super) fn of(file: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// The folder that a file lies in; the file alone, where there is too much beside it.
+/// Returns the folder of a file, or the file itself if the folder holds too much besides.
 fn folder(file: &Path) -> PathBuf {
     let folder = match file.parent() {
         Some(folder) if folder == Path::new("") => Path::new("."),
@@ -44,7 +46,8 @@ fn folder(file: &Path) -> PathBuf {
     if real.is_ok_and(|real| is_large(&real)) { file.to_owned() } else { folder.to_owned() }
 }
 
-/// The folder where a link lies, if what it leads to lies there too and not too much besides.
+/// Returns the folder of a link if the target lies in the same folder and the folder is not too
+/// large.
 fn beside(place: &Path, target: &Path) -> Option<PathBuf> {
     let (place, target) = (place.canonicalize().ok()?, target.canonicalize().ok()?);
     (target.parent() == Some(&place) && !is_large(&place)).then_some(place)
@@ -64,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_are_those_of_the_files() {
+    fn returns_folder_or_file_in_shared_folder() {
         for (file, expected) in [
             ("/etc/pktvisor/a.toml", "/etc/pktvisor"),
             ("a.toml", "."),
@@ -82,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn links_are_followed() {
+    fn follows_links() {
         let place = tempfile::tempdir().unwrap();
         let place = place.path().canonicalize().unwrap();
         let at = |name: &str| place.join(name);
@@ -92,7 +95,7 @@ mod tests {
         }
         symlink("../archive/1/file", at("live/link")).unwrap();
         assert_eq!(of(&at("live/link")), [at("live"), at("archive/1")]);
-        // As Kubernetes and databases are renewed: the next lies beside.
+        // Kubernetes and database updates renew files this way: the next version lies beside.
         symlink("2026-11", at("data/current")).unwrap();
         let expected = [at("data/current"), at("data/2026-11"), at("data")];
         assert_eq!(of(&at("data/current/file")), expected);
@@ -101,7 +104,7 @@ mod tests {
         assert_eq!(of(&at("data/far/file")), expected);
         symlink("/dev", at("data/dev")).unwrap();
         assert_eq!(of(&at("data/dev/null")), [at("data/dev/null"), PathBuf::from("/dev/null")]);
-        // A link to itself, and nothing at all.
+        // A link to itself, and a missing file.
         symlink("loop", at("data/loop")).unwrap();
         assert_eq!(of(&at("data/loop")), [at("data")]);
         assert_eq!(of(&at("none/file")), [at("none")]);

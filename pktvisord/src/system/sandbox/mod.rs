@@ -1,8 +1,9 @@
-//! What the daemon can't do any more once it watches: Landlock (landlock(7)) for files and TCP, seccomp
-//! (seccomp(2)) for calls of the system.
+//! The sandbox of a daemon that watches interfaces: Landlock (landlock(7)) restricts files and TCP,
+//! seccomp (seccomp(2)) restricts system calls.
 //!
-//! Both are a thread's and those that it starts, so this is done on the first thread before there are
-//! others. What the kernel does not know is left out, and said.
+//! Both apply to a thread and the threads that it starts. The daemon therefore enters the sandbox
+//! on its first thread before it starts others. Landlock rules that the kernel does not know are
+//! left out, and the log says so.
 
 mod calls;
 mod folders;
@@ -17,57 +18,60 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
 use crate::system::needs::Needs;
 
-/// The newest rules that are asked for: TCP, devices, and what is outside of the sandbox (Linux 6.12).
+/// Newest Landlock ABI in use: TCP, devices, and scopes for signals and abstract sockets (Linux
+/// 6.12).
 const RULES: ABI = ABI::V6;
-/// What is read while packets are taken in: what the process costs, which interfaces there are, and
-/// what libpcap looks names in a new filter up in.
+/// Paths read while the daemon captures: its own resource usage, the interfaces, and the names that
+/// libpcap looks up for a new filter.
 const READ: [&str; 4] = ["/proc", "/sys", "/etc/services", "/etc/protocols"];
 
-/// Why there is no sandbox.
+/// Reasons why the sandbox cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
-    /// Landlock refuses.
+    /// The kernel refuses the Landlock rules.
     #[error("Landlock: {0}")]
     Landlock(#[from] RulesetError),
-    /// The filter can't be made.
+    /// The seccomp filter cannot be built.
     #[error("seccomp: {0}")]
     Filter(#[from] seccompiler::BackendError),
-    /// The filter can't be applied.
+    /// The seccomp filter cannot be installed.
     #[error("seccomp: {0}")]
     Apply(#[from] seccompiler::Error),
 }
 
-/// How far the daemon is shut in.
+/// State of the sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sandbox {
-    /// How much of its rules Landlock enforces.
+    /// Enforcement of the Landlock rules: `on`, `off`, or why it is not complete.
     pub landlock: &'static str,
-    /// Whether calls of the system are filtered.
+    /// `on` if system calls are filtered.
     pub seccomp: &'static str,
 }
 
-/// Without a sandbox.
+/// No sandbox.
 pub const OFF: Sandbox = Sandbox { landlock: "off", seccomp: "off" };
 
-/// Shuts this thread in, and those that it will start. What is needed stays possible: reading what lies
-/// in the folders of files, and of what links on the way to them lead to; writing in folders; connecting
-/// to ports; packet sockets. Nothing else can be read, written or connected to, nothing can be run or
-/// listened on, and calls of the system that the daemon has no use for fail.
+/// Confines this thread and the threads it will start to what `needs` lists: reading in the folders
+/// of files and of their link targets, writing in folders, connecting to ports, and packet sockets.
+///
+/// All other reads, writes and connections fail. The process can neither execute programs nor
+/// listen, and system calls that the daemon does not use fail.
 ///
 /// # Errors
-/// [`SandboxError`] where the kernel knows how to, and refuses.
+/// [`SandboxError`] if the kernel supports the sandbox and refuses it.
 pub fn enter(needs: &Needs) -> Result<Sandbox, SandboxError> {
     let landlock = match restrict(needs) {
-        // Some containers refuse what they do not know; the filter follows all the same.
+        // Some containers deny system calls that they do not know. The seccomp filter is still
+        // installed.
         Err(RulesetError::CreateRuleset(_)) => "refused by what this runs in",
         restricted => restricted?,
     };
-    // The last, for it leaves no room for the others.
+    // The seccomp filter comes last, because it denies the calls that set up Landlock.
     apply_filter(&filter(needs)?)?;
     Ok(Sandbox { landlock, seccomp: "on" })
 }
 
-/// Leaves access to files and TCP as described at [`enter`].
+/// Restricts access to files and TCP as described at [`enter`].
 fn restrict(needs: &Needs) -> Result<&'static str, RulesetError> {
     let folders = needs.reads.iter().flat_map(|file| folders::of(file));
     let readable: Vec<PathBuf> = READ.iter().map(PathBuf::from).chain(folders).collect();
@@ -88,7 +92,7 @@ fn restrict(needs: &Needs) -> Result<&'static str, RulesetError> {
     })
 }
 
-/// What is done in a folder that is written to.
+/// Returns the access rights for a folder that the daemon writes to.
 fn written() -> BitFlags<AccessFs> {
     AccessFs::ReadFile
         | AccessFs::ReadDir
@@ -98,8 +102,8 @@ fn written() -> BitFlags<AccessFs> {
         | AccessFs::RemoveFile
 }
 
-/// Lets the calls through that the daemon makes; others are answered as by a kernel that does not know
-/// them, which libraries are prepared for.
+/// Builds the seccomp filter. It allows the calls that the daemon makes and answers all others with
+/// `ENOSYS`, as an older kernel would: libraries are prepared for that.
 fn filter(needs: &Needs) -> Result<BpfProgram, seccompiler::BackendError> {
     let writes: &[i64] = if needs.writes.is_empty() { &[] } else { calls::WRITES };
     let connects: &[i64] = if needs.connects.is_empty() { &[] } else { calls::CONNECTS };
@@ -124,7 +128,7 @@ mod tests {
 
     use super::*;
 
-    /// What only the filter of calls keeps from: no access to files or TCP is needed for it.
+    /// Checks calls that only the seccomp filter denies: they need no access to files or TCP.
     fn calls_that_are_refused() {
         use rustix::net::{AddressFamily, SocketType, netlink, socket, socketpair};
         let refused = |family, kind, protocol| socket(family, kind, protocol).is_err();
@@ -142,7 +146,7 @@ mod tests {
         assert!(refused(AddressFamily::NETLINK, raw, audit), "another netlink");
         assert!(!refused(AddressFamily::NETLINK, raw, None));
         assert!(socketpair(unix, stream, rustix::net::SocketFlags::CLOEXEC, None).is_ok());
-        // SAFETY: memory of its own that nobody uses; signal 0 does nothing.
+        // SAFETY: the mapping is new and nothing else uses it; signal 0 does nothing.
         unsafe {
             let (read, write, run) = (libc::PROT_READ, libc::PROT_WRITE, libc::PROT_EXEC);
             let map = |protection| {
@@ -169,9 +173,9 @@ mod tests {
         }
     }
 
-    /// On a thread of its own, which alone is shut in.
+    /// Runs on a thread of its own, so that the sandbox confines only that thread.
     #[test]
-    fn what_is_needed_can_be_done_and_no_more() {
+    fn sandbox_allows_what_is_needed() {
         let folder = tempfile::tempdir().unwrap();
         let (inside, outside) = (folder.path().join("in"), folder.path().join("out"));
         for place in [&inside, &outside] {
@@ -203,9 +207,9 @@ mod tests {
         shut_in.join().unwrap();
     }
 
-    /// On a thread of its own, which alone is shut in.
+    /// Runs on a thread of its own, so that the sandbox confines only that thread.
     #[test]
-    fn what_is_not_needed_can_not_be_done() {
+    fn sandbox_denies_what_is_not_needed() {
         let folder = tempfile::tempdir().unwrap();
         let (inside, outside) = (folder.path().join("in"), folder.path().join("out"));
         for place in [&inside, &outside] {
@@ -220,7 +224,7 @@ mod tests {
             let sandbox = enter(&needs).unwrap();
             assert_eq!(sandbox.seccomp, "on");
             assert!(Command::new("/bin/true").status().is_err(), "programs can be run");
-            // What goes on.
+            // Still allowed.
             assert_eq!(fs::read_to_string(&named).unwrap(), "text");
             assert!(
                 fs::read_to_string("/proc/thread-self/status").unwrap().contains("Seccomp:\t2")
@@ -243,7 +247,7 @@ mod tests {
         let sandbox = shut_in.join().unwrap();
         let in_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
         assert!(!in_ci || sandbox.landlock != "unknown to this kernel", "{sandbox:?}");
-        // The others are not.
+        // Other threads are not confined.
         assert!(Command::new("/bin/true").status().is_ok());
     }
 }

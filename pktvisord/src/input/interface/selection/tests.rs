@@ -1,8 +1,8 @@
-//! Hosts, and what `any` watches of them.
+//! Typical hosts, and the hooks that `any` watches on them.
 
 use super::*;
 
-/// An interface of a table: kind, index, name, and what it belongs to.
+/// Creates an interface that is up.
 fn link(index: u32, name: &str, kind: &str) -> Interface {
     Interface { index, name: name.into(), kind: kind.into(), up: true, ..Interface::default() }
 }
@@ -27,7 +27,7 @@ fn down(interface: Interface) -> Interface {
     Interface { up: false, ..interface }
 }
 
-/// What is watched, as `name` for both sides, `>name` for ingress and `name>` for egress.
+/// Returns the watched sides: `name` for both, `>name` for ingress and `name>` for egress.
 fn watched(interfaces: &[Interface]) -> Vec<String> {
     let found = select(interfaces).into_iter().filter_map(|(interface, verdict)| {
         let name = &interface.name;
@@ -85,7 +85,7 @@ fn hypervisor() {
     let mut bridge_down = interfaces.clone();
     bridge_down[2].up = false;
     host("bridge down", &bridge_down, &[">lo", "eth0", "tap4", "tap5"]);
-    // What the VLAN of a port sends does not come from the bridge.
+    // Packets that the VLAN of a port sends do not come from the bridge.
     let vlan =
         [port(3, nic(2, "eth0")), link(3, "br0", "bridge"), on(2, link(4, "eth0.7", "vlan"))];
     host("VLAN on a port", &vlan, &[">eth0", "br0>", "eth0.7>"]);
@@ -136,10 +136,10 @@ fn vlan_and_macvlan() {
     host("VLAN", &interfaces, &["eth0"]);
     // The parent is down, so nothing of the macvlan is seen elsewhere.
     host("parent down", &[down(nic(2, "eth0")), interfaces[3].clone()], &["macvlan0"]);
-    // A bridge of one VLAN: all of it is seen below.
+    // A bridge of one VLAN: the interface below shows all of it.
     let bridge = [nic(2, "eth0"), port(4, interfaces[1].clone()), link(4, "br7", "bridge")];
     host("bridge of a VLAN", &bridge, &["eth0"]);
-    // With a guest, traffic among ports is not.
+    // With a guest it does not show traffic among the ports.
     let guest = [&bridge[..], &[port(4, link(5, "tap5", "tun"))]].concat();
     host("bridge of a VLAN and a guest", &guest, &["eth0", "br7>", ">tap5"]);
     let vrf = [port(3, nic(2, "eth0")), link(3, "red", "vrf")];
@@ -158,7 +158,7 @@ fn tunnel() {
 }
 
 #[test]
-fn shaped_ingress() {
+fn leaves_out_ifb() {
     host("ifb", &[nic(2, "eth0"), link(3, "ifb0", "ifb")], &["eth0"]);
 }
 
@@ -169,11 +169,11 @@ fn switch_ports() {
 }
 
 #[test]
-fn both_ends_of_a_pair() {
+fn veth_pair() {
     let pair = [on(3, link(2, "a", "veth")), on(2, link(3, "b", "veth"))];
     host("pair", &pair, &[">a", ">b"]);
     host("one end down", &[pair[0].clone(), down(pair[1].clone())], &["a"]);
-    // One end is the port of a bridge: what goes through the other one is seen there.
+    // One end is a bridge port, and the bridge shows the packets of the other end.
     let bridged = [&[port(4, pair[0].clone()), pair[1].clone()][..], &[link(4, "br0", "bridge")]];
     host("pair into a bridge", &bridged.concat(), &[">a", "br0>"]);
     let between = [
@@ -216,9 +216,9 @@ fn reasons_name_the_other_interface() {
     );
 }
 
-/// Lists that contradict themselves neither panic nor take long.
+/// Contradictory lists neither panic nor take long.
 #[test]
-fn circles_end() {
+fn contradictory_lists_terminate() {
     let circle = [
         port(3, on(3, link(2, "a", "vlan"))),
         port(4, on(2, link(3, "b", "bond"))),

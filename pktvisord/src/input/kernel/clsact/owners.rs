@@ -1,9 +1,9 @@
-//! Which programs belong to daemons that run.
+//! Tells which programs belong to running daemons.
 //!
-//! A daemon binds an abstract socket whose name holds the ids of its programs, behind a random number so
-//! that nobody can take the name before. The socket goes with the process (unix(7)), and the kernel gives
-//! an id again only after 2³¹ others. `/proc/net/unix` lists the names, and can be read where no socket
-//! can be made any more.
+//! A daemon binds an abstract socket whose name holds the ids of its programs. A random number in
+//! front of them keeps others from taking the name first. The socket goes with the process
+//! (unix(7)), and the kernel reuses an id only after 2³¹ others. `/proc/net/unix` lists the names,
+//! and stays readable when the daemon can no longer create sockets.
 
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
@@ -13,14 +13,14 @@ use std::{fs, io};
 use ahash::RandomState;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 
-/// What the names of the sockets begin with. A number, a slash and the ids, separated by commas, follow.
+/// Prefix of the socket names. A number, a slash and the comma-separated ids follow.
 const NAME: &str = "pktvisord/clsact/";
 
-/// Tells, as long as this process runs, that these programs are its own. Only the first call does
-/// something: afterwards the sandbox allows no sockets.
+/// Announces these programs as this daemon's, as long as the process runs. Only the first call has
+/// an effect: later the sandbox denies sockets.
 ///
 /// # Errors
-/// The kernel's answer.
+/// The error that the kernel returns.
 pub(super) fn announce(programs: &[u32]) -> io::Result<()> {
     static SOCKET: Mutex<Option<OwnedFd>> = Mutex::new(None);
     let mut socket = SOCKET.lock().unwrap_or_else(PoisonError::into_inner);
@@ -41,16 +41,16 @@ fn bound(programs: &[u32]) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// The ids of all programs that were announced and whose daemons run.
+/// Returns the ids of all programs that running daemons have announced.
 ///
 /// # Errors
-/// Where `/proc` does not tell.
+/// An I/O error if `/proc/net/unix` cannot be read.
 pub(super) fn programs() -> io::Result<HashSet<u32>> {
     Ok(announced(&fs::read("/proc/net/unix")?).collect())
 }
 
-/// The ids in a listing, whose last column is a name: `@` for an abstract one. Other programs choose
-/// their names, which need not be UTF-8.
+/// Parses the ids from a listing. Its last column is a name, with `@` in front of an abstract one.
+/// Other programs choose their names freely, and these need not be UTF-8.
 fn announced(listing: &[u8]) -> impl Iterator<Item = u32> {
     let names = listing.split(|&byte| byte == b'\n').filter_map(|line| {
         let name = line.rsplit(|&byte| byte == b' ').next()?;
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_those_of_bound_names() {
+    fn reads_ids_from_socket_names() {
         let listing = b"Num       RefCount Protocol Flags    Type St Inode Path\n\
             0000000000000000: 00000002 00000000 00000000 0002 01 16051 @pktvisord/clsact/a0/7,4294967295\n\
             0000000000000000: 00000002 00000000 00000000 0002 01 16052 /tmp/pktvisord/clsact/a0/8\n\
@@ -77,8 +77,8 @@ mod tests {
     }
 
     #[test]
-    fn announced_while_the_socket_is_open() {
-        // Ids that the kernel does not give.
+    fn programs_are_announced_while_the_socket_is_open() {
+        // Ids that the kernel does not assign.
         let ids = [u32::MAX, u32::MAX - 1];
         let socket = bound(&ids).unwrap();
         let there = programs().unwrap();
