@@ -108,7 +108,7 @@ impl fmt::Display for UnsupportedLink {
 }
 
 /// Returns the EtherType after the link header of `packet`, and the offset of what follows; `None` if
-/// the packet ends inside the header. The EtherType is 0 for other protocols that have none.
+/// the packet ends inside the header. Protocols without an EtherType give 0.
 #[inline]
 pub fn network_layer(link: LinkType, packet: &[u8]) -> Option<(u16, usize)> {
     match link {
