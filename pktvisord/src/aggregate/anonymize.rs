@@ -1,5 +1,5 @@
-//! Truncation, hashing and display of names and addresses. All summaries to be merged must use the same
-//! settings.
+//! Cutting, hashing and display of names, and masking and hashing of addresses. All summaries to be
+//! merged must use the same settings.
 //!
 //! For privacy, addresses can be masked and names can be replaced by a keyed hash, before they reach a
 //! summary, the log or a response. The hash is keyed because nearly all names can be guessed: without
@@ -31,7 +31,7 @@ const CONTEXT: &str = "pktvisor 2026-11 names in summaries";
 /// Input of the key's fingerprint. It cannot be a name, because no name has a label of 255 bytes.
 const FINGERPRINT: &[u8] = &[255];
 
-/// Settings for the truncation and hashing of names and the masking of addresses.
+/// Settings for the cutting and hashing of names and the masking of addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Anonymizer {
     /// Key of the hashes of names and addresses in mergeable state.

@@ -37,7 +37,7 @@ const NAME_BYTES: usize = 2 << 20;
 /// A packet as a worker counts it.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet {
-    /// Headers.
+    /// Parsed headers.
     pub meta: PacketMeta,
     /// Time in nanoseconds since the Unix epoch.
     pub time: i64,

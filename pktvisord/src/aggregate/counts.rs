@@ -151,7 +151,7 @@ pub enum NameUse {
     Reply {
         /// Response code.
         rcode: u16,
-        /// NOERROR without answers.
+        /// True for NODATA: NOERROR without an answer of the requested type.
         nodata: bool,
         /// Bytes of the message, already weighted.
         bytes: u64,

@@ -131,7 +131,7 @@ pub struct Message<'a, X> {
 
 impl<X: Exchanges> Message<'_, X> {
     /// Processes a message of `length` bytes, of which `bytes` were captured. Returns whether it counts
-    /// as DNS: on a doubtful port the payload must parse as DNS.
+    /// as DNS: on a doubtful port the payload must look like DNS.
     #[inline]
     pub fn ingest(&mut self, context: &Context, bytes: &[u8], length: usize) -> bool {
         let mut scan = Scan::default();
@@ -155,7 +155,7 @@ impl<X: Exchanges> Message<'_, X> {
         bytes: &[u8],
         length: usize,
     ) -> bool {
-        // The capture of a cut message does not even say whether it is a query.
+        // A message cut this short does not even show whether it is a query.
         if !context.doubtful && error != ScanError::Cut {
             self.count(context);
             self.bucket.dns.wire.malformed += context.weight;
@@ -334,7 +334,7 @@ pub struct Asked<'a> {
     pub key: u64,
     /// Lower-cased name in wire form.
     pub lower: &'a [u8],
-    /// Type.
+    /// Type of the question.
     pub qtype: u16,
 }
 
@@ -351,7 +351,7 @@ fn key(context: &Context, scan: &Scan<'_>, asked: Option<&Asked<'_>>, way: Way) 
     Key::new(context.flow, way, scan.id, scan.opcode(), question)
 }
 
-/// Returns what an ICMP error quotes of a query of this flow; `None` if it quotes a reply.
+/// Returns the part of a query of this flow that an ICMP error quotes; `None` if it quotes a reply.
 pub fn quoted_key(
     meta: &PacketMeta,
     flow: u64,

@@ -135,7 +135,7 @@ pub enum Forwarded {
         worker: usize,
         /// The datagram as a packet.
         packet: Packet,
-        /// What happens to it.
+        /// The verdict on it.
         decision: Decision,
         /// Bytes from the transport header on.
         payload: Box<[u8]>,
@@ -162,7 +162,7 @@ impl Forwarded {
     }
 }
 
-/// How other workers learn of data for their flows.
+/// The way in which other workers get the data for their flows.
 #[derive(Debug)]
 enum Others {
     /// They see the packets themselves.
@@ -283,8 +283,8 @@ impl Flows {
         }
     }
 
-    /// Processes a reassembled datagram if its flow belongs to this worker. Its fragments were already
-    /// counted as packets.
+    /// Processes a reassembled datagram if its flow belongs to this worker, or queues it if it has to be
+    /// forwarded. Its fragments were already counted as packets.
     #[inline(never)]
     fn datagram(&mut self, scanner: &mut Scanner, datagram: &Datagram<'_>) {
         let meta = datagram.meta;

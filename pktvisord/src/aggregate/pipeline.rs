@@ -243,7 +243,7 @@ impl Pipeline {
     }
 }
 
-/// What all workers have counted up to the current packet time.
+/// The counts of all workers up to the current packet time.
 #[derive(Debug, Default)]
 pub struct Present {
     /// The live bucket, merged from the workers that have reached the newest minute.

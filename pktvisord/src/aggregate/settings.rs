@@ -31,7 +31,7 @@ pub struct Settings {
     pub databases: Shared<GeoDatabases>,
     /// Time that a query waits for its reply, in nanoseconds.
     pub timeout: i64,
-    /// Truncation of names, and hashing of keys.
+    /// Cutting of names, and hashing of keys.
     pub anonymizer: Anonymizer,
     /// Sampling rates.
     pub sampling: Sampling,
@@ -129,12 +129,12 @@ pub struct DnsPorts {
 pub struct DnsSide {
     /// Port of the side that is not the DNS port.
     pub other: u16,
-    /// True if the DNS port is in the ephemeral range: the payload must then parse as DNS.
+    /// True if the DNS port is in the ephemeral range: the payload must then look like DNS.
     pub doubtful: bool,
 }
 
 impl DnsSide {
-    /// Returns whether the packet is DNS for sure or only if its payload parses.
+    /// Returns whether the packet is DNS for sure or only if its payload looks like DNS.
     #[inline]
     pub fn decided(self) -> Dns {
         if self.doubtful { Dns::Doubtful } else { Dns::Sure }

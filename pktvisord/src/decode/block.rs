@@ -32,7 +32,7 @@ pub enum LinkType {
     FrameRelay,
     /// LLC, as over ATM (RFC 1483) (100).
     Llc,
-    /// OpenBSD's `enc` interfaces, which show IPsec traffic decapsulated (109).
+    /// OpenBSD's `enc` interfaces, which show the traffic inside IPsec (109).
     Enc,
     /// OpenBSD's packet filter log (117).
     Pflog,
@@ -80,7 +80,7 @@ pub struct Block {
     pub marks: Vec<(u32, Mark)>,
     /// Indices of the packets that start a section of the capture, ascending.
     pub sections: Vec<u32>,
-    /// Numbers of packets of unsupported link types before the packet with an index; indices ascend.
+    /// Number of packets of unsupported link types before a packet, by packet index, ascending.
     pub unread: Vec<(u32, u32)>,
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pktvisor_common::summary::Summary;
 
-/// How much the store keeps.
+/// Bounds on the minutes that the store keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// Number of minutes, the live one included, at least 1.

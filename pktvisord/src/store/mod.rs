@@ -81,7 +81,7 @@ impl Shared {
     }
 }
 
-/// Takes closed minutes for the store.
+/// The workers' handle for handing in closed minutes.
 #[derive(Clone)]
 pub struct Intake {
     retention: Retention,
@@ -97,7 +97,7 @@ enum To {
 }
 
 impl Intake {
-    /// Returns how much the store keeps.
+    /// Returns the retention of the store.
     pub fn retention(&self) -> Retention {
         self.retention
     }
@@ -156,7 +156,7 @@ impl Store {
         self.intake.clone()
     }
 
-    /// Returns how much it keeps.
+    /// Returns the retention.
     pub fn retention(&self) -> Retention {
         self.intake.retention
     }

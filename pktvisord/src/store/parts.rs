@@ -11,8 +11,8 @@ type Place = (u64, i64);
 /// Parts of a minute by worker, each with its serial number among all parts handed in.
 type Parts = BTreeMap<usize, (u64, Part)>;
 
-/// A worker's part of a closed minute. An empty part takes almost no memory, because most minutes of a
-/// sparse capture are empty and one worker can be far ahead of another.
+/// A worker's part of a closed minute. Most minutes of a sparse capture are empty, and one worker can be
+/// far ahead of another, so an empty part takes almost no memory.
 #[derive(Debug)]
 pub struct Part(Kind);
 
@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn clock_set_at_end_of_minute_loses_nothing() {
         let mut assembly = Assembly::new(2);
-        // The clock jumps forward by an hour when the first worker has reached minute 2, but not the second.
+        // The clock jumps forward by an hour. The first worker has reached minute 2, the second has not.
         let parts = [(0, 1, 10), (0, 2, 3), (1, 1, 10), (0, 61, 10)];
         let minutes = |closed: Vec<(i64, u64, u64)>| -> Vec<(i64, u64)> {
             closed.into_iter().map(|(minute, packets, _)| (minute, packets)).collect()

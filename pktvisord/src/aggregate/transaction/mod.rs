@@ -50,7 +50,7 @@ impl Way {
     /// Returns the way of a packet.
     #[inline]
     pub fn of(meta: &PacketMeta) -> Self {
-        // Ports first: they rarely are equal.
+        // Ports first: they are rarely equal.
         match (meta.src_port, meta.src).cmp(&(meta.dst_port, meta.dst)) {
             Ordering::Less => Self::Up,
             Ordering::Greater => Self::Down,
@@ -141,7 +141,7 @@ pub fn question_hash(name: u64, qtype: u16) -> u64 {
 pub enum Quoted {
     /// The whole key, or all but its question.
     Key(Key),
-    /// Only the ports, as RFC 792 demands: the query is searched among the newest ones.
+    /// Only the ports, as RFC 792 demands: the query is searched for among the newest ones.
     Flow {
         /// Symmetric hash of endpoints and transport.
         flow: u64,
@@ -216,7 +216,8 @@ pub enum Answer {
     Duplicate,
     /// A further message of a zone transfer.
     OfTransfer,
-    /// No query is open. It waits for one, or counted as an orphan because another reply with its key waits.
+    /// No query is open. It waits for one, or it counted as an orphan because another reply with its key
+    /// already waits.
     Early,
 }
 

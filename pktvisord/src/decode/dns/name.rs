@@ -1,4 +1,4 @@
-//! Query names: lower-casing, truncation to the last labels, and conversion to text.
+//! Query names: lower-casing, cutting to the last labels, and conversion to text.
 //!
 //! Names are kept in wire form (RFC 1035 §3.1): labels, each after its length, without the final empty
 //! label. A length byte is at most 63 and so never an ASCII letter, so a whole name can be lower-cased

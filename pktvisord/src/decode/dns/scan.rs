@@ -1,8 +1,8 @@
 //! Scans a DNS message in place: header, questions, record types and EDNS (RFC 1035 section 4, RFC 6891).
 //!
-//! The scan reads what every message needs without copying or allocating, and reads a truncated message as
-//! far as the capture goes. It rejects what cannot be DNS by two conditions that every message meets: its
-//! records fit in it, and its first question is readable.
+//! The scan reads what every message needs without copying or allocating, and reads a message that the
+//! capture cut as far as it goes. It rejects what cannot be DNS by two conditions that every message meets:
+//! its records fit in it, and its first question is readable.
 
 use pktvisor_common::iana;
 
@@ -47,7 +47,7 @@ pub struct Scan<'a> {
     pub questions: u16,
     /// Number of answers in the header.
     pub answers: u16,
-    /// The first question; `None` if the header says that there is none, or if the capture truncated it.
+    /// The first question; `None` if the header says that there is none, or if the capture cut it.
     pub question: Option<Question<'a>>,
     /// Offset of the end of the first question.
     question_end: usize,
@@ -132,7 +132,7 @@ impl Scan<'_> {
     }
 
     /// Returns true if the reply says that the name exists but has no data of the requested type (RFC 2308
-    /// section 2.2): NOERROR to a query, not truncated, without an answer of that type, which is not ANY.
+    /// section 2.2): NOERROR to a query, TC clear, without an answer of that type, which is not ANY.
     /// Without any answer it is NODATA unless it is a referral. After a CNAME, only an SOA record
     /// distinguishes it from an answer that ends in another zone.
     #[inline]

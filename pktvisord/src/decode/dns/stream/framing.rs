@@ -179,7 +179,7 @@ impl Framer {
         }
     }
 
-    /// Drops the open message, which counts as broken.
+    /// Drops the open message. It counts as broken, unless message boundaries are still being sought.
     pub fn end(&mut self, losses: &mut StreamLosses) {
         losses.broken += u64::from(self.is_open() && self.boundary != Boundary::Sought);
         self.partial = Vec::new();

@@ -103,8 +103,8 @@ pub struct HalfStream {
     begins: Start,
     /// Sequence number of the next byte in order.
     next: u32,
-    /// Highest acknowledgement of the peer and its capture time, or that of an earlier one that already
-    /// covered the first gap.
+    /// Highest acknowledgement of the peer and its capture time. If an earlier one already covered the
+    /// first gap, the time is that of the earlier one.
     acknowledged: Option<(u32, i64)>,
     /// Sequence number of the FIN, while bytes before it are missing.
     fin: Option<u32>,
