@@ -1,9 +1,9 @@
-//! How names are cut, and what addresses and names are keyed and shown by: the same for all that is to
-//! be merged.
+//! Cutting, hashing and display of names, and masking and hashing of addresses. All summaries to be
+//! merged must use the same settings.
 //!
-//! For privacy addresses can be masked and names replaced by a keyed hash, before they reach anything
-//! that is summed up, logged or served. The hash is keyed because nearly all names can be guessed:
-//! without the key nobody can try them.
+//! For privacy, addresses can be masked and names can be replaced by a keyed hash, before they reach a
+//! summary, the log or a response. The hash is keyed because nearly all names can be guessed: without
+//! the key nobody can test a guess.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -15,37 +15,37 @@ use pktvisor_common::summary::mask::Mask;
 use crate::decode::dns::name;
 use crate::system::secret::{self, FileError};
 
-/// Bytes of a name as it is shown, at most: as many as a printable one has.
+/// Maximum bytes of a displayed name. A name without escapes always fits.
 const MAX_TEXT: usize = 255;
-/// Of a longer one, bytes that are shown of its start and of its end.
+/// Bytes kept at the start and at the end of a longer one.
 const HEAD: usize = 116;
 const TAIL: usize = 116;
-/// Bytes of an escape (RFC 1035, section 5.1), at most.
+/// Maximum bytes of an escape (RFC 1035, section 5.1).
 const ESCAPE: usize = 4;
-/// Bytes that a key file has at least: 128 bits.
+/// Minimum bytes of a key file: 128 bits.
 const SHORTEST_KEY: usize = 16;
-/// Bytes that differ in it, at least.
+/// Minimum number of distinct bytes in a key file.
 const LEAST_BYTES: usize = 5;
-/// What the key is derived for (BLAKE3's context of use).
+/// BLAKE3's context string for deriving the key.
 const CONTEXT: &str = "pktvisor 2026-11 names in summaries";
-/// What the fingerprint of a key is made of: no name has a label of 255 bytes.
+/// Input of the key's fingerprint. It cannot be a name, because no name has a label of 255 bytes.
 const FINGERPRINT: &[u8] = &[255];
 
-/// How names are cut and hashed, and what is kept of addresses.
+/// Settings for the cutting and hashing of names and the masking of addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Anonymizer {
-    /// The key that names and addresses are hashed with in what merges.
+    /// Key of the hashes of names and addresses in mergeable state.
     pub fleet: FleetKey,
-    /// Whether names are cut above their public suffix instead of to two and three labels.
+    /// True if names are cut above their public suffix instead of to two and three labels.
     pub public_suffix: bool,
-    /// What is kept of addresses, if not all.
+    /// Mask for addresses; `None` keeps them whole.
     pub mask: Option<Mask>,
-    /// The key that names are hidden with, if they are.
+    /// Key that replaces names by hashes; `None` keeps names readable.
     pub names: Option<NameKey>,
 }
 
 impl Anonymizer {
-    /// The key of a lower-cased name in wire form, or of the end of one.
+    /// Returns the key in sketches of a lower-cased name in wire form, or of the end of one.
     #[inline]
     pub fn hash(&self, wire: &[u8]) -> u64 {
         match &self.names {
@@ -54,12 +54,12 @@ impl Anonymizer {
         }
     }
 
-    /// What is shown for a name: at most 255 bytes.
+    /// Returns the displayed form of a name, at most 255 bytes.
     pub fn text(&self, wire: &[u8]) -> Box<str> {
         self.cut_text(wire, false)
     }
 
-    /// What is shown for a name of which labels were cut off, where `cut` says so.
+    /// Returns the displayed form of a name. `cut` says that leading labels were removed.
     pub fn cut_text(&self, wire: &[u8], cut: bool) -> Box<str> {
         match &self.names {
             None => shortened(name::cut_text(wire, cut), || self.hash(wire)),
@@ -67,21 +67,21 @@ impl Anonymizer {
         }
     }
 
-    /// What is kept of a network: its address and the length of its prefix.
+    /// Returns a network, address and prefix length, with the mask applied.
     pub fn masked_network(&self, address: IpAddr, prefix: u8) -> (IpAddr, u8) {
         self.mask.map_or((address, prefix), |mask| mask.network(address, prefix))
     }
 }
 
-/// A text, without its middle where it is too long: unprintable bytes take four each. The hash in its
-/// place keeps two texts apart.
+/// Replaces the middle of a text that is too long, since each unprintable byte takes four. The hash in
+/// its place keeps texts distinct.
 fn shortened(text: String, hash: impl FnOnce() -> u64) -> Box<str> {
     if text.len() <= MAX_TEXT {
         return text.into();
     }
     let mut end = HEAD;
     let mut start = text.len() - TAIL;
-    // No escape is cut: `\` and up to three digits behind it.
+    // Do not split an escape: `\` and up to three digits.
     while text[..end].rfind('\\').is_some_and(|at| at + ESCAPE > end) {
         end -= 1;
     }
@@ -91,7 +91,7 @@ fn shortened(text: String, hash: impl FnOnce() -> u64) -> Box<str> {
     format!("{}…{:016x}…{}", &text[..end], hash(), &text[start..]).into()
 }
 
-/// The key that names are hashed with.
+/// The key of the hash that replaces names.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct NameKey([u8; 32]);
 
@@ -102,10 +102,10 @@ impl fmt::Debug for NameKey {
 }
 
 impl NameKey {
-    /// The key that is derived from all bytes of a file.
+    /// Derives the key from all bytes of a file.
     ///
     /// # Errors
-    /// Where it can't be read, or the key can be guessed.
+    /// Fails if the file cannot be read, or if the key could be guessed.
     pub fn read(path: &Path) -> Result<Self, FileError> {
         let bytes = secret::read(path)?;
         if bytes.len() < SHORTEST_KEY || distinct_bytes(&bytes) < LEAST_BYTES {
@@ -129,7 +129,7 @@ impl NameKey {
         format!("{dot}{:016x}", self.hash(wire)).into()
     }
 
-    /// By which two that have the same key know each other, and nothing of the key can be told.
+    /// Returns a fingerprint: equal for equal keys, and it reveals nothing about the key.
     pub fn fingerprint(&self) -> u64 {
         self.hash(FINGERPRINT)
     }
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_texts_lose_their_middle_and_stay_apart() {
+    fn long_texts_lose_their_middle_and_stay_distinct() {
         let anonymizer = Anonymizer::default();
         let unprintable = |last: u8| -> Vec<u8> {
             let label = [&[63][..], &[0x80; 62], &[last]].concat();
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_told_apart_by_the_key_alone() {
+    fn hidden_names_depend_on_the_key() {
         let folder = tempfile::tempdir().unwrap();
         let key = |bytes: &[u8]| {
             let path = folder.path().join("key");

@@ -1,4 +1,4 @@
-//! What a worker that reads a piece hands to the workers that own its flows.
+//! The records that a worker sends to the owners of the flows of a piece.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::aggregate::transaction::{Query, Reply};
 use crate::decode::block::Block;
 use crate::decode::dns::unreachable;
 
-/// What a query or a reply asks for, with its name among the names of the batch.
+/// The question of a query or a reply. Its name is in the names of the batch.
 #[derive(Clone, Copy, Debug)]
 struct Name {
     key: u64,
@@ -24,7 +24,7 @@ struct Name {
     len: u8,
 }
 
-/// A thing that needs its flow. Places are those of packets in the block.
+/// A record for a flow. A place is the index of a packet in the block.
 #[derive(Clone, Copy, Debug)]
 enum Record {
     Query(Query, Option<Name>),
@@ -35,18 +35,18 @@ enum Record {
     Pass { time: i64 },
 }
 
-/// What a piece has for a worker, in the order of its packets.
+/// The records of a piece for one worker, in the order of the packets.
 #[derive(Debug, Default)]
 pub struct Batch {
     records: Vec<Record>,
-    /// The names of queries and replies.
+    /// Names of queries and replies.
     names: Vec<u8>,
-    /// The block, where records name places in it.
+    /// The block, if any record refers to a packet in it.
     block: Option<Arc<Block>>,
 }
 
 impl Batch {
-    /// A batch that panics when it is taken in.
+    /// Creates a batch that panics when it is processed.
     #[cfg(test)]
     pub(super) fn broken() -> Self {
         let records = vec![Record::Fragment { place: 0 }];
@@ -66,7 +66,7 @@ impl Batch {
         Some(Asked { key, lower, qtype })
     }
 
-    /// Takes all of it into the flows that it is for.
+    /// Processes all records with the flows of their owner.
     pub fn take_in(&self, scanner: &mut Scanner, flows: &mut Flows) {
         scanner.follow_hosts();
         for record in &self.records {
@@ -92,7 +92,8 @@ impl Batch {
     }
 }
 
-/// Takes in a packet of the block, whose headers are walked once more: it is one of few.
+/// Processes a packet of the block. Its headers are walked again, which is cheap because such packets
+/// are few.
 fn take_packet(
     record: &Record,
     block: &Block,
@@ -130,7 +131,7 @@ fn take_packet(
     }
 }
 
-/// The room that a batch takes: the next piece has most likely as much for a worker.
+/// The capacity that a batch used. The next piece most likely needs as much for the same worker.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Room {
     records: usize,
@@ -146,7 +147,7 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// Empty batches of a piece that is read, with room for as much as those of the last one had.
+    /// Creates empty batches for a piece, with the capacity that the previous ones used.
     pub fn of(piece: &Piece, share: Share, rooms: &[Room]) -> Self {
         let batch = |&Room { records, names }: &Room| Batch {
             records: Vec::with_capacity(records),
@@ -157,13 +158,13 @@ impl Batches {
         Self { share, for_workers: batches, block: Arc::clone(&piece.block), place: 0 }
     }
 
-    /// The room that they took, by worker.
+    /// Returns the capacity used, by worker.
     pub fn rooms(&self) -> Vec<Room> {
         let room = |batch: &Batch| Room { records: batch.records.len(), names: batch.names.len() };
         self.for_workers.iter().map(room).collect()
     }
 
-    /// The batches, by worker.
+    /// Returns the batches, by worker.
     pub fn into_batches(self) -> Vec<Batch> {
         self.for_workers
     }

@@ -1,4 +1,4 @@
-//! The live bucket of a worker: what is counted for each packet, and the exact maps in front of the
+//! The live bucket of a worker: counters updated for each packet, and the exact maps in front of the
 //! sketches.
 
 use std::net::IpAddr;
@@ -28,34 +28,34 @@ use crate::decode::dns::name;
 use crate::store::parts::Part;
 use crate::time::{MINUTE, SECOND, SECONDS_OF_MINUTE, minute_of};
 
-/// Addresses counted before they reach the sketches.
+/// Maximum addresses held in front of the sketches.
 const ADDRESSES: usize = 1 << 16;
-/// Names counted before they reach the sketches.
+/// Maximum names held in front of the sketches.
 const NAMES: usize = 65_536;
-/// Bytes of their texts.
+/// Maximum bytes of their texts.
 const NAME_BYTES: usize = 2 << 20;
 
-/// One packet as a worker counts it.
+/// A packet as a worker counts it.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet {
-    /// Its headers.
+    /// Parsed headers.
     pub meta: PacketMeta,
-    /// Nanoseconds of unix time.
+    /// Time in nanoseconds since the Unix epoch.
     pub time: i64,
-    /// Symmetric hash of its flow.
+    /// Symmetric hash of the flow.
     pub flow: u64,
     /// Bytes on the wire.
     pub wire_len: u32,
-    /// Packets it stands for: more than 1 for a super-packet.
+    /// Number of packets it stands for: more than 1 for a super-packet.
     pub n: u32,
-    /// 1 / sampling rate; 0 where it was not chosen for deep inspection.
+    /// 1 / sampling rate; 0 if the packet was not chosen for inspection.
     pub weight: u32,
-    /// To or from HOST.
+    /// Direction relative to HOST.
     pub direction: Direction,
 }
 
 impl Packet {
-    /// What a sampled counter adds for it.
+    /// Returns the amount that the packet adds to a sampled counter.
     #[inline]
     pub fn weighted(&self) -> u64 {
         u64::from(self.n) * u64::from(self.weight)
@@ -66,10 +66,10 @@ impl Packet {
 #[derive(Clone, Debug)]
 pub struct Bucket {
     anonymizer: Anonymizer,
-    /// How often packet time has gone back before this bucket.
+    /// Number of times that packet time went back before this bucket.
     turn: u64,
     minute: i64,
-    /// Start of the minute, which the bucket need not cover from its start.
+    /// Start of the minute. The bucket may start later.
     minute_start: i64,
     start: i64,
     totals: Totals,
@@ -79,16 +79,15 @@ pub struct Bucket {
     pub dns: DnsSummary,
     /// Outcomes and losses.
     pub account: Account,
-    /// What the buckets before it have counted.
+    /// Totals of all earlier buckets.
     cumulative: Cumulative,
-    /// Queries counted as timed out for a moment's sake, though they may still be answered by a
-    /// packet that comes late.
+    /// Queries counted as timed out in a copy of the bucket, although a late packet may still answer them.
     due: u64,
     addresses: Front<AddressCounts>,
-    /// By which addresses are found.
+    /// Keys of the hash by which addresses are found.
     address_keys: RandomState,
-    /// The address of HOST that the last packet had, if it is among the addresses: nothing but that
-    /// it was seen is counted of it, and it is mostly the same.
+    /// The HOST address of the last packet, if it is in `addresses`. A HOST address is only marked as
+    /// seen and is mostly the same one, so it need not be looked up again.
     last_host: Option<([u8; 16], IpVersion)>,
     names: Front<NameCounts>,
     texts: Texts,
@@ -106,7 +105,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// An empty bucket.
+    /// Creates an empty bucket.
     pub fn new(anonymizer: Anonymizer) -> Self {
         Self {
             anonymizer,
@@ -136,30 +135,29 @@ impl Bucket {
         }
     }
 
-    /// The bucket is that of the minute that `start` lies in, and covers the time from `start` on.
+    /// Starts the bucket at `start`, in the minute that `start` lies in.
     pub fn begin(&mut self, start: i64) {
         self.minute = minute_of(start);
         self.minute_start = self.minute.saturating_mul(MINUTE);
         self.start = start;
     }
 
-    /// The unix minute of the bucket.
+    /// Returns the unix minute of the bucket.
     pub fn minute(&self) -> i64 {
         self.minute
     }
 
-    /// What tells buckets before and after this one from it: how often packet time has gone back,
-    /// and the minute.
+    /// Returns the key that orders buckets: the number of times that packet time went back, and the minute.
     pub fn place(&self) -> (u64, i64) {
         (self.turn, self.minute)
     }
 
-    /// Packet time has gone back once more before this bucket.
+    /// Records that packet time went back once more before this bucket.
     pub fn next_turn(&mut self) {
         self.turn += 1;
     }
 
-    /// The counts of the second that a time lies in, or the nearest of this bucket.
+    /// Returns the counters of the second that `time` lies in, or of the nearest second of this minute.
     #[inline]
     pub fn second(&mut self, time: i64) -> &mut Second {
         let second = time.saturating_sub(self.minute_start).max(0) as u64 / SECOND as u64;
@@ -202,8 +200,8 @@ impl Bucket {
         self.packets.deep_samples += n * u64::from(packet.weight > 0);
     }
 
-    /// Adds what the kernel has counted, within the second that `time` lies in; `None` where it
-    /// took so long that it is no rate of a second.
+    /// Adds the kernel's counters to the totals, and to the second of `time`. `None` if they cover too
+    /// long a period for the rate of a second.
     pub fn add_counted(&mut self, counted: &Counters, time: Option<i64>) {
         // Workers count the records that were sent, and the packets that are still undecided.
         let Counters {
@@ -254,19 +252,19 @@ impl Bucket {
         }
     }
 
-    /// Counts packets of a link type that is not read.
+    /// Counts packets of an unsupported link type.
     pub fn count_unread(&mut self, packets: u64) {
         let unread = &mut self.account.unread_link_types;
         *unread = unread.saturating_add(packets);
     }
 
-    /// Counts what became of a packet.
+    /// Counts the outcome of a packet.
     #[inline]
     pub fn outcome(&mut self, packet: &Packet, outcome: Outcome) {
         self.account.outcomes[outcome as usize] += u64::from(packet.n);
     }
 
-    /// Takes the headers of a packet into the sketches.
+    /// Adds the headers of a packet to the sketches.
     #[inline(always)]
     pub fn inspect(&mut self, packet: &Packet, geo: &mut Geo) {
         let meta = &packet.meta;
@@ -284,7 +282,7 @@ impl Bucket {
                 _ => self.udp_ports.add(port, weighted),
             }
         }
-        // A header that was cut before its addresses has none, and neither has what is not IP.
+        // Headers that end before the addresses have none, and neither do packets other than IP.
         if !meta.addressed {
             return;
         }
@@ -374,13 +372,13 @@ impl Bucket {
         addresses.clear();
     }
 
-    /// How names and addresses are keyed and shown.
+    /// Returns the settings for hashing and displaying names and addresses.
     #[inline]
     pub fn anonymizer(&self) -> &Anonymizer {
         &self.anonymizer
     }
 
-    /// Counts a message under its lower-cased name in wire form. Returns the name's key in the
+    /// Counts a message under its lower-cased name in wire form. Returns the key of the name in the
     /// sketches.
     #[inline(always)]
     pub fn name(&mut self, wire: &[u8], weight: u64, name_use: NameUse) -> u64 {
@@ -425,7 +423,7 @@ impl Bucket {
             let wire = texts.of(counts);
             let add_cut = |top: &mut Top<Box<str>>, part: Option<(&[u8], bool)>| {
                 if let Some((part, cut)) = part {
-                    // A cut name and a whole one of the same labels are two names.
+                    // A cut name and a whole name with the same labels are distinct.
                     let key =
                         if part.len() == wire.len() { counts.key } else { anonymizer.hash(part) };
                     let key = key.rotate_left(u32::from(cut));
@@ -449,30 +447,28 @@ impl Bucket {
         texts.clear();
     }
 
-    /// Adds the latency of transactions to what all of them took.
+    /// Adds the latency of `count` transactions to the total latency since the start.
     #[inline]
     pub fn add_latency(&mut self, direction: Direction, microseconds: u64, count: u64) {
         let sum = &mut self.cumulative.latencies[direction].sum;
         *sum = sum.saturating_add(microseconds.saturating_mul(count));
     }
 
-    /// Counts queries that are open at a moment, of which `due` were not answered in time.
+    /// Counts the queries open at a moment, of which `due` were not answered in time.
     pub fn count_open(&mut self, open: u64, due: u64) {
         self.dns.xact.unpaired.open += open;
         self.dns.xact.unpaired.timed_out += due;
         self.due += due;
     }
 
-    /// The summary of all so far, which covers the time up to `end`, and what was counted since the
-    /// start.
+    /// Returns the summary of this bucket up to `end`, and the totals since the start.
     pub fn finish(mut self, end: i64, geo: &mut Geo) -> (Summary, Cumulative) {
         let summary = self.take_summary(end, geo);
         self.cumulative.unpaired.timed_out -= self.due;
         (summary, self.cumulative)
     }
 
-    /// Closes the bucket at `end` and goes on with the one that starts at `next_start`; the
-    /// memory of the maps is kept.
+    /// Closes the bucket at `end` and starts the next one at `next_start`. The maps keep their memory.
     pub fn close(&mut self, end: i64, next_start: i64, geo: &mut Geo) -> Part {
         if self.is_untouched() {
             let part = Part::empty(self.place(), self.start, end.max(self.start));
@@ -484,7 +480,7 @@ impl Bucket {
         Part::of(summary, &self.cumulative)
     }
 
-    /// Whether nothing was counted. Most minutes of a sparse capture are like that.
+    /// Returns true if nothing was counted, as in most minutes of a sparse capture.
     fn is_untouched(&self) -> bool {
         let inspected = self.addresses.entries().len() + self.names.entries().len();
         inspected == 0

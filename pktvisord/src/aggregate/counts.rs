@@ -1,4 +1,4 @@
-//! What is counted of a key in the exact maps in front of the sketches.
+//! The counts of one key in the exact maps in front of the sketches.
 
 use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
@@ -10,11 +10,12 @@ use pktvisor_common::sketch::key::FleetKey;
 use super::anonymize::Anonymizer;
 use crate::aggregate::front::Entry;
 
-/// What is counted of an address until it reaches the sketches, within one minute: 32 bits are
-/// enough for 70 million packets a second. Small, for this is what misses the processor's caches.
+/// The counts of an address within one minute, until it reaches the sketches. 32 bits are enough for
+/// 70 million packets a second. Keep it small: accesses to these entries are the ones that miss the
+/// processor's caches.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AddressCounts {
-    /// The address as in a packet's headers.
+    /// The address as in the packet headers.
     bytes: [u8; 16],
     pub(super) remote_bytes: u64,
     pub(super) remote_packets: u32,
@@ -24,20 +25,19 @@ pub(super) struct AddressCounts {
 }
 
 impl AddressCounts {
-    /// The hash by which an address is found.
+    /// Returns the hash of an address in the map.
     #[inline]
     pub(super) fn hash_of(bytes: &[u8; 16], keys: &RandomState) -> u64 {
         keys.hash_one(u128::from_ne_bytes(*bytes))
     }
 
-    /// Whether it counts an address.
+    /// Returns true if the entry is that of this address.
     #[inline]
     pub(super) fn is_of(&self, bytes: &[u8; 16], version: IpVersion) -> bool {
         self.bytes == *bytes && self.ipv4 == (version == IpVersion::V4)
     }
 
-    /// What is counted of an address that comes first now. Apart, so that the way of those that came
-    /// before is short.
+    /// Creates the entry of a new address. Not inlined, so that the path of known addresses stays short.
     #[inline(never)]
     pub(super) fn new(bytes: &[u8; 16], version: IpVersion) -> Self {
         Self {
@@ -57,7 +57,7 @@ impl AddressCounts {
         }
     }
 
-    /// The key of the address in the sketches.
+    /// Returns the key of the address in the sketches.
     pub(super) fn key(&self, fleet: &FleetKey) -> u64 {
         fleet.hash(&self.bytes[..if self.ipv4 { 4 } else { 16 }])
     }
@@ -71,11 +71,11 @@ impl Entry for AddressCounts {
     }
 }
 
-/// What is counted of a query name until it reaches the sketches, within one minute: 32 bits are
-/// enough for 70 million messages a second.
+/// The counts of a query name within one minute, until it reaches the sketches. 32 bits are enough for
+/// 70 million messages a second.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct NameCounts {
-    /// The key of the name in the sketches.
+    /// Key of the name in the sketches.
     pub(super) key: u64,
     text: u32,
     text_len: u8,
@@ -88,7 +88,7 @@ pub(super) struct NameCounts {
     pub(super) reply_bytes: u64,
 }
 
-/// The texts of names, and the keys by which names are found.
+/// The texts of names, and the keys of the hash by which names are found.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Texts {
     bytes: Vec<u8>,
@@ -96,7 +96,7 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    /// The hash by which a name is found.
+    /// Returns the hash of a name in the map.
     #[inline]
     pub(super) fn hash_of(&self, wire: &[u8]) -> u64 {
         let mut hasher = self.keys.build_hasher();
@@ -104,28 +104,27 @@ impl Texts {
         hasher.finish()
     }
 
-    /// Bytes of all texts.
+    /// Returns the total bytes of all texts.
     #[inline]
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// The text of a name.
+    /// Returns the text of a name.
     #[inline]
     pub(super) fn of(&self, counts: &NameCounts) -> &[u8] {
         let start = counts.text as usize;
         &self.bytes[start..start + usize::from(counts.text_len)]
     }
 
-    /// Forgets all texts; their memory is kept.
+    /// Removes all texts and keeps the memory.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
     }
 }
 
 impl NameCounts {
-    /// What is counted of a name that comes first now. Apart, so that the way of those that came
-    /// before is short.
+    /// Creates the entry of a new name. Not inlined, so that the path of known names stays short.
     #[inline(never)]
     pub(super) fn new(texts: &mut Texts, wire: &[u8], anonymizer: &Anonymizer) -> Self {
         let text = texts.bytes.len() as u32;
@@ -143,18 +142,18 @@ impl Entry for NameCounts {
     }
 }
 
-/// What a message adds to the counts of its name.
+/// The contribution of one message to the counts of its name.
 #[derive(Clone, Copy, Debug)]
 pub enum NameUse {
     /// A query.
     Query,
     /// A reply.
     Reply {
-        /// Its response code.
+        /// Response code.
         rcode: u16,
-        /// NOERROR without answers.
+        /// True for NODATA: NOERROR without an answer of the requested type.
         nodata: bool,
-        /// Its bytes, already weighted.
+        /// Bytes of the message, already weighted.
         bytes: u64,
     },
 }

@@ -1,11 +1,11 @@
-//! A worker among several that share the blocks of an input: it reads every so manieth block, and owns a
-//! part of the flows.
+//! One of several workers that share the blocks of an input: it reads every nth block and owns part of
+//! the flows.
 //!
 //! Counting does not depend on the order of packets, but flows do. So a worker counts all packets of its
-//! pieces by itself, and hands each worker a [`Batch`] of what belongs to that one's flows. Pieces are
-//! numbered, and batches are taken in by their numbers. So all that depends on order happens in the order
-//! of the input, whatever the number of workers. A worker has two buckets, because its flows can be
-//! behind the packets that it reads.
+//! pieces and sends each worker a [`Batch`] of the records for that worker's flows. Pieces are numbered,
+//! and workers process batches by number. So everything that depends on order happens in the order of the
+//! input, for any number of workers. A worker has two buckets, because its flows can lag behind the
+//! packets that it reads.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,12 +22,12 @@ use crate::aggregate::workers::{Step, Ticket, Work};
 use crate::store::Intake;
 use crate::store::parts::Part;
 
-/// Parts that so many workers hand in of each minute.
+/// Returns the number of parts that `workers` workers hand in for each minute.
 pub fn parts(workers: usize) -> usize {
     workers * 2
 }
 
-/// What is counted of the packets that a worker reads.
+/// Counts the packets that a worker reads.
 struct Reading(Scanner);
 
 impl Minute for Reading {
@@ -40,7 +40,7 @@ impl Minute for Reading {
     }
 }
 
-/// What is counted of the flows that a worker owns.
+/// Counts the flows that a worker owns.
 struct Owning {
     scanner: Scanner,
     flows: Flows,
@@ -56,7 +56,7 @@ impl Minute for Owning {
     }
 }
 
-/// A side of a worker, with its own live minute and its own part of each minute.
+/// One side of a worker, with its own live minute and its own part of each minute.
 struct Side<M> {
     live: M,
     minutes: MinuteClock,
@@ -77,45 +77,45 @@ impl<M: Minute> Side<M> {
         self.store.hand_in(self.part, vec![closed]);
     }
 
-    /// Hands in nothing more.
+    /// Tells the store that this side hands in no more parts.
     fn leave(&self) {
         self.store.leave(self.part);
     }
 }
 
-/// What is done for the flows when its number comes.
+/// Work for the flows, to be done when its number is next.
 enum Due {
     Batch(Batch, #[expect(dead_code, reason = "held until the batch is taken in")] Ticket),
     Step(Step, #[expect(dead_code, reason = "held until the step is taken")] Ticket),
 }
 
-/// A question for the live buckets that waits until the flows have come so far.
+/// A request for the live buckets that waits until the flows have reached `until`.
 struct Question {
     until: u64,
     now: i64,
     reply: Sender<(usize, Bucket)>,
 }
 
-/// A worker among several.
+/// One of several workers.
 pub struct Divided {
     share: Share,
     reading: Side<Reading>,
     owning: Side<Owning>,
-    /// By number, what the flows have not come to yet.
+    /// Work for the flows by number, from `next` on.
     due: BTreeMap<u64, Due>,
-    /// The number that the flows come to next.
+    /// Number of the flows' next work.
     next: u64,
-    /// The highest number that was heard of, and one more.
+    /// One more than the highest number received.
     heard: u64,
     questions: Vec<Question>,
-    /// The number of the piece that is being read.
+    /// Number of the piece that is being read.
     now_reading: Option<u64>,
-    /// The room that the last batches took, by worker.
+    /// Capacity that the previous batches used, by worker.
     rooms: Vec<Room>,
 }
 
 impl Divided {
-    /// A worker before its first piece.
+    /// Creates a worker.
     pub fn new(settings: &Arc<Settings>, store: &Intake, share: Share) -> Self {
         let scanner = || Scanner::new(Arc::clone(settings));
         let flows = Flows::new(share, settings.timeout);
@@ -139,7 +139,7 @@ impl Divided {
         }
     }
 
-    /// Works until it is told to stop. If it panics, the others are kept going.
+    /// Runs until told to stop. If it panics, it keeps the other workers going.
     pub fn run(mut self, inbox: &Receiver<Work>, workers: &[SyncSender<Work>]) {
         let worked = catch_unwind(AssertUnwindSafe(|| self.work(inbox, workers)));
         if worked.is_err() {
@@ -147,7 +147,7 @@ impl Divided {
             let (share, reading) = (self.share, self.now_reading);
             self.reading.leave();
             self.owning.leave();
-            // Others wait for what it holds: tickets, and the ways to answer.
+            // Other workers and requesters wait for what it holds: tickets and reply channels.
             drop(self);
             stand_in(share, reading, inbox, workers);
         }
@@ -167,13 +167,13 @@ impl Divided {
                     self.reading.live.0.bucket.account.lose(loss, count);
                 }
                 Work::Unread(packets) => self.reading.live.0.bucket.count_unread(packets),
-                // Whoever asked may have given up.
+                // The requester may have given up.
                 Work::Answer(reply) => drop(reply.send(())),
                 Work::Reload => {
                     self.reading.live.0.reload(self.reading.minutes.end());
                     self.owning.live.scanner.reload(self.owning.minutes.end());
                 }
-                // All see all fragments.
+                // Every worker sees all fragments, so none are forwarded.
                 Work::Forwarded(_) => {}
                 Work::Stop => break,
             }
@@ -181,7 +181,7 @@ impl Divided {
         }
     }
 
-    /// Takes a step of the input.
+    /// Processes a step of the input.
     fn step(&mut self, number: u64, step: Step, ticket: Ticket, workers: &[SyncSender<Work>]) {
         match &step {
             Step::Read(piece) => {
@@ -198,7 +198,7 @@ impl Divided {
         self.expect(number, Due::Step(step, ticket));
     }
 
-    /// Reads a piece, and hands out what belongs to the flows of each worker.
+    /// Reads a piece and sends each worker the records for its flows.
     fn read(&mut self, number: u64, piece: &Piece, ticket: &Ticket, workers: &[SyncSender<Work>]) {
         self.now_reading = Some(number);
         let mut batches = Batches::of(piece, self.share, &self.rooms);
@@ -210,7 +210,7 @@ impl Divided {
             if worker == self.share.worker {
                 self.expect(number, Due::Batch(batch, ticket));
             } else {
-                // An error means that the worker has ended, and so does the input.
+                // An error means that the worker has ended. The input then ends too.
                 drop(workers[worker].send(Work::Batch(number, batch, ticket)));
             }
         }
@@ -221,7 +221,7 @@ impl Divided {
         self.heard = self.heard.max(number + 1);
     }
 
-    /// Takes into the flows what has its turn, and answers what waited for that.
+    /// Does the work for the flows that is next, then answers the requests that waited for it.
     fn go_on(&mut self) {
         while let Some(due) = self.due.remove(&self.next) {
             let Owning { scanner, flows } = &mut self.owning.live;
@@ -241,15 +241,14 @@ impl Divided {
         for Question { now, reply, .. } in self.questions.extract_if(.., |one| one.until <= next) {
             let Owning { scanner, flows } = &mut self.owning.live;
             let read = self.reading.live.0.bucket.clone();
-            // Whoever asked may have given up.
+            // The requester may have given up.
             let _ = reply.send((self.reading.part, read));
             let _ = reply.send((self.owning.part, flows.snapshot(&mut scanner.bucket, now)));
         }
     }
 }
 
-/// Hands out empty batches in the place of a worker that has panicked, so that the others are not kept
-/// waiting.
+/// Stands in for a worker that panicked: sends empty batches, so that the other workers do not wait.
 fn stand_in(
     share: Share,
     reading: Option<u64>,
@@ -285,20 +284,20 @@ mod tests {
     use crate::store::minutes::Retention;
 
     #[test]
-    fn nobody_waits_for_a_worker_that_panics_with_a_question_open() {
+    fn panic_drops_pending_snapshot_and_batches_continue() {
         let store = Store::start(parts(2), Retention { periods: 5, single: false }).unwrap();
         let worker = Divided::new(&settings().into(), &store.intake(), Share { worker: 0, of: 2 });
         let (work, inbox) = sync_channel(8);
         let (other, of_other) = sync_channel(8);
         let workers = vec![work.clone(), other];
         let thread = std::thread::spawn(move || worker.run(&inbox, &workers));
-        // What comes first is still to come, so the question waits.
+        // Work 0 is still missing, so the request waits.
         work.send(Work::Step(1, Step::Nothing, Ticket::default())).unwrap();
         let (reply, answer) = channel();
         work.send(Work::Snapshot(0, reply)).unwrap();
         work.send(Work::Batch(0, Batch::broken(), Ticket::default())).unwrap();
         assert!(answer.recv().is_err(), "the question is dropped");
-        // It goes on to hand out what others wait for.
+        // The worker still sends the batches that others wait for.
         let piece = Piece {
             block: Arc::default(),
             packets: 0..0,

@@ -1,4 +1,4 @@
-//! What one DNS message adds to the summary.
+//! Counts DNS messages.
 
 use pktvisor_common::loss::Loss;
 use pktvisor_common::packet::{IpVersion, PacketMeta, Transport};
@@ -20,31 +20,31 @@ use crate::time::MICROSECOND;
 
 /// Opcode of DSO (RFC 8490).
 const OPCODE_DSO: u8 = 6;
-/// Types that ask for a zone transfer: IXFR and AXFR.
+/// Types that request a zone transfer: IXFR and AXFR.
 const TRANSFERS: std::ops::RangeInclusive<u16> = 251..=252;
 
-/// What is known of a message besides its bytes.
+/// The properties of a message that are not in its bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Context {
     time: i64,
     flow: u64,
-    /// What sampled counters add. Not multiplied by segments: a message counts once, whatever
-    /// super-packet carried it.
+    /// Amount added to sampled counters. It is not multiplied by segments: a message counts once,
+    /// whatever super-packet carried it.
     weight: u64,
-    /// The direction whose transactions a reply counts to: that of the packet or, where both ends
-    /// are HOST, out, as if another one had asked HOST.
+    /// Direction of the transaction that a reply completes. It is that of the packet, except if both
+    /// ends are HOST: then it is out, as if another host had queried HOST.
     answers: Direction,
     way: Way,
     tcp: bool,
     ipv6: bool,
     other_port: u16,
     doubtful: bool,
-    /// Whether it can be part of a transaction: multicast can't.
+    /// True if the message can be part of a transaction. Multicast cannot.
     unicast: bool,
 }
 
 impl Context {
-    /// The context of the messages in a packet.
+    /// Creates the context of the messages in a packet.
     #[inline]
     pub fn new(packet: &Packet, side: DnsSide, hosts: &HostSpec) -> Self {
         let meta = &packet.meta;
@@ -63,7 +63,7 @@ impl Context {
         }
     }
 
-    /// The context of a message of another time.
+    /// Returns the context with another time.
     #[must_use]
     pub fn at(&self, time: i64) -> Self {
         Self { time, ..*self }
@@ -77,9 +77,9 @@ fn is_multicast(meta: &PacketMeta) -> bool {
     }
 }
 
-/// Where queries and replies go, to meet each other.
+/// Matches queries with replies.
 pub trait Exchanges {
-    /// Takes in a query and, where it could be read, what it asks for.
+    /// Processes a query and, if it could be read, its question.
     fn query(
         &mut self,
         bucket: &mut Bucket,
@@ -88,7 +88,7 @@ pub trait Exchanges {
         asked: Option<Asked<'_>>,
     );
 
-    /// Takes in a reply.
+    /// Processes a reply and, if it could be read, its question.
     fn reply(
         &mut self,
         bucket: &mut Bucket,
@@ -98,7 +98,7 @@ pub trait Exchanges {
     );
 }
 
-/// They meet here, and their transaction is counted in `bucket`.
+/// Matches them at once and counts their transaction in `bucket`.
 impl Exchanges for Transactions {
     #[inline(always)]
     fn query(&mut self, bucket: &mut Bucket, _: &mut Geo, query: &Query, asked: Option<Asked<'_>>) {
@@ -119,19 +119,19 @@ impl Exchanges for Transactions {
     }
 }
 
-/// Where messages go.
+/// The destinations of a message.
 pub struct Message<'a, X> {
     /// The live bucket.
     pub bucket: &'a mut Bucket,
-    /// Where queries and replies go.
+    /// Receives queries and replies.
     pub exchanges: &'a mut X,
-    /// For client subnets.
+    /// Locations and AS of client subnets.
     pub geo: &'a mut Geo,
 }
 
 impl<X: Exchanges> Message<'_, X> {
-    /// Takes in a message of `length` bytes, of which `bytes` were captured. Returns whether it
-    /// counts as DNS: on a doubtful port it has to read like DNS.
+    /// Processes a message of `length` bytes, of which `bytes` were captured. Returns whether it counts
+    /// as DNS: on a doubtful port the payload must look like DNS.
     #[inline]
     pub fn ingest(&mut self, context: &Context, bytes: &[u8], length: usize) -> bool {
         let mut scan = Scan::default();
@@ -146,7 +146,7 @@ impl<X: Exchanges> Message<'_, X> {
         true
     }
 
-    /// Takes in what cannot be scanned as a message.
+    /// Processes a payload that cannot be scanned as a message.
     #[cold]
     fn unscanned(
         &mut self,
@@ -155,7 +155,7 @@ impl<X: Exchanges> Message<'_, X> {
         bytes: &[u8],
         length: usize,
     ) -> bool {
-        // Of what was cut not even whether it is a query was captured.
+        // A message cut this short does not even show whether it is a query.
         if !context.doubtful && error != ScanError::Cut {
             self.count(context);
             self.bucket.dns.wire.malformed += context.weight;
@@ -166,7 +166,7 @@ impl<X: Exchanges> Message<'_, X> {
         !context.doubtful
     }
 
-    /// Counts a message, whatever it says.
+    /// Counts a message, whatever its contents.
     #[inline]
     fn count(&mut self, context: &Context) {
         let weight = context.weight;
@@ -236,7 +236,7 @@ impl<X: Exchanges> Message<'_, X> {
         self.transaction(context, scan, Some(asked), length);
     }
 
-    /// Counts names and types of the questions behind the first one.
+    /// Counts the names and types of the questions after the first.
     #[cold]
     fn further_questions(&mut self, scan: &Scan<'_>, bytes: &[u8], weight: u64) {
         let all_are_read = scan.for_each_further_question(bytes, |name, qtype| {
@@ -249,7 +249,7 @@ impl<X: Exchanges> Message<'_, X> {
         }
     }
 
-    /// A message whose question cannot be read: a query may be answered FORMERR all the same.
+    /// Processes a message with an unreadable question. If it is a query, FORMERR may still answer it.
     #[cold]
     fn unreadable(&mut self, context: &Context, bytes: &[u8], length: usize) {
         let Ok(header) = scan(&bytes[..4], length) else { return };
@@ -272,7 +272,7 @@ impl<X: Exchanges> Message<'_, X> {
         }
         if !scan.is_reply() {
             if scan.opcode() == OPCODE_DSO && scan.id == 0 {
-                // Nobody answers it (RFC 8490 section 5.4).
+                // It is unidirectional: nobody answers it (RFC 8490 section 5.4).
                 return;
             }
             let query = query(context, scan, asked.as_ref(), length, true);
@@ -327,14 +327,14 @@ fn pair(bucket: &mut Bucket, query: &Query, reply: &Reply, asked: Option<Asked<'
     bucket.add_latency(to, microseconds, weight);
 }
 
-/// What a message asks for.
+/// The question of a message.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
-    /// The key of its name in the sketches.
+    /// Key of the name in the sketches.
     pub key: u64,
-    /// Its name, lower-cased.
+    /// Lower-cased name in wire form.
     pub lower: &'a [u8],
-    /// The type.
+    /// Type of the question.
     pub qtype: u16,
 }
 
@@ -344,14 +344,14 @@ impl Asked<'_> {
     }
 }
 
-/// What a query and its reply have in common, where the query travels this way.
+/// Returns the key that a query and its reply share. `way` is that of the query.
 #[inline]
 fn key(context: &Context, scan: &Scan<'_>, asked: Option<&Asked<'_>>, way: Way) -> Key {
     let question = asked.map_or(0, |asked| question_hash(asked.key, asked.qtype));
     Key::new(context.flow, way, scan.id, scan.opcode(), question)
 }
 
-/// What is known of the query of this flow that an ICMP error quotes; `None` if it quotes a reply.
+/// Returns the part of a query of this flow that an ICMP error quotes; `None` if it quotes a reply.
 pub fn quoted_key(
     meta: &PacketMeta,
     flow: u64,
@@ -360,7 +360,7 @@ pub fn quoted_key(
 ) -> Option<Quoted> {
     let way = Way::of(meta);
     let length = meta.payload_len as usize;
-    // Where the question cannot be read, the first four bytes have the id.
+    // If the question cannot be read, the id is still in the first four bytes.
     let start = payload.get(..4).unwrap_or_default();
     let Ok(scan) = scan(payload, length).or_else(|_| scan(start, length)) else {
         return Some(Quoted::Flow { flow, way });
@@ -392,7 +392,7 @@ fn query(
     }
 }
 
-/// Counts what leaves the tables without having met its counterpart.
+/// Counts a query or reply that left the tables without its counterpart.
 pub fn count(unpaired: &mut Unpaired, gone: Gone) {
     match gone {
         Gone::TimedOut(query) => unpaired.timed_out += u64::from(query.weight),

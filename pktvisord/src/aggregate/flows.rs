@@ -1,9 +1,9 @@
-//! What needs both directions of a flow, or several packets of it: DNS transactions, TCP streams,
-//! fragments of IP.
+//! State that needs both directions of a flow or several of its packets: DNS transactions, TCP streams
+//! and IP fragments.
 //!
-//! Tables that can overflow (open queries, TCP streams) are split into [`PARTITIONS`] by flow, and a
-//! worker owns whole partitions, so that what is given up under overload does not depend on the number
-//! of workers.
+//! Tables that can overflow (open queries, TCP streams) are split by flow into [`PARTITIONS`] partitions,
+//! and a worker owns whole partitions. So what is evicted under overload does not depend on the number of
+//! workers.
 
 use pktvisor_common::classify::Decision;
 use pktvisor_common::loss::Loss;
@@ -22,12 +22,12 @@ use crate::decode::dns::stream::{
 use crate::store::parts::Part;
 use crate::time::SECOND;
 
-/// Parts of the flows; at most so many workers share them.
+/// Number of partitions, and the maximum number of workers that share them.
 pub const PARTITIONS: usize = 16;
 
 /// Open queries of a partition: 262,144 in all.
 const QUERIES: usize = 16_384;
-/// TCP connections of a partition: 16,384 in all. Held bytes: 16 MiB in all.
+/// Limits of the TCP connections of a partition: 16,384 connections and 16 MiB held in all.
 const STREAMS: StreamLimits = StreamLimits {
     connections: 1_024,
     bytes: 1 << 20,
@@ -36,35 +36,36 @@ const STREAMS: StreamLimits = StreamLimits {
     reorder: SECOND / 20,
     ahead: 256 * 1024,
 };
-/// Doubtful TCP connections of a partition: 1,024 in all. Held bytes: 1 MiB in all.
+/// Limits of the doubtful TCP connections of a partition: 1,024 connections and 1 MiB held in all.
 const DOUBTFUL_STREAMS: StreamLimits =
     StreamLimits { connections: 64, bytes: 64 * 1024, ..STREAMS };
-/// Fragmented datagrams under way: 4 MiB of them at most.
+/// Limits of the datagrams in reassembly: 4 MiB at most.
 const FRAGMENTS: DefragLimits =
     DefragLimits { entries: 4_096, bytes: 4 << 20, age: 30 * SECOND, first: SECOND };
 
-/// How long a first fragment waits for the others: in time for the query that it answers.
+/// Returns how long a first fragment waits for the others: short enough that its message can still
+/// answer a query.
 pub fn first_fragment_waits(dns_timeout: i64) -> i64 {
     FRAGMENTS.first.min(dns_timeout / 2)
 }
 
-/// The partition of a flow.
+/// Returns the partition of a flow.
 #[inline]
 pub fn partition(flow: u64) -> usize {
     (flow >> 60) as usize % PARTITIONS
 }
 
-/// Which of how many workers.
+/// The position of a worker among all workers.
 #[derive(Clone, Copy, Debug)]
 pub struct Share {
-    /// The worker, from 0.
+    /// Number of the worker, from 0.
     pub worker: usize,
-    /// All workers.
+    /// Number of workers.
     pub of: usize,
 }
 
 impl Share {
-    /// The worker that owns a flow.
+    /// Returns the worker that owns a flow.
     #[inline]
     pub fn of_flow(self, flow: u64) -> usize {
         partition(flow) % self.of
@@ -76,17 +77,17 @@ impl Share {
     }
 }
 
-/// The state of the flows of a partition.
+/// The state of the flows of one partition.
 #[derive(Debug)]
 struct Partition {
     transactions: Transactions,
     streams: StreamTable<Context>,
-    /// Streams on a port that may be a client's own: what is lost of them need not be DNS.
+    /// Streams on a port that may be a client's own. Their losses are not counted: they need not be DNS.
     doubtful_streams: StreamTable<Context>,
 }
 
 impl Partition {
-    /// Lets time pass up to `now`: gaps are given up, queries time out.
+    /// Advances packet time to `now`: gives up gaps and times out queries.
     #[inline]
     fn pass(&mut self, now: i64, bucket: &mut Bucket, geo: &mut Geo) {
         let Self { transactions, streams, doubtful_streams } = self;
@@ -95,9 +96,9 @@ impl Partition {
         }
     }
 
-    /// Gives up gaps and queries whose time is over before `now`.
+    /// Gives up the gaps and queries whose time is over before `now`.
     ///
-    /// No query times out while a message of its time may still come out of a stream.
+    /// No query times out while a stream may still yield a message of its time.
     #[inline(never)]
     fn end_what_is_due(&mut self, now: i64, bucket: &mut Bucket, geo: &mut Geo) {
         let Self { transactions, streams, doubtful_streams } = self;
@@ -113,7 +114,7 @@ impl Partition {
     }
 }
 
-/// Takes in a message that came out of a stream. Returns whether it counts as DNS.
+/// Processes a message of a stream. Returns true if it counts as DNS.
 fn take_in(
     bucket: &mut Bucket,
     exchanges: &mut Transactions,
@@ -125,35 +126,35 @@ fn take_in(
     Message { bucket, exchanges, geo }.ingest(&context, message.bytes, message.length)
 }
 
-/// What is on its way to the worker of its flow, where packets of an address reach one worker only.
+/// An item for the worker of its flow, used where the packets of an address reach one worker only.
 #[derive(Debug)]
 pub enum Forwarded {
     /// A reassembled datagram.
     Datagram {
-        /// The worker that it belongs to.
+        /// The worker to forward to.
         worker: usize,
-        /// Its headers.
+        /// The datagram as a packet.
         packet: Packet,
-        /// What becomes of it.
+        /// The verdict on it.
         decision: Decision,
-        /// Its bytes, from its transport header on.
+        /// Bytes from the transport header on.
         payload: Box<[u8]>,
     },
-    /// A query that could not be delivered, as an ICMP error quotes it.
+    /// A query that could not be delivered, as quoted by an ICMP error.
     Unreachable {
-        /// The worker that it belongs to.
+        /// The worker to forward to.
         worker: usize,
         /// The walk over the quoted packet.
         quoted: PacketMeta,
-        /// What is quoted of its payload.
+        /// The quoted part of the payload.
         payload: Box<[u8]>,
-        /// When the ICMP error was captured.
+        /// Capture time of the ICMP error.
         time: i64,
     },
 }
 
 impl Forwarded {
-    /// The worker that it belongs to.
+    /// Returns the worker to forward to.
     pub fn worker(&self) -> usize {
         match self {
             Self::Datagram { worker, .. } | Self::Unreachable { worker, .. } => *worker,
@@ -161,12 +162,12 @@ impl Forwarded {
     }
 }
 
-/// What becomes of what belongs to other workers.
+/// The way in which other workers get the data for their flows.
 #[derive(Debug)]
 enum Others {
-    /// They see it too.
+    /// They see the packets themselves.
     SeeIt,
-    /// It waits to be forwarded.
+    /// These items wait to be forwarded.
     AreToGetIt(Vec<Forwarded>),
 }
 
@@ -174,14 +175,14 @@ enum Others {
 #[derive(Debug)]
 pub struct Flows {
     share: Share,
-    /// All of them, by number; those of other workers stay empty.
+    /// All partitions by number. Those of other workers stay empty.
     partitions: [Partition; PARTITIONS],
     defrag: Defrag,
     others: Others,
 }
 
 impl Flows {
-    /// The flows of a worker who sees all fragments, as the other workers do.
+    /// Creates the flows of a worker that sees all fragments, as the other workers do.
     pub fn new(share: Share, dns_timeout: i64) -> Self {
         let partition = |_| Partition {
             transactions: Transactions::new(QUERIES, dns_timeout),
@@ -197,18 +198,18 @@ impl Flows {
         }
     }
 
-    /// The flows of a worker who alone sees the fragments of an address. What they add up to is to be
-    /// forwarded, see [`Self::take_forwarded`].
+    /// Creates the flows of a worker that alone sees the fragments of an address. Datagrams of other
+    /// workers are to be forwarded, see [`Self::take_forwarded`].
     pub fn of_spread_packets(share: Share, dns_timeout: i64) -> Self {
         Self { others: Others::AreToGetIt(Vec::new()), ..Self::new(share, dns_timeout) }
     }
 
-    /// Which worker's they are.
+    /// Returns the position of the worker that owns them.
     pub fn share(&self) -> Share {
         self.share
     }
 
-    /// What belongs to other workers.
+    /// Returns the items to forward to other workers and clears the list.
     pub fn take_forwarded(&mut self) -> Vec<Forwarded> {
         match &mut self.others {
             Others::SeeIt => Vec::new(),
@@ -216,7 +217,7 @@ impl Flows {
         }
     }
 
-    /// Takes in what another worker has forwarded.
+    /// Processes an item that another worker forwarded.
     pub fn take(&mut self, scanner: &mut Scanner, forwarded: &Forwarded) {
         match forwarded {
             Forwarded::Datagram { packet, decision, payload, .. } => {
@@ -228,8 +229,8 @@ impl Flows {
         }
     }
 
-    /// Takes in a packet to a DNS port that could not be delivered, as an ICMP error of this time
-    /// quotes it: a query that it carried is closed.
+    /// Processes a packet to a DNS port that could not be delivered, as quoted by an ICMP error captured
+    /// at `time`. It closes the query that the packet carried.
     fn unreachable(
         &mut self,
         scanner: &mut Scanner,
@@ -247,29 +248,29 @@ impl Flows {
         }
     }
 
-    /// Whether [`Self::give_up_fragments`] is due before a packet of this time.
+    /// Returns true if [`Self::give_up_fragments`] is due before a packet of this time.
     #[inline]
     pub fn is_due(&self, now: i64) -> bool {
         self.defrag.is_due(now)
     }
 
-    /// Lets time pass for fragments up to `now`.
+    /// Advances the time of the reassembly to `now`.
     pub fn give_up_fragments(&mut self, scanner: &mut Scanner, now: i64) {
         self.reassemble(scanner, |defrag, emit| defrag.advance(now, emit));
     }
 
-    /// Takes in what comes out of the reassembly.
+    /// Runs `work` on the reassembly and processes the datagrams that it emits.
     fn reassemble(
         &mut self,
         scanner: &mut Scanner,
         work: impl FnOnce(&mut Defrag, &mut dyn FnMut(Datagram<'_>)),
     ) {
-        // What it emits needs the flows.
+        // The callback needs `self`, so the reassembly is moved out.
         let mut defrag = std::mem::replace(&mut self.defrag, Defrag::new(FRAGMENTS));
         work(&mut defrag, &mut |datagram| self.datagram(scanner, &datagram));
         self.defrag = defrag;
         let losses = self.defrag.take_losses();
-        // Of one worker, where all see all fragments.
+        // Where all workers see all fragments, only the first one counts the losses.
         if self.share.worker == 0 || matches!(self.others, Others::AreToGetIt(_)) {
             for (loss, count) in [
                 (Loss::FragmentsIncomplete, losses.incomplete),
@@ -282,8 +283,8 @@ impl Flows {
         }
     }
 
-    /// Takes in a reassembled datagram, whose fragments were taken in as packets before, where its flow
-    /// belongs here.
+    /// Processes a reassembled datagram if its flow belongs to this worker, or queues it if it has to be
+    /// forwarded. Its fragments were already counted as packets.
     #[inline(never)]
     fn datagram(&mut self, scanner: &mut Scanner, datagram: &Datagram<'_>) {
         let meta = datagram.meta;
@@ -312,7 +313,7 @@ impl Flows {
         }
     }
 
-    /// Lets time pass: queries time out, streams are given up.
+    /// Advances packet time: times out queries and gives up streams.
     fn advance(&mut self, scanner: &mut Scanner, now: i64) {
         let Scanner { bucket, geo, .. } = scanner;
         for partition in &mut self.partitions {
@@ -326,7 +327,7 @@ impl Flows {
         }
     }
 
-    /// Closes the bucket of the minute that ends at `end`, and goes on with the one from `next_start`.
+    /// Closes the bucket of the minute that ends at `end` and starts the next one at `next_start`.
     pub fn close(&mut self, scanner: &mut Scanner, end: i64, next_start: i64) -> Part {
         self.give_up_fragments(scanner, end);
         self.advance(scanner, end);
@@ -334,8 +335,8 @@ impl Flows {
         scanner.bucket.close(end, next_start, &mut scanner.geo)
     }
 
-    /// The input has ended: what waits for more is read as far as it goes. `latest` is the time of its
-    /// last packet, if there was one. What is unanswered stays open.
+    /// Ends the input: reads incomplete data as far as it goes. `latest` is the time of the last packet, if
+    /// there was one. Unanswered queries stay open.
     pub fn end_input(&mut self, scanner: &mut Scanner, latest: Option<i64>) {
         self.reassemble(scanner, |defrag, emit| defrag.finish(emit));
         let Some(latest) = latest else { return };
@@ -354,8 +355,8 @@ impl Flows {
         }
     }
 
-    /// A copy of the live bucket as of `now`, to be summed up elsewhere. Packets go on as if it had not
-    /// been taken.
+    /// Returns a copy of the live bucket as of `now`, to be merged elsewhere. This does not change how
+    /// later packets count.
     pub fn snapshot(&mut self, bucket: &mut Bucket, now: i64) -> Bucket {
         self.take_losses(bucket);
         let mut bucket = bucket.clone();
@@ -394,7 +395,7 @@ impl Flows {
     }
 }
 
-/// Time passes for the partition of a query or a reply, and then they meet there.
+/// Advances packet time in the partition of a query or reply, then matches it there.
 impl Exchanges for Flows {
     #[inline(always)]
     fn query(
@@ -469,7 +470,7 @@ impl FlowSink for Flows {
         }
     }
 
-    /// Takes in a fragment, and the datagram that it completes.
+    /// Processes a fragment, and the datagram that it completes.
     fn fragment(&mut self, scanner: &mut Scanner, meta: &PacketMeta, bytes: &[u8], time: i64) {
         self.reassemble(scanner, |defrag, emit| {
             defrag.advance(time, emit);

@@ -1,21 +1,21 @@
-//! A bounded exact map in front of sketches: what repeats is counted here, and reaches the
-//! sketches once, with its count, when the map is emptied.
+//! A bounded exact map in front of the sketches. It counts repeated keys, and each key reaches the
+//! sketches once, with its count, when the map is drained.
 
 use hashbrown::HashTable;
 
-/// What is counted of a key.
+/// The counts of one key.
 pub trait Entry {
-    /// What is beside the entries and belongs to them, such as the texts of names.
+    /// Data stored beside the entries, such as the texts of names.
     type Beside: ?Sized;
 
-    /// The hash of its key, by which it was asked for.
+    /// Returns the hash of the entry's key, as passed to [`Front::entry`].
     fn hash(&self, beside: &Self::Beside) -> u64;
 }
 
-/// Entries by key, in the order in which they came first.
+/// Entries by key, in the order of their first appearance.
 ///
-/// A key is found by a hash that nobody outside the process can know, and is compared itself: no
-/// choice of keys makes many fall together.
+/// The hash of a key is secret to the process, and lookups compare the key itself, so an attacker
+/// cannot choose keys that collide.
 #[derive(Clone, Debug)]
 pub struct Front<E> {
     index: HashTable<u32>,
@@ -24,20 +24,20 @@ pub struct Front<E> {
 }
 
 impl<E: Entry> Front<E> {
-    /// A map of at most `capacity` entries.
+    /// Creates a map of at most `capacity` entries.
     pub fn new(capacity: usize) -> Self {
         Self { index: HashTable::new(), entries: Vec::new(), capacity }
     }
 
-    /// Whether a new entry has no room: the map is to be drained first.
+    /// Returns true if a new entry has no room: drain the map first.
     #[inline]
     pub fn is_full(&self) -> bool {
         self.entries.len() >= self.capacity
     }
 
-    /// The entry that `is` the one of a key with this hash; `new` makes one where there is none.
+    /// Returns the entry for which `is` holds among those of this hash, or inserts the one `new` makes.
     ///
-    /// On the packet path, and inlined there: what `is` and `new` ask for is at hand.
+    /// This is on the packet path. It is inlined, so that the inputs of `is` and `new` are at hand.
     #[inline(always)]
     pub fn entry(
         &mut self,
@@ -55,7 +55,7 @@ impl<E: Entry> Front<E> {
         &mut self.entries[at as usize]
     }
 
-    /// Adds an entry that is not there. Apart, so that the way of those that are there is short.
+    /// Inserts an entry. Not inlined, so that the path of existing entries stays short.
     #[inline(never)]
     fn add(&mut self, hash: u64, entry: E, beside: &E::Beside) -> u32 {
         let at = self.entries.len() as u32;
@@ -65,12 +65,12 @@ impl<E: Entry> Front<E> {
         at
     }
 
-    /// All entries, oldest first.
+    /// Returns all entries, oldest first.
     pub fn entries(&self) -> &[E] {
         &self.entries
     }
 
-    /// Forgets all entries; their memory is kept.
+    /// Removes all entries and keeps the memory.
     pub fn clear(&mut self) {
         self.index.clear();
         self.entries.clear();
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_one_hash_count_apart_and_in_order() {
+    fn keys_with_equal_hashes_are_counted_separately_and_in_order() {
         let mut front = Front::new(40);
         for round in 0..3 {
             for key in 0..40 {

@@ -1,4 +1,4 @@
-//! Places and autonomous systems of addresses, from MaxMind databases.
+//! Locations and autonomous systems of addresses, from MaxMind databases.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,25 +9,25 @@ use maxminddb::Reader;
 use pktvisor_common::sketch::key::FleetKey;
 use serde::Deserialize;
 
-/// The name where a database has no answer.
+/// The name of an address that a database does not know.
 pub const UNKNOWN: &str = "Unknown";
-/// Records remembered by their place in the database; forgotten all at once when full.
+/// Records cached by their offset in the database. The cache is cleared when full.
 const CACHE: usize = 16_384;
 
-/// Why a database can't be used.
+/// Reasons for rejecting a database.
 #[derive(Debug, thiserror::Error)]
 pub enum GeoError {
-    /// It can't be read, or its structure is broken.
+    /// The file cannot be read, or its structure is broken.
     #[error("cannot use the {kind} database {}: {source}", path.display())]
     Broken {
         /// `city` or `ASN`.
         kind: &'static str,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// The error of the reader.
         source: maxminddb::MaxMindDbError,
     },
-    /// It is a database of another type.
+    /// The database has another type.
     #[error(
         "{} is a database of type \"{found}\", but --geo-{} needs {wanted}",
         path.display(), kind.to_lowercase()
@@ -35,16 +35,16 @@ pub enum GeoError {
     WrongType {
         /// `city` or `ASN`.
         kind: &'static str,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The type it says it has.
+        /// Type in the metadata of the database.
         found: String,
-        /// Types that serve.
+        /// Accepted types, as text for the message.
         wanted: &'static str,
     },
 }
 
-/// The databases, read and checked.
+/// The databases, loaded and verified.
 #[derive(Debug, Default)]
 pub struct GeoDatabases {
     city: Option<Reader<Vec<u8>>>,
@@ -73,10 +73,10 @@ fn open(
 }
 
 impl GeoDatabases {
-    /// Reads the databases that are given.
+    /// Loads the databases that are configured.
     ///
     /// # Errors
-    /// [`GeoError`] where one is missing, of the wrong type or corrupt.
+    /// Returns [`GeoError`] if one is missing, of the wrong type or corrupt.
     pub fn open(city: Option<&Path>, asn: Option<&Path>) -> Result<Self, GeoError> {
         let city = city
             .map(|path| {
@@ -98,7 +98,7 @@ impl GeoDatabases {
     }
 }
 
-/// A name with the key it has in sketches.
+/// A name and its key in the sketches.
 #[derive(Clone, Debug)]
 pub struct Named {
     /// Hash of the name.
@@ -113,7 +113,7 @@ impl Named {
     }
 }
 
-/// Looks addresses up; remembers the names of the records it met.
+/// Looks up addresses and caches the names of the records that it finds.
 #[derive(Debug)]
 pub struct Geo {
     databases: Arc<GeoDatabases>,
@@ -124,20 +124,20 @@ pub struct Geo {
 }
 
 impl Geo {
-    /// Looks up in `databases` and hashes names with the key.
+    /// Creates a lookup in `databases` that hashes names with `key`.
     pub fn new(databases: Arc<GeoDatabases>, key: FleetKey) -> Self {
         let unknown = Named::new(UNKNOWN, key);
         Self { databases, key, unknown, places: HashMap::new(), systems: HashMap::new() }
     }
 
-    /// The place of an address, `continent/country/subdivision/city`; `None` without a database.
+    /// Returns the location of an address, `continent/country/subdivision/city`; `None` without a database.
     pub fn place(&mut self, address: IpAddr) -> Option<Named> {
         let reader = self.databases.city.as_ref()?;
         let cache = &mut self.places;
         Some(find(reader, address, cache, self.key, Place::name).unwrap_or(self.unknown.clone()))
     }
 
-    /// The autonomous system of an address, `number/organization`; `None` without a database.
+    /// Returns the AS of an address, `number/organization`; `None` without a database.
     pub fn system(&mut self, address: IpAddr) -> Option<Named> {
         let reader = self.databases.asn.as_ref()?;
         let cache = &mut self.systems;
@@ -166,7 +166,7 @@ fn find<'a, R: Deserialize<'a>>(
     Some(named)
 }
 
-/// What is read of a city record; whatever else it holds, and lacks, is tolerated.
+/// The fields read from a city record. Other fields are ignored, and missing ones are empty.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Place<'a> {
@@ -211,7 +211,7 @@ impl Place<'_> {
     }
 }
 
-/// What is read of an ASN or ISP record.
+/// The fields read from an ASN or ISP record.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct System<'a> {

@@ -1,4 +1,4 @@
-//! Which addresses are HOST, the side that traffic is told apart by.
+//! HOST: the addresses whose traffic the daemon divides into in and out.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -8,7 +8,7 @@ use pktvisor_common::abi::{RangeV4, RangeV6};
 pub use pktvisor_common::direction::Direction;
 use pktvisor_common::packet::{IpVersion, PacketMeta};
 
-/// The networks that are HOST.
+/// The networks that make up HOST.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostSpec {
     v4: Vec<Network<u32>>,
@@ -22,26 +22,26 @@ struct Network<T> {
 }
 
 impl HostSpec {
-    /// Whether there is no network at all.
+    /// Returns true if there are no networks.
     pub fn is_empty(&self) -> bool {
         self.v4.is_empty() && self.v6.is_empty()
     }
 
-    /// Whether an IPv4 address, in network order, is HOST.
+    /// Returns true if an IPv4 address, in network byte order, is in HOST.
     #[inline]
     pub fn contains_v4(&self, address: [u8; 4]) -> bool {
         let address = u32::from_be_bytes(address);
         self.v4.iter().any(|network| address & network.mask == network.address)
     }
 
-    /// Whether an IPv6 address, in network order, is HOST.
+    /// Returns true if an IPv6 address, in network byte order, is in HOST.
     #[inline]
     pub fn contains_v6(&self, address: [u8; 16]) -> bool {
         let address = u128::from_be_bytes(address);
         self.v6.iter().any(|network| address & network.mask == network.address)
     }
 
-    /// Which way a packet goes.
+    /// Returns the direction of a packet.
     #[inline]
     pub fn direction(&self, meta: &PacketMeta) -> Direction {
         let (from_host, to_host) = match meta.version {
@@ -55,7 +55,7 @@ impl HostSpec {
         Direction::of(from_host, to_host)
     }
 
-    /// Whether a packet comes from HOST.
+    /// Returns true if the source of a packet is in HOST.
     #[inline]
     pub fn has_source(&self, meta: &PacketMeta) -> bool {
         match meta.version {
@@ -68,7 +68,7 @@ impl HostSpec {
         }
     }
 
-    /// The IPv4 networks.
+    /// Returns the IPv4 networks.
     pub fn ranges_v4(&self) -> impl Iterator<Item = RangeV4> + '_ {
         self.v4.iter().map(|network| RangeV4 {
             address: network.address.to_be_bytes(),
@@ -76,7 +76,7 @@ impl HostSpec {
         })
     }
 
-    /// The IPv6 networks.
+    /// Returns the IPv6 networks.
     pub fn ranges_v6(&self) -> impl Iterator<Item = RangeV6> + '_ {
         self.v6.iter().map(|network| RangeV6 {
             address: network.address.to_be_bytes(),
@@ -102,7 +102,7 @@ impl HostSpec {
         }
     }
 
-    /// Adds all of loopback, 127.0.0.0/8 and `::1`: any of its addresses reaches this host.
+    /// Adds the loopback addresses, 127.0.0.0/8 and `::1`: every one of them reaches this host.
     pub fn insert_loopback(&mut self) {
         let network =
             Network { address: Ipv4Addr::LOCALHOST.to_bits() & 0xff00_0000, mask: 0xff00_0000 };
@@ -133,12 +133,12 @@ impl HostSpec {
     }
 }
 
-/// The length of a network's prefix: all `bits` of an address where none is given.
+/// Parses the length of a prefix, at most `bits`. Without a length it is `bits`.
 fn prefix_length(length: Option<&str>, bits: u32) -> Result<u32, HostSpecProblem> {
     let Some(length) = length else {
         return Ok(bits);
     };
-    // `parse` alone would take a sign.
+    // `parse` alone would accept a sign.
     let digits = length.bytes().all(|byte| byte.is_ascii_digit());
     match length.parse() {
         Ok(length) if digits && length <= bits => Ok(length),
@@ -146,8 +146,8 @@ fn prefix_length(length: Option<&str>, bits: u32) -> Result<u32, HostSpecProblem
     }
 }
 
-/// Networks in CIDR form, separated by commas: `192.168.0.0/24,10.0.0.1,2001:db8::/32`. An address
-/// without a prefix length is a network of its own; bits behind the prefix are ignored.
+/// Parses networks in CIDR form, separated by commas: `192.168.0.0/24,10.0.0.1,2001:db8::/32`. An
+/// address without a prefix length is a network of one address; bits after the prefix are ignored.
 impl FromStr for HostSpec {
     type Err = HostSpecError;
 
@@ -165,7 +165,7 @@ impl FromStr for HostSpec {
     }
 }
 
-/// A HOSTSPEC that cannot be read.
+/// An invalid HOSTSPEC.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct HostSpecError {
     text: String,
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn direction_is_seen_from_host() {
+    fn direction_is_relative_to_host() {
         let spec: HostSpec = "192.168.0.0/24, 10.0.0.1 ,2001:db8::/32".parse().unwrap();
         let host = v4([192, 168, 0, 7]);
         let other_host = v4([10, 0, 0, 1]);
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn families_are_apart() {
+    fn ipv4_network_does_not_match_ipv6() {
         let spec: HostSpec = "0.0.0.0/0".parse().unwrap();
         assert!(spec.contains_v4([255; 4]));
         assert!(!spec.contains_v6([0; 16]));
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_the_part() {
+    fn errors_name_the_invalid_part() {
         for (text, message) in [
             ("", "`` has an empty part"),
             ("10.0.0.1,", "`10.0.0.1,` has an empty part"),
@@ -253,7 +253,7 @@ mod tests {
         }
     }
 
-    /// Compares bit after bit.
+    /// Compares bit by bit.
     fn shares_prefix(network: &[u8], address: &[u8], length: u8) -> bool {
         (0..usize::from(length)).all(|bit| {
             let of = |bytes: &[u8]| bytes[bit / 8] >> (7 - bit % 8) & 1;
@@ -263,7 +263,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn v4_is_a_shared_prefix(
+        fn v4_network_matches_shared_prefix(
             network: [u8; 4],
             length in 0..=32_u8,
             address: [u8; 4],
@@ -282,7 +282,7 @@ mod tests {
         }
 
         #[test]
-        fn v6_is_a_shared_prefix(
+        fn v6_network_matches_shared_prefix(
             network: [u8; 16],
             length in 0..=128_u8,
             address: [u8; 16],
@@ -300,12 +300,12 @@ mod tests {
         }
 
         #[test]
-        fn no_text_panics(text in "\\PC*") {
+        fn arbitrary_text_does_not_panic(text in "\\PC*") {
             let _ = text.parse::<HostSpec>();
         }
 
         #[test]
-        fn nearly_right_text_does_not_panic(text in "[0-9a-f:./, ]{0,40}") {
+        fn nearly_valid_text_does_not_panic(text in "[0-9a-f:./, ]{0,40}") {
             let _ = text.parse::<HostSpec>();
         }
     }

@@ -1,19 +1,19 @@
-//! When a minute of packet time is over, and which minutes close then.
+//! Decides when a minute of packet time is over and which minutes then close.
 
 use crate::store::minutes::Retention;
 use crate::store::parts::Part;
 use crate::time::{MINUTE, minute_of};
 
-/// The bucket of the live minute, which is closed at its end.
+/// The bucket of the live minute, which closes at its end.
 pub trait Minute {
-    /// The first bucket starts at `start`.
+    /// Starts the first bucket at `start`.
     fn begin(&mut self, start: i64);
 
-    /// Closes the bucket at `end` and goes on with the one that starts at `next_start`.
+    /// Closes the bucket at `end` and starts the next one at `next_start`.
     fn close(&mut self, end: i64, next_start: i64) -> Part;
 }
 
-/// The end of the live minute.
+/// Tracks the end of the live minute.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MinuteClock {
     /// `None` before the first packet.
@@ -21,30 +21,30 @@ pub struct MinuteClock {
 }
 
 impl MinuteClock {
-    /// The end of the live minute; `None` before the first one.
+    /// Returns the end of the live minute; `None` before the first one.
     pub fn end(&self) -> Option<i64> {
         self.end
     }
 
-    /// Whether the live minute is over at `time`, or there is none yet.
+    /// Returns true if the live minute is over at `time`, or has not started.
     #[inline]
     pub fn is_over(&self, time: i64) -> bool {
         self.end.is_none_or(|end| time >= end)
     }
 
-    /// Whether `time` lies before the live minute.
+    /// Returns true if `time` lies before the live minute.
     pub fn is_before(&self, time: i64) -> bool {
         self.end.is_some_and(|end| minute_of(time) < minute_of(end.saturating_sub(1)))
     }
 
-    /// The minute that `time` lies in is the live one from now on.
+    /// Makes the minute of `time` the live one.
     pub fn set(&mut self, time: i64) {
         self.end = Some(minute_of(time).saturating_add(1).saturating_mul(MINUTE));
     }
 
-    /// Lets packet time pass up to `time`. Minutes that ended before it are closed, the missed ones
-    /// too, at most as many as are kept; these are returned, to be handed in together: workers do not
-    /// wait for each other at each of many empty minutes. The first call starts the first bucket.
+    /// Advances packet time to `time` and returns the minutes that ended, empty ones included, but at
+    /// most as many as are kept. They are returned together, to be handed in at once: otherwise workers
+    /// would wait for each other at each of many empty minutes. The first call starts the first bucket.
     pub fn advance(
         &mut self,
         time: i64,
@@ -61,7 +61,7 @@ impl MinuteClock {
             return closed;
         }
         let minute = minute_of(time);
-        // Of a single summary no minute is empty.
+        // A single summary has no empty minutes.
         let kept = if retention.single { 0 } else { retention.periods as i64 };
         let first_kept = minute.saturating_sub(kept);
         loop {
@@ -77,8 +77,8 @@ impl MinuteClock {
         closed
     }
 
-    /// The clock was set, or packet time has gone back, while it was `before`: the bucket is closed
-    /// there, and one starts at `time`, without empty ones between.
+    /// Handles a clock that was set, or packet time that went back, at `before`: closes the bucket there
+    /// and starts one at `time`, without empty ones in between.
     pub fn restart(&mut self, before: i64, time: i64, live: &mut impl Minute) -> Part {
         let closed = live.close(before, minute_of(time).saturating_mul(MINUTE));
         live.begin(time);

@@ -1,4 +1,4 @@
-//! From packets to summaries: what belongs together is found, and added up until a minute is closed.
+//! Turns packets into summaries: matches related packets and counts them in the bucket of the live minute.
 
 pub mod anonymize;
 pub mod batch;

@@ -1,4 +1,4 @@
-//! From blocks of packets to the workers that sum them up, and the present of packet time.
+//! Distributes blocks of packets to the workers and keeps the current packet time.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,17 +19,17 @@ use crate::aggregate::workers::{Step, WorkerControl, Workers};
 use crate::decode::block::{Block, Mark};
 use crate::store::Store;
 
-/// The present of packet time, which those read who serve it.
+/// Current packet time, shared with the server.
 #[derive(Debug, Default)]
 pub struct Clock(AtomicI64);
 
 impl Clock {
-    /// The present in nanoseconds of packet time; 0 before the first packet.
+    /// Returns the current time in nanoseconds of packet time; 0 before the first packet.
     pub fn now(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Sets the present.
+    /// Sets the current time.
     pub fn set(&self, now: i64) {
         self.0.store(now, Ordering::Relaxed);
     }
@@ -37,39 +37,39 @@ impl Clock {
 
 /// Where the workers run.
 enum To {
-    /// One, on the reader's thread.
+    /// One worker, on the reader's thread.
     Inline(Box<Worker>),
     Threads(Workers),
 }
 
-/// Takes blocks of packets in the order of capture, and divides them into steps: pieces of which all
-/// packets belong to one minute, and what happens between them.
+/// Takes blocks of packets in capture order and divides them into steps: pieces whose packets all belong
+/// to one minute, and the events between them.
 pub struct Pipeline {
     settings: Arc<Settings>,
     clock: Arc<Clock>,
-    /// The present, as the clock shows it.
+    /// Current packet time, as published in `clock`.
     now: i64,
-    /// Whether everything goes into a single summary, which follows packet time back.
+    /// True if everything goes into a single summary, which follows packet time when it goes back.
     single: bool,
     minutes: MinuteClock,
-    /// The latest time of a packet.
+    /// Latest packet time.
     latest: i64,
-    /// Packets taken in.
+    /// Packets read.
     packets: u64,
     to: To,
 }
 
 impl Pipeline {
-    /// A pipeline whose one worker runs on the caller's thread.
+    /// Creates a pipeline whose only worker runs on the caller's thread.
     pub fn inline(settings: Arc<Settings>, store: &Store) -> Self {
         let worker = Worker::alone(Arc::clone(&settings), store.intake());
         Self::new(settings, store, To::Inline(Box::new(worker)))
     }
 
-    /// A pipeline of `workers`, 1 to [`crate::aggregate::flows::PARTITIONS`], on threads of their own.
+    /// Creates a pipeline with `workers` threads, 1 to [`crate::aggregate::flows::PARTITIONS`].
     ///
     /// # Errors
-    /// Where a thread can't be started.
+    /// Fails if a thread cannot be started.
     pub fn threads(
         settings: Arc<Settings>,
         store: &Store,
@@ -79,7 +79,7 @@ impl Pipeline {
         Ok(Self::new(settings, store, To::Threads(workers)))
     }
 
-    /// Parts that so many workers hand in of each minute.
+    /// Returns the number of parts that `workers` workers hand in for each minute.
     pub fn parts(workers: usize) -> usize {
         if workers == 1 { 1 } else { divided::parts(workers) }
     }
@@ -90,12 +90,12 @@ impl Pipeline {
         Self { settings, clock, now: 0, single, minutes, latest: i64::MIN, packets: 0, to }
     }
 
-    /// The present of packet time.
+    /// Returns the clock of packet time.
     pub fn clock(&self) -> Arc<Clock> {
         Arc::clone(&self.clock)
     }
 
-    /// The way to the workers, for those who serve what they count; to none where the worker runs inline.
+    /// Returns a handle to the workers for the server. It reaches none if the worker runs inline.
     pub fn control(&self) -> WorkerControl {
         match &self.to {
             To::Inline(_) => WorkerControl::default(),
@@ -103,12 +103,12 @@ impl Pipeline {
         }
     }
 
-    /// Packets taken in so far.
+    /// Returns the number of packets read so far.
     pub fn packets(&self) -> u64 {
         self.packets
     }
 
-    /// Takes in some packets of a block, and what the reader says of their times.
+    /// Processes a range of packets of a block, and the reader's marks on their times.
     pub fn feed(&mut self, block: &Arc<Block>, packets: Range<usize>) {
         let mut from = packets.start;
         let first = block.marks.partition_point(|&(place, _)| (place as usize) < from);
@@ -134,7 +134,7 @@ impl Pipeline {
         self.clock.set(self.now);
     }
 
-    /// Takes in packets between two marks: each minute's by themselves.
+    /// Divides packets between two marks by minute.
     fn span(&mut self, block: &Arc<Block>, packets: Range<usize>, is_outlier: bool) {
         let mut from = packets.start;
         let mut latest = i64::MIN;
@@ -172,7 +172,7 @@ impl Pipeline {
         }
     }
 
-    /// Packet time passes into another minute, or the first one starts.
+    /// Advances packet time into another minute, or starts the first one.
     fn pass(&mut self, time: i64) {
         if self.minutes.end().is_none() {
             self.latest = time;
@@ -181,8 +181,8 @@ impl Pipeline {
         self.step(&Step::Advance(time));
     }
 
-    /// Packet time goes back to `time`. A single summary counts what follows in its own seconds; of
-    /// minutes the live one stays live, and what follows counts there.
+    /// Moves packet time back to `time`. A single summary then counts later packets in their own seconds.
+    /// Otherwise the live minute stays live and counts them.
     fn go_back(&mut self, time: i64) {
         if !self.single {
             return;
@@ -195,7 +195,7 @@ impl Pipeline {
         }
     }
 
-    /// Lets packet time pass up to `time`; minutes that ended before it are closed.
+    /// Advances packet time to `time` and closes the minutes that ended.
     pub fn advance(&mut self, time: i64) {
         if self.minutes.is_over(time) {
             self.pass(time);
@@ -204,7 +204,7 @@ impl Pipeline {
         self.clock.set(self.now);
     }
 
-    /// Counts what was lost before it got here.
+    /// Counts losses that happened before the pipeline.
     pub fn lose(&mut self, loss: Loss, count: u64) {
         match &mut self.to {
             _ if count == 0 => {}
@@ -213,7 +213,7 @@ impl Pipeline {
         }
     }
 
-    /// Counts packets of a link type that is not read.
+    /// Counts packets of an unsupported link type.
     pub fn count_unread(&mut self, packets: u64) {
         match &mut self.to {
             _ if packets == 0 => {}
@@ -222,20 +222,19 @@ impl Pipeline {
         }
     }
 
-    /// The input has ended: what waits for more is read as far as it goes, and packet time stands
-    /// still.
+    /// Ends the input: the workers read incomplete data as far as it goes, and packet time stops.
     pub fn end_input(&mut self) {
         let latest = self.minutes.end().map(|_| self.latest);
         self.step(&Step::End(latest));
     }
 
-    /// The live buckets of all workers merged, up to the present.
+    /// Returns the live buckets of all workers, merged, as of the current packet time.
     pub fn present(&mut self) -> Present {
         let now = self.clock.now();
         let buckets = match &mut self.to {
             To::Inline(worker) => vec![worker.snapshot(now)],
             To::Threads(workers) => {
-                // All workers hear of it, so that each answers when it has come so far.
+                // Every worker receives this step, so that each replies only once it has reached it.
                 workers.step(&Step::Nothing);
                 workers.control().take(now)
             }
@@ -244,16 +243,16 @@ impl Pipeline {
     }
 }
 
-/// What all workers have counted up to the present.
+/// The counts of all workers up to the current packet time.
 #[derive(Debug, Default)]
 pub struct Present {
-    /// The live bucket, merged of the workers that are in the newest minute.
+    /// The live bucket, merged from the workers that have reached the newest minute.
     pub live: Arc<Summary>,
-    /// What was counted since the start, by all workers.
+    /// Totals of all workers since the start.
     pub cumulative: Cumulative,
 }
 
-/// Sums up the live buckets of all workers.
+/// Merges the live buckets of all workers.
 pub fn merge_live(buckets: Vec<Bucket>, now: i64, geo: &mut Geo) -> Present {
     let newest = buckets.iter().map(Bucket::place).max();
     let mut cumulative = Cumulative::default();
@@ -305,7 +304,7 @@ pub(super) mod tests {
         (Pipeline::threads(settings().into(), &store, workers).unwrap(), store)
     }
 
-    /// A block of as many packets as there are times, that are no packets of anything.
+    /// Builds a block with a packet for each time. All packets are zero bytes.
     fn block(times: &[i64], captured: u32) -> Arc<Block> {
         let record = |&time: &i64| PacketRecord {
             time,
@@ -323,11 +322,11 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn minutes_end_where_their_packets_do_whatever_the_blocks() {
+    fn minutes_are_independent_of_block_boundaries() {
         let start = 28_000_000 * MINUTE;
         for workers in [1, 2, 5] {
             let (mut pipeline, store) = pipeline(workers);
-            // Two blocks that reach from one minute into the next, and one of late packets.
+            // Two blocks that span two minutes each, and one of late packets.
             let times = [start, start + 1, start + MINUTE, start + MINUTE + 1];
             pipeline.feed(&block(&times, 60), 0..4);
             pipeline.feed(&block(&[start + MINUTE + 2, start + 2 * MINUTE], 60), 0..2);
@@ -342,7 +341,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn nothing_is_there_before_the_first_packet() {
+    fn live_bucket_is_empty_before_first_packet() {
         let (mut pipeline, store) = pipeline(3);
         assert_eq!((total(&pipeline.present()), pipeline.present().live.minute), (0, 0));
         pipeline.feed(&block(&[MINUTE], 60), 0..1);
@@ -350,10 +349,10 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn others_go_on_where_a_worker_has_panicked() {
+    fn other_workers_continue_after_one_panics() {
         let (mut pipeline, store) = pipeline(3);
         let good = block(&[MINUTE; 10], 60);
-        // It says that there is more of a packet than there is.
+        // Its packet claims more bytes than the block has.
         let bad = block(&[MINUTE], 61);
         pipeline.feed(&bad, 0..1);
         for _ in 0..100 {
@@ -362,7 +361,7 @@ pub(super) mod tests {
         assert!(!pipeline.control().answer(), "one is gone, and does not answer");
         let seen = total(&pipeline.present());
         assert!((600..=670).contains(&seen), "{seen}");
-        // Minutes go on closing.
+        // Minutes still close.
         pipeline.advance(3 * MINUTE);
         pipeline.present();
         store.settle();

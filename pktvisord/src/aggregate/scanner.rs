@@ -1,7 +1,7 @@
-//! Reads packets, each by itself, and counts them. What needs several packets of a flow goes to a
+//! Reads and counts packets one by one. Data that needs several packets of a flow goes to a
 //! [`FlowSink`].
 //!
-//! Nothing here does I/O, looks at a clock or takes a lock for each packet.
+//! Nothing here does I/O, reads a clock or takes a lock for each packet.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,20 +25,20 @@ use crate::decode::block::{Block, PacketRecord};
 use crate::decode::dns::unreachable;
 use crate::decode::link;
 
-/// Parts of the time that a first fragment waits, after each of which it is looked at.
+/// Number of times that fragments are checked while a first fragment waits for the others.
 const TICKS: i64 = 8;
 
-/// Where goes what needs several packets of a flow.
+/// Receives the data that needs several packets of a flow.
 pub trait FlowSink: Exchanges {
-    /// What follows is of the packet at this place of its block.
+    /// Sets the index in the block of the packet that the next calls are about.
     #[inline(always)]
     fn set_place(&mut self, _place: u32) {}
 
-    /// Packet time has passed up to `now`; told some times a second.
+    /// Advances packet time to `now`. Called several times a second of packet time.
     fn pass(&mut self, scanner: &mut Scanner, now: i64);
 
-    /// Takes in a TCP segment on a DNS port. Returns whether it counts as DNS, or none where it is
-    /// taken in later and elsewhere.
+    /// Processes a TCP segment on a DNS port. Returns whether it counts as DNS, or `None` if another
+    /// worker decides that later.
     fn segment(
         &mut self,
         scanner: &mut Scanner,
@@ -48,8 +48,8 @@ pub trait FlowSink: Exchanges {
         decision: &Decision,
     ) -> Option<bool>;
 
-    /// Takes in a packet to a DNS port that could not be delivered, as an ICMP error of this time
-    /// quotes it.
+    /// Processes a packet to a DNS port that could not be delivered, as quoted by an ICMP error captured
+    /// at `time`.
     fn undelivered(
         &mut self,
         scanner: &mut Scanner,
@@ -58,24 +58,24 @@ pub trait FlowSink: Exchanges {
         time: i64,
     );
 
-    /// Takes in a fragment of IP.
+    /// Processes an IP fragment.
     fn fragment(&mut self, scanner: &mut Scanner, meta: &PacketMeta, bytes: &[u8], time: i64);
 }
 
-/// Packets of a block to be read, all of the live minute.
+/// A range of packets in a block, all of the live minute.
 #[derive(Clone, Debug)]
 pub struct Piece {
     /// The block.
     pub block: Arc<Block>,
-    /// Its packets to be read.
+    /// Range of the packets.
     pub packets: Range<usize>,
-    /// How many packets of the input came before these.
+    /// Number of packets of the input before this piece.
     pub before: u64,
-    /// The latest time of those.
+    /// Latest time of the packets before this piece.
     pub since: i64,
-    /// The latest time of these.
+    /// Latest time of the packets of this piece.
     pub latest: i64,
-    /// The reader does not believe their time.
+    /// True if the reader considers the time of the packets an outlier.
     pub is_outlier: bool,
 }
 
@@ -83,18 +83,18 @@ pub struct Piece {
 #[derive(Debug)]
 pub struct Scanner {
     pub(super) settings: Arc<Settings>,
-    /// The ports of DNS as the settings had them last.
+    /// DNS ports, as last read from the settings.
     pub(super) ports: Arc<DnsPorts>,
-    /// HOST, as the settings had it last.
+    /// HOST, as last read from the settings.
     pub(super) hosts: Arc<HostSpec>,
     pub(super) bucket: Bucket,
     pub(super) geo: Geo,
-    /// How often time passes for flows.
+    /// Interval in nanoseconds at which packet time is advanced for flows.
     tick: i64,
 }
 
 impl Scanner {
-    /// A scanner before its first packet.
+    /// Creates a scanner.
     pub fn new(settings: Arc<Settings>) -> Self {
         Self {
             ports: settings.ports.now(),
@@ -106,18 +106,18 @@ impl Scanner {
         }
     }
 
-    /// Goes by the settings as they are now. `end` is that of the live minute, if there is one.
+    /// Applies the current settings. `end` is the end of the live minute, if there is one.
     pub fn reload(&mut self, end: Option<i64>) {
         let ports = self.settings.ports.now();
         if *ports != *self.ports {
-            // All of the live minute.
+            // Covers the whole live minute.
             self.settings.other_ports.set_until(end.map_or(i64::MIN, |end| end - 1));
             self.ports = ports;
         }
         self.geo = self.settings.geo();
     }
 
-    /// Goes by HOST as it is now.
+    /// Applies the current HOST.
     pub fn follow_hosts(&mut self) {
         let hosts = self.settings.hosts.now();
         if !Arc::ptr_eq(&hosts, &self.hosts) {
@@ -169,12 +169,12 @@ impl Scanner {
         }
     }
 
-    /// The next time, after `time`, at which time passes for flows.
+    /// Returns the first multiple of the tick after `time`.
     fn tick_after(&self, time: i64) -> i64 {
         time.div_euclid(self.tick).saturating_add(1).saturating_mul(self.tick)
     }
 
-    /// The headers by which a packet of a block counts.
+    /// Returns the headers under which a packet of a block is counted.
     #[inline(always)]
     pub(super) fn walk(&self, record: &PacketRecord, bytes: &[u8]) -> PacketMeta {
         let mut meta = link::walk(record, bytes);
@@ -182,7 +182,7 @@ impl Scanner {
         meta
     }
 
-    /// Takes the headers inside a tunnel, where they are asked for, as those by which a packet counts.
+    /// Replaces outer headers with those inside the tunnel, if the settings say so.
     #[inline(always)]
     fn go_inside(&self, meta: &mut PacketMeta, bytes: &[u8], wire_len: usize) {
         if meta.is_tunnel() && self.settings.tunnels == Tunnels::Inner {
@@ -190,7 +190,7 @@ impl Scanner {
         }
     }
 
-    /// Takes in what a packet is besides one with a payload: an ICMP error, a fragment.
+    /// Processes ICMP errors and fragments.
     #[inline(always)]
     fn around(&mut self, meta: &PacketMeta, bytes: &[u8], time: i64, flows: &mut impl FlowSink) {
         if meta.transport == Transport::Icmp
@@ -204,7 +204,7 @@ impl Scanner {
         }
     }
 
-    /// Takes in a record of the kernel's, of a packet at `time` that the kernel has counted.
+    /// Processes a record from the kernel, of a packet at `time` that the kernel has already counted.
     #[inline]
     pub fn sample(
         &mut self,
@@ -251,8 +251,8 @@ impl Scanner {
         self.around(&meta, bytes, time, flows);
     }
 
-    /// Reads the payload of a packet where it is inspected as DNS. Returns the packet's outcome, or none
-    /// where it is known later and elsewhere.
+    /// Reads the payload of a packet that is inspected as DNS. Returns the packet's outcome, or `None` if
+    /// another worker determines it later.
     #[inline(always)]
     pub(super) fn payload(
         &mut self,
@@ -271,7 +271,7 @@ impl Scanner {
         is_dns.map(|is_dns| decision.refined(is_dns))
     }
 
-    /// Reads a message over UDP. Returns whether it counts as DNS.
+    /// Reads a DNS message over UDP. Returns true if it counts as DNS.
     #[inline(always)]
     fn udp(
         &mut self,
@@ -290,8 +290,8 @@ impl Scanner {
     }
 }
 
-/// Decides what becomes of a packet. Where not all are inspected, DNS is chosen by flow and DNS id,
-/// and other packets by their number.
+/// Decides what happens to a packet. Under sampling, DNS is chosen by flow and DNS id, and other
+/// packets by their number.
 #[inline(always)]
 pub(super) fn decide(
     rules: &Rules<'_>,
@@ -310,8 +310,8 @@ pub(super) fn decide(
     classify(rules, &Snaps::ALL, meta, bytes.len() as u32, || flow, dns_id, random)
 }
 
-/// The part of a TCP segment that a record holds `captured` bytes of, headers included, as a
-/// segment of its own.
+/// Returns the part of a TCP segment that a record holds, as a segment of its own. `captured` counts
+/// the bytes in the record, headers included.
 fn part(mut meta: PacketMeta, captured: usize, header: &SampleHeader) -> PacketMeta {
     let more = header.has(MORE);
     if header.part == 0 && !more {

@@ -1,4 +1,4 @@
-//! What the summaries depend on: the same for all workers of an agent.
+//! Settings that determine the summaries: the same for all workers of an agent.
 
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,29 +15,29 @@ use crate::aggregate::geo::{Geo, GeoDatabases};
 use crate::aggregate::host::HostSpec;
 use crate::time::minute_of;
 
-/// DNS, mDNS (RFC 6762), LLMNR (RFC 4795), and the port that pktvisor always took for DNS too.
+/// DNS, mDNS (RFC 6762), LLMNR (RFC 4795), and 53000, which pktvisor has always treated as a DNS port.
 pub const DEFAULT_DNS_PORTS: [u16; 4] = [53, 5353, 5355, 53000];
 
-/// What the summaries depend on.
+/// Settings that determine the summaries.
 #[derive(Debug)]
 pub struct Settings {
-    /// The addresses under watch, which change while interfaces are watched.
+    /// Addresses of HOST. They change as interfaces come and go.
     pub hosts: Shared<HostSpec>,
-    /// The ports of DNS.
+    /// DNS ports.
     pub ports: Shared<DnsPorts>,
-    /// Until when packets were counted by other ports.
+    /// Time until which packets were counted with different DNS ports.
     pub other_ports: OtherPorts,
-    /// Where addresses belong.
+    /// Location and AS databases.
     pub databases: Shared<GeoDatabases>,
-    /// How long a query waits for its reply, in nanoseconds.
+    /// Time that a query waits for its reply, in nanoseconds.
     pub timeout: i64,
-    /// How names are cut and keys are hashed.
+    /// Cutting of names, and hashing of keys.
     pub anonymizer: Anonymizer,
-    /// How many packets are inspected.
+    /// Sampling rates.
     pub sampling: Sampling,
-    /// What counts of a packet in an IP tunnel.
+    /// Which headers of a tunnelled packet count.
     pub tunnels: Tunnels,
-    /// What flows are hashed with: new at each start where packets come from interfaces.
+    /// Key of the flow hash. New at each start if packets come from interfaces.
     pub flow_key: FlowKey,
 }
 
@@ -52,7 +52,7 @@ pub enum Tunnels {
 }
 
 impl Settings {
-    /// What summaries must share with these to be merged.
+    /// Returns the terms that another summary must share to be merged.
     pub fn terms(&self) -> Terms {
         Terms {
             ports: self.ports.now().list.clone(),
@@ -62,28 +62,28 @@ impl Settings {
         }
     }
 
-    /// Looks up where addresses belong, in the databases as they are now.
+    /// Returns a lookup of locations and AS in the current databases.
     pub fn geo(&self) -> Geo {
         Geo::new(self.databases.now(), self.anonymizer.fleet)
     }
 }
 
-/// Something that may change while the daemon runs.
+/// A value that may change while the daemon runs.
 #[derive(Debug, Default)]
 pub struct Shared<T>(RwLock<Arc<T>>);
 
 impl<T> Shared<T> {
-    /// As it is now. Not to be asked for each packet.
+    /// Returns the current value. Takes a lock, so do not call it for each packet.
     pub fn now(&self) -> Arc<T> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// From now on it is this.
+    /// Replaces the value.
     pub fn set(&self, value: T) {
         self.set_shared(Arc::new(value));
     }
 
-    /// From now on it is this, which others may have too.
+    /// Replaces the value with one that may be shared.
     pub fn set_shared(&self, value: Arc<T>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = value;
     }
@@ -95,7 +95,7 @@ impl<T> From<T> for Shared<T> {
     }
 }
 
-/// Until when packets were counted by other DNS ports than those of now.
+/// Time until which packets were counted with DNS ports other than the current ones.
 #[derive(Debug)]
 pub struct OtherPorts(AtomicI64);
 
@@ -106,12 +106,12 @@ impl Default for OtherPorts {
 }
 
 impl OtherPorts {
-    /// Up to this time other ports were gone by.
+    /// Records that other DNS ports applied up to this time.
     pub fn set_until(&self, time: i64) {
         self.0.fetch_max(time, Ordering::Relaxed);
     }
 
-    /// Whether a unix minute, or a part of it, was counted by other ports.
+    /// Returns true if any part of this unix minute was counted with other DNS ports.
     pub fn cover(&self, minute: i64) -> bool {
         minute <= minute_of(self.0.load(Ordering::Relaxed))
     }
@@ -124,17 +124,17 @@ pub struct DnsPorts {
     list: Vec<u16>,
 }
 
-/// How a packet's ports make it DNS.
+/// The verdict on a packet with a DNS port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DnsSide {
-    /// The port of the side that is not the DNS port.
+    /// Port of the side that is not the DNS port.
     pub other: u16,
-    /// The DNS port lies among the ephemeral ones: the message has to read like DNS.
+    /// True if the DNS port is in the ephemeral range: the payload must then look like DNS.
     pub doubtful: bool,
 }
 
 impl DnsSide {
-    /// Whether that makes the packet DNS for sure.
+    /// Returns whether the packet is DNS for sure or only if its payload looks like DNS.
     #[inline]
     pub fn decided(self) -> Dns {
         if self.doubtful { Dns::Doubtful } else { Dns::Sure }
@@ -142,7 +142,7 @@ impl DnsSide {
 }
 
 impl DnsPorts {
-    /// The set of these ports.
+    /// Creates the set of these ports.
     pub fn new(ports: &[u16]) -> Self {
         let mut list = ports.to_vec();
         list.sort_unstable();
@@ -154,23 +154,23 @@ impl DnsPorts {
         Self { bits, list }
     }
 
-    /// What becomes of packets, with these ports.
+    /// Returns the classification rules with these ports.
     pub fn rules(&self, sampling: &Sampling) -> Rules<'_> {
         Rules { ports: &self.bits, dns: sampling.dns(), rest: sampling.rest() }
     }
 
-    /// One bit for each port of the set.
+    /// Returns a bitmap of the ports.
     pub fn bits(&self) -> &[u64; 1024] {
         &self.bits
     }
 
-    /// Whether one side of a TCP or UDP packet has a DNS port; the destination is asked first.
+    /// Returns the verdict if a TCP or UDP packet has a DNS port. The destination is checked first.
     #[inline]
     pub fn side(&self, meta: &PacketMeta) -> Option<DnsSide> {
         self.side_of(meta, classify::dns(&self.bits, meta))
     }
 
-    /// As [`Self::side`], of a packet of which it is known what its ports make it.
+    /// Like [`Self::side`], for a packet that is already classified.
     #[inline]
     pub fn side_of(&self, meta: &PacketMeta, dns: Dns) -> Option<DnsSide> {
         let sure = match dns {
@@ -185,10 +185,10 @@ impl DnsPorts {
     }
 }
 
-/// Halvings of the sampling rate under overload, at most: to a 64th.
+/// Maximum number of times the sampling rate is halved under overload: down to 1/64.
 pub const HALVINGS: usize = 6;
 
-/// Rates by percentage and by how often it was halved.
+/// Rates by percentage and number of halvings.
 static RATES: [[Rate; HALVINGS + 1]; 101] = {
     let mut rates = [[Rate::ALL; HALVINGS + 1]; 101];
     let mut percent = 0;
@@ -203,8 +203,7 @@ static RATES: [[Rate; HALVINGS + 1]; 101] = {
     rates
 };
 
-/// The share of packets that are inspected: what is asked for, and what is left of it while user
-/// space does not keep up.
+/// The share of packets to inspect: the configured share, halved while user space does not keep up.
 #[derive(Debug)]
 pub struct Sampling {
     percent: AtomicU8,
@@ -213,18 +212,18 @@ pub struct Sampling {
 }
 
 impl Sampling {
-    /// Inspects `percent` of the packets, 0 to 100.
+    /// Inspects `percent` of packets, 0 to 100.
     pub fn new(percent: u8) -> Self {
         let percent = AtomicU8::new(percent.min(100));
         Self { percent, dns: AtomicUsize::new(0), rest: AtomicUsize::new(0) }
     }
 
-    /// From now on this percentage is asked for.
+    /// Sets the configured percentage.
     pub fn set_percent(&self, percent: u8) {
         self.percent.store(percent.min(100), Ordering::Relaxed);
     }
 
-    /// The percentage that is asked for.
+    /// Returns the configured percentage.
     pub fn percent(&self) -> u8 {
         self.percent.load(Ordering::Relaxed)
     }
@@ -233,13 +232,13 @@ impl Sampling {
         &RATES[usize::from(self.percent())][halvings.load(Ordering::Relaxed)]
     }
 
-    /// Halves the rates so often, those of DNS and of the rest, [`HALVINGS`] times at most.
+    /// Sets how often the rates of DNS and of other packets are halved, each at most [`HALVINGS`] times.
     pub fn halve(&self, dns: usize, rest: usize) {
         self.dns.store(dns.min(HALVINGS), Ordering::Relaxed);
         self.rest.store(rest.min(HALVINGS), Ordering::Relaxed);
     }
 
-    /// The rates now, in percent: of DNS, and of all else.
+    /// Returns the current rates in percent: of DNS, and of other packets.
     pub fn percents(&self) -> (f64, f64) {
         let of = |halvings: &AtomicUsize| {
             f64::from(self.percent()) / f64::from(1 << halvings.load(Ordering::Relaxed))
@@ -247,13 +246,13 @@ impl Sampling {
         (of(&self.dns), of(&self.rest))
     }
 
-    /// The rate of DNS now.
+    /// Returns the current rate of DNS.
     #[inline]
     pub fn dns(&self) -> &'static Rate {
         self.rate(&self.dns)
     }
 
-    /// The rate of all else now.
+    /// Returns the current rate of other packets.
     #[inline]
     pub fn rest(&self) -> &'static Rate {
         self.rate(&self.rest)
@@ -273,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn one_side_makes_it_dns() {
+    fn one_dns_port_makes_packet_dns() {
         assert_eq!(side(1234, 53), Some((1234, false)));
         assert_eq!(side(53, 1234), Some((1234, false)));
         assert_eq!(side(53, 53), Some((53, false)));

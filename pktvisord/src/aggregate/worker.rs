@@ -1,5 +1,5 @@
-//! A worker that reads all packets of the flows that it owns: the only one of a capture, or the one of a
-//! ring of the kernel's.
+//! A worker that reads every packet of the flows it owns: the only worker of a capture, or the worker of
+//! one kernel ring buffer.
 
 use std::sync::Arc;
 
@@ -15,16 +15,16 @@ use crate::aggregate::workers::Step;
 use crate::store::Intake;
 use crate::store::parts::Part;
 
-/// A worker that reads all packets of the flows that it owns.
+/// A worker that reads every packet of the flows it owns.
 pub struct Worker {
     live: Live,
     minutes: MinuteClock,
     store: Intake,
-    /// The latest time seen.
+    /// Latest packet time seen, in nanoseconds.
     latest: i64,
 }
 
-/// What is counted in the live minute.
+/// State of the live minute.
 struct Live {
     scanner: Scanner,
     flows: Flows,
@@ -49,14 +49,14 @@ impl Minute for Live {
 }
 
 impl Worker {
-    /// The only worker, which hands its closed minutes to `store`.
+    /// Creates the only worker of an input. It hands its closed minutes to `store`.
     pub fn alone(settings: Arc<Settings>, store: Intake) -> Self {
         let flows = Flows::new(Share { worker: 0, of: 1 }, settings.timeout);
         Self::with(flows, settings, store)
     }
 
-    /// The worker of a source that spreads packets itself: it gets only its own, but for fragments, and
-    /// what they add up to is to be forwarded, see [`Self::take_forwarded`].
+    /// Creates a worker for a source that distributes packets by flow. Fragments are the exception: the
+    /// datagrams reassembled from them may belong to other workers, see [`Self::take_forwarded`].
     pub fn of_spread_packets(settings: Arc<Settings>, store: Intake, share: Share) -> Self {
         let flows = Flows::of_spread_packets(share, settings.timeout);
         Self::with(flows, settings, store)
@@ -67,27 +67,27 @@ impl Worker {
         Self { live, minutes: MinuteClock::default(), store, latest: i64::MIN }
     }
 
-    /// Which worker it is, from 0.
+    /// Returns the number of this worker, from 0.
     pub fn number(&self) -> usize {
         self.live.flows.share().worker
     }
 
-    /// Goes by the settings as they are now.
+    /// Applies the current settings.
     pub fn reload(&mut self) {
         self.live.scanner.reload(self.minutes.end());
     }
 
-    /// What belongs to other workers.
+    /// Returns the items to forward to other workers and clears the list.
     pub fn take_forwarded(&mut self) -> Vec<Forwarded> {
         self.live.flows.take_forwarded()
     }
 
-    /// Takes in what another worker has forwarded.
+    /// Processes an item that another worker forwarded.
     pub fn take(&mut self, forwarded: &Forwarded) {
         self.live.flows.take(&mut self.live.scanner, forwarded);
     }
 
-    /// Takes a step of the input.
+    /// Processes a step of the input.
     pub fn step(&mut self, step: &Step) {
         match step {
             Step::Read(piece) => self.read(piece),
@@ -101,14 +101,14 @@ impl Worker {
         }
     }
 
-    /// Reads packets of a block, all of the live minute.
+    /// Reads packets of a block. All of them belong to the live minute.
     pub fn read(&mut self, piece: &Piece) {
         self.live.scanner.read(piece, &mut self.live.flows);
         self.latest = self.latest.max(piece.latest);
     }
 
-    /// Takes in a record of the kernel's, of a packet at `time`. All records of a ring belong to one
-    /// worker, but not what fragments add up to.
+    /// Processes one record from the kernel, of a packet captured at `time`. All flows of a ring belong to
+    /// this worker, except those of datagrams reassembled from fragments.
     #[inline]
     pub fn sample(&mut self, header: &SampleHeader, bytes: &[u8], time: i64) {
         let Live { scanner, flows } = &mut self.live;
@@ -119,12 +119,12 @@ impl Worker {
         scanner.sample(header, bytes, time, flows);
     }
 
-    /// Adds what the kernel has counted, see [`Bucket::add_counted`].
+    /// Adds the kernel's counters, see [`Bucket::add_counted`].
     pub fn add_counted(&mut self, counted: &Counters, time: Option<i64>) {
         self.live.scanner.bucket.add_counted(counted, time);
     }
 
-    /// Lets packet time pass up to `time`, see [`MinuteClock::advance`].
+    /// Advances packet time to `time`, see [`MinuteClock::advance`].
     pub fn advance(&mut self, time: i64) {
         self.live.scanner.follow_hosts();
         if self.minutes.end().is_none() {
@@ -136,30 +136,30 @@ impl Worker {
         }
     }
 
-    /// The clock was set while it was `before`, see [`MinuteClock::restart`].
+    /// Restarts at `time` after the clock was set at `before`, see [`MinuteClock::restart`].
     pub fn restart(&mut self, before: i64, time: i64) {
         let closed = self.minutes.restart(before, time, &mut self.live);
         self.store.hand_in(self.number(), vec![closed]);
         self.latest = time;
     }
 
-    /// Counts packets of a link type that is not read.
+    /// Counts packets of an unsupported link type.
     pub fn count_unread(&mut self, packets: u64) {
         self.live.scanner.bucket.count_unread(packets);
     }
 
-    /// Counts what was lost before it reached the worker.
+    /// Counts losses that happened before the worker.
     pub fn lose(&mut self, loss: Loss, count: u64) {
         self.live.scanner.bucket.account.lose(loss, count);
     }
 
-    /// The input has ended: what waits for more is read as far as it goes.
+    /// Ends the input: reads incomplete data as far as it goes.
     pub fn end_input(&mut self) {
         let latest = self.minutes.end().map(|_| self.latest);
         self.live.flows.end_input(&mut self.live.scanner, latest);
     }
 
-    /// A copy of the live bucket as of `now`, to be summed up elsewhere.
+    /// Returns a copy of the live bucket as of `now`, to be merged elsewhere.
     pub fn snapshot(&mut self, now: i64) -> Bucket {
         self.live.flows.snapshot(&mut self.live.scanner.bucket, now)
     }

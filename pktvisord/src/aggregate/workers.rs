@@ -1,7 +1,7 @@
 //! Workers on threads of their own.
 //!
-//! The input goes to them in numbered steps. Only so many are under way at a time, so that a slow worker
-//! holds the reader up instead of filling memory.
+//! The input reaches them in numbered steps. The number of steps in flight is bounded, so that a slow
+//! worker blocks the reader instead of filling memory.
 
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -19,59 +19,59 @@ use crate::aggregate::settings::Settings;
 use crate::aggregate::worker::Worker;
 use crate::store::Intake;
 
-/// Steps under way for each worker.
+/// Steps in flight for each worker.
 const STEPS: usize = 4;
-/// What waits for a worker of a ring.
+/// Queue length of a worker that reads a ring buffer.
 const QUEUE: usize = 4;
-/// What waits for a worker of an input that is divided: more than all steps under way, so that no worker
-/// ever waits for another one.
+/// Queue length of a worker that shares the blocks of an input. It exceeds the number of steps in flight,
+/// so that no worker ever waits for another one.
 const DIVIDED_QUEUE: usize = 256;
-/// How long workers that live take to answer, at most.
+/// Time limit for all workers to answer a liveness check.
 const LIFE: Duration = Duration::from_secs(5);
 
 /// A step of the input.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// Packets are to be read.
+    /// Read these packets.
     Read(Piece),
-    /// Packet time has passed up to here, into another minute.
+    /// Advance packet time to this time, in another minute.
     Advance(i64),
-    /// Packet time has gone back, in a single summary.
+    /// Packet time went back. Only a single summary has this step.
     Back {
-        /// The latest time before.
+        /// Latest packet time before.
         before: i64,
-        /// The time now.
+        /// New packet time.
         time: i64,
     },
-    /// The input has ended; with the time of its last packet, if there was one.
+    /// The input ended, with the time of its last packet if there was one.
     End(Option<i64>),
-    /// Nothing has happened, and all workers hear of it.
+    /// A marker that every worker receives and that changes nothing.
     Nothing,
 }
 
-/// What a worker is told.
+/// A message to a worker.
 pub enum Work {
-    /// A step of the input, by its number. All workers get it, or one if packets are to be read.
+    /// A numbered step of the input. All workers get it, except [`Step::Read`], which one worker gets.
     Step(u64, Step, Ticket),
-    /// What the piece of this number has for the flows of the worker, from the one that has read it.
+    /// Records of the piece with this number for the worker's flows, from the worker that read the piece.
     Batch(u64, Batch, Ticket),
-    /// Hand over a copy of each live bucket as of this time.
+    /// Reply with a copy of each live bucket as of this time.
     Snapshot(i64, Sender<(usize, Bucket)>),
-    /// So much was lost before it got here, for this reason.
+    /// Count this many losses, for this reason, that happened before the worker.
     Lost(Loss, u64),
-    /// So many packets were of a link type that is not read.
+    /// Count this many packets of an unsupported link type.
     Unread(u64),
-    /// What another worker has that belongs to this one.
+    /// An item from another worker for a flow of this one.
     Forwarded(Forwarded),
-    /// Answer, to show that it lives.
+    /// Reply, to prove that the worker is alive.
     Answer(Sender<()>),
-    /// The settings have changed.
+    /// Apply the changed settings.
     Reload,
-    /// Nothing follows.
+    /// Stop: no message follows.
     Stop,
 }
 
-/// Lets only so many steps be under way.
+/// Bounds the number of steps in flight.
 #[derive(Debug)]
 struct Gate {
     free: Mutex<usize>,
@@ -88,7 +88,7 @@ impl Gate {
     }
 }
 
-/// Stands for a step that is under way, until all who hold it have let go.
+/// Stands for a step in flight, until every holder has dropped its clone.
 #[derive(Clone, Debug, Default)]
 pub struct Ticket(#[expect(dead_code, reason = "held until it is dropped")] Option<Arc<Passed>>);
 
@@ -102,25 +102,25 @@ impl Drop for Passed {
     }
 }
 
-/// The threads, as the reader sees them.
+/// The worker threads, as the reader sees them.
 pub struct Workers {
     senders: Vec<SyncSender<Work>>,
     threads: Vec<JoinHandle<()>>,
     gate: Arc<Gate>,
-    /// The number of the next step.
+    /// Number of the next step.
     next: u64,
-    /// The worker that reads the next block.
+    /// Worker that reads the next block.
     turn: usize,
     failed: bool,
 }
 
-/// Reaches the worker threads from outside: reads their live buckets, changes their settings.
+/// A handle to the worker threads: copies their live buckets and reloads their settings.
 #[derive(Clone, Default)]
 pub struct WorkerControl(Vec<SyncSender<Work>>);
 
 impl WorkerControl {
-    /// Copies of the live buckets of all workers as of `now`, in the order of their parts, so that what
-    /// is merged of them is the same each time; a worker that is gone has none.
+    /// Returns copies of the live buckets of all workers as of `now`. They are sorted by part, so that the
+    /// result of merging them is reproducible. A worker that is gone contributes none.
     pub fn take(&self, now: i64) -> Vec<Bucket> {
         let (reply, replies) = channel();
         for sender in &self.0 {
@@ -133,7 +133,7 @@ impl WorkerControl {
         buckets.into_iter().map(|(_, bucket)| bucket).collect()
     }
 
-    /// Whether all workers answer, in time.
+    /// Returns true if every worker answers within 5 seconds.
     pub fn answer(&self) -> bool {
         self.answer_within(LIFE)
     }
@@ -156,26 +156,26 @@ impl WorkerControl {
     }
 }
 
-/// The way of losses to the first worker, for those who see something get lost.
+/// Sends losses to the first worker, for components that detect losses.
 #[derive(Clone)]
 pub struct Losses(SyncSender<Work>);
 
 impl Losses {
-    /// Counts what was lost before it got to a worker.
+    /// Counts losses that happened before a worker.
     pub fn lose(&self, loss: Loss, count: u64) {
         if count > 0 {
-            // If the worker is gone, that is reported when packets are sent.
+            // A worker that is gone is reported when packets are sent to it.
             let _ = self.0.send(Work::Lost(loss, count));
         }
     }
 }
 
 impl Workers {
-    /// Starts a thread for each of `workers`, 1 to [`crate::aggregate::flows::PARTITIONS`], who share the
-    /// blocks of an input.
+    /// Starts `workers` threads, 1 to [`crate::aggregate::flows::PARTITIONS`], that share the blocks of an
+    /// input.
     ///
     /// # Errors
-    /// Where a thread can't be started.
+    /// Fails if a thread cannot be started.
     pub fn start(
         settings: &Arc<Settings>,
         store: &Intake,
@@ -190,11 +190,11 @@ impl Workers {
         Self::with(divided, DIVIDED_QUEUE, |worker, inbox, workers| worker.run(&inbox, &workers))
     }
 
-    /// Starts a thread for each of `workers`, which `body` runs on: with what it is told, and with the
-    /// ways to all workers.
+    /// Starts a thread for each of `workers` and runs `body` on it, with the worker's inbox and the senders
+    /// to all workers.
     ///
     /// # Errors
-    /// Where a thread can't be started.
+    /// Fails if a thread cannot be started.
     pub fn start_with<T: Send + 'static>(
         workers: Vec<T>,
         body: impl Fn(T, Receiver<Work>, Vec<SyncSender<Work>>) + Copy + Send + 'static,
@@ -223,24 +223,24 @@ impl Workers {
         Ok(started)
     }
 
-    /// For readers of the live bucket.
+    /// Returns a handle for readers of the live buckets.
     pub fn control(&self) -> WorkerControl {
         WorkerControl(self.senders.clone())
     }
 
-    /// Has a piece read, by the worker whose turn it is.
+    /// Sends a piece to the worker whose turn it is.
     pub fn read(&mut self, piece: Piece) {
         let (number, ticket) = self.enter();
         let sent = self.senders[self.turn].send(Work::Step(number, Step::Read(piece), ticket));
         self.note_gone(usize::from(sent.is_err()));
     }
 
-    /// Another worker has its turn.
+    /// Passes the turn to the next worker.
     pub fn next_turn(&mut self) {
         self.turn = (self.turn + 1) % self.senders.len();
     }
 
-    /// Tells all workers of a step.
+    /// Sends a step to all workers.
     pub fn step(&mut self, step: &Step) {
         let (number, ticket) = self.enter();
         let work = || Work::Step(number, step.clone(), ticket.clone());
@@ -254,13 +254,13 @@ impl Workers {
         (number, self.gate.enter())
     }
 
-    /// Counts packets of a link type that is not read, in the first worker.
+    /// Counts packets of an unsupported link type, in the first worker.
     pub fn count_unread(&mut self, packets: u64) {
-        // If the worker is gone, that is reported when packets are sent.
+        // A worker that is gone is reported when packets are sent to it.
         let _ = self.senders[0].send(Work::Unread(packets));
     }
 
-    /// For those who see something get lost before it gets here.
+    /// Returns a handle for components that detect losses before the workers.
     pub fn losses(&self) -> Losses {
         Losses(self.senders[0].clone())
     }
@@ -275,8 +275,8 @@ impl Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        // Those who read the live bucket hold senders too, so the channels stay open. A worker that is
-        // gone needs no stop, and if it panicked, that was reported where it happened.
+        // Readers of the live buckets hold senders too, so the channels stay open. A worker that is gone
+        // needs no stop message. If it panicked, that was reported where it happened.
         for sender in &self.senders {
             let _ = sender.send(Work::Stop);
         }
@@ -286,21 +286,21 @@ impl Drop for Workers {
     }
 }
 
-/// Works alone.
+/// Runs the only worker until it is told to stop.
 fn run(mut worker: Worker, inbox: &Receiver<Work>) {
     for work in inbox {
         match work {
             Work::Step(_, step, _) => worker.step(&step),
             Work::Snapshot(now, reply) => {
-                // Whoever asked may have given up.
+                // The requester may have given up.
                 let _ = reply.send((worker.number(), worker.snapshot(now)));
             }
             Work::Lost(loss, count) => worker.lose(loss, count),
             Work::Unread(packets) => worker.count_unread(packets),
-            // Whoever asked may have given up.
+            // The requester may have given up.
             Work::Answer(reply) => drop(reply.send(())),
             Work::Reload => worker.reload(),
-            // There is nobody else.
+            // There are no other workers.
             Work::Batch(..) | Work::Forwarded(_) => {}
             Work::Stop => break,
         }
@@ -311,9 +311,9 @@ fn run(mut worker: Worker, inbox: &Receiver<Work>) {
 mod tests {
     use super::*;
 
-    /// Workers of which only the first answers: the second keeps the question, the third is gone.
+    /// Only the first worker answers: the second keeps the request, the third is gone.
     #[test]
-    fn a_worker_that_hangs_or_is_gone_does_not_answer() {
+    fn hung_or_stopped_worker_fails_liveness_check() {
         let workers = Workers::start_with(vec![0, 1, 2], |worker, receiver, _| {
             let mut kept = Vec::new();
             for work in Some(receiver).filter(|_| worker < 2).iter().flatten() {

@@ -1,9 +1,9 @@
-//! Packets as they were read.
+//! Blocks of captured packets.
 //!
-//! A [`Block`] holds bytes as they were read and, beside them, where each packet lies in them, so that
-//! packets are neither copied nor allocated one by one and a block can be shared between workers.
+//! A [`Block`] holds bytes as they were read and a record of where each packet lies in them. So packets are
+//! not copied or allocated one by one, and workers can share a block.
 
-/// The link-layer header that packets of a capture start with (`LINKTYPE_*`).
+/// The link-layer header of the packets in a capture (`LINKTYPE_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkType {
     /// Ethernet (1).
@@ -14,9 +14,9 @@ pub enum LinkType {
     LinuxSll2,
     /// IP without a link header (12, 101, 228, 229).
     RawIp,
-    /// Ethernet with four bytes of a switch: Broadcom's tag behind the addresses
-    /// (`LINKTYPE_DSA_TAG_BRCM`, 281) or before them (`LINKTYPE_DSA_TAG_BRCM_PREPEND`, 282), or
-    /// Marvell's behind them (`LINKTYPE_DSA_TAG_DSA`, 283). The number says which.
+    /// Ethernet with a 4-byte switch tag: Broadcom's tag after the addresses (`LINKTYPE_DSA_TAG_BRCM`,
+    /// 281) or before them (`LINKTYPE_DSA_TAG_BRCM_PREPEND`, 282), or Marvell's tag after them
+    /// (`LINKTYPE_DSA_TAG_DSA`, 283). The number selects one.
     SwitchTag(u16),
     /// BSD loopback: a 4-byte address family in either byte order (0 and 108).
     BsdLoopback,
@@ -32,71 +32,69 @@ pub enum LinkType {
     FrameRelay,
     /// LLC, as over ATM (RFC 1483) (100).
     Llc,
-    /// OpenBSD's `enc` interfaces, which show what IPsec carries (109).
+    /// OpenBSD's `enc` interfaces, which show the traffic inside IPsec (109).
     Enc,
-    /// OpenBSD's log of its packet filter (117).
+    /// OpenBSD's packet filter log (117).
     Pflog,
-    /// Linux' log of its packet filter, by netlink (239).
+    /// Linux's packet filter log over netlink, NFLOG (239).
     Nflog,
     /// 802.11 (105).
     Wifi,
-    /// 802.11 behind a Prism header (119).
+    /// 802.11 after a Prism header (119).
     WifiPrism,
-    /// 802.11 behind a radiotap header (127).
+    /// 802.11 after a radiotap header (127).
     WifiRadiotap,
-    /// 802.11 behind an AVS header (163).
+    /// 802.11 after an AVS header (163).
     WifiAvs,
-    /// Another link type behind a header of per-packet information (192).
+    /// Another link type after a header of per-packet information (192).
     Ppi,
-    /// Ethernet behind 4 bytes of a Hilscher analyzer (240).
+    /// Ethernet after 4 bytes from a Hilscher analyzer (240).
     Netanalyzer,
-    /// Another link type behind the header of macOS' `pktap` interface (258).
+    /// Another link type after the header of macOS's `pktap` interface (258).
     Pktap,
 }
 
-/// One packet of a [`Block`].
+/// A packet of a [`Block`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PacketRecord {
-    /// Time of capture in nanoseconds of unix time.
+    /// Capture time in nanoseconds since the Unix epoch.
     pub time: i64,
-    /// Where the packet starts in the block's data.
+    /// Offset of the packet in the block's data.
     pub offset: u32,
     /// Bytes captured.
     pub captured: u32,
     /// Bytes on the wire; at least `captured`.
     pub wire_len: u32,
-    /// The link-layer header it starts with.
+    /// Link-layer header that the packet starts with.
     pub link: LinkType,
 }
 
-/// Bytes that were read together and the packets among them, in the order of the capture.
+/// Bytes that were read together, and the packets among them in capture order.
 #[derive(Debug, Default)]
 pub struct Block {
     /// The bytes.
     pub data: Vec<u8>,
     /// The packets.
     pub packets: Vec<PacketRecord>,
-    /// What the reader says of the times of packets, by their place, ascending. Most blocks have
-    /// none.
+    /// The reader's marks on packet times, by packet index, ascending. Most blocks have none.
     pub marks: Vec<(u32, Mark)>,
-    /// The places of packets that a section of the capture starts with, ascending.
+    /// Indices of the packets that start a section of the capture, ascending.
     pub sections: Vec<u32>,
-    /// How many packets of a link type that is not read stand before the packet of a place; places
-    /// ascend.
+    /// Number of packets of unsupported link types before a packet, by packet index, ascending.
     pub unread: Vec<(u32, u32)>,
 }
 
-/// What the reader says of the time of a packet of a [`Block`].
+/// The reader's mark on the time of a packet of a [`Block`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
     /// Packet time goes back to that of this packet, and stays there.
     Back,
-    /// The time of this packet was not believed. It has that of the packet before it.
+    /// The reader rejected the time of this packet and gave it the time of the packet before.
     Outlier,
 }
 
 impl Block {
-    /// Forgets the packets, and what was said of them.
+    /// Removes the packets and their marks.
     pub fn clear(&mut self) {
         self.packets.clear();
         self.marks.clear();
@@ -104,7 +102,7 @@ impl Block {
         self.unread.clear();
     }
 
-    /// Notes that a section starts with the next packet.
+    /// Records that a section starts with the next packet.
     pub fn start_section(&mut self) {
         let place = self.packets.len() as u32;
         if self.sections.last() != Some(&place) {
@@ -112,7 +110,7 @@ impl Block {
         }
     }
 
-    /// Notes packets of a link type that is not read.
+    /// Records packets of an unsupported link type.
     pub fn skip_unread(&mut self, count: u32) {
         let place = self.packets.len() as u32;
         match self.unread.last_mut() {
@@ -122,7 +120,7 @@ impl Block {
         }
     }
 
-    /// The bytes captured of a packet of this block.
+    /// Returns the captured bytes of a packet of this block.
     pub fn packet(&self, record: &PacketRecord) -> &[u8] {
         &self.data[record.offset as usize..(record.offset + record.captured) as usize]
     }

@@ -1,25 +1,21 @@
-//! IP reassembly: from fragments to datagrams.
+//! IP reassembly: turns fragments into datagrams.
 //!
-//! Fragments of UDP and TCP over IPv4 (RFC 791) and IPv6 (RFC 8200 section 4.5) are collected in
-//! any order, each datagram in an `IpDefragBuf` of `etherparse`, all in one table that is
-//! bounded in datagrams, bytes and age. The oldest datagram makes room.
+//! The table collects fragments of UDP and TCP over IPv4 (RFC 791) and IPv6 (RFC 8200 section 4.5) in any
+//! order, each datagram in an `IpDefragBuf` of `etherparse`. It is bounded in datagrams, bytes and age, and
+//! evicts the oldest datagram first.
 //!
-//! * **First fragments.** A first fragment whose others do not come is handed over by itself after a
-//!   short time, so that the message in it meets its query. What comes of the datagram later is
-//!   ignored.
-//! * **Given up.** Of a datagram that is given up, what stands together at its start is handed
-//!   over all the same, so that the header of the message in it counts; nothing is if its first
-//!   fragment did not come.
+//! * **First fragments.** A first fragment whose others do not arrive is emitted by itself after a short
+//!   time, so that its message can match its query. Later fragments of the datagram are ignored.
+//! * **Partial datagrams.** When a datagram is given up, the contiguous bytes at its start are emitted, so
+//!   that the header of its message counts. Without its first fragment nothing is emitted.
 //! * **Overlaps.** A fragment that repeats bytes exactly is ignored. Any other overlap, or a
-//!   contradiction about the end, discards the datagram and what comes of it later, as RFC 5722
-//!   demands for IPv6 and Linux does for IPv4 too.
-//! * **Gaps.** A datagram in more parts than fragments of common sizes leave is given up at once.
-//! * **Repeats.** A datagram that came whole is remembered for as long as it may age. Fragments of
-//!   it that come after that start it anew, and it counts again if all of them come, as it
-//!   would had it not been fragmented; single ones that were duplicated do not count, neither as
-//!   a message nor as a loss.
-//! * **Snap length.** A fragment that the capture cut short cannot be completed: its datagram is
-//!   given up at once.
+//!   contradiction about the end, discards the datagram and its later fragments, as RFC 5722 demands for
+//!   IPv6 and as Linux does for IPv4 too.
+//! * **Gaps.** A datagram with more parts than common fragment sizes can cause is given up at once.
+//! * **Repeats.** A complete datagram is remembered for the maximum age. Later fragments of it start it
+//!   anew, and it counts again if all of them arrive, as an unfragmented one would. Single duplicate
+//!   fragments count neither as a message nor as a loss.
+//! * **Snap length.** A datagram is given up at once if the capture truncated one of its fragments.
 
 mod fragment;
 mod open;
@@ -34,16 +30,16 @@ use pktvisor_common::packet::PacketMeta;
 use self::fragment::{Fragment, Key};
 use self::open::{First, Open, Start, Step};
 
-/// How much a [`Defrag`] may keep.
+/// Bounds of a [`Defrag`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DefragLimits {
-    /// Datagrams kept, those included that are remembered only; at least 1.
+    /// Maximum datagrams in the table, including those that are only remembered; at least 1.
     pub entries: usize,
-    /// Bytes of memory held for fragments.
+    /// Maximum bytes of memory held for fragments.
     pub bytes: usize,
-    /// Nanoseconds that a datagram's fragments may take.
+    /// Maximum nanoseconds that the fragments of a datagram may take.
     pub age: i64,
-    /// Nanoseconds that a first fragment waits for the others before it is handed over by itself.
+    /// Nanoseconds that a first fragment waits for the others before it is emitted by itself.
     pub first: i64,
 }
 
@@ -57,38 +53,39 @@ impl Default for DefragLimits {
 /// A datagram, or the start of one that was given up.
 #[derive(Clone, Copy, Debug)]
 pub struct Datagram<'a> {
-    /// The walk over its transport header. Offsets count from the start of `payload`; the
-    /// payload's length is of what is known of the datagram.
+    /// The walk over its transport header. Offsets count from the start of `payload`. The payload length
+    /// is based on the known length of the datagram.
     pub meta: PacketMeta,
     /// The IP payload, transport header included.
     pub payload: &'a [u8],
-    /// Time of capture of its first fragment in nanoseconds of unix time.
+    /// Capture time of its first fragment in nanoseconds since the Unix epoch.
     pub time: i64,
-    /// Whether it is complete.
+    /// True if it is complete.
     pub whole: bool,
 }
 
 /// Datagrams that were not reassembled, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DefragLosses {
-    /// Not all fragments came in time, or before the end of the capture.
+    /// Not all fragments arrived in time or before the end of the capture.
     pub incomplete: u64,
-    /// Given up to keep within the limits.
+    /// Evicted to stay within the limits.
     pub evicted: u64,
     /// Fragments overlapped or contradicted each other.
     pub invalid: u64,
-    /// The capture cut a fragment short.
+    /// The capture truncated a fragment.
     pub cut: u64,
 }
 
-/// The datagrams that are being reassembled. See the [module](self).
+/// The table of datagrams in reassembly. See the [module](self).
 #[derive(Debug)]
 pub struct Defrag {
     limits: DefragLimits,
     entries: BTreeMap<Key, Entry>,
-    /// The keys by [`Entry::serial`]: the oldest first.
+    /// Keys by [`Entry::serial`], oldest first.
     order: BTreeMap<u64, Key>,
-    /// First fragments in the order in which they came: until when each waits, and its datagram.
+    /// First fragments in order of arrival: the end of the wait, and the serial number and key of the
+    /// datagram.
     firsts: VecDeque<(i64, u64, Key)>,
     next_serial: u64,
     bytes: usize,
@@ -98,7 +95,7 @@ pub struct Defrag {
 #[derive(Debug)]
 struct Entry {
     serial: u64,
-    /// Time of its first event: of the fragment that came first, or completed it.
+    /// Time of the fragment that arrived first; of a complete datagram, of the one that completed it.
     since: i64,
     state: State,
 }
@@ -107,16 +104,16 @@ struct Entry {
 enum State {
     /// Fragments are missing.
     Open(Open),
-    /// All came.
+    /// All fragments arrived.
     Complete,
-    /// Given up: whatever comes is ignored.
+    /// Given up: later fragments are ignored.
     Discarded,
-    /// Given up, but the first fragment did not come yet.
+    /// Given up, but the first fragment has not arrived yet.
     Headless,
 }
 
 impl Defrag {
-    /// An empty table.
+    /// Creates an empty table.
     pub fn new(limits: DefragLimits) -> Self {
         Self {
             limits,
@@ -129,9 +126,9 @@ impl Defrag {
         }
     }
 
-    /// Takes a fragment: the captured bytes of a whole packet, its walk, of which
-    /// [`PacketMeta::fragment`] says that it is one, and its time of capture in nanoseconds of unix
-    /// time.
+    /// Processes a fragment: the captured bytes of a whole packet, its walk, whose
+    /// [`PacketMeta::fragment`] says that it is a fragment, and its capture time in nanoseconds since the
+    /// Unix epoch.
     pub fn fragment(
         &mut self,
         meta: &PacketMeta,
@@ -173,15 +170,15 @@ impl Defrag {
         }
     }
 
-    /// Whether [`Self::advance`] has to be called before a packet of this time is taken in, so that
-    /// first fragments are handed over in time.
+    /// Returns true if [`Self::advance`] must be called before a packet of this time, so that first
+    /// fragments are emitted in time.
     #[inline]
     pub fn is_due(&self, now: i64) -> bool {
         self.firsts.front().is_some_and(|(until, ..)| *until < now)
     }
 
-    /// Hands over first fragments that have waited for longer than [`DefragLimits::first`] at `now`,
-    /// and gives up the datagrams whose fragments take longer than [`DefragLimits::age`].
+    /// Emits the first fragments that have waited for longer than [`DefragLimits::first`] at `now`, and
+    /// gives up the datagrams older than [`DefragLimits::age`].
     pub fn advance(&mut self, now: i64, emit: &mut dyn FnMut(Datagram<'_>)) {
         while self.is_due(now) {
             self.hand_over_first(emit);
@@ -201,22 +198,22 @@ impl Defrag {
         }
     }
 
-    /// What was lost since this was asked last.
+    /// Returns the losses since the last call.
     pub fn take_losses(&mut self) -> DefragLosses {
         std::mem::take(&mut self.losses)
     }
 
-    /// Datagrams in the table, those included that are remembered only.
+    /// Returns the number of datagrams in the table, including those that are only remembered.
     pub fn datagrams(&self) -> usize {
         self.entries.len()
     }
 
-    /// Bytes of memory held for fragments.
+    /// Returns the bytes of memory held for fragments.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Hands over the first fragment that came first, if others of its datagram are missing still.
+    /// Emits the first fragment that has waited for longest, if its datagram is still incomplete.
     fn hand_over_first(&mut self, emit: &mut dyn FnMut(Datagram<'_>)) {
         let Some((_, serial, key)) = self.firsts.pop_front() else { return };
         let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.serial == serial) else {
@@ -241,7 +238,7 @@ impl Defrag {
         self.order.first_key_value().map(|(_, key)| *key)
     }
 
-    /// Starts a datagram, anew if it was there and complete.
+    /// Starts a datagram, or restarts a complete one.
     fn open(&mut self, key: Key, time: i64, repeat: bool, emit: &mut dyn FnMut(Datagram<'_>)) {
         self.settle(key, time, State::Open(Open::new(repeat)));
         while self.entries.len() > self.limits.entries.max(1) {
@@ -249,7 +246,7 @@ impl Defrag {
         }
     }
 
-    /// Enters a state as the newest datagram.
+    /// Stores a datagram with this state as the newest one.
     fn settle(&mut self, key: Key, since: i64, state: State) {
         let serial = self.next_serial;
         self.next_serial += 1;
@@ -260,7 +257,7 @@ impl Defrag {
         }
     }
 
-    /// Gives up a datagram of which the capture cut `fragment` short.
+    /// Gives up a datagram because the capture truncated `fragment`.
     fn cut(&mut self, fragment: &Fragment<'_>, first: First, emit: &mut dyn FnMut(Datagram<'_>)) {
         let Some(entry) = self.entries.get_mut(&fragment.key) else { return };
         self.bytes -= entry.held();
@@ -278,7 +275,7 @@ impl Defrag {
         }
     }
 
-    /// Adds a fragment that is all there to its datagram.
+    /// Adds an untruncated fragment to its datagram.
     fn add(&mut self, fragment: &Fragment<'_>, first: First, emit: &mut dyn FnMut(Datagram<'_>)) {
         let Some(entry) = self.entries.get_mut(&fragment.key) else { return };
         self.bytes -= entry.held();
@@ -317,7 +314,7 @@ impl Defrag {
         }
     }
 
-    /// Takes a datagram out, hands over what there is of it, and says how many were lost by that:
+    /// Removes a datagram and emits its start, if it has one. Returns the number of datagrams lost by that:
     /// 1 or 0.
     fn forget(&mut self, key: &Key, emit: &mut dyn FnMut(Datagram<'_>)) -> u64 {
         let Some(entry) = self.entries.remove(key) else { return 0 };
@@ -334,7 +331,7 @@ impl Defrag {
 }
 
 impl Entry {
-    /// Bytes of memory held.
+    /// Returns the bytes of memory held.
     fn held(&self) -> usize {
         match &self.state {
             State::Open(open) => open.held(),

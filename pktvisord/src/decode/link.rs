@@ -1,4 +1,4 @@
-//! Link-layer headers: which ones are read, and the way past them to the IP header.
+//! Link-layer headers: the supported types, and the step over a header to the IP header.
 
 mod filtered;
 mod serial;
@@ -23,15 +23,15 @@ const SLL2_LEN: usize = 20;
 const LOOPBACK_LEN: usize = 4;
 /// Length of the header of an `enc` interface.
 const ENC_LEN: usize = 12;
-/// Most bytes before an IP header; places in packets are numbers of 16 bits.
+/// Maximum bytes before an IP header, because offsets in packets are 16-bit numbers.
 const MAX_HEADERS: usize = 16_384;
 
 impl LinkType {
-    /// The link type of a number that stands in a capture file (`LINKTYPE_*`).
+    /// Returns the link type of a number in a capture file (`LINKTYPE_*`).
     pub fn from_number(number: u32) -> Result<Self, UnsupportedLink> {
         Ok(match number {
             0 | 108 => Self::BsdLoopback,
-            // 284 is Ethernet with Marvell's tag that has an EtherType of its own.
+            // 284 is Ethernet with Marvell's tag, which has an EtherType of its own.
             1 | 284 => Self::Ethernet,
             9 => Self::Ppp,
             12 | 101 | 228 | 229 => Self::RawIp,
@@ -57,8 +57,8 @@ impl LinkType {
         })
     }
 
-    /// The number by which libpcap's compiler knows this link type (`DLT_*`). BSD loopback is
-    /// the one in network byte order.
+    /// Returns the number by which libpcap's compiler knows this link type (`DLT_*`). For BSD loopback it
+    /// is the one in network byte order.
     pub(crate) fn dlt(self) -> pcap::Linktype {
         pcap::Linktype(match self {
             Self::Ethernet => 1,
@@ -87,10 +87,10 @@ impl LinkType {
     }
 }
 
-/// A link type whose packets are not read.
+/// A link type that is not supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnsupportedLink(
-    /// Its number in capture files (`LINKTYPE_*`).
+    /// Number in capture files (`LINKTYPE_*`).
     pub u32,
 );
 
@@ -107,8 +107,8 @@ impl fmt::Display for UnsupportedLink {
     }
 }
 
-/// The EtherType of what follows the link header of `packet`, and where that starts; `None` where
-/// the packet ends inside the header. What is no EtherType (another protocol's number) is 0.
+/// Returns the EtherType after the link header of `packet`, and the offset of what follows; `None` if
+/// the packet ends inside the header. Protocols without an EtherType give 0.
 #[inline]
 pub fn network_layer(link: LinkType, packet: &[u8]) -> Option<(u16, usize)> {
     match link {
@@ -118,7 +118,7 @@ pub fn network_layer(link: LinkType, packet: &[u8]) -> Option<(u16, usize)> {
             packet.read::<SLL2_LEN>(0)?;
             Some((u16::from_be_bytes(packet.read(0)?), SLL2_LEN))
         }
-        // Wherever the tag is, the EtherType is four bytes further behind.
+        // All three tags move the EtherType back by four bytes.
         LinkType::SwitchTag(_) => Some((u16::from_be_bytes(packet.read(16)?), 18)),
         LinkType::RawIp => Some((
             match packet.first()? >> 4 {
@@ -158,7 +158,7 @@ pub fn network_layer(link: LinkType, packet: &[u8]) -> Option<(u16, usize)> {
             let rest = packet.get(inner.offset..)?;
             let (ethertype, offset) = match inner.link {
                 Some(LinkType::Wifi) => wifi::data(rest, inner.padded)?,
-                // A header inside a header inside a header is not looked for.
+                // A third level of headers is not supported.
                 Some(link) if !link.is_wrapping() => network_layer(link, rest)?,
                 _ => (0, 0),
             };
@@ -167,8 +167,8 @@ pub fn network_layer(link: LinkType, packet: &[u8]) -> Option<(u16, usize)> {
     }
 }
 
-/// The EtherType of an address family: `AF_INET`, and `AF_INET6` of NetBSD and OpenBSD, of FreeBSD,
-/// of macOS, and of Linux.
+/// Returns the EtherType of an address family: `AF_INET`, and `AF_INET6` of NetBSD and OpenBSD, of
+/// FreeBSD, of macOS, and of Linux.
 fn ethertype_of_family(family: u32) -> u16 {
     match family {
         2 => ETHERTYPE_IPV4,
@@ -177,8 +177,8 @@ fn ethertype_of_family(family: u32) -> u16 {
     }
 }
 
-/// The address family that a header starts with. It stands in the byte order of the machine that
-/// captured, or in network order (`LINKTYPE_LOOP`); families are small numbers, so it shows.
+/// Returns the address family at the start of a header. It is in the byte order of the capturing machine
+/// or in network byte order (`LINKTYPE_LOOP`). Families are small numbers, which reveals the order.
 fn family_of(header: [u8; LOOPBACK_LEN]) -> u32 {
     match header {
         [low, _, _, 0] if low != 0 => u32::from_le_bytes(header),

@@ -1,4 +1,4 @@
-//! From bytes to what they say: link layers, fragments, DNS. Nothing here adds anything up.
+//! Parses bytes: link layers, IP fragments and DNS. Nothing here counts or aggregates.
 
 pub mod block;
 pub mod defrag;

@@ -1,8 +1,8 @@
-//! Exporters: closed minutes go to another system, which keeps them.
+//! Exporters push closed minutes to another system for storage.
 //!
-//! An exporter reads from the store's feed alone. It never holds a packet back: while the other system
-//! is slow or away, minutes wait in the subscription, and what finds no room there is lost to this
-//! exporter, and counted.
+//! An exporter reads only from the store's feed, so it never delays a packet. While the other system is
+//! slow or unreachable, minutes wait in the subscription. When that is full, further minutes are lost to
+//! this exporter and counted.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -13,43 +13,43 @@ use tracing::{info, warn};
 use crate::store::feed::{Closed, Subscription};
 use crate::system::needs::Needs;
 
-/// The wait before a push is tried again: at first, and at most, doubled each time.
+/// Initial and maximum wait between attempts. It doubles each time.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
-/// Closed minutes of a push, at most.
+/// Maximum closed minutes in one push.
 const BATCH: usize = 64;
 
-/// Why a push has failed.
+/// Reasons why a push failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// The other system is away or busy: the same minutes are pushed again.
+    /// The other system is unreachable or busy: the same minutes are pushed again.
     #[error("{0}")]
     Retry(String),
-    /// The other system refuses these minutes: they are given up.
+    /// The other system rejected these minutes: they are dropped.
     #[error("{0}")]
     Refused(String),
 }
 
-/// A way of closed minutes to another system.
+/// Pushes closed minutes to one kind of system.
 pub trait Exporter: Send {
-    /// Returns its name, for the log.
+    /// Returns the name of the exporter, for the log.
     fn name(&self) -> &'static str;
 
-    /// Returns what it needs from now on.
+    /// Returns the resources that it needs from now on.
     fn needs(&self) -> Needs;
 
-    /// Pushes closed minutes, the oldest first. After [`ExportError::Retry`] the same ones come again,
-    /// so the other system has to recognize those that it has.
+    /// Pushes closed minutes, oldest first. After [`ExportError::Retry`] the same minutes are pushed
+    /// again, so the other system must recognize duplicates.
     ///
     /// # Errors
-    /// [`ExportError`].
+    /// Returns [`ExportError::Retry`] to try again, or [`ExportError::Refused`] to drop the minutes.
     fn push(
         &mut self,
         batch: &[Arc<Closed>],
     ) -> impl Future<Output = Result<(), ExportError>> + Send;
 }
 
-/// Pushes what the subscription gets, until the store is gone.
+/// Pushes the minutes of a subscription until the store is gone.
 pub async fn run(mut exporter: impl Exporter, mut subscription: Subscription) {
     let mut lost = 0;
     while let Some(first) = subscription.next().await {
@@ -68,7 +68,7 @@ pub async fn run(mut exporter: impl Exporter, mut subscription: Subscription) {
     }
 }
 
-/// Pushes a batch until the other system has it or refuses it.
+/// Pushes a batch until the other system accepts or rejects it.
 async fn push(exporter: &mut impl Exporter, batch: &[Arc<Closed>]) {
     let (mut wait, mut failed) = (FIRST_WAIT, false);
     loop {
@@ -80,7 +80,7 @@ async fn push(exporter: &mut impl Exporter, batch: &[Arc<Closed>]) {
                 return warn!("{}: {count} minutes are given up: {why}", exporter.name());
             }
             Err(ExportError::Retry(why)) => {
-                // Said once, and not again at each try.
+                // Logged once, not at each attempt.
                 if !failed {
                     warn!("{}: {why}; it is tried again", exporter.name());
                 }
@@ -104,9 +104,9 @@ mod tests {
     use crate::store::minutes::Retention;
     use crate::store::parts::Part;
 
-    /// An exporter that notes what it gets, and fails as it is told.
+    /// An exporter that records what it gets and fails on demand.
     struct Double {
-        /// What becomes of the pushes, one after the other; those after that work.
+        /// Results of the first pushes, in order. Later pushes succeed.
         fails: Vec<Result<(), ExportError>>,
         pushed: Arc<Mutex<Vec<i64>>>,
     }
@@ -131,7 +131,7 @@ mod tests {
         }
     }
 
-    /// What an exporter gets of minutes 1 to `minutes`, where there is so much `room`.
+    /// Returns the minutes, of 1 to `minutes`, that an exporter with a queue of `room` minutes received.
     fn exported(fails: Vec<Result<(), ExportError>>, room: usize, minutes: i64) -> Vec<i64> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -160,22 +160,22 @@ mod tests {
     }
 
     #[test]
-    fn each_minute_is_pushed_once_and_in_order() {
+    fn exporter_pushes_each_minute_once_in_order() {
         assert_eq!(exported(Vec::new(), 64, 30), (1..=30).collect::<Vec<_>>());
         let fails = vec![retry(), retry(), Ok(()), retry()];
         assert_eq!(exported(fails, 64, 30), (1..=30).collect::<Vec<_>>());
     }
 
     #[test]
-    fn what_is_refused_is_given_up() {
+    fn refused_minutes_are_dropped() {
         let fails = vec![Err(ExportError::Refused("too old".to_owned()))];
         assert_eq!(exported(fails, 64, 30), (2..=30).collect::<Vec<_>>());
     }
 
     #[test]
-    fn an_exporter_that_is_away_loses_its_own_minutes_only() {
+    fn full_queue_drops_newest_minutes() {
         let fails = (0..9).map(|_| retry()).collect();
-        // The first one is held, and four wait.
+        // The exporter holds the first minute, and four wait in the queue.
         assert_eq!(exported(fails, 4, 30), [1, 2, 3, 4, 5]);
     }
 }

@@ -1,4 +1,4 @@
-//! The feed of closed minutes, for those who subscribe to it.
+//! The feed of closed minutes for subscribers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,33 +8,33 @@ use pktvisor_common::summary::cumulative::Cumulative;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-/// The name of a policy: a filter, what is counted, and how much of it is kept. It stands in keys of
-/// storage and in exports.
+/// The name of a policy: a filter, what is counted, and its retention. It is part of storage keys and of
+/// exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PolicyName(&'static str);
 
 impl PolicyName {
-    /// The policy that counts everything, and so far the only one.
+    /// The policy that counts everything. So far it is the only one.
     pub const DEFAULT: Self = Self("default");
 
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(self) -> &'static str {
         self.0
     }
 }
 
-/// A closed minute, which changes no more.
+/// A closed minute. It no longer changes.
 #[derive(Clone, Debug)]
 pub struct Closed {
-    /// The policy that it was counted by.
+    /// Policy under which it was counted.
     pub policy: PolicyName,
-    /// What was counted in it, by all workers.
+    /// Summary of all workers.
     pub summary: Arc<Summary>,
-    /// What was counted since the start, up to its end.
+    /// Totals since the start, up to the end of the minute.
     pub cumulative: Arc<Cumulative>,
 }
 
-/// Gets each closed minute, in order, from the time of the subscription on.
+/// Receives each minute that closes after the subscription, in order.
 #[derive(Debug)]
 pub struct Subscription {
     closed: Receiver<Arc<Closed>>,
@@ -42,35 +42,35 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Waits for the next closed minute; `None` where the store is gone and none is left.
+    /// Waits for the next closed minute. Returns `None` if the store is gone and no minute is left.
     pub async fn next(&mut self) -> Option<Arc<Closed>> {
         self.closed.recv().await
     }
 
-    /// Takes the next closed minute where it is there already.
+    /// Returns the next closed minute if one is waiting.
     pub fn try_next(&mut self) -> Option<Arc<Closed>> {
         self.closed.try_recv().ok()
     }
 
-    /// The number of closed minutes, since the start, that found no room.
+    /// Returns the number of minutes dropped so far because the queue was full.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 }
 
-/// Who has subscribed.
+/// The sending side of a subscription.
 #[derive(Debug)]
 struct Subscriber {
     to: Sender<Arc<Closed>>,
     lost: Arc<AtomicU64>,
 }
 
-/// All who have subscribed.
+/// All subscribers.
 #[derive(Debug, Default)]
 pub(super) struct Feed(Mutex<Vec<Subscriber>>);
 
 impl Feed {
-    /// Subscribes, with room for so many closed minutes, at least 1.
+    /// Subscribes with a queue of `room` closed minutes, at least 1.
     pub(super) fn subscribe(&self, room: usize) -> Subscription {
         let (to, closed) = channel(room);
         let lost: Arc<AtomicU64> = Arc::default();
@@ -79,7 +79,7 @@ impl Feed {
         Subscription { closed, lost }
     }
 
-    /// Hands a closed minute to all subscribers, where there are any: waits for none of them.
+    /// Sends a closed minute to all subscribers without waiting. It is only built if there are any.
     pub(super) fn publish(&self, closed: impl FnOnce() -> Closed) {
         let mut subscribers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if subscribers.is_empty() {

@@ -5,21 +5,21 @@ use std::sync::Arc;
 
 use pktvisor_common::summary::Summary;
 
-/// How much is kept.
+/// Bounds on the minutes that the store keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Minutes, the live one included, at least 1.
+    /// Number of minutes, the live one included, at least 1.
     pub periods: usize,
-    /// All of them in one summary instead.
+    /// True to merge everything into a single summary instead.
     pub single: bool,
 }
 
-/// Closed minutes that are no longer kept.
+/// The span of the closed minutes that are no longer kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeftOut {
-    /// Start of the first one in nanoseconds.
+    /// Start of the first one in nanoseconds since the Unix epoch.
     pub start: i64,
-    /// End of the last one in nanoseconds.
+    /// End of the last one in nanoseconds since the Unix epoch.
     pub end: i64,
 }
 
@@ -27,20 +27,20 @@ pub struct LeftOut {
 #[derive(Debug)]
 pub(super) struct Minutes {
     retention: Retention,
-    /// Newest first; with a single summary there is one, of all but the last minute.
+    /// Newest first. For a single summary, one entry with all but the last minute.
     closed: VecDeque<Arc<Summary>>,
-    /// With a single summary, the last minute.
+    /// For a single summary, the last minute.
     last: Option<Arc<Summary>>,
     left_out: Option<LeftOut>,
 }
 
 impl Minutes {
-    /// Keeps so much, and has nothing yet.
+    /// Creates an empty store of minutes.
     pub(super) fn new(retention: Retention) -> Self {
         Self { retention, closed: VecDeque::new(), last: None, left_out: None }
     }
 
-    /// Takes in the minute that was closed last.
+    /// Adds the minute that closed last.
     pub(super) fn push(&mut self, whole: Arc<Summary>) {
         if self.retention.single {
             let Some(before) = self.last.replace(whole) else { return };
@@ -62,24 +62,24 @@ impl Minutes {
         }
     }
 
-    /// How many buckets there are now, the live one included.
+    /// Returns the number of buckets, the live one included.
     pub(super) fn available(&self) -> u64 {
         if self.retention.single { 1 } else { self.closed.len() as u64 + 1 }
     }
 
-    /// The minutes that are no longer kept, if any.
+    /// Returns the span of the minutes that are no longer kept, if any.
     pub(super) fn left_out(&self) -> Option<LeftOut> {
         self.left_out
     }
 
-    /// The closed bucket `n` ≥ 1.
+    /// Returns the closed bucket `n` ≥ 1. The newest is 1.
     pub(super) fn closed(&self, n: u64) -> Option<Arc<Summary>> {
         let mut closed = self.last.iter().chain(&self.closed);
         closed.nth(usize::try_from(n).ok()?.checked_sub(1)?).cloned()
     }
 
-    /// What is to be merged for a window: what is closed of the `n` buckets of which `live` is the
-    /// newest, or all of a single summary; and `live`, unless it has been closed since it was taken.
+    /// Returns the parts of a window of `n` buckets, of which `live` is the newest, or of everything for a
+    /// single summary. `live` is left out of a single summary if it has closed since it was copied.
     pub(super) fn window<'a>(&self, live: &'a Summary, n: u64) -> Parts<'a> {
         if self.retention.single {
             let closed = self.closed.iter().chain(&self.last).cloned().collect();
@@ -97,12 +97,12 @@ impl Minutes {
 pub(super) struct Parts<'a> {
     closed: Vec<Arc<Summary>>,
     live: Option<&'a Summary>,
-    /// Whether the seconds of the older ones are folded into distributions.
+    /// True if the seconds of the older parts are folded into distributions.
     folds: bool,
 }
 
 impl Parts<'_> {
-    /// All of them merged.
+    /// Merges all parts.
     pub(super) fn merged(self) -> Summary {
         let closed = self.closed.iter().map(Arc::as_ref);
         if self.folds {

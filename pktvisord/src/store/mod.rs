@@ -1,10 +1,10 @@
-//! The store: closed minutes, merged of the workers' parts, kept, and handed to those who subscribe.
+//! The store: merges the workers' parts of each minute, keeps closed minutes and hands them to subscribers.
 //!
-//! Workers hand in their parts over a channel. Merging, keeping and notifying happen on the store's
-//! thread, so that a minute of many names costs no packet any time. A capture that one worker reads on
-//! the caller's thread has no other thread for it either.
+//! Workers hand in their parts over a channel. The store merges, keeps and publishes them on its own
+//! thread, so that a minute with many names never delays a packet. If one worker reads a capture on the
+//! caller's thread, the store runs on that thread too.
 //!
-//! * [`parts`]: minutes of which some workers have closed their part.
+//! * [`parts`]: minutes that some workers have closed.
 //! * [`minutes`]: the minutes that are kept, and windows over them.
 //! * [`feed`]: the feed of closed minutes.
 
@@ -25,34 +25,34 @@ use self::feed::{Closed, Feed, PolicyName, Subscription};
 use self::minutes::{LeftOut, Minutes, Retention};
 use self::parts::{Assembly, Part};
 
-/// What workers have handed in and the store has not looked at: beyond that they wait.
+/// Messages waiting for the store's thread. Workers block when the queue is full.
 const QUEUE: usize = 16;
 
-/// What the store's thread is told.
+/// A message to the store's thread.
 enum Message {
-    /// A worker has closed these minutes.
+    /// A worker's parts of minutes that it has closed.
     Closed(usize, Vec<Part>),
-    /// A worker hands in nothing more.
+    /// A worker hands in no more parts.
     Left(usize),
-    /// Answer when all that was handed in before is taken in.
+    /// Reply once all earlier messages are processed.
     Settle(Sender<()>),
-    /// Nothing follows.
+    /// Stop: no message follows.
     Stop,
 }
 
-/// What is kept, and who hears of it.
+/// The state shared by the store's thread and its readers.
 #[derive(Debug)]
 struct Shared {
-    /// Only who takes parts in holds this lock.
+    /// Locked only while parts are added.
     assembly: Mutex<Assembly>,
-    /// Held for as long as a minute is put in or looked up, but not while minutes are merged.
+    /// Locked while a minute is added or looked up, but not while minutes are merged.
     minutes: Mutex<Minutes>,
     feed: Feed,
 }
 
 impl Shared {
     fn minutes(&self) -> MutexGuard<'_, Minutes> {
-        // Each change leaves the minutes whole, so a panic elsewhere does not spoil them.
+        // Each change leaves the minutes consistent, so a panic elsewhere does no harm.
         self.minutes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -68,7 +68,7 @@ impl Shared {
         assembly.leave(worker, &mut |whole, cumulative| self.close(whole, cumulative));
     }
 
-    /// Keeps a minute that is whole, and publishes it.
+    /// Keeps a complete minute and publishes it.
     fn close(&self, whole: Summary, cumulative: &BTreeMap<usize, Cumulative>) {
         let summary = Arc::new(whole);
         self.minutes().push(Arc::clone(&summary));
@@ -81,7 +81,7 @@ impl Shared {
     }
 }
 
-/// The way of closed minutes to the store.
+/// The workers' handle for handing in closed minutes.
 #[derive(Clone)]
 pub struct Intake {
     retention: Retention,
@@ -97,31 +97,31 @@ enum To {
 }
 
 impl Intake {
-    /// How much is kept.
+    /// Returns the retention of the store.
     pub fn retention(&self) -> Retention {
         self.retention
     }
 
-    /// Takes a worker's parts of minutes that it has closed, the oldest first.
+    /// Hands in a worker's parts of closed minutes, oldest first.
     pub fn hand_in(&self, worker: usize, parts: Vec<Part>) {
         match &self.to {
             To::Here(shared) => shared.take(worker, parts),
-            // An error means that the store is gone: the daemon ends.
+            // An error means that the store is gone: the daemon is stopping.
             To::Thread(store) => drop(store.send(Message::Closed(worker, parts))),
         }
     }
 
-    /// A worker hands in nothing more, because it has failed: minutes no longer wait for its part.
+    /// Reports that a worker has failed and hands in no more parts: minutes no longer wait for it.
     pub fn leave(&self, worker: usize) {
         match &self.to {
             To::Here(shared) => shared.leave(worker),
-            // An error means that the store is gone: the daemon ends.
+            // An error means that the store is gone: the daemon is stopping.
             To::Thread(store) => drop(store.send(Message::Left(worker))),
         }
     }
 }
 
-/// The store.
+/// The store of closed minutes.
 pub struct Store {
     shared: Arc<Shared>,
     intake: Intake,
@@ -129,10 +129,10 @@ pub struct Store {
 }
 
 impl Store {
-    /// A store on a thread of its own, for the minutes of so many workers.
+    /// Starts a store on its own thread, for `workers` parts of each minute.
     ///
     /// # Errors
-    /// Where a thread can't be started.
+    /// Fails if the thread cannot be started.
     pub fn start(workers: usize, retention: Retention) -> io::Result<Self> {
         let shared = Arc::new(Shared::new(workers, retention));
         let (sender, receiver) = sync_channel(QUEUE);
@@ -144,56 +144,56 @@ impl Store {
         Ok(Self { shared, intake, thread: Some(thread) })
     }
 
-    /// A store on the thread of whoever hands in minutes of so many workers.
+    /// Creates a store that runs on the threads that hand in minutes, for `workers` parts of each minute.
     pub fn inline(workers: usize, retention: Retention) -> Self {
         let shared = Arc::new(Shared::new(workers, retention));
         let intake = Intake { retention, to: To::Here(Arc::clone(&shared)) };
         Self { shared, intake, thread: None }
     }
 
-    /// The way of closed minutes to it.
+    /// Returns the intake for closed minutes.
     pub fn intake(&self) -> Intake {
         self.intake.clone()
     }
 
-    /// How much it keeps.
+    /// Returns the retention.
     pub fn retention(&self) -> Retention {
         self.intake.retention
     }
 
-    /// Hands each minute that closes from now on to the subscriber, who has room for so many, at least
-    /// 1. What finds no room is lost to that subscriber, and counted.
+    /// Subscribes to the minutes that close from now on, with a queue of `room` minutes, at least 1. When
+    /// the queue is full, further minutes are dropped for this subscriber and counted.
     pub fn subscribe(&self, room: usize) -> Subscription {
         self.shared.feed.subscribe(room)
     }
 
-    /// Waits until all that was handed in before is taken in.
+    /// Waits until everything handed in before is processed.
     pub fn settle(&self) {
         if let To::Thread(store) = &self.intake.to {
             let (reply, settled) = channel();
-            // An error means that the thread is gone, and that was reported where it happened.
+            // An error means that the thread is gone. That was reported where it happened.
             if store.send(Message::Settle(reply)).is_ok() {
                 let _ = settled.recv();
             }
         }
     }
 
-    /// How many buckets there are now, the live one included.
+    /// Returns the number of buckets, the live one included.
     pub fn available(&self) -> u64 {
         self.shared.minutes().available()
     }
 
-    /// The minutes that are no longer kept, if any.
+    /// Returns the span of the minutes that are no longer kept, if any.
     pub fn left_out(&self) -> Option<LeftOut> {
         self.shared.minutes().left_out()
     }
 
-    /// The closed bucket `n` ≥ 1.
+    /// Returns the closed bucket `n` ≥ 1. The newest is 1.
     pub fn closed(&self, n: u64) -> Option<Arc<Summary>> {
         self.shared.minutes().closed(n)
     }
 
-    /// The live bucket merged with the `n` − 1 closed before it, or with all in a single summary.
+    /// Merges the live bucket with the `n` − 1 newest closed ones, or with all of them for a single summary.
     pub fn merged(&self, live: &Summary, n: u64) -> Summary {
         let parts = self.shared.minutes().window(live, n);
         parts.merged()
@@ -210,8 +210,8 @@ impl Shared {
 impl Drop for Store {
     fn drop(&mut self) {
         if let (To::Thread(store), Some(thread)) = (&self.intake.to, self.thread.take()) {
-            // Workers hold senders too, so the channel stays open. If the thread panicked, that was
-            // reported where it happened.
+            // Workers hold senders too, so the channel stays open. If the thread panicked, that was reported
+            // where it happened.
             let _ = store.send(Message::Stop);
             let _ = thread.join();
         }
@@ -223,7 +223,7 @@ fn run(shared: &Shared, messages: &Receiver<Message>) {
         match message {
             Message::Closed(worker, parts) => shared.take(worker, parts),
             Message::Left(worker) => shared.leave(worker),
-            // Whoever asked may have given up.
+            // The requester may have given up.
             Message::Settle(reply) => drop(reply.send(())),
             Message::Stop => break,
         }
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn both_kinds_of_store_keep_the_same() {
+    fn inline_and_threaded_stores_keep_the_same_minutes() {
         for store in [Store::inline(1, RETENTION), Store::start(1, RETENTION).unwrap()] {
             hand_in(&store, 1..5);
             assert_eq!(store.available(), 3);
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn subscribers_get_each_minute_once_and_lose_what_they_have_no_room_for() {
+    fn subscribers_get_each_minute_once_and_lose_those_beyond_their_queue() {
         let store = Store::start(1, RETENTION).unwrap();
         let (mut quick, mut slow) = (store.subscribe(8), store.subscribe(2));
         drop(store.subscribe(1));

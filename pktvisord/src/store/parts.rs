@@ -1,4 +1,4 @@
-//! Puts the minutes together of the parts that workers have of them.
+//! Assembles minutes from the workers' parts.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use pktvisor_common::summary::Summary;
 use pktvisor_common::summary::cumulative::Cumulative;
 
-/// Tells a minute from others, see [`Summary::place`].
+/// Identifies a minute, see [`Summary::place`].
 type Place = (u64, i64);
-/// Parts of a minute by worker, each with its number among all that were handed in.
+/// Parts of a minute by worker, each with its serial number among all parts handed in.
 type Parts = BTreeMap<usize, (u64, Part)>;
 
-/// A worker's part of a closed minute. Most minutes of a sparse capture are empty, and one worker can
-/// be far ahead of another: an empty part takes next to no memory.
+/// A worker's part of a closed minute. Most minutes of a sparse capture are empty, and one worker can be
+/// far ahead of another, so an empty part takes almost no memory.
 #[derive(Debug)]
 pub struct Part(Kind);
 
@@ -23,7 +23,7 @@ enum Kind {
 }
 
 impl Part {
-    /// The part that a summary is, where the worker had counted so much since the start at its end.
+    /// Creates the part of a worker from its summary and its totals since the start at the end of the minute.
     pub fn of(summary: Summary, cumulative: &Cumulative) -> Self {
         Self(if summary.is_empty() {
             Kind::Empty { place: summary.place(), start: summary.start, end: summary.end }
@@ -32,7 +32,7 @@ impl Part {
         })
     }
 
-    /// The part of a minute in which nothing was counted.
+    /// Creates the part of a minute in which nothing was counted.
     pub fn empty(place: (u64, i64), start: i64, end: i64) -> Self {
         Self(Kind::Empty { place, start, end })
     }
@@ -51,7 +51,7 @@ impl Part {
         }
     }
 
-    /// Its summary, and what its worker has counted where that is more than before.
+    /// Returns the summary, and the worker's totals since the start if this minute changed them.
     fn open(self) -> (Summary, Option<Cumulative>) {
         match self.0 {
             Kind::Counted(counted) => {
@@ -64,7 +64,7 @@ impl Part {
         }
     }
 
-    /// Both parts of a minute. Where neither has counted anything, no summary is made.
+    /// Merges with another part of the same minute. If both are empty, it creates no summary.
     fn followed_by(self, other: Self) -> Self {
         let (start, end) = other.span();
         match (self.0, other.0) {
@@ -75,7 +75,7 @@ impl Part {
                 let (mut merged, before) = Self(mine).open();
                 let (summary, cumulative) = Self(theirs).open();
                 merged.merge(&summary);
-                // One of the two has counted.
+                // At least one of the two has totals.
                 let cumulative = cumulative.or(before).unwrap_or_default();
                 Self(Kind::Counted(Box::new((merged, cumulative))))
             }
@@ -83,13 +83,13 @@ impl Part {
     }
 }
 
-/// What was handed in by a worker.
+/// The parts that a worker has handed in.
 #[derive(Debug, Default)]
 struct HandedIn {
-    /// Numbers and places of parts, the oldest first.
+    /// Serial numbers and places of the parts, oldest first.
     parts: VecDeque<(u64, Place)>,
-    /// The highest number among the worker's parts of minutes that are closed: it has gone on from
-    /// all parts of lower numbers.
+    /// The highest serial number among the worker's parts of closed minutes. The worker has left all
+    /// minutes of its parts with lower numbers.
     gone_on: u64,
 }
 
@@ -98,17 +98,17 @@ struct HandedIn {
 pub(super) struct Assembly {
     workers: usize,
     pending: BTreeMap<Place, Parts>,
-    /// Parts handed in so far, and by worker.
+    /// Number of parts handed in so far.
     number: u64,
     handed_in: BTreeMap<usize, HandedIn>,
-    /// What each worker had counted since the start at the end of its last closed minute.
+    /// Each worker's totals since the start, as of the end of its last closed minute.
     cumulative: BTreeMap<usize, Cumulative>,
-    /// Workers that hand in nothing more.
+    /// Workers that hand in no more parts.
     left: BTreeSet<usize>,
 }
 
 impl Assembly {
-    /// Puts minutes together of the parts of so many workers.
+    /// Assembles minutes from the parts of `workers` workers.
     pub(super) fn new(workers: usize) -> Self {
         Self {
             workers,
@@ -120,12 +120,12 @@ impl Assembly {
         }
     }
 
-    /// Takes a worker's part of a closed minute, and gives each minute that is whole now, in order, to
-    /// `close`.
+    /// Adds a worker's part of a closed minute. Passes each minute that is now complete to `close`, in
+    /// order.
     ///
-    /// Each worker hands in each minute once, in order; parts are merged in the order of the workers,
-    /// so that the whole is the same each time. Where the clock was set, a worker can hand in a minute
-    /// twice, or one that others never had.
+    /// Each worker hands in each minute once, in order. Parts are merged in the order of the workers, so
+    /// that the result is reproducible. If the clock was set, a worker can hand in a minute twice, or one
+    /// that the other workers never had.
     pub(super) fn take(
         &mut self,
         worker: usize,
@@ -149,7 +149,7 @@ impl Assembly {
         self.close_if_whole(place, close);
     }
 
-    /// A worker hands in nothing more: minutes no longer wait for its part.
+    /// Removes a worker: minutes no longer wait for its part.
     pub(super) fn leave(
         &mut self,
         worker: usize,
@@ -160,7 +160,7 @@ impl Assembly {
         pending.into_iter().for_each(|place| self.close_if_whole(place, close));
     }
 
-    /// Closes a minute of which all parts are there, and those before it that are left behind.
+    /// Closes a minute if all its parts are there, and before it the earlier minutes left behind.
     fn close_if_whole(
         &mut self,
         place: Place,
@@ -179,8 +179,8 @@ impl Assembly {
         self.close(parts, close);
     }
 
-    /// The minutes, in their order, of which nothing more will come now that these parts of a minute
-    /// are complete: all workers that have handed in a part of one have gone on.
+    /// Returns, in order, the minutes that will get no more parts once these parts are complete: every
+    /// worker that handed in a part of such a minute has gone on.
     fn left_behind(&mut self, parts: &Parts) -> BTreeSet<Place> {
         let mut passed = BTreeSet::new();
         for (worker, (number, _)) in parts {
@@ -200,7 +200,7 @@ impl Assembly {
         passed
     }
 
-    /// Closes a minute.
+    /// Merges the parts of a minute and passes it to `close`.
     fn close(
         &mut self,
         parts: Parts,
@@ -228,8 +228,8 @@ mod tests {
 
     use super::*;
 
-    /// Hands in parts of minutes, each with a worker, a minute and packets. Returns what closes, as
-    /// minute, packets, and packets since the start.
+    /// Hands in parts, each given as worker, minute and packets. Returns the minutes that close, as minute,
+    /// packets, and packets since the start.
     fn closed(assembly: &mut Assembly, parts: &[(usize, i64, u64)]) -> Vec<(i64, u64, u64)> {
         let mut closed = Vec::new();
         for &(worker, minute, packets) in parts {
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_minute_is_closed_when_all_have_handed_it_in() {
+    fn minute_closes_when_all_workers_have_handed_it_in() {
         let mut assembly = Assembly::new(2);
         let first = closed(&mut assembly, &[(0, 1, 10), (0, 2, 10), (0, 3, 10), (1, 1, 10)]);
         assert_eq!(first, [(1, 20, 20)]);
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_parts_close_minutes_and_keep_what_was_counted() {
+    fn empty_parts_close_minutes_and_keep_totals() {
         let mut assembly = Assembly::new(2);
         let all = closed(&mut assembly, &[(0, 1, 3), (1, 1, 0), (0, 2, 0), (1, 2, 0)]);
         assert_eq!(all, [(1, 3, 3), (2, 0, 3)]);
@@ -275,16 +275,16 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_lost_where_the_clock_is_set_at_a_minutes_end() {
+    fn clock_set_at_end_of_minute_loses_nothing() {
         let mut assembly = Assembly::new(2);
-        // The first has gone on to minute 2 when the clock goes on by an hour, the second not.
+        // The clock jumps forward by an hour. The first worker has reached minute 2, the second has not.
         let parts = [(0, 1, 10), (0, 2, 3), (1, 1, 10), (0, 61, 10)];
         let minutes = |closed: Vec<(i64, u64, u64)>| -> Vec<(i64, u64)> {
             closed.into_iter().map(|(minute, packets, _)| (minute, packets)).collect()
         };
         assert_eq!(minutes(closed(&mut assembly, &parts)), [(1, 20)]);
         assert_eq!(minutes(closed(&mut assembly, &[(1, 61, 10)])), [(2, 3), (61, 20)]);
-        // It goes back within a minute, which the first hands in twice before the second does.
+        // It goes back within a minute. The first worker hands in that minute twice before the second does.
         let parts = [(0, 62, 5), (0, 62, 5), (1, 62, 5), (0, 63, 5), (1, 63, 5)];
         assert_eq!(minutes(closed(&mut assembly, &parts)), [(62, 15), (63, 10)]);
         assert!(assembly.pending.is_empty());

@@ -1,22 +1,22 @@
-//! The queries that were answered a short time ago.
+//! Recently answered queries.
 
 use super::Key;
 
-/// Places for answered queries. Where two fall on one place, the later one stays. So few stay in a
-/// processor's cache.
+/// Slots for answered queries. A later query replaces an earlier one in the same slot. The number is
+/// small enough to stay in a processor's cache.
 const PLACES: usize = 512;
-/// Nanoseconds of a tick, about a millisecond: times are kept as ticks in 32 bits, good for 52 days.
+/// Nanoseconds of a tick, about a millisecond. Times are kept as 32-bit ticks, which wrap after 52 days.
 const TICK: i64 = 1 << 20;
 
-/// A bounded memory of answered queries, by which further replies to them are told from orphans.
+/// A bounded memory of answered queries. It tells duplicate replies from orphans.
 #[derive(Debug, Default)]
 pub struct Answered {
-    /// Half of the hash of the key, never 0, and tick of the query; none before the first answer.
+    /// Half of the key's hash, never 0, and the tick of the query. Empty before the first answer.
     places: Vec<(u32, u32)>,
 }
 
 impl Answered {
-    /// Notes that the query of this key, asked at `time`, was answered.
+    /// Records that the query of this key, sent at `time`, was answered.
     #[inline]
     pub fn note(&mut self, key: &Key, time: i64) {
         if self.places.is_empty() {
@@ -26,8 +26,8 @@ impl Answered {
         self.places[place] = (tag, tick(time));
     }
 
-    /// Whether the query of this key was answered, and asked at most `timeout` nanoseconds before
-    /// `time`, to a tick.
+    /// Returns true if the query of this key was answered, and was sent at most `timeout` nanoseconds
+    /// before `time`, to within a tick.
     #[inline]
     pub fn has(&self, key: &Key, time: i64, timeout: i64) -> bool {
         let (place, tag) = place(key);

@@ -1,16 +1,15 @@
-//! Matching of DNS queries and replies.
+//! Matches DNS queries with replies.
 //!
-//! A reply travels in the direction opposite to its query, between the same endpoints, with the
-//! same transport, id and opcode, and with the same name and type where it repeats the question
-//! (RFC 1035 section 7.3, RFC 5452 section 9.1). All tables are bounded, and nothing here looks at
-//! a clock:
+//! A reply travels in the opposite direction of its query, between the same endpoints, with the same
+//! transport, id and opcode, and with the same name and type if it repeats the question (RFC 1035
+//! section 7.3, RFC 5452 section 9.1). All tables are bounded, and nothing here reads a clock:
 //!
-//! * **Open queries.** When the table is full the oldest one is given up, which is counted.
-//! * **Early replies** stand before their query in a capture of several queues. A reply without a
-//!   query is kept for [`EARLY`] before it counts as an orphan.
-//! * **Answered queries.** A further reply to one is a duplicate. A query over UDP that is
-//!   repeated after it was answered is the same query.
-//! * **Zone transfers.** Further messages are part of the transaction.
+//! * **Open queries.** When the table is full, the oldest one is evicted and counted.
+//! * **Early replies** precede their query in a capture of several queues. A reply without a query is
+//!   kept for [`EARLY`] before it counts as an orphan.
+//! * **Answered queries.** A further reply to one is a duplicate. A query over UDP that is repeated
+//!   after its answer is the same query.
+//! * **Zone transfers.** Further messages are part of the same transaction.
 
 mod answered;
 mod pending;
@@ -28,14 +27,14 @@ use self::pending::{Pending, Place, Waiting};
 use self::transfers::Transfers;
 use crate::time::SECOND;
 
-/// How long a reply waits for the query that stands behind it in the capture.
+/// Time that a reply waits for a query that follows it in the capture.
 pub const EARLY: i64 = SECOND;
-/// Replies of a part of the flows that wait for their query; the oldest counts as an orphan.
+/// Maximum early replies of a partition. When full, the oldest counts as an orphan.
 const EARLY_REPLIES: usize = 1_024;
-/// Open queries that are compared with an ICMP error that quotes no DNS id.
+/// Open queries compared with an ICMP error that quotes no DNS id.
 const QUOTED_WITHOUT_ID: usize = 16;
 
-/// Which way a message travels between its two endpoints.
+/// The way in which a message travels between its two endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Way {
@@ -43,15 +42,15 @@ pub enum Way {
     Up = 0,
     /// From the higher endpoint to the lower one.
     Down = 1,
-    /// Both are the same.
+    /// Both endpoints are the same.
     Within = 2,
 }
 
 impl Way {
-    /// The way of a packet.
+    /// Returns the way of a packet.
     #[inline]
     pub fn of(meta: &PacketMeta) -> Self {
-        // Ports first: they seldom are the same.
+        // Ports first: they are rarely equal.
         match (meta.src_port, meta.src).cmp(&(meta.dst_port, meta.dst)) {
             Ordering::Less => Self::Up,
             Ordering::Greater => Self::Down,
@@ -59,7 +58,7 @@ impl Way {
         }
     }
 
-    /// The opposite way.
+    /// Returns the opposite way.
     #[inline]
     #[must_use]
     pub fn back(self) -> Self {
@@ -71,7 +70,7 @@ impl Way {
     }
 }
 
-/// What a query and its reply have in common. All of it in whole words, which are compared and
+/// The key that a query and its reply share. It consists of whole words, because it is compared and
 /// copied for each message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
@@ -82,22 +81,22 @@ pub struct Key {
 }
 
 impl Key {
-    /// The key of a query that travels this way. `flow` is the symmetric hash of endpoints and
-    /// transport, `question` the [`question_hash`], or 0 where the message has no question or it
-    /// was not captured.
+    /// Creates the key of a query that travels this way. `flow` is the symmetric hash of endpoints and
+    /// transport. `question` is the [`question_hash`], or 0 if the message has no question or it was
+    /// not captured.
     #[inline]
     pub fn new(flow: u64, way: Way, id: u16, opcode: u8, question: u64) -> Self {
         let rest = u64::from(id) << 16 | u64::from(opcode) << 8 | way as u64;
         Self { flow, question, rest }
     }
 
-    /// The symmetric hash of endpoints and transport.
+    /// Returns the symmetric hash of endpoints and transport.
     #[inline]
     pub fn flow(&self) -> u64 {
         self.flow
     }
 
-    /// Flow, and all else that is known without the question.
+    /// Returns the exchange: the key without its question.
     #[inline]
     fn exchange(&self) -> (u64, u64) {
         (self.flow, self.rest)
@@ -108,7 +107,7 @@ impl Key {
         mix(self.flow ^ self.rest.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
-    /// The same in each process, so that which answers are remembered does not depend on it.
+    /// Returns a hash that is the same in each process, so that results do not vary between runs.
     #[inline]
     fn digest(&self) -> u64 {
         let rest = self.rest.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -120,33 +119,33 @@ impl Key {
         self.exchange() == other.exchange()
     }
 
-    /// Whether it travels this way of this flow.
+    /// Returns true if the key belongs to this flow and way.
     fn is_of(&self, flow: u64, way: Way) -> bool {
         self.flow == flow && self.rest & 0xff == way as u64
     }
 
-    /// The key of a message of the same exchange whose question is not known.
+    /// Returns the key of a message of the same exchange whose question is not known.
     fn without_question(&self) -> Self {
         Self { question: 0, ..*self }
     }
 }
 
-/// The hash by which questions are told apart; never 0.
+/// Returns a hash of a question; never 0.
 #[inline]
 pub fn question_hash(name: u64, qtype: u16) -> u64 {
     (name ^ u64::from(qtype).wrapping_mul(0x9e37_79b9_7f4a_7c15)).max(1)
 }
 
-/// What an ICMP error quotes of a query.
+/// The part of a query that an ICMP error quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quoted {
-    /// All of its key, or all but its question.
+    /// The whole key, or all but its question.
     Key(Key),
-    /// Its ports only, as RFC 792 demands: the query is looked for among the newest ones.
+    /// Only the ports, as RFC 792 demands: the query is searched for among the newest ones.
     Flow {
         /// Symmetric hash of endpoints and transport.
         flow: u64,
-        /// The way that it travels.
+        /// The way of the quoted packet.
         way: Way,
     },
 }
@@ -154,43 +153,42 @@ pub enum Quoted {
 /// An open query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Query {
-    /// What its reply is found by.
+    /// Key shared with its reply.
     pub key: Key,
-    /// Time of the query in nanoseconds of unix time.
+    /// Time of the query in nanoseconds since the Unix epoch.
     pub time: i64,
     /// Bytes of the query.
     pub length: u16,
-    /// The transactions it stands for.
+    /// Number of transactions that it stands for.
     pub weight: u32,
-    /// Whether a query that is repeated after its answer is a new one: over TCP, which repeats
-    /// nothing by itself.
+    /// True over TCP, which does not retransmit messages: a query repeated after its answer is a new one.
     pub stream: bool,
-    /// Whether it asks for a zone transfer over TCP.
+    /// True if it requests a zone transfer over TCP.
     pub transfer: bool,
-    /// Whether it could be read. One that could not may be answered FORMERR, but nobody need
-    /// answer it: it neither times out nor counts as open.
+    /// True if it could be read. An unreadable query may be answered FORMERR, but need not be: it neither
+    /// times out nor counts as open.
     pub readable: bool,
 }
 
 /// A reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// What its query is found by.
+    /// Key shared with its query.
     pub key: Key,
-    /// Time of the reply in nanoseconds of unix time.
+    /// Time of the reply in nanoseconds since the Unix epoch.
     pub time: i64,
     /// Bytes of the reply.
     pub length: u32,
-    /// The replies it stands for.
+    /// Number of replies that it stands for.
     pub weight: u32,
-    /// Which transactions it counts to, as the place of a direction.
+    /// Direction of the transaction, as the number of a [`pktvisor_common::direction::Direction`].
     pub direction: u8,
-    /// Whether its question asks for a zone transfer over TCP.
+    /// True if its question requests a zone transfer over TCP.
     pub transfer: bool,
 }
 
 impl Query {
-    /// Whether it was asked before a reply came, by the clock of the capture.
+    /// Returns true if the query was sent no later than the reply, by the clock of the capture.
     #[inline]
     fn is_before(&self, reply: &Reply) -> bool {
         self.time <= reply.time
@@ -209,45 +207,46 @@ impl Waiting for Reply {
     }
 }
 
-/// What a reply is.
+/// The verdict on a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// It answers this query.
     Of(Query),
-    /// A further reply to a query that was answered.
+    /// A further reply to an answered query.
     Duplicate,
     /// A further message of a zone transfer.
     OfTransfer,
-    /// It waits for its query, or has no room to.
+    /// No query is open. It waits for one, or it counted as an orphan because another reply with its key
+    /// already waits.
     Early,
 }
 
-/// What leaves the tables without having met its counterpart.
+/// A query or reply that left the tables without its counterpart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gone {
-    /// A query nobody answered in time.
+    /// A query that was not answered in time.
     TimedOut(Query),
     /// A reply without a query.
     Orphan(Reply),
 }
 
-/// The transactions of a part of the flows.
+/// The transactions of one partition.
 #[derive(Debug)]
 pub struct Transactions {
     open: Pending<Query>,
-    /// Open queries that could not be read.
+    /// Number of open queries that could not be read.
     unreadable: u64,
     early: Pending<Reply>,
     answered: Answered,
     transfers: Transfers,
     timeout: i64,
-    /// No query and no reply that waits is over before.
+    /// No query times out and no early reply expires before this time.
     due: i64,
     evicted: u64,
 }
 
 impl Transactions {
-    /// A table of at most `capacity` open queries that time out after `timeout` nanoseconds.
+    /// Creates tables for at most `capacity` open queries, which time out after `timeout` nanoseconds.
     pub fn new(capacity: usize, timeout: i64) -> Self {
         Self {
             open: Pending::new(capacity),
@@ -261,20 +260,20 @@ impl Transactions {
         }
     }
 
-    /// Open queries.
+    /// Returns the number of open queries, without the unreadable ones.
     pub fn open(&self) -> u64 {
         self.open.len() as u64 - self.unreadable
     }
 
-    /// Queries given up because the table was full, since the last call.
+    /// Returns the number of queries evicted from a full table since the last call.
     pub fn take_evicted(&mut self) -> u64 {
         std::mem::take(&mut self.evicted)
     }
 
-    /// Takes in a query. Returns the reply to it that stood before it.
+    /// Processes a query. Returns the early reply to it, if there is one.
     ///
-    /// A repeated query keeps its first time until it times out. `gone` gets the query that it
-    /// replaces because its time is over.
+    /// A repeated query keeps the time of the first one until that times out. `gone` then receives the
+    /// first one.
     #[inline(always)]
     pub fn query(&mut self, query: &Query, gone: &mut impl FnMut(Gone)) -> Option<Reply> {
         if let Some(at) = self.open.find(&query.key) {
@@ -301,7 +300,7 @@ impl Transactions {
         None
     }
 
-    /// The early reply to a query, which leaves the table: the query is answered.
+    /// Removes and returns the early reply to a query, which is thereby answered.
     fn early_reply(&mut self, query: &Query) -> Option<Reply> {
         let key = &query.key;
         let at = self.early.find(key).or_else(|| self.early.find(&key.without_question()))?;
@@ -315,7 +314,7 @@ impl Transactions {
         Some(reply)
     }
 
-    /// Takes in a reply. `gone` gets what its coming shows to be over.
+    /// Processes a reply. `gone` receives the entries that it shows to be over.
     #[inline(always)]
     pub fn reply(&mut self, reply: &Reply, gone: &mut impl FnMut(Gone)) -> Answer {
         if let Some(query) = self.asked(reply, gone) {
@@ -328,7 +327,7 @@ impl Transactions {
         self.unasked(reply, gone)
     }
 
-    /// Takes in a reply whose query is not open.
+    /// Processes a reply whose query is not open.
     #[inline(never)]
     fn unasked(&mut self, reply: &Reply, gone: &mut impl FnMut(Gone)) -> Answer {
         if self.transfers.goes_on(&reply.key, reply.time) {
@@ -338,7 +337,7 @@ impl Transactions {
             return Answer::Duplicate;
         }
         if reply.transfer {
-            // The query was not captured. What follows belongs to this first message.
+            // The query was not captured. Later messages belong to this first one.
             self.transfers.begin(&reply.key, reply.time);
         }
         if self.early.find(&reply.key).is_some() {
@@ -355,7 +354,7 @@ impl Transactions {
         Answer::Early
     }
 
-    /// The query of a reply, which leaves the table.
+    /// Removes and returns the query of a reply.
     #[inline]
     fn asked(&mut self, reply: &Reply, gone: &mut impl FnMut(Gone)) -> Option<Query> {
         let repeated = match reply.key.question {
@@ -373,7 +372,7 @@ impl Transactions {
         Some(query)
     }
 
-    /// The open query of the same exchange where query or reply has no question.
+    /// Removes and returns the open query of the same exchange if the query or the reply has no question.
     #[inline(never)]
     fn asked_in_part(&mut self, reply: &Reply) -> Option<Query> {
         let at = match reply.key.question {
@@ -383,7 +382,7 @@ impl Transactions {
         if self.open.get(at)?.is_before(reply) { self.open.remove(at) } else { None }
     }
 
-    /// A query has met its reply.
+    /// Records that a query met its reply.
     #[inline]
     fn settle(&mut self, query: &Query, transfer: bool) {
         if query.transfer || transfer {
@@ -393,8 +392,8 @@ impl Transactions {
         }
     }
 
-    /// Whether a query repeats one that was answered: over UDP, for TCP repeats nothing. That is
-    /// looked at when the query ends, so that it costs a query nothing when it comes.
+    /// Returns true if a query over UDP repeats an answered one. TCP does not retransmit messages. This is
+    /// checked when the query ends, so that it costs nothing when a query arrives.
     fn is_repeated(&self, query: &Query) -> bool {
         !query.stream && self.is_answered(&query.key, query.time)
     }
@@ -403,7 +402,7 @@ impl Transactions {
         self.answered.has(key, time, self.timeout)
     }
 
-    /// Takes out the open query that an ICMP error quotes.
+    /// Removes and returns the open query that an ICMP error quotes.
     pub fn unreachable(&mut self, quoted: &Quoted) -> Option<Query> {
         let at = match quoted {
             Quoted::Key(key) if key.question == 0 => self.open.find_exchange(key),
@@ -417,13 +416,13 @@ impl Transactions {
         self.remove(at?).filter(|query| query.readable)
     }
 
-    /// Whether the time of a query or of a reply that waits may be over before `now`.
+    /// Returns true if a query or an early reply may be over before `now`.
     #[inline]
     pub fn is_due(&self, now: i64) -> bool {
         self.due < now
     }
 
-    /// Lets time pass up to `now`: queries time out, and replies give up waiting for their query.
+    /// Advances time to `now`: times out queries and gives up early replies.
     pub fn expire(&mut self, now: i64, gone: &mut impl FnMut(Gone)) {
         while self.open.oldest().is_some_and(|query| is_over(query.time, self.timeout, now)) {
             let query = self.remove_oldest().filter(|query| query.readable);
@@ -441,14 +440,14 @@ impl Transactions {
         self.due = query.unwrap_or(i64::MAX).min(reply.unwrap_or(i64::MAX));
     }
 
-    /// No query comes any more: all replies that wait for one are orphans.
+    /// Ends the input: all early replies become orphans.
     pub fn end_input(&mut self, gone: &mut impl FnMut(Gone)) {
         while let Some(reply) = self.early.remove_oldest() {
             gone(Gone::Orphan(reply));
         }
     }
 
-    /// The open queries whose time is over before `now`, which [`Self::expire`] would give up.
+    /// Returns the open queries whose time is over before `now`, which [`Self::expire`] would time out.
     pub fn due(&self, now: i64) -> impl Iterator<Item = &Query> {
         self.open
             .iter()
@@ -469,7 +468,7 @@ impl Transactions {
     }
 }
 
-/// Whether the time of what came at `time` is over before `now`.
+/// Returns true if `patience` after `time` lies before `now`.
 fn is_over(time: i64, patience: i64, now: i64) -> bool {
     time.saturating_add(patience) < now
 }

@@ -1,26 +1,25 @@
-//! What waits for its counterpart: found by its key, or by its exchange where the question is not
-//! known, and listed by age.
+//! A table of queries or replies that wait for their counterpart. It finds them by key, or by exchange
+//! if the question is not known, and orders them by age.
 //!
-//! Whatever the keys are, at most a few entries are compared for one look-up: entries of one
-//! exchange that differ in their question do not share a chain, and the second index holds two of
-//! each cell.
+//! One lookup compares only a few entries, whatever the keys are: entries of one exchange with
+//! different questions do not share a chain, and the second index holds two entries per cell.
 
 use ahash::RandomState;
 use hashbrown::HashTable;
 
 use super::Key;
 
-/// Something that waits.
+/// An entry that waits for its counterpart.
 pub trait Waiting: Copy {
-    /// What it is found by.
+    /// Returns the key that finds it.
     fn key(&self) -> &Key;
 }
 
-/// Where an entry stands in its table: small, for tables of these miss a processor's caches.
+/// Index of a slot. Small, because accesses to these tables miss the processor's caches.
 pub type Place = u16;
 
 const NONE: Place = Place::MAX;
-/// Cells of the second index, at most: so few stay in a processor's cache.
+/// Maximum cells of the second index: few enough to stay in a processor's cache.
 const CELLS: usize = 512;
 
 #[derive(Clone, Copy, Debug)]
@@ -30,15 +29,15 @@ struct Slot<T> {
     newer: Place,
 }
 
-/// A bounded table of what waits. Entries stand in a slab, linked in the order of arrival, so that
-/// the oldest is at hand without a scan.
+/// A bounded table of waiting entries. The slots are linked in order of arrival, so the oldest entry is
+/// found without a scan.
 #[derive(Debug)]
 pub struct Pending<T> {
     by_key: HashTable<Place>,
-    /// Nobody outside the process can tell which keys fall together.
+    /// Keys of the hash, secret to the process, so that nobody can choose keys that collide.
     keys: RandomState,
-    /// The newest two entries of each cell, by exchange, newest first. Places that have been given
-    /// to others since are told by their key.
+    /// The two newest entries of each cell by exchange, newest first. A slot may have been reused since,
+    /// so its key is compared.
     by_exchange: Vec<[Place; 2]>,
     slots: Vec<Slot<T>>,
     free: Vec<Place>,
@@ -48,7 +47,7 @@ pub struct Pending<T> {
 }
 
 impl<T: Waiting> Pending<T> {
-    /// A table of at most `capacity` entries; at least 1, at most 65,535.
+    /// Creates a table of at most `capacity` entries, which is clamped to 1 to 65,535.
     pub fn new(capacity: usize) -> Self {
         Self {
             by_key: HashTable::new(),
@@ -62,17 +61,17 @@ impl<T: Waiting> Pending<T> {
         }
     }
 
-    /// Entries in the table.
+    /// Returns the number of entries.
     pub fn len(&self) -> usize {
         self.by_key.len()
     }
 
-    /// Whether there is no room for another entry.
+    /// Returns true if there is no room for another entry.
     pub fn is_full(&self) -> bool {
         self.len() >= self.capacity
     }
 
-    /// The entry of exactly this key.
+    /// Returns the slot of the entry with exactly this key.
     #[inline]
     pub fn find(&self, key: &Key) -> Option<Place> {
         self.by_key
@@ -80,19 +79,20 @@ impl<T: Waiting> Pending<T> {
             .copied()
     }
 
-    /// The oldest of the last two entries of this exchange, whatever they ask for.
+    /// Returns the older of the last two entries in the cell that belong to this exchange, whatever their
+    /// question.
     pub fn find_exchange(&self, key: &Key) -> Option<Place> {
         let cell = self.by_exchange.get(self.cell(key))?;
         let same = |at: &&Place| self.is_at(**at, |entry| entry.is_same_exchange(key));
         cell.iter().rev().find(same).copied()
     }
 
-    /// The entry at a place that was found.
+    /// Returns the entry in a slot.
     pub fn get(&self, at: Place) -> Option<&T> {
         self.slots.get(usize::from(at))?.entry.as_ref()
     }
 
-    /// The newest entries, at most `count`, with their places.
+    /// Iterates over at most `count` newest entries, with their slots.
     pub fn newest(&self, count: usize) -> impl Iterator<Item = (Place, &T)> {
         let place = |at: Place| (at != NONE).then_some(at);
         let older = move |at: &Place| place(self.slots[usize::from(*at)].older);
@@ -101,14 +101,14 @@ impl<T: Waiting> Pending<T> {
             .filter_map(|at| Some((at, self.get(at)?)))
     }
 
-    /// The entries, oldest first.
+    /// Iterates over the entries, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         let slot = |at: Place| (at != NONE).then(|| &self.slots[usize::from(at)]);
         std::iter::successors(slot(self.oldest), move |before| slot(before.newer))
             .filter_map(|slot| slot.entry.as_ref())
     }
 
-    /// Adds an entry whose key is not there, as the newest. There has to be room.
+    /// Adds an entry as the newest. Its key must not be in the table, and there must be room.
     #[inline(always)]
     pub fn insert(&mut self, entry: T) {
         let slot = Slot { entry: Some(entry), older: self.newest, newer: NONE };
@@ -138,7 +138,7 @@ impl<T: Waiting> Pending<T> {
         (*second, *newest) = (*newest, at);
     }
 
-    /// Takes the entry of exactly this key out, where it is `wanted`.
+    /// Removes and returns the entry with exactly this key, if `wanted` holds for it.
     #[inline]
     pub fn take(&mut self, key: &Key, wanted: impl FnOnce(&T) -> bool) -> Option<T> {
         let slots = &self.slots;
@@ -153,7 +153,7 @@ impl<T: Waiting> Pending<T> {
         self.vacate(at)
     }
 
-    /// Takes the entry at a place out.
+    /// Removes and returns the entry in a slot.
     pub fn remove(&mut self, at: Place) -> Option<T> {
         let hash = self.keys.hash_one(self.get(at)?.key());
         if let Ok(found) = self.by_key.find_entry(hash, |&other| other == at) {
@@ -162,7 +162,7 @@ impl<T: Waiting> Pending<T> {
         self.vacate(at)
     }
 
-    /// Takes out the entry at a place that is not found by its key any more.
+    /// Removes and returns the entry in a slot that is no longer in the index by key.
     #[inline]
     fn vacate(&mut self, at: Place) -> Option<T> {
         let slot = self.slots.get_mut(usize::from(at))?;
@@ -180,13 +180,13 @@ impl<T: Waiting> Pending<T> {
         Some(entry)
     }
 
-    /// The oldest entry.
+    /// Returns the oldest entry.
     #[inline]
     pub fn oldest(&self) -> Option<&T> {
         self.get(self.oldest)
     }
 
-    /// Takes the oldest entry out.
+    /// Removes and returns the oldest entry.
     pub fn remove_oldest(&mut self) -> Option<T> {
         self.remove(self.oldest)
     }

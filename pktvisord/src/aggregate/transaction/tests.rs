@@ -16,7 +16,7 @@ fn reply(key: Key, time: i64) -> Reply {
     Reply { key, time, length: 60, weight: 1, direction: 0, transfer: false }
 }
 
-/// A table, and what left it unpaired.
+/// The tables, and the entries that left them unpaired.
 struct Table {
     transactions: Transactions,
     gone: Vec<Gone>,
@@ -57,7 +57,7 @@ impl Table {
 }
 
 #[test]
-fn a_reply_meets_its_query() {
+fn reply_matches_its_query() {
     let mut table = Table::new(8);
     let asked = query(key(1, 7, 3), 10);
     table.query(asked);
@@ -77,21 +77,21 @@ fn a_reply_meets_its_query() {
 }
 
 #[test]
-fn a_reply_without_a_question_meets_the_oldest_query_of_its_exchange() {
+fn reply_without_question_matches_oldest_query_of_exchange() {
     let mut table = Table::new(8);
     let (a, aaaa) = (query(key(1, 7, 3), 10), query(key(1, 7, 4), 11));
     table.query(a);
     table.query(aaaa);
     assert_eq!(table.reply(reply(key(1, 7, 0), 12)), Answer::Of(a));
     assert_eq!(table.reply(reply(key(1, 7, 0), 12)), Answer::Of(aaaa));
-    // A query whose question was not captured meets a reply that repeats it.
+    // A query whose question was not captured matches a reply that repeats the question.
     let cut = query(key(1, 8, 0), 20);
     table.query(cut);
     assert_eq!(table.reply(reply(key(1, 8, 3), 21)), Answer::Of(cut));
 }
 
 #[test]
-fn a_query_that_cannot_be_read_may_be_answered_but_need_not() {
+fn unreadable_query_can_be_answered_but_never_times_out() {
     let mut table = Table::new(8);
     let unreadable = Query { readable: false, ..query(key(1, 7, 0), 10) };
     table.query(unreadable);
@@ -103,7 +103,7 @@ fn a_query_that_cannot_be_read_may_be_answered_but_need_not() {
 }
 
 #[test]
-fn a_repeated_query_counts_once() {
+fn repeated_query_counts_once() {
     let mut table = Table::new(8);
     let asked = query(key(1, 7, 3), 10);
     table.query(asked);
@@ -113,7 +113,7 @@ fn a_repeated_query_counts_once() {
     assert_eq!(table.gone, [Gone::TimedOut(asked)]);
     let again = query(asked.key, 11 + TIMEOUT);
     assert_eq!(table.reply(reply(asked.key, 12 + TIMEOUT)), Answer::Of(again));
-    // After its answer too, but over TCP, which repeats nothing.
+    // The same holds after its answer, except over TCP, which does not retransmit messages.
     table.query(query(asked.key, 13 + TIMEOUT));
     assert_eq!(table.reply(reply(asked.key, 14 + TIMEOUT)), Answer::Duplicate);
     table.query(query(asked.key, 15 + TIMEOUT));
@@ -128,12 +128,12 @@ fn a_repeated_query_counts_once() {
 }
 
 #[test]
-fn a_further_reply_is_a_duplicate_while_its_query_could_be_answered() {
+fn further_reply_is_duplicate_until_query_timeout() {
     let mut table = Table::new(8);
     table.query(query(key(1, 7, 3), 10));
     table.reply(reply(key(1, 7, 3), 11));
     assert_eq!(table.reply(reply(key(1, 7, 3), 12)), Answer::Duplicate);
-    // Its time is kept to a millisecond.
+    // The time of the query is kept to a millisecond.
     let near = 2 << 20;
     assert_eq!(table.reply(reply(key(1, 7, 3), 10 + TIMEOUT - near)), Answer::Duplicate);
     assert_eq!(table.reply(reply(key(1, 7, 3), 10 + TIMEOUT + near)), Answer::Early);
@@ -141,14 +141,14 @@ fn a_further_reply_is_a_duplicate_while_its_query_could_be_answered() {
 }
 
 #[test]
-fn a_reply_may_stand_before_its_query() {
+fn reply_may_precede_its_query() {
     let mut table = Table::new(8);
     let early = reply(key(1, 7, 3), 10 + EARLY);
     assert_eq!(table.reply(early), Answer::Early);
     assert_eq!(table.query(query(key(1, 7, 3), 10)), Some(early));
     assert_eq!(table.transactions.open(), 0);
     assert_eq!(table.reply(early), Answer::Duplicate);
-    // Its time has to be that of a reply.
+    // The reply must not be earlier than the query.
     assert_eq!(table.reply(reply(key(1, 8, 3), 10)), Answer::Early);
     assert_eq!(table.query(query(key(1, 8, 3), 11)), None);
     assert_eq!(table.reply(reply(key(1, 9, 3), 11 + EARLY)), Answer::Early);
@@ -160,7 +160,7 @@ fn a_reply_may_stand_before_its_query() {
 }
 
 #[test]
-fn a_zone_transfer_is_one_transaction() {
+fn zone_transfer_is_one_transaction() {
     let mut table = Table::new(8);
     let asked = Query { transfer: true, stream: true, ..query(key(1, 7, 3), 10) };
     table.query(asked);
@@ -169,19 +169,19 @@ fn a_zone_transfer_is_one_transaction() {
         let question = if time % 2 == 0 { 0 } else { 3 };
         assert_eq!(table.reply(reply(key(1, 7, question), time)), Answer::OfTransfer);
     }
-    // Another query of the same id is another exchange.
+    // Another query with the same id is another exchange.
     let other = Query { stream: true, ..query(key(1, 7, 5), 20) };
     table.query(other);
     assert_eq!(table.reply(reply(other.key, 21)), Answer::Of(other));
     assert_eq!(table.reply(reply(key(1, 7, 6), 22)), Answer::Early);
-    // Of one whose query was not captured the first message is an orphan, and no other.
+    // If the query was not captured, the first message is an orphan, and no other.
     let first = Reply { transfer: true, ..reply(key(2, 7, 3), 30) };
     assert_eq!(table.reply(first), Answer::Early);
     assert_eq!(table.reply(Reply { time: 31, ..first }), Answer::OfTransfer);
 }
 
 #[test]
-fn transfers_that_are_remembered_are_bounded() {
+fn remembered_transfers_are_bounded() {
     let mut table = Table::new(8);
     for flow in 0..2_000 {
         let first = Reply { transfer: true, ..reply(key(flow, 7, 3), flow as i64) };
@@ -193,7 +193,7 @@ fn transfers_that_are_remembered_are_bounded() {
 }
 
 #[test]
-fn an_icmp_error_closes_the_query_that_it_quotes() {
+fn icmp_error_closes_quoted_query() {
     let mut table = Table::new(64);
     let [a, b, c] = [3, 4, 5].map(|question| query(key(question, 7, question), 10));
     for one in [a, b, c] {
@@ -210,7 +210,7 @@ fn an_icmp_error_closes_the_query_that_it_quotes() {
 }
 
 #[test]
-fn times_out_after_and_not_at_the_deadline() {
+fn query_times_out_after_the_deadline_not_at_it() {
     let mut table = Table::new(8);
     table.query(query(key(1, 7, 3), 10));
     table.expire(10 + TIMEOUT);
@@ -222,7 +222,7 @@ fn times_out_after_and_not_at_the_deadline() {
 }
 
 #[test]
-fn gives_up_the_oldest_when_full() {
+fn full_table_evicts_oldest() {
     let mut table = Table::new(2);
     for flow in 1..=3 {
         table.query(query(key(flow, 7, 3), flow as i64));
@@ -240,10 +240,10 @@ fn gives_up_the_oldest_when_full() {
 }
 
 proptest! {
-    /// Against a plain list, for any mixture of queries, replies and time, where each question is
+    /// Compares with a plain list, for any mixture of queries, replies and time in which each question is
     /// asked once.
     #[test]
-    fn agrees_with_a_list(
+    fn matching_agrees_with_plain_list(
         steps in prop::collection::vec((0..3u8, 0..4u64, 0..2u16, 0..3u64, 0..4i64), 0..200),
     ) {
         let mut table = Table::new(1_000);
@@ -279,7 +279,7 @@ proptest! {
                         _ => None,
                     };
                     prop_assert_eq!(found, expected);
-                    // Nothing that stays early is to meet a later query here.
+                    // No early reply may match a later query in this test.
                     table.end_input();
                 }
                 _ => {

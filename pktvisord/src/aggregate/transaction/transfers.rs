@@ -1,22 +1,22 @@
-//! Zone transfers under way: one query, many reply messages (RFC 5936 section 2.2).
+//! Zone transfers in progress: one query, many reply messages (RFC 5936 section 2.2).
 
 use super::Key;
 use super::pending::{Pending, Waiting};
 
-/// Transfers remembered; the one that was silent for longest makes room.
+/// Maximum transfers remembered. The one that was silent for longest is evicted.
 const TRANSFERS: usize = 256;
 /// Nanoseconds of silence after which a transfer is over.
 const IDLE: i64 = 120_000_000_000;
 
-/// Exchanges whose first reply was seen.
+/// Exchanges of which the first reply was seen.
 #[derive(Debug)]
 pub struct Transfers(Pending<Transfer>);
 
 #[derive(Clone, Copy, Debug)]
 struct Transfer {
-    /// Its exchange, whatever its messages ask for.
+    /// Key of the exchange, without the question.
     key: Key,
-    /// The time of its latest reply.
+    /// Time of its latest reply.
     latest: i64,
 }
 
@@ -33,7 +33,7 @@ impl Default for Transfers {
 }
 
 impl Transfers {
-    /// The first reply of a transfer came.
+    /// Starts a transfer with its first reply.
     pub fn begin(&mut self, key: &Key, time: i64) {
         self.end(key);
         if self.0.is_full() {
@@ -42,7 +42,7 @@ impl Transfers {
         self.0.insert(Transfer { key: key.without_question(), latest: time });
     }
 
-    /// Another query takes the exchange over.
+    /// Ends a transfer because another query reuses its exchange.
     #[inline]
     pub fn end(&mut self, key: &Key) {
         if self.0.len() > 0 {
@@ -50,7 +50,7 @@ impl Transfers {
         }
     }
 
-    /// Whether a reply at `time` is part of a transfer.
+    /// Returns true if a reply at `time` continues a transfer.
     #[inline]
     pub fn goes_on(&mut self, key: &Key, time: i64) -> bool {
         if self.0.len() == 0 {

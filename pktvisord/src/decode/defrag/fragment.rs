@@ -1,4 +1,4 @@
-//! What the headers of one fragment say.
+//! Parses the headers of a fragment.
 
 use pktvisor_common::packet::{
     IpVersion, MAX_EXTENSION_HEADERS, PROTOCOL_TCP, PROTOCOL_UDP, PacketBytes, PacketMeta,
@@ -7,38 +7,38 @@ use pktvisor_common::packet::{
 const AUTHENTICATION: u8 = 51;
 const FRAGMENT: u8 = 44;
 
-/// What the fragments of a datagram have in common.
+/// The values that the fragments of a datagram share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     pub src: [u8; 16],
     pub dst: [u8; 16],
-    /// Identification; 16 bits of it in IPv4.
+    /// Identification: 16 bits in IPv4, 32 bits in IPv6.
     pub ident: u32,
-    /// Protocol of the IPv4 header. In IPv6 only the first fragment knows it, and it is 0 here
-    /// (RFC 8200 section 4.5).
+    /// Protocol in the IPv4 header. It is 0 for IPv6, where only the first fragment knows it (RFC 8200
+    /// section 4.5).
     pub protocol: u8,
     pub ipv6: bool,
 }
 
-/// One fragment.
+/// A fragment.
 #[derive(Clone, Copy, Debug)]
 pub struct Fragment<'a> {
     pub key: Key,
-    /// Protocol of what the datagram starts with, as this fragment has it.
+    /// Protocol of the datagram's first header, as given in this fragment.
     pub next_header: u8,
-    /// Bytes of the datagram before this fragment; a multiple of 8.
+    /// Offset in the datagram in bytes; a multiple of 8.
     pub offset: u16,
-    /// Whether more fragments follow behind this one.
+    /// True if fragments follow after this one.
     pub more: bool,
-    /// The bytes captured.
+    /// Captured bytes.
     pub data: &'a [u8],
-    /// Bytes behind `data` that were not.
+    /// Number of bytes after `data` that were not captured.
     pub missing: usize,
 }
 
 impl<'a> Fragment<'a> {
-    /// Reads the fragment in `packet`, of which `meta` is the walk. `None` if it is none of a UDP
-    /// or TCP datagram, carries nothing, or its headers cannot be read.
+    /// Parses the fragment in `packet`, whose walk is `meta`. Returns `None` if it belongs to no UDP or TCP
+    /// datagram, is empty, or its headers cannot be read.
     pub fn read(meta: &PacketMeta, packet: &'a [u8]) -> Option<Self> {
         let ip = usize::from(meta.l3_offset);
         let (start, end, next_header, position, more, ident) = match meta.version {
@@ -64,7 +64,7 @@ impl<'a> Fragment<'a> {
                 (at + 8, end, next_header, position & 0xfff8, position & 1 != 0, ident)
             }
         };
-        // By its own length, also in a frame that was shortened. A frame can be longer, by padding.
+        // Use the length in the IP header, also if the capture truncated the frame. Frames can have padding.
         let len = end.checked_sub(start).filter(|len| *len > 0)?;
         let captured = packet.get(start..).unwrap_or_default();
         let data = &captured[..captured.len().min(len)];
@@ -88,16 +88,16 @@ impl<'a> Fragment<'a> {
 }
 
 impl Fragment<'_> {
-    /// Where it ends in its datagram.
+    /// Returns the offset of its end in the datagram.
     pub fn end(&self) -> usize {
         usize::from(self.offset) + self.data.len() + self.missing
     }
 }
 
-/// Steps over the extension headers at `offset`, the first of which is of type `protocol`: the
-/// protocol behind them and where it starts. Ends at a fragment header.
+/// Steps over the extension headers at `offset`, the first of which is of type `protocol`. Returns the
+/// protocol after them and its offset. Stops at a fragment header.
 ///
-/// `None` if they cannot be read, or are more than [`MAX_EXTENSION_HEADERS`].
+/// Returns `None` if they cannot be read, or if there are more than [`MAX_EXTENSION_HEADERS`].
 pub fn skip_extensions(
     bytes: &[u8],
     mut offset: usize,
@@ -119,8 +119,8 @@ pub fn skip_extensions(
     (!is_extension(protocol, version)).then_some((protocol, offset))
 }
 
-/// Whether `protocol` is a header that tells its length and what follows it: the IPv6 extension
-/// headers after IANA's list but for fragment headers, in IPv4 the authentication header.
+/// Returns true if `protocol` is a header that contains its length and the next protocol. In IPv6 these
+/// are the extension headers on IANA's list except fragment headers, in IPv4 the authentication header.
 fn is_extension(protocol: u8, version: IpVersion) -> bool {
     protocol == AUTHENTICATION
         || version == IpVersion::V6 && matches!(protocol, 0 | 43 | 60 | 135 | 139 | 140)

@@ -1,4 +1,4 @@
-//! One datagram of which fragments are missing.
+//! A datagram with missing fragments.
 
 use etherparse::defrag::{IpDefragBuf, IpFragRange};
 use etherparse::{IpFragOffset, IpNumber};
@@ -7,66 +7,66 @@ use pktvisor_common::packet::{self, IpVersion, PacketMeta};
 use super::Datagram;
 use super::fragment::{Fragment, Key, skip_extensions};
 
-/// Parts without a gap that are kept of a datagram: all are looked at for each fragment. The largest
-/// datagram has 119 fragments that fill packets of 576 bytes, which every link takes (RFC 791), so
-/// at most 60 parts where every other one is late.
+/// Maximum contiguous parts of a datagram. All are searched for each fragment. The largest datagram has
+/// 119 fragments of 576-byte packets, the size that every link supports (RFC 791), so it has at most 60
+/// parts if every other fragment is late.
 const MAX_PARTS: usize = 128;
 
-/// The fragments that came.
+/// The fragments that have arrived.
 #[derive(Debug)]
 pub struct Open {
     buf: IpDefragBuf,
     first: Option<First>,
-    /// Whether a datagram of the same key was complete a short time ago.
+    /// True if a datagram with the same key was completed recently.
     pub repeat: bool,
 }
 
-/// What only the first fragment knows.
+/// Data that only the first fragment has.
 #[derive(Clone, Copy, Debug)]
 pub struct First {
-    /// Its time of capture.
+    /// Capture time.
     pub time: i64,
-    /// Protocol of what the datagram starts with.
+    /// Protocol of the datagram's first header.
     pub next_header: u8,
 }
 
-/// What a fragment did to its datagram.
+/// The effect of a fragment on its datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Others are missing.
+    /// Other fragments are missing.
     Waits,
-    /// It was the last one missing.
+    /// It was the last missing one.
     Completes,
-    /// It does not fit with the others.
+    /// It contradicts the others.
     Contradicts,
-    /// It would leave more gaps than are kept, see [`MAX_PARTS`].
+    /// It would leave more than [`MAX_PARTS`] parts.
     Scatters,
 }
 
-/// What stands together at the start of a datagram.
+/// The contiguous bytes at the start of a datagram.
 #[derive(Clone, Copy, Debug)]
 pub struct Start<'a> {
     payload: &'a [u8],
-    /// Bytes that the datagram is known to have.
+    /// Known length of the datagram in bytes.
     known: usize,
     whole: bool,
 }
 
 impl Open {
-    /// A datagram of which no fragment came yet.
+    /// Creates a datagram without fragments.
     pub fn new(repeat: bool) -> Self {
-        // The buffer only keeps the protocol for whoever asks it.
+        // The buffer stores the protocol only for callers that ask for it.
         let buf = IpDefragBuf::new(IpNumber(0), Vec::new(), Vec::new());
         Self { buf, first: None, repeat }
     }
 
-    /// Bytes of memory held.
+    /// Returns the bytes of memory held.
     pub fn held(&self) -> usize {
         let ranges = self.buf.sections().capacity();
         self.buf.data().capacity() + ranges * size_of::<IpFragRange>()
     }
 
-    /// Adds a fragment of which nothing was cut off. `first` counts if it is the first.
+    /// Adds an untruncated fragment. `first` applies if it is the first one.
     pub fn add(&mut self, fragment: &Fragment<'_>, first: First) -> Step {
         let (start, end) = (usize::from(fragment.offset), fragment.end());
         let place = |at: u16| usize::from(at);
@@ -83,7 +83,7 @@ impl Open {
         if self.buf.sections().len() >= MAX_PARTS {
             return Step::Scatters;
         }
-        // The last fragment has to end behind all others; the buffer checks the rest.
+        // The last fragment must end after all others. The buffer checks the rest.
         let ends_early = !fragment.more && overlapping(end, usize::MAX).is_some();
         let Ok(offset) = IpFragOffset::try_new(fragment.offset / 8) else {
             return Step::Contradicts;
@@ -97,8 +97,8 @@ impl Open {
         if self.buf.is_complete() { Step::Completes } else { Step::Waits }
     }
 
-    /// Hands over what stands together at the start, and says whether the first fragment, without
-    /// which there is nothing to hand over, came.
+    /// Emits the contiguous bytes at the start. Returns false if there are none because the first fragment
+    /// has not arrived.
     pub fn emit(&self, key: &Key, emit: &mut dyn FnMut(Datagram<'_>)) -> bool {
         let start = self.buf.sections().iter().find(|section| section.start == 0);
         let (Some(first), Some(start)) = (self.first, start) else {
@@ -112,12 +112,12 @@ impl Open {
 }
 
 impl<'a> Start<'a> {
-    /// A first fragment that was cut.
+    /// Returns the start of a datagram from a truncated first fragment.
     pub fn of(fragment: &Fragment<'a>) -> Self {
         Self { payload: fragment.data, known: fragment.end(), whole: false }
     }
 
-    /// Walks its transport header and hands it over.
+    /// Walks the transport header and emits the datagram.
     pub fn emit(self, key: &Key, first: First, emit: &mut dyn FnMut(Datagram<'_>)) {
         let Self { payload, known, whole } = self;
         let version = if key.ipv6 { IpVersion::V6 } else { IpVersion::V4 };
@@ -126,7 +126,7 @@ impl<'a> Start<'a> {
             Some((protocol, offset)) if offset <= known => {
                 meta.protocol = protocol;
                 if !whole {
-                    // Its length fields reach behind what there is.
+                    // Its length fields reach beyond the bytes held.
                     meta.fragment = packet::Fragment::First;
                 }
                 meta = packet::walk_transport(payload, meta, offset, known);

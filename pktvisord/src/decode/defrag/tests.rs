@@ -10,7 +10,7 @@ const SECOND: i64 = 1_000_000_000;
 const LIMITS: DefragLimits =
     DefragLimits { entries: 8, bytes: 300_000, age: 30 * SECOND, first: 40 * SECOND };
 
-/// A fragment to be sent.
+/// A fragment to send.
 #[derive(Clone, Debug)]
 struct Sent {
     ident: u32,
@@ -19,7 +19,7 @@ struct Sent {
     data: Vec<u8>,
 }
 
-/// A datagram as it was handed over.
+/// A datagram as it was emitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Got {
     payload: Vec<u8>,
@@ -27,7 +27,7 @@ struct Got {
     whole: bool,
 }
 
-/// A UDP datagram from port 53 with `len` bytes of payload after `seed`.
+/// A UDP datagram from port 53 with `len` bytes of pseudo-random payload from `seed`.
 fn udp(seed: u64, len: usize) -> Vec<u8> {
     let mut datagram = vec![0, 53, 4, 0];
     datagram.extend(((len + 8) as u16).to_be_bytes());
@@ -62,7 +62,7 @@ fn ipv4(sent: &Sent) -> Vec<u8> {
     packet
 }
 
-/// With hop-by-hop options before the fragment header.
+/// An IPv6 packet with hop-by-hop options before the fragment header.
 fn ipv6(sent: &Sent, next_header: u8) -> Vec<u8> {
     let mut packet = vec![0x60, 0, 0, 0];
     packet.extend((16 + sent.data.len() as u16).to_be_bytes());
@@ -117,7 +117,7 @@ fn finish(defrag: &mut Defrag) -> Vec<Got> {
 }
 
 #[test]
-fn fragments_in_any_order_make_a_datagram() {
+fn fragments_in_any_order_form_a_datagram() {
     let datagram = udp(0, 3000);
     let fragments = cut(7, &datagram, &[1480, 2000]);
     for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2], [2, 0, 1]] {
@@ -137,7 +137,7 @@ fn fragments_in_any_order_make_a_datagram() {
 }
 
 #[test]
-fn extension_headers_may_stand_in_the_fragments() {
+fn fragments_may_contain_extension_headers() {
     let mut datagram = vec![PROTOCOL_UDP, 0, 1, 4, 0, 0, 0, 0];
     datagram.extend(udp(0, 100));
     let mut defrag = Defrag::new(LIMITS);
@@ -148,7 +148,7 @@ fn extension_headers_may_stand_in_the_fragments() {
 }
 
 #[test]
-fn other_protocols_and_keys_are_kept_apart() {
+fn fragments_with_different_keys_are_not_combined() {
     let datagram = udp(0, 100);
     let fragments = cut(7, &datagram, &[48]);
     let mut defrag = Defrag::new(LIMITS);
@@ -165,7 +165,7 @@ fn other_protocols_and_keys_are_kept_apart() {
 }
 
 #[test]
-fn what_is_given_up_keeps_its_start() {
+fn incomplete_datagram_emits_its_start() {
     let datagram = udp(0, 3000);
     let fragments = cut(7, &datagram, &[1480, 1488, 2000]);
     let mut defrag = Defrag::new(LIMITS);
@@ -179,7 +179,7 @@ fn what_is_given_up_keeps_its_start() {
     assert_eq!(got, [part(&datagram[..1488], SECOND)]);
     assert_eq!(defrag.take_losses(), DefragLosses { incomplete: 1, ..DefragLosses::default() });
 
-    // Without a first fragment there is no start. The age is kept without `advance` too.
+    // Without a first fragment there is no start. The maximum age applies without `advance` too.
     assert!(feed(&mut defrag, &ipv4(&fragments[1]), SECOND).is_empty());
     assert!(feed(&mut defrag, &ipv4(&fragments[0]), 32 * SECOND).is_empty());
     assert_eq!(finish(&mut defrag), [part(&datagram[..1480], 32 * SECOND)]);
@@ -187,7 +187,7 @@ fn what_is_given_up_keeps_its_start() {
 }
 
 #[test]
-fn the_oldest_makes_room() {
+fn full_table_evicts_oldest_datagram() {
     let mut defrag = Defrag::new(LIMITS);
     let datagram = udp(0, 3000);
     let mut got = Vec::new();
@@ -208,8 +208,8 @@ fn the_oldest_makes_room() {
 }
 
 #[test]
-fn fragments_may_leave_as_many_gaps_as_common_sizes_do() {
-    // The largest datagram in packets of 576 bytes: every other fragment, then those between.
+fn gaps_of_common_fragment_sizes_are_accepted() {
+    // The largest datagram in packets of 576 bytes: every other fragment, then the ones in between.
     let datagram = udp(1, 65_000);
     let places: Vec<usize> = (0..datagram.len()).step_by(552).collect();
     let sent = cut(1, &datagram, &places);
@@ -221,7 +221,7 @@ fn fragments_may_leave_as_many_gaps_as_common_sizes_do() {
 }
 
 #[test]
-fn a_datagram_of_many_gaps_is_given_up_with_its_start() {
+fn datagram_with_too_many_gaps_emits_its_start() {
     let datagram = udp(1, 8_000);
     let places: Vec<usize> = (0..datagram.len()).step_by(8).collect();
     let sent = cut(1, &datagram, &places);
@@ -239,7 +239,7 @@ fn a_datagram_of_many_gaps_is_given_up_with_its_start() {
 }
 
 #[test]
-fn overlaps_discard_a_datagram() {
+fn overlapping_fragments_discard_the_datagram() {
     let datagram = udp(0, 3000);
     let fragments = cut(7, &datagram, &[1480]);
     let mut shifted = fragments[1].clone();
@@ -272,7 +272,7 @@ fn overlaps_discard_a_datagram() {
 }
 
 #[test]
-fn a_datagram_counts_as_often_as_it_came() {
+fn repeated_datagram_counts_each_time() {
     let datagram = udp(0, 3000);
     let fragments = cut(7, &datagram, &[1480]);
     let mut defrag = Defrag::new(LIMITS);
@@ -289,7 +289,7 @@ fn a_datagram_counts_as_often_as_it_came() {
 }
 
 #[test]
-fn a_cut_fragment_ends_the_wait() {
+fn truncated_fragment_gives_up_the_datagram_at_once() {
     let datagram = udp(0, 3000);
     let fragments: Vec<Vec<u8>> = cut(7, &datagram, &[1480, 2000]).iter().map(ipv4).collect();
     let snap = 116;
@@ -300,7 +300,7 @@ fn a_cut_fragment_ends_the_wait() {
     assert!(finish(&mut defrag).is_empty());
     assert_eq!(defrag.take_losses(), DefragLosses { cut: 1, ..DefragLosses::default() });
 
-    // A later fragment is cut, after the first one and before it.
+    // A later fragment is truncated: after the first one, then before it.
     assert!(feed(&mut defrag, &fragments[0], 1).is_empty());
     assert_eq!(feed_cut(&mut defrag, &fragments[2], snap, 2), [part(&datagram[..1480], 1)]);
     assert!(finish(&mut defrag).is_empty());
@@ -310,13 +310,13 @@ fn a_cut_fragment_ends_the_wait() {
     assert!(finish(&mut defrag).is_empty());
     assert_eq!(defrag.take_losses(), DefragLosses { cut: 2, ..DefragLosses::default() });
 
-    // Nothing of it was captured.
+    // None of its data was captured.
     assert!(feed_cut(&mut defrag, &fragments[1], 20, 1).is_empty());
     assert_eq!(defrag.take_losses(), DefragLosses { cut: 1, ..DefragLosses::default() });
 }
 
 #[test]
-fn a_start_knows_the_length_of_its_message() {
+fn truncated_start_keeps_message_length() {
     let datagram = udp(0, 3000);
     let packet = ipv4(&cut(7, &datagram, &[1480])[0]);
     let mut defrag = Defrag::new(LIMITS);
@@ -328,7 +328,7 @@ fn a_start_knows_the_length_of_its_message() {
     assert_eq!(lens, [(40, 1472)]);
 }
 
-/// What a receiver with unlimited memory makes of fragments that fit together.
+/// Returns what a receiver with unlimited memory makes of consistent fragments.
 fn naive(datagram: &[u8], came: &[&Sent]) -> Option<Got> {
     let mut there = vec![false; datagram.len()];
     for sent in came {
@@ -344,7 +344,7 @@ fn naive(datagram: &[u8], came: &[&Sent]) -> Option<Got> {
 
 proptest! {
     #[test]
-    fn reassembly_agrees_with_a_naive_one(
+    fn reassembly_agrees_with_naive_model(
         lens in vec(prop_oneof![8_usize..4000, 60_000_usize..65_528], 1..4),
         places in vec(0_usize..65_528, 1..60),
         lost in vec(any::<Index>(), 0..4),
@@ -365,8 +365,8 @@ proptest! {
                 return Ok(());
             }
         }
-        // Repeated fragments come first; the last one of a datagram is not repeated, or all of it
-        // may be, and counts twice.
+        // Repeated fragments come first. The last fragment of a datagram is not repeated, because all of it
+        // could then be repeated and would count twice.
         let mut order = order.into_iter();
         let mut keyed: Vec<(u32, Sent)> = sent.iter().cloned().map(|sent| (order.next().unwrap_or(0), sent)).collect();
         for index in again {
@@ -400,7 +400,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_breaks_the_bounds(
+    fn table_stays_within_its_bounds(
         packets in vec(
             (0_u32..6, 0_usize..40, any::<bool>(), vec(any::<u8>(), 0..200), any::<Index>(), any::<bool>()),
             0..200,
@@ -432,7 +432,7 @@ proptest! {
 }
 
 #[test]
-fn a_first_fragment_whose_others_do_not_come_is_handed_over_by_itself() {
+fn lone_first_fragment_is_emitted_after_its_wait() {
     let datagram = udp(0, 3000);
     let fragments = cut(7, &datagram, &[1480, 2000]);
     let mut defrag = Defrag::new(DefragLimits { first: SECOND, ..LIMITS });
@@ -443,7 +443,7 @@ fn a_first_fragment_whose_others_do_not_come_is_handed_over_by_itself() {
     defrag.advance(6 + SECOND, &mut |datagram| got.push(note(&datagram)));
     assert_eq!(got, [part(&datagram[..1480], 5)]);
     assert_eq!(defrag.bytes(), 0);
-    // What comes later counts nothing any more.
+    // Later fragments no longer count.
     for fragment in &fragments[1..] {
         assert!(feed(&mut defrag, &ipv4(fragment), 2 * SECOND).is_empty());
     }
@@ -452,7 +452,7 @@ fn a_first_fragment_whose_others_do_not_come_is_handed_over_by_itself() {
 }
 
 #[test]
-fn first_fragments_that_wait_are_bounded() {
+fn waiting_first_fragments_are_bounded() {
     let limits = DefragLimits { entries: 4, ..LIMITS };
     let mut defrag = Defrag::new(limits);
     let mut handed_over = 0;

@@ -1,20 +1,19 @@
-//! What is rare in DNS messages, read through `hickory-proto`.
+//! Rare parts of DNS messages, parsed with `hickory-proto`.
 
 use std::net::IpAddr;
 
 use hickory_proto::rr::rdata::opt;
 
-/// A client subnet (RFC 7871): the address with all bits behind the prefix cleared, and the
-/// prefix length.
+/// A client subnet (RFC 7871): an address with the bits after the prefix cleared, and the prefix length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientSubnet {
-    /// The network.
+    /// Network address.
     pub address: IpAddr,
     /// Source prefix length in bits.
     pub prefix: u8,
 }
 
-/// Reads the data of a client subnet option.
+/// Parses the data of a client subnet option.
 pub fn client_subnet(data: &[u8]) -> Option<ClientSubnet> {
     let subnet = opt::ClientSubnet::try_from(data).ok()?;
     let prefix = subnet.source_prefix();

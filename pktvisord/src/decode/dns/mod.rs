@@ -1,4 +1,4 @@
-//! What is read from DNS messages.
+//! Parses DNS messages.
 
 pub mod detail;
 pub mod name;

@@ -1,10 +1,10 @@
-//! Query names: compared without case, cut to their last labels, written as text.
+//! Query names: lower-casing, cutting to the last labels, and conversion to text.
 //!
-//! Names are kept as on the wire (RFC 1035 §3.1): labels, each behind its length, without the
-//! final empty label. A length byte is at most 63 and no ASCII letter, so a whole name can be
-//! lower-cased byte by byte.
+//! Names are kept in wire form (RFC 1035 §3.1): labels, each after its length, without the final empty
+//! label. A length byte is at most 63 and so never an ASCII letter, so a whole name can be lower-cased
+//! byte by byte.
 
-/// Bytes a name can have at most, its final empty label included (RFC 1035 §2.3.4).
+/// Maximum bytes of a name, including its final empty label (RFC 1035 §2.3.4).
 pub const MAX_NAME: usize = 255;
 
 /// A lower-cased name in wire form.
@@ -15,7 +15,7 @@ pub struct LowerName {
 }
 
 impl LowerName {
-    /// Lower-cases the ASCII letters of a name (RFC 4343); `wire` has at most [`MAX_NAME`] bytes.
+    /// Lower-cases the ASCII letters of a name (RFC 4343). `wire` has at most [`MAX_NAME`] bytes.
     #[inline]
     pub fn new(wire: &[u8]) -> Self {
         let mut bytes = [0; MAX_NAME + 1];
@@ -26,24 +26,24 @@ impl LowerName {
         Self { bytes, len: len as u8 }
     }
 
-    /// The name in wire form.
+    /// Returns the name in wire form.
     #[inline]
     pub fn wire(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
 }
 
-/// Jumps that are followed in a compressed name: one more than labels of a byte each can need.
+/// Maximum jumps in a compressed name: one more than a name of one-byte labels can need.
 const MAX_JUMPS: usize = 127;
-/// What a label or a pointer takes of the effort of [`expand`].
+/// Effort of a label or a pointer in [`expand`].
 const STEP: usize = 8;
 
 /// Writes the name at `at` of a message into `buffer`, in wire form without its final empty label.
-/// Returns its length and where it ends in the message.
+/// Returns its length and the offset of its end in the message.
 ///
-/// Pointers go back, and not into the header (RFC 1035 section 4.1.4). `None` for what is no name,
-/// and where `effort` comes to 0 by reading it: 8 for each label and each pointer, and 1 for each
-/// byte.
+/// Pointers must point back, and not into the header (RFC 1035 section 4.1.4). Returns `None` for an
+/// invalid name, or if reading it reduces `effort` to 0: it costs 8 for each label and each pointer, and 1
+/// for each byte.
 pub fn expand(
     message: &[u8],
     mut at: usize,
@@ -84,14 +84,14 @@ pub fn expand(
     }
 }
 
-/// Whether a name has capitals. It is read to its end in any case, so that the compiler can do it
-/// by vector instructions.
+/// Returns true if a name has capitals. It always reads the whole name, so that the compiler can use
+/// vector instructions.
 #[inline]
 pub fn has_capitals(wire: &[u8]) -> bool {
     wire.iter().fold(false, |found, byte| found | byte.is_ascii_uppercase())
 }
 
-/// The labels of a well-formed name in wire form, first to last.
+/// Iterates over the labels of a well-formed name in wire form, first to last.
 pub fn labels(mut wire: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let (&len, rest) = wire.split_first()?;
@@ -101,7 +101,7 @@ pub fn labels(mut wire: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// The last `keep` labels of a name, and whether labels were cut off; `None` where it has fewer.
+/// Returns the last `keep` labels of a name, and whether labels were cut off; `None` if it has fewer.
 pub fn last_labels(wire: &[u8], keep: usize) -> Option<(&[u8], bool)> {
     let count = labels(wire).count();
     let cut = count.checked_sub(keep)?;
@@ -109,15 +109,15 @@ pub fn last_labels(wire: &[u8], keep: usize) -> Option<(&[u8], bool)> {
     Some((&wire[bytes..], cut > 0))
 }
 
-/// The text of a name: labels between dots, no final dot, other than printable ASCII escaped as in
-/// zone files (RFC 1035 §5.1, RFC 4343 §2.1); `.` for the root.
+/// Returns the text of a name: labels separated by dots, without a final dot; `.` for the root. Bytes that
+/// are not printable ASCII are escaped as in zone files (RFC 1035 §5.1, RFC 4343 §2.1).
 pub fn text(wire: &[u8]) -> String {
     cut_text(wire, false)
 }
 
-/// The text of a name cut to its last labels: a cut name starts with a dot.
+/// Returns the text of a name cut to its last labels. A cut name starts with a dot.
 pub fn cut_text(wire: &[u8], cut: bool) -> String {
-    // Exact where nothing is escaped: the first length byte has no dot in its place.
+    // Exact if nothing is escaped: each length byte except the first becomes a dot.
     let start = usize::from(cut);
     let mut text = Vec::with_capacity(start + wire.len().saturating_sub(1).max(1));
     text.resize(start, b'.');
@@ -137,7 +137,7 @@ pub fn cut_text(wire: &[u8], cut: bool) -> String {
     String::from_utf8(text).expect("it is ASCII")
 }
 
-/// Whether a byte of a label stands for itself.
+/// Returns true if a byte of a label needs no escape.
 #[inline]
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_graphic()
@@ -156,16 +156,16 @@ fn escape(byte: u8, text: &mut Vec<u8>) {
     }
 }
 
-/// The part of a name above its public suffix (<https://publicsuffix.org>) that has `keep` labels,
-/// suffix included in the result, and whether labels were cut off.
+/// Returns the public suffix of a name (<https://publicsuffix.org>) with the `keep` labels before it, and
+/// whether labels were cut off; `None` if the name has fewer labels.
 ///
-/// With `keep` 1 that is the registrable domain: `example.co.uk` of `www.example.co.uk`. A name
-/// that is a public suffix itself is whole.
+/// With `keep` 1 this is the registrable domain: `example.co.uk` of `www.example.co.uk`. A name that is
+/// itself a public suffix is then returned whole.
 pub fn above_public_suffix(wire: &[u8], keep: usize) -> Option<(&[u8], bool)> {
     let mut dotted = [0; MAX_NAME];
     let len = wire.len().checked_sub(1)?;
     dotted[..len].copy_from_slice(&wire[1..]);
-    // The length byte before each label but the first becomes the dot.
+    // The length byte before each label except the first becomes a dot.
     let mut at = 0;
     for label in labels(wire) {
         at += label.len();
@@ -187,7 +187,7 @@ pub fn above_public_suffix(wire: &[u8], keep: usize) -> Option<(&[u8], bool)> {
 mod tests {
     use super::*;
 
-    /// The wire form of a dotted name.
+    /// Returns the wire form of a dotted name.
     pub(crate) fn wire(name: &str) -> Vec<u8> {
         let mut wire = Vec::new();
         for label in name.split('.').filter(|label| !label.is_empty()) {
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn cuts_to_the_last_labels() {
+    fn last_labels_cuts_leading_labels() {
         assert_eq!(cut("www.test.com", 2).as_deref(), Some(".test.com"));
         assert_eq!(cut("a.com", 2).as_deref(), Some("a.com"));
         assert_eq!(cut("www.test.com", 3).as_deref(), Some("www.test.com"));
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn lower_cases_all_but_lengths() {
+    fn lower_casing_keeps_length_bytes() {
         let mut name = vec![63];
         name.extend([b'A'; 63]);
         name.extend(wire("Ex-1.ORG"));
@@ -222,13 +222,13 @@ mod tests {
     }
 
     #[test]
-    fn escapes_what_is_not_printable() {
+    fn unprintable_bytes_are_escaped() {
         assert_eq!(text(b"\x04a.b\\\x03\x00\xff \x01c"), "a\\.b\\\\.\\000\\255\\032.c");
         assert_eq!(text(b""), ".");
     }
 
     #[test]
-    fn cuts_above_the_public_suffix() {
+    fn public_suffix_keeps_labels_before_it() {
         let above = |name: &str, keep| {
             above_public_suffix(&wire(name), keep).map(|(wire, cut)| cut_text(wire, cut))
         };

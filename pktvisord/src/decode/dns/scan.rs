@@ -1,9 +1,8 @@
-//! The in-place scan of a DNS message: header, questions, the types of its records and EDNS (RFC 1035
-//! section 4, RFC 6891).
+//! Scans a DNS message in place: header, questions, record types and EDNS (RFC 1035 section 4, RFC 6891).
 //!
-//! It reads what every message needs without copying or allocating. A message that the capture cut is
-//! read as far as it goes. What cannot be DNS is told by what must hold for any message: its records
-//! have room in it, and its first question reads.
+//! The scan reads what every message needs without copying or allocating, and reads a message that the
+//! capture cut as far as it goes. It rejects what cannot be DNS by two conditions that every message meets:
+//! its records fit in it, and its first question is readable.
 
 use pktvisor_common::iana;
 
@@ -11,10 +10,10 @@ use super::name::{self, MAX_NAME};
 
 /// Bytes of a DNS header.
 pub const HEADER: usize = 12;
-/// Questions that are read of a message, at most, and records.
+/// Maximum questions and maximum records read from a message.
 pub const MAX_ENTRIES: usize = 64;
-/// The effort that the questions behind the first may take together, see [`name::expand`]: pointers
-/// make long names of few bytes.
+/// Maximum effort for all questions after the first, see [`name::expand`]: pointers make long names from
+/// few bytes.
 const EFFORT: usize = 512;
 /// Bytes of the shortest question and of the shortest record (RFC 1035 sections 4.1.2 and 4.1.3).
 const SHORTEST_QUESTION: usize = 5;
@@ -37,39 +36,39 @@ const TYPE_OPT: u16 = 41;
 const TYPE_ANY: u16 = 255;
 const OPTION_CLIENT_SUBNET: u16 = 8;
 
-/// What the scan found in a message.
+/// The result of scanning a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scan<'a> {
-    /// The message's id.
+    /// Id of the message.
     pub id: u16,
-    /// The second 16 bits of the header.
+    /// Second 16 bits of the header.
     pub flags: u16,
-    /// Questions by the header.
+    /// Number of questions in the header.
     pub questions: u16,
-    /// Answers by the header.
+    /// Number of answers in the header.
     pub answers: u16,
-    /// The first question; `None` where the header says there is none, or the capture cut it.
+    /// The first question; `None` if the header says that there is none, or if the capture cut it.
     pub question: Option<Question<'a>>,
-    /// Where the first question ends.
+    /// Offset of the end of the first question.
     question_end: usize,
-    /// What the records say together.
+    /// Findings about the records.
     pub records: Records,
     /// The OPT record.
     pub edns: Option<Edns<'a>>,
 }
 
-/// What the records of a message say together.
+/// Findings about the records of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Records {
-    /// An answer has the type asked for.
+    /// An answer has the requested type.
     answered: bool,
-    /// There is an SOA record in the authority section.
+    /// The authority section has an SOA record.
     soa: bool,
-    /// There is an NS record in the authority section.
+    /// The authority section has an NS record.
     ns: bool,
-    /// All that matters was read.
+    /// Everything relevant was read.
     complete: bool,
-    /// There are more than [`MAX_ENTRIES`] questions or records, and the rest was not read.
+    /// There are more than [`MAX_ENTRIES`] questions or records. The rest was not read.
     pub too_many: bool,
 }
 
@@ -78,9 +77,9 @@ pub struct Records {
 pub struct Question<'a> {
     /// The name as on the wire, without its final empty label.
     pub name: &'a [u8],
-    /// The type asked for.
+    /// Requested type.
     pub qtype: u16,
-    /// The class asked for.
+    /// Requested class.
     pub qclass: u16,
 }
 
@@ -93,49 +92,49 @@ pub struct Edns<'a> {
     pub rcode_high: u8,
     /// DO: DNSSEC OK (RFC 3225).
     pub dnssec_ok: bool,
-    /// The data of its first client subnet option (RFC 7871 section 6); empty where the option does
-    /// not end in the record.
+    /// Data of the first client subnet option (RFC 7871 section 6); empty if the option extends beyond
+    /// the record.
     pub client_subnet: Option<&'a [u8]>,
 }
 
-/// Why a message can't be scanned.
+/// Reasons why a message cannot be scanned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScanError {
-    /// Less than the 12 bytes of a header.
+    /// It is shorter than the 12 bytes of a header.
     NoHeader,
-    /// The capture cut it before the flags, so that nothing is known of it.
+    /// The capture ends before the end of the flags, so nothing is known about it.
     Cut,
-    /// A section has more records by the header than have room in the message.
+    /// The header announces more questions, or more records in a section, than fit in the message.
     NoRoom,
-    /// The first question ends behind the message, or its name is none. A compressed name is none:
-    /// there is no name before the first (RFC 1035 section 4.1.4).
+    /// The first question extends beyond the message, or its name is invalid. A compressed name is
+    /// invalid: there is no earlier name to point to (RFC 1035 section 4.1.4).
     BadQuestion,
 }
 
 impl Scan<'_> {
-    /// Whether the message is a reply.
+    /// Returns true if the message is a reply.
     #[inline]
     pub fn is_reply(&self) -> bool {
         self.flags & FLAG_QR != 0
     }
 
-    /// The response code, with the upper bits of EDNS.
+    /// Returns the response code, including the upper bits from EDNS.
     #[inline]
     pub fn rcode(&self) -> u16 {
         let high = self.edns.map_or(0, |edns| u16::from(edns.rcode_high));
         high << 4 | self.flags & 0xf
     }
 
-    /// The opcode.
+    /// Returns the opcode.
     #[inline]
     pub fn opcode(&self) -> u8 {
         (self.flags >> 11 & 0xf) as u8
     }
 
-    /// Whether the reply says that the name exists and has no data of the type asked for (RFC 2308
-    /// section 2.2): NOERROR to a query, not truncated, without an answer of that type. Without any
-    /// answer it is one unless it is a referral; behind a CNAME only an SOA tells it from an answer
-    /// that ends in another zone.
+    /// Returns true if the reply says that the name exists but has no data of the requested type (RFC 2308
+    /// section 2.2): NOERROR to a query, TC clear, without an answer of that type, which is not ANY.
+    /// Without any answer it is NODATA unless it is a referral. After a CNAME, only an SOA record
+    /// distinguishes it from an answer that ends in another zone.
     #[inline]
     pub fn is_nodata(&self) -> bool {
         let Some(question) = &self.question else { return false };
@@ -147,8 +146,8 @@ impl Scan<'_> {
             && if self.answers == 0 { !self.is_referral() } else { self.records.soa }
     }
 
-    /// Whether the reply points to other servers: NOERROR without an answer, with NS but without
-    /// SOA in authority, and not authoritative (RFC 2308 section 2.2).
+    /// Returns true if the reply refers to other servers: NOERROR without an answer, with NS but without
+    /// SOA in the authority section, and not authoritative (RFC 2308 section 2.2).
     #[inline]
     pub fn is_referral(&self) -> bool {
         let Records { soa, ns, complete, .. } = self.records;
@@ -165,9 +164,9 @@ impl Scan<'_> {
         self.is_reply() && self.opcode() == 0 && self.rcode() == iana::NOERROR
     }
 
-    /// The questions behind the first one of the `message` that was scanned, with their names
-    /// expanded, up to [`MAX_ENTRIES`] in all or to the first that cannot be read. Says whether that
-    /// took no more effort than it may.
+    /// Calls `each` with the expanded name and the type of the questions after the first one of the
+    /// scanned `message`, up to [`MAX_ENTRIES`] questions in all or to the first unreadable one. Returns
+    /// false if that would take more than the permitted effort.
     pub fn for_each_further_question(
         &self,
         message: &[u8],
@@ -193,8 +192,8 @@ impl Scan<'_> {
         true
     }
 
-    /// Whether header and first question read like DNS and not like chance: what a message on a
-    /// port from the ephemeral range has to show before it counts.
+    /// Returns true if header and first question look like DNS rather than chance. A message on a port in
+    /// the ephemeral range must pass this before it counts.
     pub fn is_plausible(&self) -> bool {
         let class = self.question.map(|question| question.qclass & 0x7fff);
         self.opcode() <= 6
@@ -212,8 +211,8 @@ fn u16_at(message: &[u8], at: usize) -> Option<u16> {
 /// Scans a message of `length` bytes, of which `message` was captured.
 ///
 /// # Errors
-/// [`ScanError`] where it cannot be DNS, or nothing of it was captured. Records behind the question
-/// that can't be read end the walk over records.
+/// Returns [`ScanError`] if it cannot be DNS, or if too little of it was captured. An unreadable record
+/// after the question is no error: it ends the walk over the records.
 pub fn scan(message: &[u8], length: usize) -> Result<Scan<'_>, ScanError> {
     let mut scan = Scan::default();
     scan.read(message, length)?;
@@ -221,10 +220,10 @@ pub fn scan(message: &[u8], length: usize) -> Result<Scan<'_>, ScanError> {
 }
 
 impl<'a> Scan<'a> {
-    /// As [`scan`], into a scan that has nothing yet: on the packet path, where each copy counts.
+    /// Like [`scan`], but into an empty scan: used on the packet path, where each copy counts.
     ///
     /// # Errors
-    /// As [`scan`]. What was read before stays.
+    /// As [`scan`]. Values read before the error stay set.
     #[inline(always)]
     pub fn read(&mut self, message: &'a [u8], length: usize) -> Result<(), ScanError> {
         if length < HEADER {
@@ -253,7 +252,7 @@ impl<'a> Scan<'a> {
             }
         }
         let counts = [answers, authorities, additionals].map(usize::from);
-        // What a query says stands in its question and in OPT.
+        // The content of a query is in its question and in OPT.
         if additionals > 0 || self.is_reply() && counts != [0; 3] {
             self.read_records(message, counts);
         } else {
@@ -262,13 +261,13 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    /// Reads the types of the records and OPT, so far as they can be read.
+    /// Reads record types and OPT, as far as they are readable.
     #[inline]
     fn read_records(&mut self, message: &'a [u8], counts: [usize; 3]) {
         self.records.complete = self.read_sections(message, counts).is_some();
     }
 
-    /// Reads the sections behind the first question; `None` where what matters was not read.
+    /// Reads the sections after the first question. Returns `None` if something relevant was not read.
     #[inline(always)]
     fn read_sections(&mut self, message: &'a [u8], counts: [usize; 3]) -> Option<()> {
         let [answers, authorities, additionals] = counts;
@@ -290,7 +289,7 @@ impl<'a> Scan<'a> {
             if record.rtype == qtype {
                 self.records.answered = true;
                 if additionals == 0 {
-                    // Nothing behind it matters.
+                    // Nothing after it is relevant.
                     return self.stop_at(all);
                 }
             }
@@ -312,7 +311,7 @@ impl<'a> Scan<'a> {
         self.stop_at(all)
     }
 
-    /// Stops reading, of `all` records; `None` where there are too many to read.
+    /// Stops reading, out of `all` records. Returns `None` if there are too many to read.
     #[inline]
     fn stop_at(&mut self, all: usize) -> Option<()> {
         self.records.too_many = all > MAX_ENTRIES;
@@ -321,7 +320,7 @@ impl<'a> Scan<'a> {
 }
 
 impl<'a> Edns<'a> {
-    /// Reads an OPT record that has been captured whole.
+    /// Parses an OPT record that was captured whole.
     #[inline]
     fn of(message: &'a [u8], record: &Record) -> Option<Self> {
         let options = message.get(record.data..record.end)?;
@@ -335,17 +334,17 @@ impl<'a> Edns<'a> {
     }
 }
 
-/// Where a record is.
+/// The position of a record.
 struct Record {
     rtype: u16,
-    /// Where its data start.
+    /// Offset of its data.
     data: usize,
-    /// Where it ends, by its length.
+    /// Offset of its end, according to its length.
     end: usize,
 }
 
 impl Record {
-    /// The record at `at`.
+    /// Parses the record at `at`.
     #[inline]
     fn at(message: &[u8], at: usize) -> Option<Self> {
         let at = skip_name(message, at)?;
@@ -356,17 +355,17 @@ impl Record {
     }
 }
 
-/// Why a question was not read.
+/// Reasons why a question was not read.
 enum Unread {
-    /// It goes on behind what was captured.
+    /// It extends beyond the captured bytes.
     Cut,
-    /// Its name is none.
+    /// Its name is invalid.
     Bad,
 }
 
 #[inline]
 fn question(message: &[u8]) -> Result<(Question<'_>, usize), Unread> {
-    // Up to the length byte behind the longest name.
+    // Including the length byte after the longest name.
     let read = &message[..message.len().min(HEADER + MAX_NAME)];
     let mut at = HEADER;
     loop {
@@ -402,7 +401,7 @@ fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-/// Options of an OPT record that are looked at for a client subnet, at most.
+/// Maximum options of an OPT record searched for a client subnet.
 const MAX_OPTIONS: usize = 64;
 
 #[inline]

@@ -1,17 +1,17 @@
-//! What an ICMP error quotes: the packet that could not be delivered (RFC 792, RFC 4443 section 3.1).
+//! The undeliverable packet that an ICMP error quotes (RFC 792, RFC 4443 section 3.1).
 
 use pktvisor_common::packet::{Fragment, IpVersion, PacketMeta, Transport, walk_ip};
 
-/// Bytes before the quoted packet.
+/// Bytes of the ICMP header, before the quoted packet.
 const HEADER: usize = 8;
-/// Destination unreachable, of ICMP and of ICMPv6.
+/// Destination unreachable, in ICMP and ICMPv6.
 const UNREACHABLE_V4: u8 = 3;
 const UNREACHABLE_V6: u8 = 1;
-/// The code of ICMP that asks for smaller packets: the destination can be reached.
+/// The ICMP code that asks for smaller packets: the destination is reachable.
 const FRAGMENTATION_NEEDED: u8 = 4;
 
-/// The walk over the UDP packet that an ICMP packet says cannot be delivered, and what is quoted of
-/// its payload. `meta` is the walk over the ICMP packet, of which `packet` was captured.
+/// Returns the walk over the UDP packet that an ICMP packet reports as undeliverable, and the quoted part
+/// of its payload. `meta` is the walk over the ICMP packet, whose captured bytes are `packet`.
 pub fn quoted<'a>(meta: &PacketMeta, packet: &'a [u8]) -> Option<(PacketMeta, &'a [u8])> {
     if meta.transport != Transport::Icmp || meta.malformed || meta.fragment == Fragment::Later {
         return None;
@@ -23,7 +23,7 @@ pub fn quoted<'a>(meta: &PacketMeta, packet: &'a [u8]) -> Option<(PacketMeta, &'
         _ => return None,
     }
     let quoted = icmp.get(HEADER..)?;
-    // By its own length: most of it need not be quoted.
+    // The walk uses the packet's own length, because most of the packet need not be quoted.
     let inner = walk_ip(quoted, usize::MAX);
     let payload = quoted.get(usize::from(inner.payload_offset)..).unwrap_or_default();
     let payload = &payload[..payload.len().min(inner.payload_len as usize)];

@@ -1,7 +1,7 @@
-//! Packets as the programs of libpcap's filters expect them.
+//! Converts packets to the form that libpcap's filter programs expect.
 //!
-//! libpcap compiles for the system it runs on: IPv6 has the address family of Linux, and PPP starts
-//! with its address. Captures of other systems are shown to a program as if they came from here.
+//! libpcap compiles for the system that it runs on: IPv6 has the address family of Linux, and PPP starts
+//! with its address. Packets captured on other systems are converted as if they came from this one.
 
 use pktvisor_common::packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, PacketBytes};
 
@@ -11,9 +11,9 @@ use super::{LOOPBACK_LEN, LinkType, ethertype_of_family, family_of, serial};
 /// `AF_INET6` of Linux.
 const AF_INET6: u8 = 10;
 
-/// The link type, the bytes and the number of bytes left out before them, by which a filter
-/// decides about a packet; `None` where there is nothing to decide by. What is not just a part of
-/// the packet is made in `scratch`.
+/// Returns the link type, the bytes for the filter, and the number of bytes left out before them; `None`
+/// if the filter cannot decide on the packet. Bytes that are not simply part of the packet are written
+/// to `scratch`.
 #[inline]
 pub(crate) fn filter_view<'a>(
     link: LinkType,
@@ -24,7 +24,7 @@ pub(crate) fn filter_view<'a>(
         LinkType::Nflog | LinkType::Pktap => {
             let inner = unwrap(link, packet)?;
             let rest = packet.get(inner.offset..)?;
-            // One header of a capturing system inside another is not looked for.
+            // A capture header inside another one is not supported.
             let link = inner.link.filter(|link| !link.is_wrapping())?;
             let (link, view, more) = plain(link, rest, scratch);
             Some((link, view, inner.offset as u32 + more))
@@ -75,7 +75,7 @@ fn plain<'a>(
     }
 }
 
-/// The family of IPv6 of any system as that of Linux.
+/// Maps every system's address family of IPv6 to that of Linux.
 fn known_family(family: u32) -> u32 {
     if ethertype_of_family(family) == ETHERTYPE_IPV6 { AF_INET6.into() } else { family }
 }

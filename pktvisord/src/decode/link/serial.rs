@@ -5,13 +5,13 @@ use pktvisor_common::ppp::ppp_ethertype;
 
 /// Address and control of PPP in HDLC-like framing (RFC 1662).
 const ALL_STATIONS: [u8; 2] = [0xff, 0x03];
-/// Unnumbered information, the control byte of what carries packets.
+/// Unnumbered information: the control byte of frames that carry packets.
 const UNNUMBERED: u8 = 0x03;
-/// Most bytes of a Frame Relay address (Q.922).
+/// Maximum bytes of a Frame Relay address (Q.922).
 const MAX_ADDRESS: usize = 4;
 
-/// PPP at `start`, with or without address and control, and with a protocol number of one byte or
-/// two (RFC 1661).
+/// Parses PPP at `start`, with or without address and control bytes, and with a protocol number of one or
+/// two bytes (RFC 1661).
 pub(super) fn ppp(packet: &[u8], start: usize) -> Option<(u16, usize)> {
     let mut offset = start;
     if packet.read(offset) == Some(ALL_STATIONS) {
@@ -29,7 +29,7 @@ pub(super) fn ppp(packet: &[u8], start: usize) -> Option<(u16, usize)> {
     Some((ppp_ethertype(protocol).unwrap_or(0), offset))
 }
 
-/// Whether a packet has the address of Cisco's framing: unicast or broadcast.
+/// Returns true if a packet has an address of Cisco's framing: unicast or broadcast.
 pub(super) fn is_cisco(packet: &[u8]) -> bool {
     matches!(packet, [0x0f | 0x8f, 0, ..])
 }
@@ -38,18 +38,18 @@ pub(super) fn ppp_hdlc(packet: &[u8]) -> Option<(u16, usize)> {
     if is_cisco(packet) { cisco_hdlc(packet) } else { ppp(packet, 0) }
 }
 
-/// Address, control, then an EtherType.
+/// Parses address, control and EtherType.
 pub(super) fn cisco_hdlc(packet: &[u8]) -> Option<(u16, usize)> {
     Some((u16::from_be_bytes(packet.read(2)?), 4))
 }
 
-/// The header of a PPPoE session (RFC 2516), then PPP; discovery has another code.
+/// Parses the header of a PPPoE session (RFC 2516), then PPP. Discovery has another code.
 pub(super) fn pppoe(packet: &[u8]) -> Option<(u16, usize)> {
     let [_, code, ..] = packet.read::<6>(0)?;
     if code == 0 { ppp(packet, 6) } else { Some((0, 6)) }
 }
 
-/// An address (Q.922), then NLPID or SNAP (RFC 2427), or Cisco's framing: an EtherType.
+/// Parses an address (Q.922), then NLPID or SNAP (RFC 2427), or an EtherType in Cisco's framing.
 pub(super) fn frame_relay(packet: &[u8]) -> Option<(u16, usize)> {
     let last = packet.iter().take(MAX_ADDRESS).position(|byte| byte & 1 == 1);
     let mut offset = match last {
@@ -62,7 +62,7 @@ pub(super) fn frame_relay(packet: &[u8]) -> Option<(u16, usize)> {
         return Some((u16::from_be_bytes(packet.read(offset)?), offset + 2));
     }
     offset += 1;
-    // A byte of padding may stand before SNAP.
+    // SNAP may follow a byte of padding.
     if packet.read(offset)? == [0] {
         offset += 1;
     }

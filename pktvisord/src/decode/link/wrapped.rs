@@ -1,4 +1,4 @@
-//! Headers of capturing systems before a packet of another link type.
+//! Headers that capturing systems put before a packet of another link type.
 
 use pktvisor_common::packet::PacketBytes;
 
@@ -6,35 +6,35 @@ use super::LinkType;
 
 /// Length of a Prism header.
 const PRISM_LEN: usize = 144;
-/// What an AVS header starts with: versions 1 and 2.
+/// First bytes of an AVS header: versions 1 and 2.
 const AVS: [[u8; 4]; 2] = [[0x80, 0x21, 0x10, 0x01], [0x80, 0x21, 0x10, 0x02]];
-/// Length of what a Hilscher analyzer writes before a frame.
+/// Length of the header that a Hilscher analyzer writes before a frame.
 const NETANALYZER_LEN: usize = 4;
-/// Length of the header of NFLOG before its attributes, and the attribute that is the packet.
+/// Length of the NFLOG header before its attributes, and the attribute that holds the packet.
 const NFLOG_LEN: usize = 4;
 const NFULA_PAYLOAD: u16 = 9;
-/// Attributes of NFLOG that are looked at; the kernel writes at most 24.
+/// Maximum NFLOG attributes searched. The kernel writes at most 24.
 const MAX_ATTRIBUTES: usize = 64;
-/// Radiotap: present fields time and flags, another word of present fields, padded 802.11 headers.
+/// Radiotap: the time field, the flags field and another word of presence bits; padded 802.11 headers.
 const HAS_TIME: u32 = 1;
 const HAS_FLAGS: u32 = 2;
 const HAS_MORE: u32 = 1 << 31;
 const DATA_PAD: u8 = 0x20;
-/// Words of present fields that are looked at.
+/// Maximum words of presence bits.
 const MAX_PRESENT: usize = 32;
 
-/// What a packet carries.
+/// The packet inside a capture header.
 pub(super) struct Inner {
-    /// Its link type; `None` where that is not read.
+    /// Link type; `None` if it is not supported.
     pub(super) link: Option<LinkType>,
-    /// Where it starts.
+    /// Offset of the packet.
     pub(super) offset: usize,
-    /// Whether an 802.11 header is padded to a multiple of 4 bytes.
+    /// True if the 802.11 header is padded to a multiple of 4 bytes.
     pub(super) padded: bool,
 }
 
 impl LinkType {
-    /// Whether packets carry those of another link type.
+    /// Returns true if packets carry those of another link type.
     pub(super) fn is_wrapping(self) -> bool {
         matches!(
             self,
@@ -48,18 +48,18 @@ impl LinkType {
         )
     }
 
-    /// The link type of a number of the system that captured (`DLT_*`).
+    /// Returns the link type of a number of the capturing system (`DLT_*`).
     fn from_dlt(number: u32) -> Option<Self> {
         match number {
-            // OpenBSD has another number for raw IP.
+            // On OpenBSD, raw IP has this number.
             14 => Some(Self::RawIp),
             number => Self::from_number(number).ok(),
         }
     }
 }
 
-/// What `packet` carries behind the header of `link`; `None` where it ends inside of that, and of
-/// link types that carry no other.
+/// Returns the packet that `packet` carries after the header of `link`; `None` if it ends inside that
+/// header, or if the link type carries no other.
 pub(super) fn unwrap(link: LinkType, packet: &[u8]) -> Option<Inner> {
     let plain = |link, offset| Inner { link, offset, padded: false };
     Some(match link {
@@ -89,7 +89,7 @@ fn avs(packet: &[u8]) -> Option<usize> {
     Some(u32::from_be_bytes(packet.read(4)?) as usize)
 }
 
-/// The header of radiotap.org: version, padding, length, words of present fields, fields, each
+/// Parses a header of radiotap.org: version, padding, length, words of presence bits, then fields, each
 /// aligned to its size.
 fn radiotap(packet: &[u8]) -> Option<Inner> {
     let length = usize::from(u16::from_le_bytes(packet.read(2)?));
@@ -108,13 +108,13 @@ fn radiotap(packet: &[u8]) -> Option<Inner> {
     Some(Inner { link: Some(LinkType::Wifi), offset: length, padded })
 }
 
-/// Where the packet is among the attributes: length, type and value, padded to 4 bytes. Numbers
-/// stand in the byte order of the machine that captured; types are small, so it shows.
+/// Returns the offset of the packet among the attributes, which are length, type and value, padded to 4
+/// bytes. Numbers are in the byte order of the capturing machine. Types are small, which reveals it.
 fn nflog(packet: &[u8]) -> Option<usize> {
     let mut at = NFLOG_LEN;
     for _ in 0..MAX_ATTRIBUTES {
         let [a, b, c, d] = packet.read(at)?;
-        // The upper bit is a flag.
+        // The highest bit is a flag.
         let little = d.trailing_zeros() >= 7;
         let number = |bytes| match little {
             true => u16::from_le_bytes(bytes),

@@ -1,20 +1,20 @@
-//! Both directions of a connection, whose messages are handed over in the order of their times.
+//! Both directions of a connection. Their messages are emitted in the order of their times.
 //!
-//! While one direction waits for a segment, messages of the other direction that are later than
-//! what waits are held back, so that a reply never overtakes its query.
+//! While one direction waits for a segment, messages of the other direction that are later than the waiting
+//! segments are held back, so that a reply never overtakes its query.
 
 use super::framing::Message;
 use super::half::{Arrival, HalfStream};
 use super::{Segment, StreamLimits, StreamLosses};
 
-/// Messages that may be held back. They are put in order with each segment, so more of them would
-/// cost more than a segment may: the gaps that hold them back are given up.
+/// Maximum messages held back. They are sorted with each segment, so more of them would cost more than
+/// a segment may. Beyond the limit, the gaps that hold them back are given up.
 const MAX_HELD: usize = 256;
 
-/// Which direction of a connection: 0 or 1.
+/// A direction of a connection: 0 or 1.
 pub type Side = usize;
 
-/// A message that is held back.
+/// A message held back.
 #[derive(Debug)]
 struct Held {
     side: Side,
@@ -23,44 +23,44 @@ struct Held {
     bytes: Box<[u8]>,
 }
 
-/// A connection; `C` is what its user knows of the segments of one direction.
+/// A connection; `C` is the caller's context of the segments of one direction.
 #[derive(Debug)]
 pub struct Connection<C> {
     halves: [Option<HalfStream>; 2],
-    /// Of the latest segment of each direction.
+    /// Context of the latest segment of each direction.
     contexts: [Option<C>; 2],
     held: Vec<Held>,
 }
 
 impl<C: Copy> Connection<C> {
-    /// A connection of which no segment was taken.
+    /// Creates a connection without segments.
     pub fn new() -> Self {
         Self { halves: [None, None], contexts: [None, None], held: Vec::new() }
     }
 
-    /// Bytes of memory held beyond the connection itself.
+    /// Returns the bytes of memory held beyond the connection itself.
     pub fn held(&self) -> usize {
         let messages: usize = self.held.iter().map(|held| held.bytes.len()).sum();
         let halves: usize = self.halves.iter().flatten().map(HalfStream::held).sum();
         halves + messages + self.held.capacity() * size_of::<Held>()
     }
 
-    /// Whether a direction is inside a message or waits for bytes.
+    /// Returns true if a direction is inside a message or waits for bytes.
     pub fn is_unfinished(&self) -> bool {
         self.halves.iter().flatten().any(HalfStream::is_unfinished)
     }
 
-    /// Since when segments wait for earlier ones, at the latest; `None` where none do.
+    /// Returns a lower bound of the time since which segments wait for earlier ones; `None` if none do.
     pub fn waits_since(&self) -> Option<i64> {
         self.halves.iter().flatten().filter_map(HalfStream::waits_since).min()
     }
 
-    /// When the next gap is given up.
+    /// Returns the deadline of the next gap.
     pub fn deadline(&self, limits: &StreamLimits) -> Option<i64> {
         self.halves.iter().flatten().filter_map(|half| half.deadline(limits)).min()
     }
 
-    /// Takes a segment of the direction `side`.
+    /// Processes a segment of the direction `side`.
     pub fn arrive(
         &mut self,
         side: Side,
@@ -94,7 +94,7 @@ impl<C: Copy> Connection<C> {
         }
     }
 
-    /// Gives up the gaps whose time is over before `now`.
+    /// Gives up the gaps whose deadline is before `now`.
     pub fn expire(
         &mut self,
         now: i64,
@@ -118,7 +118,7 @@ impl<C: Copy> Connection<C> {
         self.release(emit);
     }
 
-    /// Hands over what is held back and is not later than what either direction waits with.
+    /// Emits the messages that are no later than the segments waiting in either direction.
     fn release(&mut self, emit: &mut dyn FnMut(&C, Message<'_>)) {
         if self.held.is_empty() {
             return;

@@ -1,4 +1,4 @@
-//! Both directions of a connection, with gaps: the order and the times of messages.
+//! Tests of both directions of a connection with gaps: the order and the times of messages.
 
 use pktvisor_common::packet::TCP_SYN;
 
@@ -11,7 +11,7 @@ struct Dialogue {
     time: i64,
 }
 
-/// Who sends.
+/// The sender of a segment.
 #[derive(Clone, Copy)]
 enum From {
     Client,
@@ -58,7 +58,7 @@ impl Dialogue {
 }
 
 #[test]
-fn a_message_has_the_time_of_its_own_segment() {
+fn message_has_time_of_its_own_segment() {
     let messages = [query(1, 9), query(2, 9), query(3, 9)];
     let stream = framed(&messages);
     let length = stream.len() as u32 / 3;
@@ -67,7 +67,7 @@ fn a_message_has_the_time_of_its_own_segment() {
     assert_eq!(dialogue.send(From::Client, 0, 0, None, part(0)), [(SECOND, query(1, 9))]);
     dialogue.time += 5;
     assert!(dialogue.send(From::Client, 2 * length, 0, None, part(2)).is_empty());
-    // The peer has what the capture missed.
+    // The acknowledgement shows that the peer has the bytes that the capture missed.
     dialogue.time += 5;
     assert!(dialogue.send(From::Server, 0, 0, Some(3 * length), &[]).is_empty());
     dialogue.time += LIMITS.reorder;
@@ -78,11 +78,11 @@ fn a_message_has_the_time_of_its_own_segment() {
 }
 
 #[test]
-fn a_reply_does_not_overtake_its_query() {
+fn reply_does_not_overtake_its_query() {
     let stream = framed(&[query(1, 9), query(2, 9)]);
     let length = stream.len() as u32 / 2;
     let mut dialogue = Dialogue::opened();
-    // The first query is not captured, the second is, and its reply comes before that shows.
+    // The first query is not captured, but the second is. Its reply comes before the gap is given up.
     assert!(dialogue.send(From::Client, length, 0, None, &stream[length as usize..]).is_empty());
     dialogue.time += 10;
     let replies = framed(&[reply(1, 50), reply(2, 50)]);
@@ -92,7 +92,7 @@ fn a_reply_does_not_overtake_its_query() {
     let expected = [(SECOND, query(2, 9)), (late, reply(1, 50)), (late, reply(2, 50))];
     assert_eq!(dialogue.expire(), expected);
     assert_eq!(dialogue.table.bytes(), 0);
-    // What fills a gap in time is read as if it had come in order.
+    // Segments that fill a gap in time are read as if they had arrived in order.
     dialogue.time += 10;
     let more = framed(&[query(3, 9), query(4, 9)]);
     let (seq, now) = (2 * length, dialogue.time);
@@ -105,7 +105,7 @@ fn a_reply_does_not_overtake_its_query() {
 }
 
 #[test]
-fn an_acknowledgement_may_stand_before_what_it_acknowledges() {
+fn acknowledgement_may_precede_its_segments() {
     let stream = framed(&[query(1, 9), query(2, 9)]);
     let mut dialogue = Dialogue::opened();
     let end = stream.len() as u32;
@@ -119,7 +119,7 @@ fn an_acknowledgement_may_stand_before_what_it_acknowledges() {
 }
 
 #[test]
-fn messages_that_are_held_back_are_bounded() {
+fn held_back_messages_are_bounded() {
     let mut dialogue = Dialogue::opened();
     let waiting = framed(&[query(1, 9)]);
     assert!(dialogue.send(From::Client, 100, 0, None, &waiting).is_empty());

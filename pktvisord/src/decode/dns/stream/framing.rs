@@ -1,37 +1,37 @@
-//! From bytes in order to messages.
+//! Divides ordered bytes into messages.
 
 use super::StreamLosses;
 
 /// Bytes of the length before each message.
 const LENGTH: usize = 2;
-/// Bytes of length and DNS header.
+/// Bytes of the length and the DNS header.
 const HEADER_END: usize = LENGTH + 12;
 
 /// A message, as far as it was captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// The bytes captured, from the message's first one on; at least 12 of a cut message.
+    /// Captured bytes from the start of the message; at least 12 of a truncated message.
     pub bytes: &'a [u8],
-    /// Bytes of the whole message.
+    /// Length of the whole message in bytes.
     pub length: usize,
-    /// The latest time of capture among the segments that carried it.
+    /// Latest capture time among the segments that carried it.
     pub time: i64,
 }
 
-/// How well it is known where messages start.
+/// Certainty about where messages start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Boundary {
-    /// Framed without a break since the connection's start: every length is believed.
+    /// Framed without a break since the start of the connection: every length is trusted.
     Known,
-    /// Found by [`reads_well`], which every further message has to pass as well.
+    /// Found by [`reads_well`]. Every further message must pass it as well.
     Found,
     /// To be found at the start of a segment.
     Sought,
 }
 
-/// What stands at the start of some bytes.
+/// The verdict on the start of some bytes.
 enum Frame {
-    /// A whole message of that many bytes, behind its length.
+    /// A whole message of this many bytes after its length.
     Whole(usize),
     /// The start of a message.
     Open,
@@ -39,41 +39,41 @@ enum Frame {
     Not,
 }
 
-/// Cuts one half-stream into messages.
+/// Divides one half-stream into messages.
 #[derive(Debug)]
 pub struct Framer {
-    /// The start of a message whose end is still to come, with its length.
+    /// Start of an incomplete message, including its length.
     partial: Vec<u8>,
-    /// The latest time among the segments that `partial` came from.
+    /// Latest capture time among the segments of `partial`.
     time: i64,
-    /// Bytes up to the end of the message that is open or broken, none of which is kept.
+    /// Bytes to skip up to the end of an open or broken message. None of them are kept.
     skip: u32,
     boundary: Boundary,
 }
 
 impl Framer {
-    /// For a half-stream that is seen from its start.
+    /// Creates a framer for a half-stream that is captured from its start.
     pub fn from_start() -> Self {
         Self { partial: Vec::new(), time: i64::MIN, skip: 0, boundary: Boundary::Known }
     }
 
-    /// For a half-stream of which the start was not seen. Its first segment is taken to start
-    /// with a message if it reads like one.
+    /// Creates a framer for a half-stream whose start was not captured. Its first segment is taken to start
+    /// with a message if it looks like one.
     pub fn from_middle() -> Self {
         Self { boundary: Boundary::Found, ..Self::from_start() }
     }
 
-    /// Bytes of memory held.
+    /// Returns the bytes of memory held.
     pub fn held(&self) -> usize {
         self.partial.capacity()
     }
 
-    /// Whether a message has begun and not ended.
+    /// Returns true if a message has begun but not ended.
     pub fn is_open(&self) -> bool {
         !self.partial.is_empty()
     }
 
-    /// Takes the next bytes, which started a segment of this time.
+    /// Processes the next bytes, which start a segment with this time.
     pub fn feed(
         &mut self,
         segment: &[u8],
@@ -96,7 +96,7 @@ impl Framer {
                 Frame::Whole(_) => self.hand_over_partial(emit),
                 Frame::Open => {}
                 Frame::Not => {
-                    // The next candidate is where this segment starts.
+                    // The next candidate is the start of this segment.
                     self.seek(losses);
                     rest = segment;
                 }
@@ -120,15 +120,15 @@ impl Framer {
         }
     }
 
-    /// Steps over bytes that were never captured. They cost the messages that they belong to.
+    /// Steps over bytes that were never captured. The messages that contain them are lost.
     pub fn lose(&mut self, bytes: u32, losses: &mut StreamLosses) {
         let lacking = self.lacking();
         self.end(losses);
         self.step_over(bytes, lacking, losses);
     }
 
-    /// Steps over bytes that the capture cut off a segment of this time. A message of which the
-    /// header was captured is handed over as far as it goes when its end has passed.
+    /// Steps over bytes that the capture truncated from a segment with this time. If the header of a
+    /// message was captured, the captured bytes are emitted once its end has passed.
     pub fn cut(
         &mut self,
         bytes: u32,
@@ -148,7 +148,7 @@ impl Framer {
         self.step_over(bytes, lacking, losses);
     }
 
-    /// Bytes that the open message still has to come.
+    /// Returns the number of bytes up to the end of the open message.
     fn lacking(&self) -> u32 {
         match self.skip {
             0 => {
@@ -159,7 +159,7 @@ impl Framer {
         }
     }
 
-    /// Goes on behind `bytes` that did not come, where the open message lacks `lacking`.
+    /// Continues after `bytes` missing bytes. `lacking` is the number up to the end of the open message.
     fn step_over(&mut self, bytes: u32, lacking: u32, losses: &mut StreamLosses) {
         if bytes <= lacking && self.boundary != Boundary::Sought {
             self.skip = lacking - bytes;
@@ -168,8 +168,7 @@ impl Framer {
         }
     }
 
-    /// Goes on to where `skip` bytes of the open message are to come; at its end it is handed over
-    /// as far as it was captured.
+    /// Sets the bytes to skip to `skip`. At the end of the open message, its captured bytes are emitted.
     fn skip_to(&mut self, skip: u32, time: i64, emit: &mut dyn FnMut(Message<'_>)) {
         self.skip = skip;
         if self.is_open() {
@@ -180,7 +179,7 @@ impl Framer {
         }
     }
 
-    /// Drops what is held of a message, which is broken then.
+    /// Drops the open message. It counts as broken, unless message boundaries are still being sought.
     pub fn end(&mut self, losses: &mut StreamLosses) {
         losses.broken += u64::from(self.is_open() && self.boundary != Boundary::Sought);
         self.partial = Vec::new();
@@ -223,12 +222,12 @@ impl Framer {
         }
     }
 
-    /// Keeps bytes of a message that [`Self::frame`] calls open.
+    /// Keeps bytes of a message that [`Self::frame`] considers open.
     fn hold(&mut self, bytes: &[u8], time: i64) {
         self.time = self.time.max(time);
         let len = self.partial.len() + bytes.len();
         if len > self.partial.capacity() {
-            // Doubled as usual, but not beyond the message's end.
+            // The capacity doubles as usual, but not beyond the end of the message.
             let end = frame_len(&self.partial).or(frame_len(bytes)).unwrap_or(LENGTH);
             self.partial.reserve_exact((2 * len).min(end).max(len) - self.partial.len());
         }
@@ -239,15 +238,15 @@ impl Framer {
     }
 }
 
-/// Bytes of the frame at the start of `bytes`, its length included.
+/// Returns the length of the frame at the start of `bytes`, including its length field.
 fn frame_len(bytes: &[u8]) -> Option<usize> {
     let length = bytes.first_chunk::<LENGTH>()?;
     Some(LENGTH + usize::from(u16::from_be_bytes(*length)))
 }
 
-/// Whether `frame`, which may be cut short, can be a length and a DNS message as they are seen in
-/// practice: a known opcode, no reserved bit (RFC 6895), at most one question (RFC 9619), in a
-/// query exactly one and no answers, records that fit, a first name that is not compressed.
+/// Returns true if `frame`, which may be truncated, looks like a length and a DNS message as seen in
+/// practice: a known opcode, no reserved bit (RFC 6895), at most one question (RFC 9619), in a query
+/// exactly one and no answers, records that fit, and a first name that is not compressed.
 fn reads_well(frame: &[u8]) -> bool {
     let Some(len) = frame_len(frame) else {
         return true;
@@ -273,14 +272,14 @@ fn reads_well(frame: &[u8]) -> bool {
         _ => false,
     };
     let reserved = low & 0x40 != 0 || query && low & 0x0f != 0;
-    // A question takes 5 bytes at least, a record 11.
+    // A question takes at least 5 bytes, a record 11.
     counts_fit
         && !reserved
         && HEADER_END + 5 * questions + 11 * records <= len
         && (questions + records == 0 || entry_reads_well(&frame[HEADER_END..], len - HEADER_END))
 }
 
-/// Whether `bytes`, which may be cut short, start with a name of plain labels (RFC 1035 section
+/// Returns true if `bytes`, which may be truncated, start with a name of plain labels (RFC 1035 section
 /// 3.1), a type and a class in use, within `room` bytes.
 fn entry_reads_well(bytes: &[u8], room: usize) -> bool {
     let mut at = 0;
@@ -291,7 +290,7 @@ fn entry_reads_well(bytes: &[u8], room: usize) -> bool {
                 let Some([high, low, class @ ..]) = bytes[at + 1..].first_chunk::<4>() else {
                     return true;
                 };
-                // IN, CH, HS, NONE and ANY; of OPT, the UDP size. The first bit is mDNS's.
+                // IN, CH, HS, NONE and ANY. For OPT, the field is the UDP size. mDNS uses the first bit.
                 return match u16::from_be_bytes([*high, *low]) {
                     0 => false,
                     41 => true,

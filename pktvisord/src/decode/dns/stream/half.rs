@@ -1,16 +1,16 @@
-//! One half-stream: from segments to bytes in order.
+//! A half-stream: puts the bytes of segments in order.
 
 use pktvisor_common::packet::{TCP_FIN, TCP_RST};
 
 use super::framing::{Framer, Message};
 use super::{Segment, StreamLimits, StreamLosses, is_syn};
 
-/// Longest run of bytes of one segment; IPv6 jumbograms and super-packets stay far below.
+/// Maximum bytes of one segment. IPv6 jumbograms and super-packets stay far below.
 const MAX_SEGMENT: u32 = 1 << 24;
-/// Bytes that a segment may lie behind to count as one that came before. What lies further
-/// behind belongs to another connection whose start was missed.
+/// Maximum bytes that a segment may lie behind to count as an old one. A segment further behind belongs
+/// to another connection whose start was missed.
 const BEHIND: i32 = 1 << 22;
-/// Segments that may wait for earlier ones.
+/// Maximum segments that wait for earlier ones.
 const MAX_WAITING: usize = 256;
 
 /// A segment on its way into its half-stream.
@@ -25,7 +25,7 @@ pub struct Arrival<'a> {
 }
 
 impl<'a> Arrival<'a> {
-    /// The segment without its key; SYN takes a sequence number before its payload's first.
+    /// Returns the segment without its key. A SYN takes the sequence number before the first payload byte.
     pub fn of<C>(segment: &Segment<'a, C>) -> Self {
         let payload = &segment.payload[..segment.payload.len().min(MAX_SEGMENT as usize)];
         Self {
@@ -37,7 +37,7 @@ impl<'a> Arrival<'a> {
         }
     }
 
-    /// Whether it neither starts a stream nor carries payload.
+    /// Returns true if it neither starts a stream nor carries payload.
     pub fn is_bare(&self) -> bool {
         self.length() == 0 && !is_syn(self.flags)
     }
@@ -50,7 +50,7 @@ impl<'a> Arrival<'a> {
         self.seq.wrapping_add(self.length())
     }
 
-    /// Takes the first `length` bytes away; at most all.
+    /// Removes and returns the first `length` bytes, which must not exceed its length.
     fn take(&mut self, length: u32) -> Self {
         let (payload, rest) = self.payload.split_at(self.payload.len().min(length as usize));
         let missing = length - payload.len() as u32;
@@ -66,7 +66,7 @@ impl<'a> Arrival<'a> {
 #[derive(Debug)]
 struct Waiting {
     seq: u32,
-    /// Bytes behind `data` that were cut off.
+    /// Number of bytes after `data` that the capture truncated.
     missing: u32,
     time: i64,
     data: Box<[u8]>,
@@ -78,15 +78,15 @@ impl Waiting {
     }
 }
 
-/// Where a half-stream begins.
+/// The start of a half-stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Start {
-    /// At its SYN.
+    /// Its SYN.
     Syn,
-    /// Inside the connection. Until this time, segments that lie before the first one captured
-    /// may still come, and all of them wait.
+    /// Inside the connection. Until this time, segments before the first captured one may still arrive, so
+    /// all segments wait.
     Open(i64),
-    /// Inside the connection, where the first segment to come was.
+    /// Inside the connection, at the earliest segment captured by then.
     Middle,
 }
 
@@ -94,25 +94,26 @@ enum Start {
 #[derive(Debug)]
 pub struct HalfStream {
     framer: Framer,
-    /// In order of their sequence numbers, without overlap.
+    /// Sorted by sequence number, without overlaps.
     waiting: Vec<Waiting>,
-    /// The earliest time among what waits, at the latest; means nothing where nothing waits.
+    /// Lower bound of the times in `waiting`. Meaningless while nothing waits.
     since: i64,
-    /// Sequence number of the first byte of the stream, as far as it was seen.
+    /// Sequence number of the first byte seen of the stream.
     start: u32,
     begins: Start,
     /// Sequence number of the next byte in order.
     next: u32,
-    /// The highest acknowledgement of the peer, and when it was captured.
+    /// Highest acknowledgement of the peer and its capture time. If an earlier one already covered the
+    /// first gap, the time is that of the earlier one.
     acknowledged: Option<(u32, i64)>,
     /// Sequence number of the FIN, while bytes before it are missing.
     fin: Option<u32>,
-    /// Ended by FIN or RST. Kept, so that what is sent again is known as such.
+    /// Ended by FIN or RST. The half-stream is kept to recognize retransmissions.
     closed: bool,
 }
 
 impl HalfStream {
-    /// The half-stream that a first segment opens.
+    /// Creates the half-stream that a first segment opens.
     pub fn starting(first: &Arrival<'_>, limits: &StreamLimits) -> Self {
         let syn = is_syn(first.flags);
         Self {
@@ -131,25 +132,25 @@ impl HalfStream {
         }
     }
 
-    /// Bytes of memory held beyond the half-stream itself.
+    /// Returns the bytes of memory held beyond the half-stream itself.
     pub fn held(&self) -> usize {
         let data: usize = self.waiting.iter().map(|waiting| waiting.data.len()).sum();
         self.framer.held() + data + self.waiting.capacity() * size_of::<Waiting>()
     }
 
-    /// Whether it is inside a message or waits for bytes.
+    /// Returns true if it is inside a message or waits for bytes.
     pub fn is_unfinished(&self) -> bool {
         self.framer.is_open() || !self.waiting.is_empty() || self.fin.is_some()
     }
 
-    /// Since when, at the latest, segments wait for earlier ones; `None` where none do. All that
-    /// the half-stream will hand over is of this time or a later one.
+    /// Returns a lower bound of the times of segments that wait for earlier ones; `None` if none do. No
+    /// later message of the half-stream will have an earlier time.
     pub fn waits_since(&self) -> Option<i64> {
         (!self.waiting.is_empty()).then_some(self.since)
     }
 
-    /// When what is waited for is given up: [`StreamLimits::reorder`] after the peer acknowledged
-    /// beyond it, and at the latest [`StreamLimits::gap`] after the first segment that waits.
+    /// Returns when the first gap is given up: [`StreamLimits::reorder`] after the peer has acknowledged it,
+    /// and at the latest [`StreamLimits::gap`] after the first waiting segment.
     pub fn deadline(&self, limits: &StreamLimits) -> Option<i64> {
         let first = self.waiting.first()?;
         if let Start::Open(until) = self.begins {
@@ -162,10 +163,10 @@ impl HalfStream {
         }))
     }
 
-    /// The peer has acknowledged all before `ack`, as captured at `time`.
+    /// Records that the peer acknowledged all bytes before `ack`, as captured at `time`.
     pub fn acknowledge(&mut self, ack: u32, time: i64) {
         if self.acknowledged.is_none_or(|(highest, _)| after(ack, highest) > 0) {
-            // A gap that was acknowledged already stays so.
+            // The first gap keeps the time at which it was first acknowledged.
             let kept = self.acknowledged.filter(|(highest, _)| {
                 self.waiting.first().is_some_and(|first| after(*highest, first.seq) >= 0)
             });
@@ -173,7 +174,7 @@ impl HalfStream {
         }
     }
 
-    /// Takes a segment.
+    /// Processes a segment.
     pub fn arrive(
         &mut self,
         mut arrival: Arrival<'_>,
@@ -182,7 +183,7 @@ impl HalfStream {
         emit: &mut dyn FnMut(Message<'_>),
     ) {
         if arrival.flags & TCP_RST != 0 {
-            // Not one that only guesses the sequence number (RFC 5961).
+            // Ignore a RST that only guesses the sequence number (RFC 5961).
             if self.distance(arrival.seq).unsigned_abs() <= limits.ahead {
                 self.give_up(losses, emit);
                 self.closed = true;
@@ -202,7 +203,7 @@ impl HalfStream {
             let acknowledged = self.acknowledged;
             *self = Self { acknowledged, ..Self::starting(&arrival, limits) };
         } else if is_open && is_syn(arrival.flags) {
-            // The start comes behind what follows it.
+            // The SYN arrived after later segments.
             self.framer = Framer::from_start();
             (self.begins, self.start, self.next) = (Start::Syn, arrival.seq, arrival.seq);
         } else if is_open && near && distance < 0 && arrival.length() > 0 {
@@ -235,7 +236,7 @@ impl HalfStream {
         }
     }
 
-    /// Gives up what is waited for, where its time is over before `now`.
+    /// Gives up the gaps whose deadline is before `now`.
     pub fn expire(
         &mut self,
         now: i64,
@@ -248,7 +249,7 @@ impl HalfStream {
         }
     }
 
-    /// Gives up what is waited for and ends the message that is open.
+    /// Gives up all gaps and ends the open message.
     pub fn give_up(&mut self, losses: &mut StreamLosses, emit: &mut dyn FnMut(Message<'_>)) {
         self.skip_gaps(losses, emit);
         let fin = self.fin.take();
@@ -256,19 +257,19 @@ impl HalfStream {
         self.framer.end(losses);
     }
 
-    /// Gives up what is waited for.
+    /// Gives up all gaps.
     pub fn skip_gaps(&mut self, losses: &mut StreamLosses, emit: &mut dyn FnMut(Message<'_>)) {
         while !self.waiting.is_empty() {
             self.skip_gap(losses, emit);
         }
     }
 
-    /// Bytes from the next one in order to `seq`.
+    /// Returns the number of bytes from the next one in order to `seq`.
     fn distance(&self, seq: u32) -> i32 {
         after(seq, self.next)
     }
 
-    /// Gives up gaps until `seq` lies at most `ahead`.
+    /// Gives up gaps until `seq` is at most `ahead` bytes ahead.
     fn reach(
         &mut self,
         seq: u32,
@@ -285,8 +286,8 @@ impl HalfStream {
         }
     }
 
-    /// Takes bytes that end behind the next one in order: at once where they are next and none
-    /// of them is there already, else beside those that wait.
+    /// Processes bytes that end after the next one in order. They are read at once if they are next and do
+    /// not overlap waiting bytes. Otherwise the new bytes among them wait.
     fn insert(
         &mut self,
         mut arrival: Arrival<'_>,
@@ -320,7 +321,7 @@ impl HalfStream {
         }
     }
 
-    /// Hands on what waits and is next.
+    /// Reads the waiting bytes that are next in order.
     fn drain(&mut self, losses: &mut StreamLosses, emit: &mut dyn FnMut(Message<'_>)) {
         if matches!(self.begins, Start::Open(_)) {
             return;
@@ -334,13 +335,13 @@ impl HalfStream {
         }
         if self.fin == Some(self.next) {
             self.give_up(losses, emit);
-            // Its FIN takes a sequence number.
+            // A FIN takes a sequence number.
             self.next = self.next.wrapping_add(1);
             self.closed = true;
         }
     }
 
-    /// Gives up what the first waiting segment waits for.
+    /// Gives up the gap before the first waiting segment.
     fn skip_gap(&mut self, losses: &mut StreamLosses, emit: &mut dyn FnMut(Message<'_>)) {
         let Some(first) = self.waiting.first() else { return };
         let (seq, is_open) = (first.seq, matches!(self.begins, Start::Open(_)));
@@ -360,7 +361,7 @@ impl HalfStream {
         self.next = self.next.wrapping_add(length);
     }
 
-    /// Takes the next bytes in order.
+    /// Reads the next bytes in order.
     fn accept(
         &mut self,
         payload: &[u8],
@@ -377,7 +378,7 @@ impl HalfStream {
     }
 }
 
-/// Bytes from `from` to `seq`, negative where `seq` lies before it (RFC 9293 section 3.4).
+/// Returns the number of bytes from `from` to `seq`, negative if `seq` is before it (RFC 9293 section 3.4).
 fn after(seq: u32, from: u32) -> i32 {
     seq.wrapping_sub(from) as i32
 }

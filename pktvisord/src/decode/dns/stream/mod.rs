@@ -1,19 +1,18 @@
-//! DNS over TCP: from segments, as they were captured, to messages.
+//! DNS over TCP: turns captured segments into messages.
 //!
-//! Over TCP each message follows two bytes that hold its length (RFC 1035 section 4.2.2, RFC 7766
-//! section 8), however the segments fall. [`StreamTable`] keeps one half-stream for each
-//! direction of a connection and puts its bytes back in order: segments that come twice, out of
-//! order or overlapping (the bytes captured first win), sequence numbers that wrap. What the
-//! capture missed is stepped over where the length of the broken message tells where the next
-//! one starts; else, and where the capture starts inside a connection, the next segment whose
-//! start reads like a message does.
+//! Over TCP, two bytes with its length precede each message (RFC 1035 section 4.2.2, RFC 7766 section 8),
+//! independent of segment boundaries. [`StreamTable`] keeps a half-stream for each direction of a
+//! connection and puts its bytes in order. It handles duplicate, reordered and overlapping segments, where
+//! the bytes captured first win, and sequence numbers that wrap. It steps over bytes that the capture
+//! missed if the length of the broken message tells where the next one starts. Otherwise, and if the
+//! capture starts inside a connection, it looks for the next segment whose start looks like a message.
 //!
-//! What a segment waits for is given up shortly after the peer has acknowledged it: the peer has it,
-//! so the capture missed it. A message has the time of the segment that completes it, whenever it
-//! is handed over, and both directions of a connection are handed over in the order of their times.
+//! A gap is given up shortly after the peer has acknowledged it: the peer received the bytes, so the
+//! capture missed them. A message has the time of the segment that completes it, whenever it is emitted,
+//! and the messages of both directions of a connection are emitted in the order of their times.
 //!
-//! The table has no clock: time comes with the segments. It is bounded in connections, in bytes held
-//! and in age, and what it forgets or cannot read is counted by reason in [`StreamLosses`].
+//! The table has no clock: time comes with the segments. The table is bounded in connections, bytes and
+//! age, and counts what it evicts or cannot read by reason in [`StreamLosses`].
 
 mod connection;
 mod framing;
@@ -36,25 +35,24 @@ pub use self::framing::Message;
 use self::half::Arrival;
 use self::slots::Slots;
 
-/// How much a [`StreamTable`] may keep.
+/// Bounds of a [`StreamTable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamLimits {
-    /// Connections kept; the one that was silent for longest makes room for a new one. At least 1
-    /// is kept.
+    /// Maximum connections, at least 1. A new connection evicts the one that was silent for longest.
     pub connections: usize,
-    /// Bytes of memory held over all connections for unfinished messages, for segments that wait
-    /// for earlier ones and for messages held back; the holder that was silent for longest is
-    /// forgotten first.
+    /// Maximum bytes of memory held over all connections for unfinished messages, for segments that wait
+    /// for earlier ones and for messages held back. The holder that was silent for longest is evicted
+    /// first.
     pub bytes: usize,
-    /// Nanoseconds after which a silent connection is forgotten.
+    /// Nanoseconds after which a silent connection is removed.
     pub idle: i64,
-    /// Nanoseconds that a segment waits for earlier ones at most.
+    /// Maximum nanoseconds that a segment waits for earlier ones.
     pub gap: i64,
-    /// Nanoseconds that a segment waits for earlier ones once the peer has acknowledged them:
-    /// captures of several queues can show an acknowledgement first. At the start of a capture
-    /// inside a connection, the time in which earlier segments are waited for.
+    /// Nanoseconds that a segment waits for earlier ones once the peer has acknowledged them, because a
+    /// capture of several queues can show the acknowledgement first. At the start of a capture inside a
+    /// connection, the time to wait for earlier segments.
     pub reorder: i64,
-    /// Bytes that a segment may lie ahead before what it waits for is given up; at most 2^30.
+    /// Maximum bytes that a segment may lie ahead before the gap is given up; at most 2^30.
     pub ahead: u32,
 }
 
@@ -83,12 +81,12 @@ pub struct StreamKey {
     pub src_port: u16,
     /// Destination port.
     pub dst_port: u16,
-    /// Whether the addresses are IPv6.
+    /// True if the addresses are IPv6.
     pub ipv6: bool,
 }
 
 impl StreamKey {
-    /// The key of a TCP packet.
+    /// Returns the key of a TCP packet.
     pub fn of(meta: &PacketMeta) -> Self {
         Self {
             src: meta.src,
@@ -99,7 +97,7 @@ impl StreamKey {
         }
     }
 
-    /// The key that both directions of the connection have, and which direction this one is.
+    /// Returns the key that both directions of the connection share, and the direction of this one.
     fn connection(&self) -> (Self, Side) {
         let ends = (self.src, self.src_port).cmp(&(self.dst, self.dst_port));
         if ends == Ordering::Greater {
@@ -116,29 +114,29 @@ impl StreamKey {
     }
 }
 
-/// One TCP segment as it was captured; `C` is what its user knows of it.
+/// A captured TCP segment; `C` is the caller's context.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment<'a, C> {
-    /// The half-stream it belongs to.
+    /// Key of its half-stream.
     pub key: StreamKey,
-    /// What is handed back with the messages of the half-stream.
+    /// Context that is returned with the messages of the half-stream.
     pub context: C,
-    /// Time of capture in nanoseconds of unix time.
+    /// Capture time in nanoseconds since the Unix epoch.
     pub time: i64,
     /// Sequence number (RFC 9293) of the segment's first byte, or of its SYN.
     pub seq: u32,
-    /// Acknowledgement number, where the segment has one.
+    /// Acknowledgement number, if the segment has one.
     pub ack: Option<u32>,
     /// Flags as in [`PacketMeta::tcp_flags`].
     pub flags: u8,
-    /// The bytes of payload that were captured.
+    /// Captured bytes of the payload.
     pub payload: &'a [u8],
-    /// Bytes that followed `payload` on the wire and were cut off by the capture.
+    /// Number of payload bytes after `payload` that the capture truncated.
     pub missing: u32,
 }
 
 impl<'a, C> Segment<'a, C> {
-    /// The segment that `packet` holds, of which `meta` is the walk.
+    /// Returns the segment in `packet`, whose walk is `meta`.
     pub fn of(meta: &PacketMeta, packet: &'a [u8], time: i64, context: C) -> Self {
         let captured = packet.get(usize::from(meta.payload_offset)..).unwrap_or_default();
         let payload = &captured[..captured.len().min(meta.payload_len as usize)];
@@ -155,29 +153,29 @@ impl<'a, C> Segment<'a, C> {
     }
 }
 
-/// What was lost on the way from segments to messages, by reason.
+/// Losses between segments and messages, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamLosses {
-    /// Connections forgotten because there were more than [`StreamLimits::connections`].
+    /// Connections evicted because there were more than [`StreamLimits::connections`].
     pub evicted_streams: u64,
-    /// Connections forgotten because all together held more than [`StreamLimits::bytes`].
+    /// Connections evicted because all together held more than [`StreamLimits::bytes`].
     pub evicted_bytes: u64,
-    /// Connections that fell silent inside a message or waiting for a segment.
+    /// Connections that fell silent inside a message or while a segment waited for earlier ones.
     pub idle: u64,
     /// Runs of bytes that were never captured and were given up.
     pub gaps: u64,
-    /// Runs of bytes that the capture's snap length cut off.
+    /// Runs of bytes that the capture's snap length truncated.
     pub cut: u64,
-    /// Messages that began but never ended: by a gap, a cut, or the end of their connection.
+    /// Messages that began but never ended: by a gap, a truncation, or the end of their connection.
     pub broken: u64,
-    /// Times that it was no longer known where messages start.
+    /// Number of times that the position of message boundaries was lost.
     pub desync: u64,
-    /// Segments that came after what follows them had been read, at the start of a capture inside
-    /// a connection.
+    /// Segments at the start of a capture inside a connection that arrived after later bytes had been
+    /// read.
     pub before_start: u64,
 }
 
-/// The connections. See the [module](self).
+/// The table of connections. See the [module](self).
 #[derive(Debug)]
 pub struct StreamTable<C> {
     limits: StreamLimits,
@@ -186,7 +184,7 @@ pub struct StreamTable<C> {
 }
 
 impl<C: Copy> StreamTable<C> {
-    /// An empty table.
+    /// Creates an empty table.
     pub fn new(limits: StreamLimits) -> Self {
         let limits = StreamLimits {
             connections: limits.connections.clamp(1, slots::MAX),
@@ -196,11 +194,11 @@ impl<C: Copy> StreamTable<C> {
         Self { limits, slots: Slots::default(), losses: StreamLosses::default() }
     }
 
-    /// Takes a segment and hands each message that is complete to `emit`, without its length, with
-    /// the context of the latest segment of its half-stream.
+    /// Processes a segment. Passes each complete message to `emit`, without its length, and with the
+    /// context of the latest segment of its half-stream.
     ///
-    /// A message of less than 12 bytes is handed over too, one of 0 bytes is not. A segment that
-    /// holds whole messages and comes in order is read in place.
+    /// Messages of less than 12 bytes are emitted too, those of 0 bytes are not. A segment that holds
+    /// whole messages and arrives in order is read in place.
     pub fn segment(&mut self, segment: &Segment<'_, C>, mut emit: impl FnMut(&C, Message<'_>)) {
         self.expire(segment.time, &mut emit);
         let (key, side) = segment.key.connection();
@@ -233,15 +231,15 @@ impl<C: Copy> StreamTable<C> {
         }
     }
 
-    /// Whether the time of a gap is over before `now`.
+    /// Returns true if the time of a gap is over before `now`.
     #[inline]
     pub fn is_due(&self, now: i64) -> bool {
         self.slots.due(now).is_some()
     }
 
-    /// Gives up the gaps whose time is over before `now`; messages behind them go to `emit`.
+    /// Gives up the gaps whose time is over before `now` and passes the messages after them to `emit`.
     ///
-    /// It is to be called as time passes, also where no segment comes.
+    /// Call it as time passes, even if no segments arrive.
     #[inline]
     pub fn expire(&mut self, now: i64, emit: &mut impl FnMut(&C, Message<'_>)) {
         while let Some(index) = self.slots.due(now) {
@@ -251,15 +249,15 @@ impl<C: Copy> StreamTable<C> {
         }
     }
 
-    /// The earliest time of what waits for earlier segments, at the latest; `None` where nothing
-    /// waits. No message of an earlier time will be handed over.
+    /// Returns a lower bound of the capture times of waiting segments; `None` if none wait. No message
+    /// with an earlier time will be emitted.
     pub fn waits_since(&self) -> Option<i64> {
         self.slots.waits_since()
     }
 
-    /// Forgets the connections that were silent for longer than [`StreamLimits::idle`] at `now`.
+    /// Removes the connections that were silent for longer than [`StreamLimits::idle`] at `now`.
     ///
-    /// Whole messages behind a gap that nothing filled are handed to `emit` first.
+    /// Complete messages after a gap that was not filled are passed to `emit` first.
     pub fn advance(&mut self, now: i64, mut emit: impl FnMut(&C, Message<'_>)) {
         self.expire(now, &mut emit);
         while let Some(index) = self.slots.oldest() {
@@ -272,7 +270,7 @@ impl<C: Copy> StreamTable<C> {
         }
     }
 
-    /// Forgets all connections, as at the end of a capture; `emit` as for [`Self::advance`].
+    /// Removes all connections, as at the end of a capture; `emit` as for [`Self::advance`].
     pub fn finish(&mut self, mut emit: impl FnMut(&C, Message<'_>)) {
         while let Some(index) = self.slots.oldest() {
             self.losses.idle += u64::from(self.slots.get(index).connection.is_unfinished());
@@ -280,29 +278,29 @@ impl<C: Copy> StreamTable<C> {
         }
     }
 
-    /// What was lost since this was asked last.
+    /// Returns the losses since the last call.
     pub fn take_losses(&mut self) -> StreamLosses {
         std::mem::take(&mut self.losses)
     }
 
-    /// Connections in the table.
+    /// Returns the number of connections in the table.
     pub fn connections(&self) -> usize {
         self.slots.len()
     }
 
-    /// Bytes of memory held for unfinished messages, waiting segments and messages held back.
+    /// Returns the bytes of memory held for unfinished messages, waiting segments and messages held back.
     pub fn bytes(&self) -> usize {
         self.slots.bytes()
     }
 
-    /// Forgets a connection; what it has of whole messages goes to `emit`.
+    /// Removes a connection and passes its complete messages to `emit`.
     fn forget(&mut self, index: slots::Index, emit: &mut impl FnMut(&C, Message<'_>)) {
         let mut slot = self.slots.remove(index);
         slot.connection.give_up(&mut self.losses, emit);
     }
 }
 
-/// Whether a segment opens its half-stream.
+/// Returns true if a segment opens its half-stream.
 fn is_syn(flags: u8) -> bool {
     flags & TCP_SYN != 0
 }

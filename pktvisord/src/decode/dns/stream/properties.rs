@@ -1,4 +1,4 @@
-//! Properties of reassembly, against the messages and bytes that were sent.
+//! Property tests of reassembly: compares with the messages and bytes that were sent.
 
 use pktvisor_common::flow::mix;
 use pktvisor_common::packet::TCP_SYN;
@@ -17,7 +17,7 @@ const LIMITS: StreamLimits = StreamLimits {
     ahead: 1 << 18,
 };
 
-/// A part of the bytes sent, as a segment with the bytes it lost to a snap length.
+/// A part of the bytes sent, as a segment. `missing` counts its bytes truncated by a snap length.
 #[derive(Clone, Copy, Debug)]
 struct Part {
     start: usize,
@@ -29,14 +29,14 @@ fn key(port: u16) -> StreamKey {
     StreamKey { src: [1; 16], dst: [2; 16], src_port: port, dst_port: 53, ipv6: false }
 }
 
-/// A message that reads well and whose bytes do not, from wherever they are read.
+/// A message that looks like one, but whose bytes look like none from any other offset.
 fn message() -> impl Strategy<Value = Vec<u8>> {
     let len = prop_oneof![4 => 17_usize..200, 1 => 200_usize..5000, 1 => 60_000_usize..=65_535];
     (len, any::<[u8; 2]>(), any::<bool>(), any::<u64>()).prop_map(|(len, id, reply, seed)| {
         let mut message =
             vec![id[0], id[1], if reply { 0x84 } else { 1 }, 0, 0, 1, 0, 0, 0, 0, 0, 0];
         message.extend([0, 0, 1, 0, 1]);
-        // Bits of an opcode that does not exist, and of nothing that repeats.
+        // Bits of an opcode that does not exist, and no repetition.
         let noise = (0..).map(|at: u64| (mix(seed ^ mix(at)) as u8) | 0x78);
         message.extend(noise.take(len - message.len()));
         message
@@ -52,8 +52,7 @@ fn framed(messages: &[Vec<u8>]) -> Vec<u8> {
     stream
 }
 
-/// Cuts `len` bytes at random places, more than 100 and less than 1500 bytes apart from each
-/// other in long streams.
+/// Cuts `len` bytes at random places and at every multiple of 1500 bytes.
 fn cut(len: usize, cuts: &[Index]) -> Vec<Part> {
     let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(len)).collect();
     places.extend((1500..len).step_by(1500));
@@ -91,7 +90,7 @@ fn play(first: u32, stream: &[u8], parts: &[Part]) -> (Vec<Vec<u8>>, StreamLosse
     (messages, table.take_losses())
 }
 
-/// Keeps a whole message; one that a snap length cut is left out.
+/// Records a whole message and ignores one truncated by a snap length.
 fn note(messages: &mut Vec<Vec<u8>>, message: Message<'_>) {
     assert!(message.bytes.len() <= message.length);
     if message.bytes.len() == message.length {
@@ -99,7 +98,7 @@ fn note(messages: &mut Vec<Vec<u8>>, message: Message<'_>) {
     }
 }
 
-/// Whether all of `some` stand among `all` in the same order.
+/// Returns true if all of `some` occur in `all` in the same order.
 fn in_order(some: &[Vec<u8>], all: &[Vec<u8>]) -> bool {
     let mut all = all.iter();
     some.iter().all(|message| all.any(|other| other == message))
@@ -107,7 +106,7 @@ fn in_order(some: &[Vec<u8>], all: &[Vec<u8>]) -> bool {
 
 proptest! {
     #[test]
-    fn all_delivered_is_all_read(
+    fn complete_delivery_yields_all_messages(
         messages in vec(message(), 1..8),
         cuts in vec(any::<Index>(), 0..40),
         again in vec((any::<Index>(), any::<Index>()), 0..10),
@@ -122,7 +121,7 @@ proptest! {
             let (start, end) = (start.min(end), start.max(end).min(start.min(end) + 3000) + 1);
             parts.push(Part { start, end, missing: 0 });
         }
-        // Shuffled, but by less than what may wait.
+        // Shuffled, but by less than the maximum that may wait.
         let delays = delays.iter().cycle();
         let mut late: Vec<_> = parts.into_iter().zip(delays).collect();
         late.sort_by_key(|(part, delay)| part.start + *delay);
@@ -133,7 +132,7 @@ proptest! {
     }
 
     #[test]
-    fn losses_cost_messages_but_make_none(
+    fn losses_lose_messages_but_invent_none(
         messages in vec(message(), 1..20),
         cuts in vec(any::<Index>(), 0..60),
         lost in vec(any::<Index>(), 1..10),
@@ -163,7 +162,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_whole_before_the_first_loss_is_read(
+    fn messages_before_the_first_loss_are_read(
         messages in vec(message(), 1..8),
         cuts in vec(any::<Index>(), 0..40),
         lost in any::<Index>(),
@@ -184,7 +183,7 @@ proptest! {
     }
 
     #[test]
-    fn a_capture_from_the_middle_makes_no_messages(
+    fn capture_from_the_middle_invents_no_messages(
         messages in vec(message(), 1..20),
         cuts in vec(any::<Index>(), 0..60),
         from in any::<Index>(),
@@ -205,7 +204,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_breaks_the_bounds(
+    fn table_stays_within_its_bounds(
         segments in vec(
             (0_u16..8, 0_i64..400_000, 0_u32..3000, any::<u8>(), vec(0_u8..4, 0..300), 0_u32..300),
             0..300,
@@ -217,7 +216,7 @@ proptest! {
         let mut now: i64 = 0;
         for (at, (port, elapsed, seq, flags, payload, missing)) in segments.iter().enumerate() {
             now = now.saturating_add(*elapsed);
-            // SYN, FIN and RST seldom, or no stream lives long.
+            // SYN, FIN and RST are rare, because otherwise no stream would live long.
             let flags = if at % 8 == 0 { *flags } else { 0 };
             let mut segment = Segment {
                 key: key(*port),

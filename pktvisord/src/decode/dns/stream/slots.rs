@@ -1,5 +1,5 @@
-//! Where the connections lie: found by key, listed by how long they were silent, and by when their
-//! gaps are given up.
+//! Storage of connections: found by key, and ordered by their latest segment and by the deadline of their
+//! gaps.
 
 use std::collections::BTreeSet;
 
@@ -9,37 +9,37 @@ use hashbrown::HashTable;
 use super::connection::Connection;
 use super::{StreamKey, StreamLimits};
 
-/// A place in [`Slots`].
+/// Index of a slot in [`Slots`].
 pub type Index = u32;
 
-/// No place: the end of a list.
+/// No slot: the end of a list.
 const NIL: Index = Index::MAX;
 
-/// Connections that can be told apart by an [`Index`].
+/// Maximum connections that an [`Index`] can address.
 pub const MAX: usize = 1 << 31;
 
-/// The list of all connections.
+/// List of all connections.
 const ALL: usize = 0;
-/// The list of the connections that hold memory beyond their slot.
+/// List of the connections that hold memory beyond their slot.
 const HOLDERS: usize = 1;
 
-/// A connection in its place.
+/// A slot with a connection.
 #[derive(Debug)]
 pub struct Slot<C> {
-    /// The key of its direction 0.
+    /// Key of the connection's direction 0.
     pub key: StreamKey,
-    /// Time of its latest segment.
+    /// Time of the latest segment.
     pub last: i64,
-    /// Its state.
+    /// State of the connection.
     pub connection: Connection<C>,
-    /// When its next gap is given up, and since when segments wait, as in [`Slots::gaps`].
+    /// Deadline of its next gap, and since when segments wait, as in [`Slots::gaps`] and [`Slots::waits`].
     gap: Option<(i64, i64)>,
-    /// Bytes of memory it holds beyond this slot, as counted in [`Slots::bytes`].
+    /// Bytes of memory held beyond this slot, as counted in [`Slots::bytes`].
     held: usize,
     links: [Link; 2],
 }
 
-/// A slot's neighbours in a list.
+/// The neighbours of a slot in a list.
 #[derive(Clone, Copy, Debug)]
 struct Link {
     older: Index,
@@ -52,15 +52,15 @@ const UNLINKED: Link = Link { older: NIL, newer: NIL };
 #[derive(Debug)]
 pub struct Slots<C> {
     index: HashTable<Index>,
-    /// Nobody outside the process can tell which keys fall together.
+    /// Keys of the hash, secret to the process, so that nobody can choose keys that collide.
     keys: RandomState,
     places: Vec<Option<Slot<C>>>,
     free: Vec<Index>,
     /// Oldest and newest of each list.
     ends: [Link; 2],
-    /// Connections with gaps, by when the next one is given up.
+    /// Connections with gaps, by the deadline of the next one.
     gaps: BTreeSet<(i64, Index)>,
-    /// Connections with gaps, by since when segments wait.
+    /// Connections with gaps, by the time since which segments wait.
     waits: BTreeSet<(i64, Index)>,
     bytes: usize,
 }
@@ -81,33 +81,33 @@ impl<C> Default for Slots<C> {
 }
 
 impl<C: Copy> Slots<C> {
-    /// Connections kept.
+    /// Returns the number of connections.
     pub fn len(&self) -> usize {
         self.index.len()
     }
 
-    /// Bytes of memory that the connections hold beyond their slots.
+    /// Returns the bytes of memory that the connections hold beyond their slots.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Where the connection of `key` is.
+    /// Returns the slot of the connection with this key.
     pub fn find(&self, key: &StreamKey) -> Option<Index> {
         let equal = |index: &Index| self.get(*index).key == *key;
         self.index.find(self.keys.hash_one(key), equal).copied()
     }
 
-    /// The connection at `index`, which is in use.
+    /// Returns the connection in a slot that is in use.
     pub fn get(&self, index: Index) -> &Slot<C> {
         self.places[index as usize].as_ref().expect("a listed slot is in use")
     }
 
-    /// As [`Self::get`], to be changed; [`Self::account`] has to follow.
+    /// Like [`Self::get`], for changes. Call [`Self::account`] afterwards.
     pub fn get_mut(&mut self, index: Index) -> &mut Slot<C> {
         self.places[index as usize].as_mut().expect("a listed slot is in use")
     }
 
-    /// Adds a connection whose key is not there yet, as the newest.
+    /// Adds a connection as the newest. Its key must not be in the table.
     pub fn insert(&mut self, key: StreamKey, last: i64) -> Index {
         let connection = Connection::new();
         let slot = Slot { key, last, connection, gap: None, held: 0, links: [UNLINKED; 2] };
@@ -126,7 +126,7 @@ impl<C: Copy> Slots<C> {
         index
     }
 
-    /// Takes a connection out.
+    /// Removes and returns a connection.
     pub fn remove(&mut self, index: Index) -> Slot<C> {
         self.set_gap(index, None);
         self.unlink(ALL, index);
@@ -155,7 +155,7 @@ impl<C: Copy> Slots<C> {
         self.get_mut(index)
     }
 
-    /// Notes anew what a connection holds and when its gaps are given up.
+    /// Updates the memory held by a connection and the deadline of its gaps.
     pub fn account(&mut self, index: Index, limits: &StreamLimits) {
         let slot = self.get_mut(index);
         let (deadline, since) = (slot.connection.deadline(limits), slot.connection.waits_since());
@@ -185,30 +185,30 @@ impl<C: Copy> Slots<C> {
         }
     }
 
-    /// A connection with a gap whose time is over before `now`.
+    /// Returns a connection with a gap whose deadline is before `now`.
     #[inline]
     pub fn due(&self, now: i64) -> Option<Index> {
         let (deadline, index) = self.gaps.first()?;
         (*deadline < now).then_some(*index)
     }
 
-    /// Since when segments wait for earlier ones, at the latest.
+    /// Returns a lower bound of the time since which segments wait for earlier ones.
     #[inline]
     pub fn waits_since(&self) -> Option<i64> {
         self.waits.first().map(|(since, _)| *since)
     }
 
-    /// The connection that was silent for longest.
+    /// Returns the connection that was silent for longest.
     pub fn oldest(&self) -> Option<Index> {
         Some(self.ends[ALL].older).filter(|index| *index != NIL)
     }
 
-    /// The connection that was silent for longest, of those that hold memory.
+    /// Returns the connection that was silent for longest among those that hold memory.
     pub fn oldest_holder(&self) -> Option<Index> {
         Some(self.ends[HOLDERS].older).filter(|index| *index != NIL)
     }
 
-    /// Puts a connection at the new end of a list that it is not in.
+    /// Adds a connection as the newest of a list that it is not in.
     fn link(&mut self, list: usize, index: Index) {
         let newest = std::mem::replace(&mut self.ends[list].newer, index);
         self.get_mut(index).links[list] = Link { older: newest, newer: NIL };
@@ -219,7 +219,7 @@ impl<C: Copy> Slots<C> {
         }
     }
 
-    /// Takes a connection out of a list that it is in.
+    /// Removes a connection from a list that it is in.
     fn unlink(&mut self, list: usize, index: Index) {
         let Link { older, newer } = self.get(index).links[list];
         if older == NIL {
@@ -240,9 +240,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_idle_connection_takes_less_than_500_bytes() {
-        // The slot, its entry in the index at the lowest load (an index and a control byte, in a
-        // table that just doubled), its entry in the free list.
+    fn idle_connection_takes_at_most_500_bytes() {
+        // The slot, its entry in the index at the lowest load (an index and a control byte, in a table that
+        // just doubled), and its entry in the free list.
         let slot = size_of::<Option<Slot<crate::aggregate::dns::Context>>>();
         assert!(slot + 2 * (size_of::<Index>() + 1) + 4 <= 500, "{slot}");
     }

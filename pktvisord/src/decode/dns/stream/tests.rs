@@ -15,7 +15,7 @@ pub(super) const LIMITS: StreamLimits = StreamLimits {
     ahead: 70_000,
 };
 
-/// One half-stream of a table, its sequence numbers counted from the first byte.
+/// One half-stream of a table. Its sequence numbers count from the first byte.
 struct Sender {
     table: StreamTable<u16>,
     key: StreamKey,
@@ -55,7 +55,7 @@ impl Sender {
         messages
     }
 
-    /// Lets the time pass in which segments before the first one captured may come.
+    /// Lets the time pass in which segments before the first captured one may arrive.
     fn settle(&mut self) -> Vec<Vec<u8>> {
         self.time += LIMITS.reorder + 1;
         let mut messages = Vec::new();
@@ -106,7 +106,7 @@ fn whole_messages_of_a_segment_are_read_in_place() {
 }
 
 #[test]
-fn a_message_over_many_segments_is_complete_with_its_last() {
+fn message_completes_with_its_last_segment() {
     let messages = vec![reply(1, u16::MAX)];
     let stream = framed(&messages);
     for size in [1, 2, 13, 1448] {
@@ -123,7 +123,7 @@ fn a_message_over_many_segments_is_complete_with_its_last() {
 }
 
 #[test]
-fn segments_out_of_order_are_put_in_order() {
+fn out_of_order_segments_are_reordered() {
     let messages = vec![query(1, 9), query(2, 9), query(3, 9)];
     let stream = framed(&messages);
     let mut sender = Sender::opened();
@@ -136,24 +136,24 @@ fn segments_out_of_order_are_put_in_order() {
 }
 
 #[test]
-fn what_comes_twice_counts_once() {
+fn retransmitted_bytes_count_once() {
     let messages = vec![query(1, 9), query(2, 9)];
     let stream = framed(&messages);
     let mut sender = Sender::opened();
     assert_eq!(sender.data(0, &stream), messages);
     assert!(sender.data(0, &stream).is_empty());
     assert!(sender.data(7, &stream[7..30]).is_empty());
-    // Keep-alive: the byte before the next.
+    // A keep-alive repeats the byte before the next one.
     assert!(sender.data(stream.len() as u32 - 1, &[0]).is_empty());
     assert_eq!(sender.losses(), StreamLosses::default());
 }
 
 #[test]
-fn of_overlapping_bytes_the_first_captured_win() {
+fn first_captured_bytes_win_in_overlaps() {
     let stream = framed(&[query(1, 9), query(2, 9)]);
     let forged = vec![0xff; stream.len()];
     let mut sender = Sender::opened();
-    // In order, then again with more behind it.
+    // In order, then again with more data after it.
     assert!(sender.data(0, &stream[..10]).is_empty());
     let mut again = forged[..10].to_vec();
     again.extend(&stream[10..20]);
@@ -180,14 +180,14 @@ fn sequence_numbers_wrap() {
 }
 
 #[test]
-fn a_capture_may_start_inside_a_connection() {
+fn capture_may_start_inside_a_connection() {
     let messages = vec![query(1, 9), query(2, 9)];
     let mut sender = Sender::new(LIMITS);
     assert!(sender.data(0, &framed(&messages)).is_empty(), "earlier segments may still come");
     assert_eq!(sender.settle(), messages);
     assert_eq!(sender.losses(), StreamLosses::default());
 
-    // Length and message in segments of their own.
+    // Length and message in separate segments.
     let stream = framed(&messages[..1]);
     let mut sender = Sender::new(LIMITS);
     assert!(sender.data(0, &stream[..2]).is_empty());
@@ -196,24 +196,24 @@ fn a_capture_may_start_inside_a_connection() {
 }
 
 #[test]
-fn a_capture_may_start_inside_a_message() {
+fn capture_may_start_inside_a_message() {
     let messages = vec![reply(1, 900), query(2, 9)];
     let stream = framed(&messages);
     let mut sender = Sender::new(LIMITS);
-    // The rest of the first message does not read like one, so what follows in it is not looked at.
+    // The rest of the first message does not look like a message, so its bytes are skipped.
     assert!(sender.data(500, &stream[500..800]).is_empty());
     assert!(sender.settle().is_empty());
     assert!(sender.data(800, &stream[800..902]).is_empty());
     assert_eq!(sender.data(902, &stream[902..]), messages[1..]);
     assert_eq!(sender.losses(), StreamLosses { desync: 1, ..StreamLosses::default() });
 
-    // It starts behind the length.
+    // The capture starts after the length.
     let mut sender = Sender::new(LIMITS);
     assert!(sender.data(2, &stream[2..902]).is_empty());
     assert!(sender.settle().is_empty());
     assert_eq!(sender.data(902, &stream[902..]), messages[1..]);
 
-    // A start too short to be judged is dropped when more of it is there.
+    // A start that is too short to be judged is dropped when more of it arrives.
     let mut sender = Sender::new(LIMITS);
     assert!(sender.data(890, &stream[890..902]).is_empty());
     assert!(sender.settle().is_empty());
@@ -222,7 +222,7 @@ fn a_capture_may_start_inside_a_message() {
 }
 
 #[test]
-fn both_directions_stand_alone() {
+fn directions_are_independent() {
     let mut sender = Sender::new(LIMITS);
     sender.syn();
     let client = sender.key;
@@ -230,7 +230,7 @@ fn both_directions_stand_alone() {
         StreamKey { src: client.dst, dst: client.src, src_port: 53, dst_port: 1, ipv6: true };
     sender.first = 77;
     sender.syn();
-    // The reply before the query.
+    // The reply is captured before the query.
     assert_eq!(sender.data(0, &framed(&[reply(1, 90)])), [reply(1, 90)]);
     (sender.key, sender.first) = (client, 1001);
     assert_eq!(sender.data(0, &framed(&[query(1, 9)])), [query(1, 9)]);
@@ -238,7 +238,7 @@ fn both_directions_stand_alone() {
 }
 
 #[test]
-fn a_syn_may_carry_data_and_come_again() {
+fn syn_may_carry_data_and_be_retransmitted() {
     let stream = framed(&[query(1, 9), query(2, 9)]);
     let mut sender = Sender::new(LIMITS);
     assert_eq!(sender.send(u32::MAX, TCP_SYN, &stream[..35]), [query(1, 9)]);
@@ -249,7 +249,7 @@ fn a_syn_may_carry_data_and_come_again() {
 }
 
 #[test]
-fn another_syn_starts_another_connection() {
+fn new_syn_starts_new_connection() {
     let stream = framed(&[query(1, 9)]);
     let mut sender = Sender::opened();
     assert!(sender.data(0, &stream[..20]).is_empty());
@@ -260,16 +260,16 @@ fn another_syn_starts_another_connection() {
 }
 
 #[test]
-fn fin_ends_a_stream_when_all_before_it_is_there() {
+fn fin_ends_stream_once_all_bytes_have_arrived() {
     let stream = framed(&[query(1, 9), query(2, 9)]);
     let mut sender = Sender::opened();
     assert!(sender.send(20, TCP_FIN, &stream[20..]).is_empty());
     assert_eq!(sender.data(0, &stream[..20]), [query(1, 9), query(2, 9)]);
-    // What comes again afterwards is known.
+    // Retransmissions are recognized afterwards.
     assert!(sender.send(20, TCP_FIN, &stream[20..]).is_empty());
     assert!(sender.send(stream.len() as u32, TCP_FIN, &[]).is_empty());
     assert_eq!(sender.losses(), StreamLosses::default());
-    // Another connection of the same ports, with and without a SYN.
+    // Another connection with the same ports, with and without a SYN.
     sender.first = 70_000;
     sender.syn();
     assert_eq!(sender.send(0, TCP_FIN, &framed(&[query(3, 9)])), [query(3, 9)]);
@@ -282,12 +282,12 @@ fn fin_ends_a_stream_when_all_before_it_is_there() {
 }
 
 #[test]
-fn rst_ends_a_stream_at_once() {
+fn rst_ends_stream_at_once() {
     let stream = framed(&[query(1, 9), query(2, 9), query(3, 9)]);
     let mut sender = Sender::opened();
     assert!(sender.data(0, &stream[..20]).is_empty());
     assert!(sender.data(29, &stream[29..]).is_empty());
-    // Far from where the stream is: not its own.
+    // Too far from the position of the stream to be its own.
     assert!(sender.send(1 << 30, TCP_RST, &[]).is_empty());
     assert_eq!(sender.send(20, TCP_RST, &[]), [query(2, 9), query(3, 9)]);
     assert_eq!(sender.losses(), StreamLosses { gaps: 1, broken: 1, ..StreamLosses::default() });
@@ -295,7 +295,7 @@ fn rst_ends_a_stream_at_once() {
 }
 
 #[test]
-fn empty_and_short_frames_keep_the_stream_going() {
+fn empty_and_short_frames_do_not_break_the_stream() {
     let mut sender = Sender::opened();
     let messages = vec![vec![], query(1, 9), vec![7; 5], vec![], query(2, 9)];
     let expected = [query(1, 9), vec![7; 5], query(2, 9)];
@@ -310,7 +310,7 @@ fn empty_and_short_frames_keep_the_stream_going() {
 }
 
 #[test]
-fn a_gap_inside_a_message_costs_that_message() {
+fn gap_inside_a_message_loses_that_message() {
     let stream = framed(&[query(1, 9), reply(2, 500), query(3, 9)]);
     let mut sender = Sender::opened();
     assert_eq!(sender.data(0, &stream[..60]), [query(1, 9)]);
@@ -321,12 +321,12 @@ fn a_gap_inside_a_message_costs_that_message() {
 }
 
 #[test]
-fn behind_a_gap_over_a_boundary_a_segment_that_reads_well_is_looked_for() {
+fn resynchronizes_after_gap_over_a_message_boundary() {
     let messages = vec![query(1, 9), reply(2, 500), reply(3, 500), query(4, 9)];
     let stream = framed(&messages);
     let mut sender = Sender::opened();
     assert_eq!(sender.data(0, &stream[..60]), messages[..1]);
-    // Inside the third message; then where the fourth starts.
+    // Inside the third message, then at the start of the fourth.
     assert!(sender.data(600, &stream[600..1033]).is_empty());
     assert!(sender.data(1033, &stream[1033..]).is_empty());
     sender.time += 3 * SECOND;
@@ -336,7 +336,7 @@ fn behind_a_gap_over_a_boundary_a_segment_that_reads_well_is_looked_for() {
 }
 
 #[test]
-fn a_gap_is_given_up_when_data_lies_too_far_ahead() {
+fn gap_is_given_up_when_data_is_too_far_ahead() {
     let messages = vec![reply(1, 60_000), reply(2, 60_000), query(3, 9)];
     let stream = framed(&messages);
     let mut sender = Sender::opened();
@@ -347,7 +347,7 @@ fn a_gap_is_given_up_when_data_lies_too_far_ahead() {
     assert_eq!(got, messages[1..]);
     assert_eq!(sender.losses(), StreamLosses { gaps: 1, broken: 1, ..StreamLosses::default() });
 
-    // A leap beyond all that waits.
+    // A jump beyond everything that waits.
     let mut sender = Sender::opened();
     assert!(sender.data(0, &stream[..30]).is_empty());
     assert!(sender.data(40, &stream[40..50]).is_empty());
@@ -357,7 +357,7 @@ fn a_gap_is_given_up_when_data_lies_too_far_ahead() {
 }
 
 #[test]
-fn many_small_segments_do_not_wait_for_ever() {
+fn waiting_segments_are_bounded() {
     let mut sender = Sender::opened();
     for index in 1..1000 {
         sender.data(index * 3, &[0]);
@@ -367,16 +367,16 @@ fn many_small_segments_do_not_wait_for_ever() {
 }
 
 #[test]
-fn cut_segments_are_stepped_over_at_once() {
+fn truncated_bytes_are_skipped_at_once() {
     let stream = framed(&[query(1, 9), reply(2, 500), query(3, 9), query(4, 9)]);
     let mut sender = Sender::opened();
-    // The cut ends inside the second message.
+    // The truncated bytes end inside the second message.
     let start = stream[31..96].to_vec();
     assert_eq!(sender.send_cut(0, 0, &stream[..96], 304), [query(1, 9)]);
     assert_eq!(sender.data(400, &stream[400..]), [start.clone(), query(3, 9), query(4, 9)]);
     assert_eq!(sender.losses(), StreamLosses { cut: 1, ..StreamLosses::default() });
 
-    // It came out of order; what was cut is not waited for.
+    // The truncated segment arrives out of order. Its missing bytes are not waited for.
     let mut sender = Sender::opened();
     assert!(sender.send_cut(96, 0, &stream[96..192], 208).is_empty());
     assert!(sender.data(400, &stream[400..]).is_empty());
@@ -384,7 +384,7 @@ fn cut_segments_are_stepped_over_at_once() {
     assert_eq!(sender.data(0, &stream[..96]), [query(1, 9), whole, query(3, 9), query(4, 9)]);
     assert_eq!(sender.losses(), StreamLosses { cut: 1, ..StreamLosses::default() });
 
-    // It goes over a boundary.
+    // The truncated bytes extend over a message boundary.
     let mut sender = Sender::opened();
     assert_eq!(
         sender.send_cut(0, 0, &stream[..96], stream.len() as u32 - 96),
@@ -397,7 +397,7 @@ fn cut_segments_are_stepped_over_at_once() {
 }
 
 #[test]
-fn the_end_of_a_capture_gives_up_all_gaps() {
+fn end_of_capture_gives_up_all_gaps() {
     let stream = framed(&[query(1, 9), query(2, 9), query(3, 9)]);
     let mut sender = Sender::opened();
     assert!(sender.data(0, &stream[..10]).is_empty());
@@ -409,7 +409,7 @@ fn the_end_of_a_capture_gives_up_all_gaps() {
 }
 
 #[test]
-fn bytes_missing_before_a_fin_are_a_gap() {
+fn bytes_missing_before_fin_are_a_gap() {
     let mut sender = Sender::opened();
     assert!(sender.send(29, TCP_FIN, &[]).is_empty());
     sender.table.finish(|_, _| unreachable!("nothing was captured"));
@@ -417,7 +417,7 @@ fn bytes_missing_before_a_fin_are_a_gap() {
 }
 
 #[test]
-fn segments_without_data_keep_no_stream() {
+fn segments_without_data_create_no_stream() {
     let mut sender = Sender::new(LIMITS);
     for flags in [0, TCP_FIN, TCP_RST, TCP_RST | TCP_SYN, 0x10] {
         assert!(sender.send(5, flags, &[]).is_empty());
@@ -427,7 +427,7 @@ fn segments_without_data_keep_no_stream() {
 }
 
 #[test]
-fn the_first_segments_of_a_capture_may_be_out_of_order() {
+fn first_segments_of_a_capture_may_be_out_of_order() {
     let messages = vec![query(1, 9), reply(2, 300), query(3, 9)];
     let stream = framed(&messages);
     let mut sender = Sender::new(LIMITS);
@@ -436,13 +436,13 @@ fn the_first_segments_of_a_capture_may_be_out_of_order() {
     }
     assert_eq!(sender.settle(), messages);
     assert_eq!(sender.losses(), StreamLosses::default());
-    // One that comes later than that is counted.
+    // A segment that arrives later than that is counted.
     let mut sender = Sender::new(LIMITS);
     assert!(sender.data(29, &stream[29..]).is_empty());
     assert_eq!(sender.settle(), messages[1..]);
     assert!(sender.data(0, &stream[..29]).is_empty());
     assert_eq!(sender.losses(), StreamLosses { before_start: 1, ..StreamLosses::default() });
-    // A SYN that comes behind what follows it.
+    // A SYN that arrives after later segments.
     let mut sender = Sender::new(LIMITS);
     assert!(sender.data(0, &stream).is_empty());
     assert_eq!(sender.syn(), messages);

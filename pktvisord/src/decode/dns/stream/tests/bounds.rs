@@ -1,16 +1,16 @@
-//! What makes room for what.
+//! Tests of eviction.
 
 use super::*;
 
 #[test]
-fn the_oldest_stream_makes_room() {
+fn full_table_evicts_longest_silent_stream() {
     let mut sender = Sender::new(LIMITS);
     let stream = framed(&[query(1, 9)]);
     for port in 0..9 {
         sender.key = key(port);
         sender.syn();
         assert!(sender.data(0, &stream[..9]).is_empty());
-        // The first is used again and again.
+        // The first one is used again each time.
         sender.key = key(0);
         sender.data(0, &stream[..9]);
     }
@@ -25,7 +25,7 @@ fn the_oldest_stream_makes_room() {
 }
 
 #[test]
-fn the_oldest_holder_makes_room_for_bytes() {
+fn byte_limit_evicts_longest_silent_holder() {
     let stream = framed(&[reply(1, 60_000)]);
     let mut sender = Sender::new(LIMITS);
     for port in 0..6 {
@@ -38,7 +38,7 @@ fn the_oldest_holder_makes_room_for_bytes() {
         assert!(sender.data(0, &stream[..50_000]).is_empty());
         assert!(sender.table.bytes() <= LIMITS.bytes);
     }
-    // Streams 0 and 2 went; stream 1 holds nothing and stayed.
+    // Streams 0 and 2 were evicted. Stream 1 holds nothing and stayed.
     assert_eq!(
         sender.losses(),
         StreamLosses { evicted_bytes: 2, broken: 2, ..StreamLosses::default() }
@@ -49,7 +49,7 @@ fn the_oldest_holder_makes_room_for_bytes() {
 }
 
 #[test]
-fn silent_streams_are_forgotten() {
+fn silent_streams_are_removed() {
     let stream = framed(&[query(1, 9), query(2, 9)]);
     let mut sender = Sender::opened();
     assert_eq!(sender.data(0, &stream[..29]), [query(1, 9)]);
@@ -72,7 +72,7 @@ fn silent_streams_are_forgotten() {
 }
 
 #[test]
-fn a_stream_that_was_silent_too_long_is_new_without_advance() {
+fn stream_silent_too_long_restarts_without_advance() {
     let stream = framed(&[query(1, 9)]);
     let mut sender = Sender::opened();
     assert!(sender.data(0, &stream[..20]).is_empty());
