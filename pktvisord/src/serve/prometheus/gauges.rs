@@ -1,4 +1,4 @@
-//! What the last closed bucket says: cardinalities, percentiles, top lists.
+//! Gauges of the last closed bucket: cardinalities, percentiles, top lists.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -40,14 +40,14 @@ fn cardinalities(families: &mut Families<'_>, view: &MetricsView) -> fmt::Result
     )
 }
 
-/// One sample for each percentile, in units of `unit`.
+/// Builds one sample for each percentile, with values divided by `unit`.
 fn each(quantiles: Quantiles, unit: f64) -> [([Label<'static>; 1], f64); 4] {
     let Quantiles { p50, p90, p95, p99 } = quantiles;
     [("50", p50), ("90", p90), ("95", p95), ("99", p99)]
         .map(|(percentile, value)| ([label("percentile", percentile)], value as f64 / unit))
 }
 
-/// The same by direction, where there are any.
+/// Builds these samples for each direction that has quantiles.
 fn by_direction(
     quantiles: [(&'static str, Option<Quantiles>); 3],
     unit: f64,
@@ -103,7 +103,7 @@ fn percentiles(families: &mut Families<'_>, view: &MetricsView) -> fmt::Result {
     )
 }
 
-/// A top list under its name.
+/// A top list and its label value.
 type List<'a> = (&'static str, &'a [TopEntry]);
 
 fn tops(families: &mut Families<'_>, view: &MetricsView, top: usize) -> fmt::Result {
