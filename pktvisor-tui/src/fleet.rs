@@ -20,7 +20,7 @@ pub(crate) struct Part {
     pub(crate) asked: Period,
     terms: Terms,
     sums: AcrossKeys,
-    /// Sections that only one of the two releases knows, this one or the daemon's.
+    /// Sections and counters that only one of the two releases knows.
     left_out: Vec<String>,
 }
 

@@ -104,7 +104,7 @@ fn differences(view: &MetricsView, answer: &Value) -> Vec<String> {
         ("non_ip", packets.non_ip, 0),
         ("in", packets.inbound, 0),
         ("out", packets.outbound, 0),
-        // In the answer, packets that are not IP have no direction.
+        // The answer's unknown directions leave out packets that are not IP.
         ("unknown", packets.unknown_dir, non_ip),
         ("tcp_syn", packets.protocol.tcp.syn, 0),
     ] {

@@ -386,7 +386,7 @@ fn recognizes_nodata_and_referrals_by_rfc_2308() {
 }
 
 #[test]
-fn counts_messages_with_records_past_64() {
+fn counts_messages_whose_records_past_64_are_unread() {
     let message = reply(0, A, &[CNAME; 65], &[SOA]);
     let packets = vec![(START, frame::ethernet(&frame::udp(&flow(1).reversed(), &message)))];
     let view = summary(packets);

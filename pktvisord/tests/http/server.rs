@@ -104,7 +104,7 @@ fn is_closed(stream: &mut TcpStream) -> bool {
 }
 
 #[tokio::test]
-async fn client_with_maximum_connections_keeps_others_connected() {
+async fn client_at_its_limit_does_not_block_others() {
     let server = start().await;
     let address = server.address;
     let closed = spawn_blocking(move || {

@@ -19,7 +19,7 @@ struct Namespaces(Vec<String>);
 impl Drop for Namespaces {
     fn drop(&mut self) {
         for name in &self.0 {
-            // Errors are ignored: the namespace may be gone.
+            // Best effort: a failed cleanup must not fail the test.
             let _ = Command::new("ip").args(["netns", "del", name]).status();
         }
     }

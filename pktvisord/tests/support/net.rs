@@ -209,7 +209,7 @@ impl Pair {
 
 impl Drop for Pair {
     fn drop(&mut self) {
-        // Errors are ignored: the namespace may be gone.
+        // Best effort: a failed cleanup must not fail the test.
         let _ = Command::new("ip").args(["netns", "del", &self.namespace]).status();
         let _ = Command::new("ip")
             .args(["link", "del", &self.interface])
