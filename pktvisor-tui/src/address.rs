@@ -1,4 +1,4 @@
-//! Where a pktvisord is.
+//! Addresses of daemons.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -7,14 +7,14 @@ use std::str::FromStr;
 use thiserror::Error;
 use ureq::http::Uri;
 
-/// The port pktvisord listens on by default.
+/// Default port of pktvisord.
 pub(crate) const DEFAULT_PORT: u16 = 10853;
 
-/// The URL that the routes of a pktvisord start with, without a slash at its end.
+/// Base URL of the routes of a pktvisord, without a trailing slash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address(String);
 
-/// Why a text is no address.
+/// Reason why a text is not an address.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub(crate) enum AddressError {
     #[error("only http and https are spoken, not {0}")]
@@ -28,7 +28,7 @@ pub(crate) enum AddressError {
 }
 
 impl Address {
-    /// The address of a host, which may be an IPv6 address with or without brackets.
+    /// Returns the address of a host: a name, an IPv4 address, or an IPv6 address without brackets.
     pub(crate) fn new(host: &str, port: u16) -> Self {
         match host.parse::<Ipv6Addr>() {
             Ok(_) => Self(format!("http://[{host}]:{port}")),
@@ -36,12 +36,12 @@ impl Address {
         }
     }
 
-    /// Whether what is sent there is encrypted.
+    /// Returns true if the connection uses TLS.
     pub(crate) fn is_encrypted(&self) -> bool {
         self.0.starts_with("https://")
     }
 
-    /// Whether it is this host, as far as the address itself says so.
+    /// Returns true if the address is `localhost` or a loopback address. Names are not resolved.
     pub(crate) fn is_loopback(&self) -> bool {
         let url = self.0.parse::<Uri>().unwrap_or_default();
         let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
@@ -49,7 +49,7 @@ impl Address {
             || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
     }
 
-    /// The URL of a route.
+    /// Returns the URL of a route.
     pub(crate) fn route(&self, path: &str) -> String {
         format!("{}{path}", self.0)
     }
@@ -60,7 +60,7 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
         let address = Self::read(text)?;
-        // What can be no URL need not be asked.
+        // Reject an address that is not a valid URL before any request.
         match address.0.parse::<Uri>() {
             Ok(url) if url.host().is_some_and(|host| !host.is_empty()) => Ok(address),
             _ => Err(AddressError::Invalid(text.to_owned())),
@@ -79,7 +79,7 @@ impl Address {
             None if text.parse::<Ipv6Addr>().is_ok() => Ok(Self::new(text, DEFAULT_PORT)),
             None => match text.rsplit_once(':') {
                 _ if text.is_empty() || text.starts_with(':') => Err(AddressError::NoHost),
-                // The last colon of a bracketed address stands before its end.
+                // In a bracketed address without a port, the last colon is inside the brackets.
                 Some((host, port)) if !port.ends_with(']') => match port.parse() {
                     Ok(port) => Ok(Self::new(host, port)),
                     Err(_) => Err(AddressError::Port(port.to_owned())),
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_ports_and_urls_are_addresses() {
+    fn parses_hosts_ports_and_urls() {
         for (text, url) in [
             ("sensor", "http://sensor:10853"),
             ("sensor:80", "http://sensor:80"),
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_says_why() {
+    fn reports_why_an_address_is_invalid() {
         for (text, error) in [
             ("", AddressError::NoHost),
             (":80", AddressError::NoHost),

@@ -1,4 +1,4 @@
-//! What the dashboard knows, and how it is looked at.
+//! The state of the dashboard.
 
 use pktvisor_common::api::MetricsView;
 
@@ -9,42 +9,42 @@ use crate::history::History;
 use crate::screen::Screen;
 use crate::theme::Theme;
 
-/// An answer that is older than this is stale, in milliseconds, with the interval added.
+/// Age in milliseconds beyond the interval from which an answer is stale.
 const STALE: Millis = 2_000;
-/// How long a message stands, in milliseconds.
+/// Time in milliseconds that a message is shown.
 pub(crate) const MESSAGE: Millis = 4_000;
 
-/// A daemon that is watched.
+/// The state of one daemon.
 #[derive(Debug, Default)]
 pub(crate) struct Agent {
-    /// Where it is.
+    /// Address of the daemon.
     pub(crate) address: String,
-    /// What it said last.
+    /// The last answer.
     pub(crate) answer: Option<Answer>,
-    /// When that was.
+    /// Time of the last answer. It advances while the display is paused.
     pub(crate) answered: Option<Millis>,
-    /// What it adds to the fleet, or why that can't be had.
+    /// The daemon's part of the fleet, or the reason why it is missing.
     pub(crate) part: Option<Result<Part, String>>,
-    /// Why it does not answer, and when it is asked again.
+    /// The current failure, and the time of the next attempt.
     pub(crate) failure: Option<(String, Millis)>,
-    /// The last minutes.
+    /// History of the last minutes.
     pub(crate) history: History,
 }
 
 impl Agent {
-    /// An agent that has not been asked yet.
+    /// Returns an agent that has not answered yet.
     pub(crate) fn new(address: String) -> Self {
         Self { address, ..Self::default() }
     }
 
-    /// For how long there has been no answer, in milliseconds, where that is too long.
+    /// Returns the age of the last answer in milliseconds if it is stale.
     pub(crate) fn stale(&self, now: Millis, interval: Millis) -> Option<Millis> {
         let age = now.saturating_sub(self.answered?);
         (age > interval + STALE || self.failure.is_some()).then_some(age)
     }
 }
 
-/// How rows of a table are ordered.
+/// Order of the rows of tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Sort {
     #[default]
@@ -52,57 +52,57 @@ pub(crate) enum Sort {
     Name,
 }
 
-/// How numbers are written.
+/// Format of numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Units {
     /// All digits.
     #[default]
     Exact,
-    /// Three digits and a prefix.
+    /// Three digits and an SI prefix.
     Si,
 }
 
-/// Everything.
+/// The whole state.
 #[derive(Debug, Default)]
 pub(crate) struct App {
-    /// The daemons.
+    /// All daemons.
     pub(crate) agents: Vec<Agent>,
-    /// Which of them is shown; as many as there are is all of them, the fleet.
+    /// Index of the daemon that is shown. The number of daemons stands for the fleet.
     pub(crate) shown: usize,
-    /// All of them merged.
+    /// The merged summary of all daemons.
     pub(crate) fleet: Fleet,
     pub(crate) screen: Screen,
-    /// What is asked for.
+    /// The requested period.
     pub(crate) period: Period,
-    /// Whether that was not answered yet.
+    /// True after the user requested a period, until its answer has arrived.
     pub(crate) asked: bool,
-    /// Milliseconds between two answers.
+    /// Interval between two answers, in milliseconds.
     pub(crate) interval: Millis,
-    /// Since when nothing new is shown.
+    /// Time at which the display was paused.
     pub(crate) paused: Option<Millis>,
-    /// The panel that keys go to, of those of the screen.
+    /// Index of the focused panel.
     pub(crate) focus: usize,
-    /// The row in it.
+    /// Selected row of the focused panel.
     pub(crate) row: usize,
     pub(crate) zoomed: bool,
-    /// What rows of tables have to contain.
+    /// Search text: tables show only rows that contain it.
     pub(crate) search: String,
-    /// Whether keys go to it.
+    /// True while keys edit the search text.
     pub(crate) searching: bool,
     pub(crate) sort: Sort,
     pub(crate) units: Units,
     pub(crate) theme: Theme,
-    /// The first key of the list of keys that is shown, where it is.
+    /// Index of the first key in the help, if it is open.
     pub(crate) help: Option<usize>,
     pub(crate) now: Millis,
-    /// Something to be told for some time, and since when.
+    /// Message in the footer, and the time of its start.
     pub(crate) message: Option<(String, Millis)>,
     /// Columns and lines of the terminal.
     pub(crate) size: (u16, u16),
 }
 
 impl App {
-    /// A dashboard of these daemons.
+    /// Returns the state of a dashboard for these daemons.
     pub(crate) fn new(
         addresses: Vec<String>,
         period: Period,
@@ -110,22 +110,22 @@ impl App {
         theme: Theme,
     ) -> Self {
         let agents: Vec<Agent> = addresses.into_iter().map(Agent::new).collect();
-        // The overview of a fleet comes first.
+        // A fleet starts with its overview.
         let shown = if agents.len() > 1 { agents.len() } else { 0 };
         Self { agents, shown, period, interval, theme, ..Self::default() }
     }
 
-    /// The daemon that is shown; `None` for the fleet.
+    /// Returns the daemon that is shown; `None` for the fleet.
     pub(crate) fn agent(&self) -> Option<&Agent> {
         self.agents.get(self.shown)
     }
 
-    /// The daemons that are shown: one of them or all.
+    /// Returns the daemons that are shown: one, or all for the fleet.
     pub(crate) fn shown_agents(&self) -> &[Agent] {
         self.agent().map_or(&self.agents[..], std::slice::from_ref)
     }
 
-    /// How many daemons answer.
+    /// Returns the number of daemons that answer.
     pub(crate) fn answering(&self) -> usize {
         let answers = |agent: &&Agent| {
             agent.answer.is_some() && agent.stale(self.now, self.interval).is_none()
@@ -133,13 +133,13 @@ impl App {
         self.agents.iter().filter(answers).count()
     }
 
-    /// Whether there are several daemons.
+    /// Returns true if there are several daemons.
     pub(crate) fn is_fleet(&self) -> bool {
         self.agents.len() > 1
     }
 
-    /// What the screen is made from: the last answer of the daemon that is shown, or all of them
-    /// merged.
+    /// Returns the view that the screen shows: the last one of the daemon, or the merged one of the
+    /// fleet.
     pub(crate) fn view(&self) -> Option<&MetricsView> {
         match self.agent() {
             Some(agent) => agent.answer.as_ref().map(|answer| &answer.view),
@@ -147,7 +147,7 @@ impl App {
         }
     }
 
-    /// The period of what is shown, which can be nearer than the one that is asked for.
+    /// Returns the period that is shown. It can be nearer than the requested one.
     pub(crate) fn shown_period(&self) -> Period {
         let shown = match self.agent() {
             Some(agent) => agent.answer.as_ref().map(|answer| answer.period),
@@ -156,7 +156,7 @@ impl App {
         shown.unwrap_or(self.period)
     }
 
-    /// Tells something for some time.
+    /// Shows a message for [`MESSAGE`] milliseconds.
     pub(crate) fn notify(&mut self, message: impl Into<String>) {
         self.message = Some((message.into(), self.now));
     }

@@ -7,7 +7,7 @@ use clap::{Parser, ValueEnum, value_parser};
 use crate::address::{Address, DEFAULT_PORT};
 use crate::client::Period;
 
-/// The window that is shown, where there is so much, when none is asked for.
+/// The default window in minutes. It is shorter while the daemon has fewer minutes.
 pub(crate) const DEFAULT_WINDOW: u64 = 5;
 
 /// Watch what a running pktvisord sees, or several of them
@@ -101,14 +101,14 @@ In the dashboard, ? lists the keys.
 Exit codes: 0 done, 1 cannot use the terminal or write the output, 2 wrong usage,
 3 cannot reach pktvisord, 4 pktvisord answered with an error or what answered is not pktvisord";
 
-/// The most minutes that a pktvisord keeps.
+/// Maximum number of minutes that a pktvisord keeps.
 const PERIODS: u64 = 1_440;
 
 fn range(range: std::ops::RangeInclusive<u64>) -> clap::builder::RangedU64ValueParser {
     value_parser!(u64).range(range)
 }
 
-/// Seconds, from a tenth to an hour.
+/// Parses seconds from 0.1 to 3600.
 fn interval(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(seconds) if (0.1..=3_600.0).contains(&seconds) => Ok(seconds),
@@ -117,7 +117,7 @@ fn interval(text: &str) -> Result<f64, String> {
 }
 
 impl Options {
-    /// Where each pktvisord is; one at least.
+    /// Returns the addresses of all daemons, at least one.
     pub(crate) fn addresses(&self) -> Vec<Address> {
         match self.addresses[..] {
             [] => vec![Address::new(&self.host, self.port)],
@@ -125,13 +125,13 @@ impl Options {
         }
     }
 
-    /// What was asked for.
+    /// Returns the requested period.
     pub(crate) fn period(&self) -> Period {
         let bucket = self.bucket.map(Period::Bucket);
         self.window.map(Period::Window).or(bucket).unwrap_or_default()
     }
 
-    /// Whether it has to be that, or the nearest there is.
+    /// Returns true if the user named the period, so that no nearer one is shown instead.
     pub(crate) fn is_exact(&self) -> bool {
         self.window.is_some() || self.bucket.is_some()
     }

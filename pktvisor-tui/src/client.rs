@@ -1,4 +1,4 @@
-//! Asking a pktvisord.
+//! HTTP client of pktvisord.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -18,9 +18,9 @@ use ureq::{Agent, Body};
 use crate::address::Address;
 use crate::credentials::Credentials;
 
-/// How long to wait for a connection.
+/// Time limit for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long to wait for a whole answer; pktvisord gives up making one after 10 s.
+/// Time limit for a whole request. pktvisord itself stops making an answer after 10 s.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A bucket or a window.
@@ -28,12 +28,12 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 pub(crate) enum Period {
     /// One minute; 0 is the live one.
     Bucket(u64),
-    /// So many minutes merged.
+    /// This many minutes merged.
     Window(u64),
 }
 
 impl Period {
-    /// The minutes that a daemon has to have kept for it.
+    /// Returns the number of minutes that the daemon needs to have kept.
     fn minutes(self) -> u64 {
         match self {
             Period::Bucket(n) => n.saturating_add(1),
@@ -41,7 +41,7 @@ impl Period {
         }
     }
 
-    /// The same kind of period that so many minutes, one at least, are needed for.
+    /// Returns a period of the same kind that needs `minutes` minutes, at least one.
     fn of_minutes(self, minutes: u64) -> Self {
         match self {
             Period::Bucket(_) => Period::Bucket(minutes.saturating_sub(1)),
@@ -65,7 +65,7 @@ impl fmt::Display for Period {
     }
 }
 
-/// A view and the JSON it came in.
+/// A view and the JSON it was decoded from.
 #[derive(Debug)]
 pub(crate) struct Fetched {
     pub(crate) period: Period,
@@ -74,7 +74,8 @@ pub(crate) struct Fetched {
 }
 
 impl Fetched {
-    /// What the daemon left out of the view, as paths; nothing where it is as new as this program.
+    /// Returns the paths that the daemon left out of the view: none if it is as new as this
+    /// program.
     pub(crate) fn missing(&self) -> Vec<String> {
         let told: Value = serde_json::from_str(&self.json).unwrap_or_default();
         let told = told.as_object().and_then(|views| views.values().next());
@@ -85,7 +86,7 @@ impl Fetched {
     }
 }
 
-/// Adds the paths of members of `all` that `told` does not have.
+/// Adds the paths that are in `all` but not in `told`.
 fn left_out(told: &Value, all: &Value, path: &str, missing: &mut Vec<String>) {
     for (name, all) in all.as_object().into_iter().flatten() {
         let path = format!("{path}/{name}");
@@ -96,7 +97,7 @@ fn left_out(told: &Value, all: &Value, path: &str, missing: &mut Vec<String>) {
     }
 }
 
-/// Why there is no answer to show.
+/// Reason why there is no answer.
 #[derive(Debug, Error)]
 pub(crate) enum Error {
     #[error("{address} refused the connection: is pktvisord running there?")]
@@ -113,7 +114,7 @@ pub(crate) enum Error {
     Unintelligible { address: Address, status: StatusCode, source: serde_json::Error },
 }
 
-/// Why a daemon can't be reached, and what helps.
+/// Describes why a daemon cannot be reached, with a hint.
 fn unreached(source: &ureq::Error) -> String {
     match source {
         ureq::Error::Io(error) if error.to_string().contains("UnknownIssuer") => {
@@ -127,18 +128,18 @@ fn unreached(source: &ureq::Error) -> String {
     }
 }
 
-/// What helps where the daemon says no.
+/// Returns a hint for an error status.
 fn hint(status: StatusCode) -> &'static str {
     if status == StatusCode::UNAUTHORIZED { "; --token-file FILE shows one" } else { "" }
 }
 
-/// Asks one pktvisord.
+/// Client of one pktvisord.
 pub(crate) struct Client<'a> {
     address: &'a Address,
     credentials: &'a Credentials,
 }
 
-/// An agent that speaks HTTP and, as this says, TLS.
+/// Returns an HTTP agent with this TLS configuration.
 pub(crate) fn agent(tls: TlsConfig) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
@@ -151,7 +152,7 @@ pub(crate) fn agent(tls: TlsConfig) -> Agent {
 }
 
 impl<'a> Client<'a> {
-    /// A client of the pktvisord at `address`; no connection is made yet.
+    /// Returns a client of the pktvisord at `address`. Does not connect.
     pub(crate) fn new(address: &'a Address, credentials: &'a Credentials) -> Self {
         Self { address, credentials }
     }
@@ -164,7 +165,7 @@ impl<'a> Client<'a> {
         request.call().map_err(|error| self.unreachable(error))
     }
 
-    /// The view of a period.
+    /// Fetches the view of a period.
     pub(crate) fn fetch(&self, period: Period) -> Result<Fetched, Error> {
         let path = match period {
             Period::Bucket(n) => format!("/api/v1/metrics/bucket/{n}"),
@@ -174,9 +175,9 @@ impl<'a> Client<'a> {
         Ok(Fetched { period, view: views.0, json })
     }
 
-    /// The view of a period, or of the nearest one there is: a shorter window, a newer bucket.
-    /// So many minutes are kept. `found` is what was there the last time, which can have become a
-    /// minute more since.
+    /// Fetches the view of a period or of the nearest one available: a shorter window or a newer
+    /// bucket. The daemon keeps `periods` minutes. `found` is the period that was available last
+    /// time; one more minute may have become available since.
     pub(crate) fn fetch_nearest(
         &self,
         period: Period,
@@ -190,7 +191,7 @@ impl<'a> Client<'a> {
             Err(Error::Answer { status: StatusCode::NOT_FOUND, .. }) if wanted.min(known) > 1 => {}
             result => return result,
         }
-        // There are `there` minutes at least, and fewer than `missing`.
+        // At least `there` minutes are available, but fewer than `missing`.
         let (mut there, mut missing) = (1, wanted.min(known));
         let mut nearest = None;
         while missing - there > 1 || nearest.is_none() {
@@ -206,17 +207,17 @@ impl<'a> Client<'a> {
         nearest.map_or_else(|| self.fetch(period.of_minutes(there)), Ok)
     }
 
-    /// The daemon's own state.
+    /// Fetches the daemon's own state.
     pub(crate) fn app(&self) -> Result<AppMetrics, Error> {
         Ok(self.get("/api/v1/metrics/app")?.0)
     }
 
-    /// The last second.
+    /// Fetches the rates of the last second.
     pub(crate) fn rates(&self) -> Result<Rates, Error> {
         Ok(self.get("/api/v1/metrics/rates")?.0)
     }
 
-    /// The byte form of a bucket.
+    /// Fetches the byte form of a bucket.
     pub(crate) fn state(&self, n: u64) -> Result<Vec<u8>, Error> {
         let mut response = self.call(&format!("/api/v1/state/bucket/{n}"))?;
         let body = response.body_mut().with_config().limit(MAX_BYTES as u64);
@@ -229,7 +230,7 @@ impl<'a> Client<'a> {
         Err(Error::Answer { address: self.address.clone(), status, error })
     }
 
-    /// An answer, and the JSON it came in.
+    /// Fetches a path and returns the answer with its JSON.
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<(T, String), Error> {
         let mut response = self.call(path)?;
         let json = response.body_mut().read_to_string().map_err(|e| self.unreachable(e))?;
@@ -256,7 +257,7 @@ impl<'a> Client<'a> {
     }
 }
 
-/// The view of an answer, which holds exactly one under the name of its period.
+/// The only view of an answer, which is stored under the name of its period.
 struct OneView(MetricsView);
 
 impl<'de> serde::Deserialize<'de> for OneView {

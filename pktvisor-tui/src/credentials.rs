@@ -1,4 +1,4 @@
-//! What daemons are shown, and what they have to show: tokens, certificates, authorities.
+//! Credentials for daemons, and trust in them: tokens, client certificates, authorities.
 
 use std::fs;
 use std::io;
@@ -19,10 +19,10 @@ use crate::address::Address;
 use crate::cli::Options;
 use crate::client;
 
-/// Where Debian, and most other systems, keep the authorities they trust.
+/// Authorities that the system trusts, at the path of Debian and most other systems.
 const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// Why something can't be shown.
+/// Reason why credentials cannot be used.
 #[derive(Debug, Error)]
 pub(crate) enum CredentialsError {
     #[error("cannot read {}: {source}", path.display())]
@@ -33,8 +33,8 @@ pub(crate) enum CredentialsError {
     Plain { option: &'static str, address: Address },
 }
 
-/// Whether what the options name is fit for these addresses. A token that can be read on its way is
-/// warned of.
+/// Checks that the TLS options fit the addresses. Warns about a token that is sent unencrypted to
+/// another host.
 pub(crate) fn check(options: &Options, addresses: &[Address]) -> Result<(), CredentialsError> {
     let option = match options {
         Options { ca: Some(_), .. } => Some("--ca"),
@@ -54,7 +54,7 @@ pub(crate) fn check(options: &Options, addresses: &[Address]) -> Result<(), Cred
     Ok(())
 }
 
-/// What is shown and asked for.
+/// HTTP agent with its TLS configuration, and the token to send.
 #[derive(Clone)]
 pub(crate) struct Credentials {
     pub(crate) agent: Agent,
@@ -67,7 +67,7 @@ impl Credentials {
         let authorization = options.token_file.as_deref().map(authorization).transpose()?;
         let authorities = match &options.ca {
             Some(path) => certificates(path)?,
-            // Without them only plain HTTP is spoken; why, a failed handshake says.
+            // Without authorities, only plain HTTP works. A failed handshake reports the reason.
             None => certificates(Path::new(SYSTEM_AUTHORITIES)).unwrap_or_default(),
         };
         let own = match (&options.cert, &options.key) {
@@ -98,7 +98,7 @@ fn unusable(path: &Path, problem: String) -> CredentialsError {
     CredentialsError::Unusable { path: path.to_owned(), problem }
 }
 
-/// Whether certificates and a key, in PEM, can be shown together, which ureq takes for granted.
+/// Checks that a certificate chain and a key, in PEM, belong together. ureq does not check this.
 fn check_pair(chain: &[Certificate<'_>], pem: &[u8], key: &Path) -> Result<(), String> {
     let private = PrivateKeyDer::from_pem_slice(pem).map_err(|error| error.to_string())?;
     let chain = chain.iter().map(|one| CertificateDer::from(one.der().to_vec())).collect();
@@ -110,7 +110,7 @@ fn check_pair(chain: &[Certificate<'_>], pem: &[u8], key: &Path) -> Result<(), S
         .map_err(|error| mismatch(&error, key))
 }
 
-/// The first token of a file.
+/// Reads the first token of a file.
 fn authorization(path: &Path) -> Result<HeaderValue, CredentialsError> {
     let text = read(path)?;
     let text = String::from_utf8_lossy(&text);
@@ -119,7 +119,7 @@ fn authorization(path: &Path) -> Result<HeaderValue, CredentialsError> {
     let token = token.ok_or_else(|| unusable(path, "there is no token in it".to_owned()))?;
     let mut value = HeaderValue::try_from(format!("Bearer {token}"))
         .map_err(|_| unusable(path, "its first line is no token".to_owned()))?;
-    // So that it is shown nowhere.
+    // Keep the token out of debug output.
     value.set_sensitive(true);
     Ok(value)
 }

@@ -1,4 +1,4 @@
-//! What happens to the dashboard, and what it wants done.
+//! Events of the dashboard, and the effects that it requests.
 
 use std::time::Duration;
 
@@ -8,58 +8,59 @@ use pktvisor_common::api::{AppMetrics, MetricsView, Rates};
 use crate::client::Period;
 use crate::fleet::Part;
 
-/// Milliseconds since the start.
+/// Milliseconds since the start of the program.
 pub(crate) type Millis = u64;
 
-/// Something that happened.
+/// An event.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A key was pressed.
+    /// A key press or release.
     Key(KeyEvent),
-    /// The mouse did something.
+    /// A mouse action.
     Mouse(MouseEvent),
-    /// The terminal has another size.
+    /// The size of the terminal has changed.
     Resized,
-    /// Time has passed.
+    /// The current time.
     Tick(Millis),
-    /// An agent has answered.
+    /// An answer of a daemon.
     Answered { agent: usize, at: Millis, answer: Box<Answer> },
-    /// An agent has not.
+    /// A failed request to a daemon.
     Failed { agent: usize, at: Millis, error: String, retry: Duration },
-    /// A signal asks for the end.
+    /// A signal, or the loss of the terminal: quit.
     Ended,
 }
 
-/// What an agent says at one time.
+/// The answers of a daemon from one poll.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Answer {
-    /// The period of the view: the one asked for, or the nearest there is.
+    /// Period of the view: the requested one or the nearest one available.
     pub(crate) period: Period,
-    /// Its view.
+    /// View of this period.
     pub(crate) view: MetricsView,
-    /// What the daemon left out of the view, which an older one does: paths such as `/dns/edns`.
+    /// Paths that are missing in the view of an older daemon, such as `/dns/edns`.
     pub(crate) missing: Vec<String>,
-    /// The view of the live bucket.
+    /// View of the live bucket.
     pub(crate) live: MetricsView,
-    /// The last second.
+    /// Rates of the last second.
     pub(crate) rates: Rates,
-    /// The daemon.
+    /// State of the daemon.
     pub(crate) app: AppMetrics,
-    /// The period that was asked for.
+    /// The requested period.
     pub(crate) asked: Period,
-    /// What it adds to the fleet, or why that can't be had, where it was asked for this time.
+    /// The daemon's part of the fleet, or the reason why it is missing. `None` if this poll did not
+    /// fetch it.
     pub(crate) part: Option<Result<Part, String>>,
 }
 
-/// Something to be done.
+/// An effect that the dashboard requests.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// Ask all agents for this period from now on.
+    /// Request this period from all daemons from now on.
     Ask(Period),
-    /// Put a text into the clipboard of the terminal.
+    /// Copy a text to the clipboard of the terminal.
     Copy(String),
-    /// Draw all of the terminal anew.
+    /// Redraw the whole terminal.
     Redraw,
-    /// End.
+    /// Quit.
     Quit,
 }

@@ -1,4 +1,4 @@
-//! All daemons merged into one summary.
+//! Merges all daemons into one summary.
 
 use pktvisor_common::api::MetricsView;
 use pktvisor_common::summary::Summary;
@@ -10,26 +10,26 @@ use crate::client::Period;
 use crate::event::Millis;
 use crate::guard::guarded;
 
-/// How often the fleet is merged at most, in milliseconds: it takes the keyboard's time.
+/// Minimum milliseconds between two merges, because merging delays the keyboard.
 const OFTEN: Millis = 1_000;
 
-/// What a daemon adds to the fleet.
+/// A daemon's part of the fleet.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
-    /// The period that was asked for.
+    /// The requested period.
     pub(crate) asked: Period,
     terms: Terms,
     sums: AcrossKeys,
-    /// What this release, or that of the daemon, does not know.
+    /// Sections and counters that only one of the two releases knows.
     left_out: Vec<String>,
 }
 
 impl Part {
-    /// The buckets of a daemon, of which there is one at least, from the newest on. Each is taken in
-    /// before the next one is asked for.
+    /// Merges the states of a daemon's buckets, at least one, the newest first. Each state is
+    /// decoded before the next one is requested.
     ///
     /// # Errors
-    /// Where one can't be had, or is no summary.
+    /// Fails if a state cannot be fetched or decoded.
     pub(crate) fn of(
         asked: Period,
         states: impl IntoIterator<Item = Result<Vec<u8>, String>>,
@@ -49,7 +49,8 @@ impl Part {
                 decode(&state, &terms).map_err(text)?;
             left_out = not_known;
             made_on = Some(terms);
-            // Where a minute has ended between two of them it is in both, and whole in the later one.
+            // If a minute ended between two requests, it is in both answers and complete in the
+            // later one.
             let minute = summary.minute;
             match newer.replace((keyed, summary)) {
                 Some((keyed, newer)) if newer.minute != minute => sums.add(keyed, &newer),
@@ -64,24 +65,24 @@ impl Part {
     }
 }
 
-/// The summary of all daemons: cardinalities and top lists are merged, not added.
+/// The summary of all daemons. Cardinalities and top lists are merged, not added.
 #[derive(Debug, Default)]
 pub(crate) struct Fleet {
-    /// Its view, once there is one.
+    /// View of the summary, once there is one.
     pub(crate) view: Option<MetricsView>,
-    /// What its period is.
+    /// Period of the view.
     pub(crate) period: Option<Period>,
-    /// How many daemons are in it.
+    /// Number of daemons in the summary.
     pub(crate) merged: usize,
-    /// Why others are not.
+    /// Reasons why other daemons are missing.
     pub(crate) problems: Vec<String>,
-    /// Whether a daemon has said something since.
+    /// True if a new part has arrived since the last merge.
     pub(crate) behind: bool,
     at: Millis,
 }
 
 impl Fleet {
-    /// Merges what the daemons that answer have said of the period, where that is due.
+    /// Merges the parts of the daemons that answer, if a merge is due.
     pub(crate) fn merge(&mut self, agents: &[Agent], asked: Period, now: Millis, interval: Millis) {
         let due = self.view.is_none() || now >= self.at.saturating_add(OFTEN);
         if !self.behind || !due {
@@ -89,7 +90,7 @@ impl Fleet {
         }
         (self.behind, self.at) = (false, now);
         self.problems.clear();
-        // Those whose summaries cannot be merged with the others.
+        // Daemons whose summaries panic when they are merged.
         let mut unfit = Vec::new();
         let (sum, merged) = loop {
             let answering = agents.iter().enumerate();
@@ -100,7 +101,7 @@ impl Fleet {
                 Err(at) => unfit.push(at),
             }
         };
-        // Until one has said something of another period, the one before stays.
+        // The previous view stays until a part of the requested period arrives.
         if let Some(sum) = sum {
             if sum.keys() > 1 {
                 let problem = "fleet keys differ; distinct counts lie between two numbers";
@@ -113,10 +114,10 @@ impl Fleet {
         }
     }
 
-    /// The sum of the parts that merge with each other, and how many there are.
+    /// Merges the parts that fit together. Returns the sum and the number of parts.
     ///
     /// # Errors
-    /// Which agent's part cannot be worked on: the others are to be summed up without it.
+    /// Returns the index of a daemon whose part panics. Merge again without it.
     fn sum<'a>(
         &mut self,
         agents: impl Iterator<Item = (usize, &'a Agent)>,

@@ -1,4 +1,4 @@
-//! Work on what a daemon says: a panic there is that daemon's error, and does not end the program.
+//! Turns panics on the data of a daemon into errors of that daemon, so that the program goes on.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -8,15 +8,15 @@ thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether a panic of this thread is caught.
+/// Returns true if a panic of this thread is caught.
 pub(crate) fn is_guarded() -> bool {
     GUARDED.get()
 }
 
-/// Does some work. What it changes is not to be used after a panic.
+/// Runs `work` and catches a panic. State that `work` changes must not be used after a panic.
 ///
 /// # Errors
-/// What it panicked with.
+/// Returns the message of the panic.
 pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     let before = GUARDED.replace(true);
     let done = catch_unwind(AssertUnwindSafe(work));
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_an_error_and_others_go_on() {
+    fn turns_panic_into_error_and_continues() {
         assert_eq!(guarded(|| 7), Ok(7));
         let failed = guarded(|| -> u8 {
             assert!(is_guarded());

@@ -1,4 +1,4 @@
-//! The last minutes of a daemon, as rates by second.
+//! The last minutes of a daemon as rates per second.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,19 +7,19 @@ use pktvisor_common::report::losses;
 
 use crate::event::{Answer, Millis};
 
-/// How far back it goes, in milliseconds.
+/// Length of the history in milliseconds.
 const SPAN: Millis = 300_000;
-/// Where answers are rare it goes back further: so many of them.
+/// Minimum length of the history in answers, for long intervals.
 const ANSWERS: u64 = 60;
-/// Seconds that rates are made of counts over. The end of a bucket is known to the second only.
+/// Minimum seconds between two counts for a rate. The end of a bucket is known only to the second.
 const BASE: i64 = 15;
-/// Milliseconds that a share of the processor is taken over.
+/// Minimum milliseconds between two measurements for a share of the processor.
 const CPU_BASE: Millis = 5_000;
 
 /// Rates or counts by name.
 pub(crate) type ByName<T> = BTreeMap<String, T>;
 
-/// What was measured at one time.
+/// Rates at one time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Sample {
     pub(crate) at: Millis,
@@ -39,7 +39,7 @@ pub(crate) struct Sample {
     pub(crate) losses: ByName<f64>,
 }
 
-/// What the live bucket had counted at a second of packet time.
+/// Counts of the live bucket at a second of packet time.
 #[derive(Clone, Debug, Default)]
 struct Counts {
     second: i64,
@@ -48,28 +48,28 @@ struct Counts {
     losses: ByName<u64>,
 }
 
-/// The last minutes.
+/// History of the last minutes.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     pub(crate) samples: VecDeque<Sample>,
-    /// Percent of a processor that the daemon takes, once that is known.
+    /// Percent of one processor that the daemon uses, once known.
     pub(crate) cpu_pct: Option<f64>,
-    /// Of the live bucket, from its start on, where all is 0.
+    /// Counts of the live bucket, from all zero at its start.
     counts: VecDeque<Counts>,
     minute: i64,
-    /// When its processor time was looked at, and what that was in seconds.
+    /// Time of the last measurement of the processor time, and the processor time in seconds.
     cpu: Option<(Millis, f64)>,
 }
 
 impl History {
-    /// Takes an answer in. Answers come in intervals of so many milliseconds.
+    /// Adds an answer. `interval` is the time between answers in milliseconds.
     pub(crate) fn note(&mut self, at: Millis, answer: &Answer, interval: Millis) {
         self.note_cpu(at, answer.app.app.process.cpu_seconds);
         let keep = SPAN.max(interval.saturating_mul(ANSWERS));
         while self.samples.front().is_some_and(|first| first.at.saturating_add(keep) < at) {
             self.samples.pop_front();
         }
-        // The last second of a capture that has ended was once.
+        // After the end of a capture, its last second repeats in every answer.
         if answer.app.app.capture.finished {
             return;
         }
@@ -97,15 +97,15 @@ impl History {
         let (then, before) = *self.cpu.get_or_insert((at, seconds));
         let elapsed = at.saturating_sub(then);
         if elapsed >= CPU_BASE || seconds < before {
-            // A daemon that was started anew has used less.
+            // A restarted daemon has used less processor time.
             let used = (seconds - before).max(0.0);
             self.cpu_pct = Some(used / elapsed.max(1) as f64 * 100_000.0);
             self.cpu = Some((at, seconds));
         }
     }
 
-    /// The rates by name over the last seconds of the live bucket; while it is too young for that,
-    /// as they were.
+    /// Returns rates by name over the last seconds of the live bucket. While the bucket is too
+    /// young, returns the rates of the last sample.
     fn rates(&mut self, live: &MetricsView) -> [ByName<f64>; 3] {
         let period = &live.period;
         let end = period.start_ts.saturating_add_unsigned(period.length);
@@ -157,7 +157,7 @@ fn rates(now: &ByName<u64>, then: &ByName<u64>, seconds: i64) -> ByName<f64> {
 mod tests {
     use super::*;
 
-    /// An answer at a second of packet time with a steady load.
+    /// Returns an answer at a second of packet time under a steady load.
     fn answer(second: u64, per_second: u64) -> Answer {
         let mut answer = Answer::default();
         let period = &mut answer.live.period;
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_steady_load_has_a_steady_rate() {
+    fn steady_load_gives_steady_rate() {
         for interval in [200, 1_000, 10_000] {
             let mut history = History::default();
             for at in (0..200_000).step_by(interval) {
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_history_is_bounded_and_ends_with_the_capture() {
+    fn bounds_history_and_stops_at_end_of_capture() {
         let mut history = History::default();
         for at in (0..1_000_000).step_by(1_000) {
             history.note(at, &answer(at / 1_000, 1), 1_000);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn any_time_is_taken() {
+    fn accepts_any_bucket_time() {
         let mut history = History::default();
         for (start, length) in [(i64::MAX, u64::MAX), (i64::MIN, 0), (0, u64::MAX), (5, 1)] {
             let mut answer = answer(1, 1);

@@ -1,8 +1,8 @@
-//! Which key does what. The help is made from this.
+//! Key bindings. The help is generated from them.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-/// What a key does.
+/// The action of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     NextScreen,
@@ -36,7 +36,7 @@ pub(crate) enum Action {
     Quit,
 }
 
-/// Keys, how the help calls them, and what they do.
+/// Keys, their name and meaning in the help, and their action.
 pub(crate) struct Binding {
     pub(crate) keys: &'static [KeyCode],
     pub(crate) control: bool,
@@ -56,7 +56,7 @@ const fn key(
 
 use KeyCode::Char;
 
-/// All of them. What a digit does is not in `keys`: see [`action`].
+/// All key bindings. Digits are not in `keys`: see [`action`].
 pub(crate) const BINDINGS: &[Binding] = &[
     key(&[KeyCode::Tab], "Tab", "next screen", Action::NextScreen),
     key(&[KeyCode::BackTab], "Shift-Tab", "screen before", Action::LastScreen),
@@ -102,7 +102,7 @@ pub(crate) const BINDINGS: &[Binding] = &[
     },
 ];
 
-/// What a key does, where it does something.
+/// Returns the action of a key, if any.
 pub(crate) fn action(key: KeyEvent) -> Option<Action> {
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     if let (Char(digit @ '1'..='9'), false) = (key.code, control) {
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_key_is_bound_twice() {
+    fn binds_no_key_twice() {
         let mut seen = Vec::new();
         for binding in BINDINGS {
             for key in binding.keys {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn digits_choose_a_window() {
+    fn digits_choose_window() {
         let digit = KeyEvent::new(Char('7'), KeyModifiers::NONE);
         assert_eq!(action(digit), Some(Action::Window(7)));
         let live = KeyEvent::new(Char('0'), KeyModifiers::NONE);

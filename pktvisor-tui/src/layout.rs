@@ -1,4 +1,4 @@
-//! Where everything is on the terminal.
+//! Layout of the terminal.
 
 use pktvisor_common::report::losses;
 use pktvisor_common::report::text::{fit, width};
@@ -9,30 +9,30 @@ use crate::keys::BINDINGS;
 use crate::panel::{Content, Panel};
 use crate::screen::{Screen, panels};
 
-/// Columns that a panel needs.
+/// Minimum width of a panel in columns.
 const PANEL: u16 = 38;
-/// Columns between panels, and between screens and daemons.
+/// Columns between panels, and between the tabs of screens and daemons.
 const GAP: u16 = 2;
-/// Panels abreast; more would be hard to follow.
+/// Maximum number of panels in a row. More would be hard to follow.
 const ABREAST: u16 = 5;
-/// Columns of a daemon's tab at most, without blanks, and of the one for those before it.
+/// Maximum columns of a daemon's tab without blanks, and columns of the tab `…` for daemons before.
 const NAME: usize = 24;
 const MORE: u16 = 3;
-/// The smallest terminal.
+/// Minimum size of the terminal in columns and lines.
 pub(crate) const LEAST: (u16, u16) = (40, 10);
 
-/// The parts of the terminal.
+/// Areas of the terminal.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Areas {
     pub(crate) header: Rect,
     pub(crate) tabs: Rect,
-    /// Without lines where nothing is lost.
+    /// Without height if nothing was lost.
     pub(crate) loss: Rect,
     pub(crate) body: Rect,
     pub(crate) footer: Rect,
 }
 
-/// The parts of a terminal of the app's size.
+/// Divides a terminal of the app's size into areas.
 pub(crate) fn areas(app: &App) -> Areas {
     let (columns, lines) = app.size;
     let line = |at: u16, height: u16| Rect::new(0, at, columns, height);
@@ -46,12 +46,12 @@ pub(crate) fn areas(app: &App) -> Areas {
     }
 }
 
-/// Panels that fit abreast.
+/// Returns the number of panels that fit in a row.
 pub(crate) fn abreast(columns: u16) -> usize {
     ((columns + GAP) / (PANEL + GAP)).clamp(1, ABREAST).into()
 }
 
-/// Which panels stand in each line of panels.
+/// Arranges panels in rows. Wide panels have a row of their own.
 pub(crate) fn grid(panels: &[Panel], abreast: usize) -> Vec<Vec<usize>> {
     let mut grid: Vec<Vec<usize>> = Vec::new();
     for (at, panel) in panels.iter().enumerate() {
@@ -64,7 +64,7 @@ pub(crate) fn grid(panels: &[Panel], abreast: usize) -> Vec<Vec<usize>> {
     grid
 }
 
-/// Where panels are, so that the one in focus is wholly seen if that is possible.
+/// Places the panels so that the whole focused panel is visible if possible.
 pub(crate) fn place(app: &App, panels: &[Panel], body: Rect) -> Vec<(usize, Rect)> {
     if app.zoomed {
         return if app.focus < panels.len() { vec![(app.focus, body)] } else { Vec::new() };
@@ -87,7 +87,7 @@ pub(crate) fn place(app: &App, panels: &[Panel], body: Rect) -> Vec<(usize, Rect
     let mut top = body.y;
     for (line, needed) in grid.iter().zip(heights).skip(first) {
         let height = needed.min(body.bottom().saturating_sub(top));
-        // A title and a row or two would not be worth it.
+        // A title with one or two rows is not worth showing.
         if height < needed.min(5) {
             break;
         }
@@ -103,21 +103,21 @@ pub(crate) fn place(app: &App, panels: &[Panel], body: Rect) -> Vec<(usize, Rect
     places
 }
 
-/// The first row that is shown in a panel of so many lines.
+/// Returns the first visible row of a panel with this many lines.
 pub(crate) fn first_row(app: &App, at: usize, panel: &Panel, lines: u16) -> usize {
     let room = usize::from(lines.saturating_sub(1)).max(1);
     match panel.content {
         _ if at != app.focus => 0,
-        // A row of a table is chosen, facts are only scrolled.
+        // A table keeps its selected row visible; facts only scroll.
         Content::Facts(_) => app.row,
         _ => (app.row + 1).saturating_sub(room),
     }
 }
 
-/// Columns of a key with its meaning.
+/// Columns of a key and its meaning in the help.
 pub(crate) const KEY: u16 = 39;
 
-/// Keys abreast and one below the other, of the list of keys.
+/// Returns the columns and the rows of a page of the help, in keys.
 pub(crate) fn help(app: &App) -> (u16, u16) {
     let body = areas(app).body;
     let room = body.height.saturating_sub(2).max(1);
@@ -126,7 +126,7 @@ pub(crate) fn help(app: &App) -> (u16, u16) {
     (abreast, keys.div_ceil(abreast).min(room))
 }
 
-/// Rows that can be chosen in the panel in focus, or lines that it can be scrolled to.
+/// Returns the number of rows to select in the focused panel, or of lines to scroll it to.
 pub(crate) fn rows(app: &App, panels: &[Panel]) -> usize {
     match panels.get(app.focus).map(|panel| &panel.content) {
         Some(Content::Table(table)) => table.rows.len(),
@@ -140,7 +140,7 @@ pub(crate) fn rows(app: &App, panels: &[Panel]) -> usize {
     }
 }
 
-/// Names in the line of tabs, whether each is what is shown, and where each is.
+/// Returns all tabs: name, whether it is selected, target, and area.
 pub(crate) fn tabs(app: &App) -> Vec<(String, bool, Target, Rect)> {
     let y = areas(app).tabs.y;
     let mut tabs = Vec::new();
@@ -158,7 +158,7 @@ pub(crate) fn tabs(app: &App) -> Vec<(String, bool, Target, Rect)> {
         let fleet = app.agents.len();
         let used = add(GAP, "Fleet".to_owned(), app.agent().is_none(), Target::Agent(fleet));
         let name = |at: usize| fit(&app.agents[at].address, NAME);
-        // As many of those before the one that is shown are left out as its own tab needs.
+        // Skip as many daemons before the selected one as its tab needs to fit.
         let columns = |first: usize, last: usize| -> usize {
             (first..=last).map(|at| width(&name(at)) + 2).sum()
         };
@@ -172,7 +172,7 @@ pub(crate) fn tabs(app: &App) -> Vec<(String, bool, Target, Rect)> {
             add(0, name(at), app.shown == at, Target::Agent(at));
         }
     }
-    // What has no room any more is hinted at.
+    // Mark that tabs were cut off.
     let end = app.size.0;
     if let Some(cut) = tabs.iter().position(|(_, _, _, area)| area.right() > end) {
         tabs.truncate(cut);
@@ -186,17 +186,17 @@ pub(crate) fn tabs(app: &App) -> Vec<(String, bool, Target, Rect)> {
     tabs
 }
 
-/// Something that can be pointed at.
+/// A target of the mouse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     Screen(Screen),
-    /// A daemon, or the fleet behind the last one.
+    /// The index of a daemon. The number of daemons stands for the fleet.
     Agent(usize),
-    /// A panel and a row of it.
+    /// The index of a panel and a row in it.
     Row(usize, usize),
 }
 
-/// What is at this place.
+/// Returns the target at a position.
 pub(crate) fn hit(app: &App, column: u16, line: u16) -> Option<Target> {
     let at = ratatui::layout::Position::new(column, line);
     let tab = tabs(app).into_iter().find(|(_, _, _, area)| area.contains(at));

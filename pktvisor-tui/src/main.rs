@@ -42,12 +42,12 @@ use thiserror::Error;
 use update::update;
 use view::Look;
 
-/// Columns where standard output is no terminal.
+/// Width in columns if standard output is not a terminal.
 const DEFAULT_WIDTH: u16 = 80;
-/// How often time passes for what is shown, without anything else.
+/// Maximum time between two updates of the display.
 const TICK: Duration = Duration::from_secs(1);
 
-/// What ends the program early.
+/// Reason why the program fails.
 #[derive(Debug, Error)]
 enum Error {
     #[error(transparent)]
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
     }
     match run(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read this has read enough.
+        // The reader of the pipe has closed it and needs no more.
         Err(Error::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("pktvisor: {error}");
@@ -93,7 +93,7 @@ fn run(options: &Options) -> Result<(), Error> {
     dashboard(options, addresses, &credentials)
 }
 
-/// Prints the report of each daemon, or its JSON. One that does not answer leaves the others be.
+/// Prints the report or JSON of each daemon. If one fails, the others are still printed.
 fn texts(options: &Options, addresses: &[Address], credentials: &Credentials) -> Result<(), Error> {
     let mut failures = Failures::default();
     for address in addresses {
@@ -105,7 +105,7 @@ fn texts(options: &Options, addresses: &[Address], credentials: &Credentials) ->
     failures.0.map_or(Ok(()), Err)
 }
 
-/// The last of several failures, which the program ends with; those before it are told at once.
+/// The last failure, which sets the exit code. Earlier failures are printed at once.
 #[derive(Default)]
 struct Failures(Option<Error>);
 
@@ -117,7 +117,7 @@ impl Failures {
     }
 }
 
-/// The report of a daemon, or its JSON.
+/// Returns the report or JSON of a daemon.
 fn text(options: &Options, client: &Client<'_>, address: &Address) -> Result<String, Error> {
     let fetched = match options.is_exact() {
         true => client.fetch(options.period())?,
@@ -131,7 +131,7 @@ fn text(options: &Options, client: &Client<'_>, address: &Address) -> Result<Str
     Ok(report::render(&format!("pktvisord at {address}, {period}"), view, style))
 }
 
-/// One frame.
+/// Returns one frame of the dashboard as text.
 fn frame(
     options: &Options,
     addresses: &[Address],
@@ -155,7 +155,7 @@ fn frame(
         };
         update(&mut app, event);
     }
-    // Some of a fleet are a frame too.
+    // A fleet makes a frame even if only some daemons answer.
     if let Some(error) = failures.0.filter(|_| app.answering() == 0) {
         return Err(error);
     }
@@ -174,7 +174,7 @@ fn new_app(options: &Options, addresses: &[Address]) -> App {
     App::new(names, options.period(), (options.interval * 1_000.0) as Millis, theme)
 }
 
-/// Shows the dashboard until the end is asked for.
+/// Runs the dashboard until the user quits or a signal arrives.
 fn dashboard(
     options: &Options,
     addresses: Vec<Address>,
@@ -200,7 +200,7 @@ fn dashboard(
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         };
-        // What has come meanwhile is drawn at once.
+        // Handle all events that have arrived before drawing the next frame.
         for event in first.into_iter().chain(events.try_iter()) {
             for effect in update(&mut app, event) {
                 match effect {
@@ -220,7 +220,7 @@ fn print(text: &str) -> Result<(), Error> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Error::Output)
 }
 
-/// Whether to use colour.
+/// Returns true if output is coloured.
 fn color(options: &Options) -> bool {
     match options.color {
         When::Always => true,
@@ -232,13 +232,13 @@ fn color(options: &Options) -> bool {
     }
 }
 
-/// Columns of the terminal.
+/// Returns the width of the terminal in columns.
 fn columns() -> u16 {
     terminal_size::terminal_size_of(io::stdout())
         .map_or(DEFAULT_WIDTH, |(terminal_size::Width(columns), _)| columns)
 }
 
-/// See the end of `--help`; 2 is clap's.
+/// Returns the exit code, as documented at the end of `--help`. clap itself also exits with 2.
 fn exit_code(error: &Error) -> u8 {
     match error {
         Error::Output(_) | Error::Terminal(_) => 1,

@@ -1,19 +1,19 @@
-//! What a screen is made of: panels of facts, tables, charts and text.
+//! Panels, the parts of a screen: facts, tables and charts.
 
 use crate::theme::Tone;
 
-/// A part of a screen.
+/// A panel.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Panel {
     pub(crate) title: String,
-    /// What is said beside the title.
+    /// Note beside the title.
     pub(crate) note: String,
-    /// Whether it is as wide as the screen.
+    /// True if the panel is as wide as the screen.
     pub(crate) wide: bool,
     pub(crate) content: Content,
 }
 
-/// What a panel holds.
+/// Content of a panel.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Content {
     Facts(Vec<Fact>),
@@ -21,15 +21,15 @@ pub(crate) enum Content {
     Chart(Chart),
 }
 
-/// A value with its name.
+/// A named value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Fact {
     pub(crate) name: String,
     pub(crate) value: String,
-    /// The part of a whole that it is, and the whole.
+    /// The part and the whole, if the value is a share.
     pub(crate) share: Option<(u64, u64)>,
     pub(crate) tone: Tone,
-    /// Where it stands in the JSON of a view, if older daemons do not tell it.
+    /// Path of the value in the JSON of a view, if older daemons may lack it.
     pub(crate) field: Option<&'static str>,
 }
 
@@ -37,9 +37,9 @@ pub(crate) struct Fact {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Table {
     pub(crate) rows: Vec<Row>,
-    /// What all rows are a part of; 0 where that is not known.
+    /// The total that the rows are part of; 0 if unknown.
     pub(crate) whole: u64,
-    /// How many rows it has in all, with those that do not match what is searched for.
+    /// Number of rows, including those that do not match the search.
     pub(crate) all: usize,
 }
 
@@ -48,9 +48,9 @@ pub(crate) struct Table {
 pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) count: u64,
-    /// The count, written out.
+    /// The formatted count.
     pub(crate) text: String,
-    /// By how much it can be too high.
+    /// Maximum error: the true count is at most this much lower.
     pub(crate) error: u64,
 }
 
@@ -58,7 +58,7 @@ pub(crate) struct Row {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Chart {
     pub(crate) series: Vec<Series>,
-    /// How a value is written.
+    /// Unit of the values.
     pub(crate) unit: &'static str,
 }
 
@@ -66,11 +66,11 @@ pub(crate) struct Chart {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Series {
     pub(crate) name: String,
-    /// Seconds before now, as a negative number, and the value then.
+    /// Time in seconds relative to now, zero or negative, and the value.
     pub(crate) points: Vec<(f64, f64)>,
 }
 
-/// Rows of a table where there is room for all panels.
+/// Rows of a table if there is room for all panels.
 pub(crate) const TOP: usize = 10;
 /// Lines of a chart.
 pub(crate) const CHART: usize = 9;
@@ -91,19 +91,19 @@ impl Panel {
         Self { title: title.to_owned(), note: String::new(), wide: false, content }
     }
 
-    /// With something said beside the title.
+    /// Adds a note beside the title.
     pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
         self.note = note.into();
         self
     }
 
-    /// As wide as the screen.
+    /// Makes the panel as wide as the screen.
     pub(crate) fn wide(mut self) -> Self {
         self.wide = true;
         self
     }
 
-    /// Its facts, where it holds any.
+    /// Returns the facts of the panel, if it has any.
     pub(crate) fn facts_mut(&mut self) -> &mut [Fact] {
         match &mut self.content {
             Content::Facts(facts) => facts,
@@ -111,7 +111,7 @@ impl Panel {
         }
     }
 
-    /// Lines that it takes, with its title.
+    /// Returns the height in lines, including the title.
     pub(crate) fn height(&self) -> usize {
         1 + match &self.content {
             Content::Facts(facts) => facts.len(),
@@ -126,25 +126,25 @@ impl Fact {
         Self { name: name.into(), value: value.into(), share: None, tone: Tone::Plain, field: None }
     }
 
-    /// As a part of a whole.
+    /// Sets the share of a whole.
     pub(crate) fn of(mut self, part: u64, whole: u64) -> Self {
         self.share = (whole > 0).then_some((part, whole));
         self
     }
 
-    /// What only daemons tell that have this field.
+    /// Sets the path of a value that older daemons lack.
     pub(crate) fn field(mut self, field: &'static str) -> Self {
         self.field = Some(field);
         self
     }
 
-    /// As what the daemon does not tell.
+    /// Marks the value as missing in the daemon's answer.
     pub(crate) fn absent(&mut self) {
         "—".clone_into(&mut self.value);
         (self.share, self.tone) = (None, Tone::Dim);
     }
 
-    /// In another tone.
+    /// Sets the tone.
     pub(crate) fn tone(mut self, tone: Tone) -> Self {
         self.tone = tone;
         self

@@ -1,4 +1,4 @@
-//! Threads that ask the daemons, so that the keyboard never waits for the network.
+//! Polling threads, one for each daemon, so that the keyboard never waits for the network.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -10,32 +10,32 @@ use crate::event::{Answer, Event, Millis};
 use crate::fleet::Part;
 use crate::guard::guarded;
 
-/// The longest wait after failures.
+/// Maximum wait after failures.
 const LONGEST: Duration = Duration::from_secs(30);
-/// Answers between two fetches of the states that a fleet is merged from.
+/// Number of answers from one fetch of states for the fleet to the next.
 const STATES: u64 = 5;
 
-/// A thread that asks a daemon.
+/// Handle of a polling thread.
 pub(crate) struct Poller(Sender<Period>);
 
-/// Which daemon is asked, and how.
+/// Parameters of a polling thread.
 pub(crate) struct Poll {
-    /// Its number.
+    /// Index of the daemon.
     pub(crate) agent: usize,
     pub(crate) address: Address,
     pub(crate) credentials: Credentials,
     pub(crate) interval: Duration,
-    /// Whether states are fetched too.
+    /// True if states for the fleet are fetched too.
     pub(crate) fleet: bool,
-    /// When the program started.
+    /// Start time of the program.
     pub(crate) start: Instant,
 }
 
 impl Poller {
-    /// Starts to ask.
+    /// Starts the thread.
     ///
     /// # Errors
-    /// Where a thread can't be started.
+    /// Fails if the thread cannot be started.
     pub(crate) fn start(
         poll: Poll,
         period: Period,
@@ -48,9 +48,9 @@ impl Poller {
         Ok(Self(sender))
     }
 
-    /// Asks for another period from now on, and at once.
+    /// Requests another period at once and from now on.
     pub(crate) fn ask(&self, period: Period) {
-        // The thread ends with the program only.
+        // The thread runs until the program ends.
         let _ = self.0.send(period);
     }
 }
@@ -82,7 +82,7 @@ impl Poll {
             if events.send(event).is_err() {
                 return;
             }
-            // Of several, the last one counts.
+            // If several requests have arrived, the last one counts.
             match periods.recv_timeout(wait.saturating_sub(asked.elapsed())) {
                 Ok(asked) => {
                     period = periods.try_iter().last().unwrap_or(asked);
@@ -99,7 +99,7 @@ impl Poll {
     }
 }
 
-/// Asks for all that screens show. `found` is the period that was there the last time.
+/// Fetches everything that the screens show. `found` is the period that was available last time.
 pub(crate) fn ask(
     client: &Client<'_>,
     period: Period,
@@ -124,10 +124,10 @@ pub(crate) fn ask(
     })
 }
 
-/// What a daemon that has answered adds to the fleet.
+/// Fetches the daemon's part of the fleet, after it has answered.
 ///
 /// # Errors
-/// Where it does not say, or says something else than a summary.
+/// Fails if a state cannot be fetched or decoded.
 pub(crate) fn fetch_part(client: &Client<'_>, answer: &Answer) -> Result<Part, String> {
     let buckets = match answer.period {
         Period::Bucket(n) => n..n.saturating_add(1),

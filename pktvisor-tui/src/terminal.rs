@@ -1,4 +1,4 @@
-//! The terminal: taken over at the start, and given back as it was however the program ends.
+//! The terminal: taken over at the start and restored at the end, even after a panic.
 
 use std::io::{self, Stdout, stdout};
 use std::panic;
@@ -21,21 +21,21 @@ use crate::event::Event;
 use crate::guard::is_guarded;
 use crate::view;
 
-/// The terminal while the dashboard has it.
+/// The terminal while the dashboard owns it.
 pub(crate) struct Console(Terminal<CrosstermBackend<Stdout>>);
 
 impl Console {
-    /// Takes the terminal over.
+    /// Takes over the terminal.
     ///
     /// # Errors
-    /// Where it refuses.
+    /// Fails if the terminal cannot be set up.
     pub(crate) fn take() -> io::Result<Self> {
         let report = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             if is_guarded() {
                 return;
             }
-            // Whichever thread it was, what goes on without it would draw over the message.
+            // Exit whichever thread panics: the others would draw over the message.
             give_back();
             report(info);
             std::process::exit(101);
@@ -49,7 +49,7 @@ impl Console {
     /// Draws a frame.
     ///
     /// # Errors
-    /// Where the terminal is gone.
+    /// Fails if the terminal is gone.
     pub(crate) fn draw(&mut self, app: &mut App) -> io::Result<()> {
         let draw = |frame: &mut Frame<'_>| {
             app.size = (frame.area().width, frame.area().height);
@@ -58,10 +58,10 @@ impl Console {
         self.0.draw(draw).map(drop)
     }
 
-    /// Makes the next frame draw everything.
+    /// Makes the next frame redraw everything.
     ///
     /// # Errors
-    /// Where the terminal is gone.
+    /// Fails if the terminal is gone.
     pub(crate) fn clear(&mut self) -> io::Result<()> {
         self.0.clear()
     }
@@ -73,24 +73,24 @@ impl Drop for Console {
     }
 }
 
-/// Makes the terminal as it was. If that fails there is nobody to tell.
+/// Restores the terminal. Errors are ignored, because there is nobody to report them to.
 fn give_back() {
     let _ = execute!(stdout(), DisableMouseCapture, LeaveAlternateScreen, Show);
     let _ = disable_raw_mode();
 }
 
-/// Puts a text into the clipboard, where the terminal knows how to (OSC 52).
+/// Copies a text to the clipboard, if the terminal supports it (OSC 52).
 ///
 /// # Errors
-/// Where the terminal is gone.
+/// Fails if the terminal is gone.
 pub(crate) fn copy(text: &str) -> io::Result<()> {
     execute!(stdout(), CopyToClipboard::to_clipboard_from(text))
 }
 
-/// Sends what keyboard, mouse and signals say.
+/// Starts threads that send events of keyboard, mouse and signals.
 ///
 /// # Errors
-/// Where threads can't be started.
+/// Fails if signals cannot be caught or a thread cannot be started.
 pub(crate) fn listen(events: Sender<Event>) -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
     let ended = events.clone();

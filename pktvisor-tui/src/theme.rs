@@ -2,7 +2,7 @@
 
 use ratatui::style::{Color, Modifier, Style};
 
-/// The colours of everything.
+/// A set of colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Theme {
     /// For a dark background.
@@ -10,11 +10,11 @@ pub(crate) enum Theme {
     Dark,
     /// For a light background.
     Light,
-    /// Without colour: bold, dim and reverse only.
+    /// No colours: bold, dim and reverse only.
     Plain,
 }
 
-/// What a piece of text is, which decides how it looks.
+/// The role of a text, which decides its style.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tone {
     Plain,
@@ -27,12 +27,12 @@ pub(crate) enum Tone {
     Warning,
     Loss,
     Selected,
-    /// A series of a chart.
+    /// A series of a chart, by index.
     Series(usize),
 }
 
 impl Theme {
-    /// The one after this.
+    /// Returns the next theme.
     pub(crate) fn next(self) -> Self {
         match self {
             Theme::Dark => Theme::Light,
@@ -41,7 +41,7 @@ impl Theme {
         }
     }
 
-    /// Its name.
+    /// Returns the name of the theme.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Theme::Dark => "dark",
@@ -50,7 +50,7 @@ impl Theme {
         }
     }
 
-    /// How something looks.
+    /// Returns the style of a tone.
     pub(crate) fn style(self, tone: Tone) -> Style {
         let plain = Style::new();
         let color = |dark, light| match self {

@@ -1,4 +1,4 @@
-//! What an event changes. No input or output, no clock.
+//! Applies events to the state, without I/O or a clock.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseEvent, MouseEventKind};
 
@@ -10,10 +10,10 @@ use crate::layout::{self, Target};
 use crate::panel::Content;
 use crate::screen::panels;
 
-/// Bytes that can be searched for.
+/// Maximum length of the search text in bytes.
 const SEARCH: usize = 256;
 
-/// Carries an event out.
+/// Applies an event and returns the requested effects.
 pub(crate) fn update(app: &mut App, event: Event) -> Vec<Effect> {
     match event {
         Event::Key(key) if key.kind == KeyEventKind::Release => Vec::new(),
@@ -73,7 +73,7 @@ pub(crate) fn update(app: &mut App, event: Event) -> Vec<Effect> {
     }
 }
 
-/// A key while a text is searched for.
+/// Handles a key that edits the search text.
 fn search(app: &mut App, key: KeyEvent) -> Vec<Effect> {
     match key.code {
         KeyCode::Enter => app.searching = false,
@@ -163,12 +163,13 @@ fn apply(app: &mut App, action: Action) -> Vec<Effect> {
     Vec::new()
 }
 
-/// The period that a step goes on from: what is shown, or what is asked for already.
+/// Returns the period that a step starts from: the requested one if unanswered, or else the one
+/// shown.
 fn from(app: &App) -> Period {
     if app.asked { app.period } else { app.shown_period() }
 }
 
-/// Asks for another period, as far as there is one.
+/// Requests another period, limited to the minutes that are kept.
 fn ask(app: &mut App, period: Period) -> Vec<Effect> {
     let periods = app.agents.iter().filter_map(|agent| Some(agent.answer.as_ref()?.app.app.kept()));
     let periods = periods.max().unwrap_or(u64::MAX).max(1);
@@ -192,7 +193,7 @@ fn switch_screen(app: &mut App, screen: crate::screen::Screen) {
     (app.focus, app.row, app.zoomed) = (0, 0, false);
 }
 
-/// Shows the daemon so many places further on, the fleet after the last one.
+/// Shows the daemon this many places further on. The fleet follows the last daemon.
 fn show(app: &mut App, places: usize) {
     if app.is_fleet() {
         app.shown = (app.shown + places) % (app.agents.len() + 1);
@@ -206,7 +207,8 @@ fn focus(app: &mut App, to: usize) {
     clamp_focus(app);
 }
 
-/// The panel so many lines of panels further down, or up; the same where there is none.
+/// Returns the panel this many rows of panels down or, if negative, up. Returns the focused one if
+/// there is none.
 fn panel_in_line(app: &App, lines: isize) -> usize {
     let grid = layout::grid(&panels(app), layout::abreast(app.size.0));
     let Some(line) = grid.iter().position(|line| line.contains(&app.focus)) else { return 0 };
@@ -217,12 +219,12 @@ fn panel_in_line(app: &App, lines: isize) -> usize {
     to[place.min(to.len() - 1)]
 }
 
-/// Rows of a page of a panel that is zoomed into.
+/// Returns the number of rows on a page of a zoomed panel.
 fn page(app: &App) -> usize {
     usize::from(layout::areas(app).body.height.saturating_sub(1)).max(1)
 }
 
-/// The next page of the list of keys, or its end.
+/// Shows the next page of the help, or closes it after the last one.
 fn turn_page(app: &mut App) -> Vec<Effect> {
     let (abreast, lines) = layout::help(app);
     let next = app.help.unwrap_or(0) + usize::from(abreast * lines);
@@ -254,7 +256,7 @@ fn down(app: &mut App) {
     }
 }
 
-/// Keeps the focus and the row within the panels that are shown.
+/// Limits the focus and the row to the panels that are shown.
 fn clamp_focus(app: &mut App) {
     let panels = panels(app);
     app.focus = app.focus.min(panels.len().saturating_sub(1));

@@ -1,4 +1,4 @@
-//! The command line, and answers that are none of a daemon.
+//! The command line, and servers that are not pktvisord.
 
 use std::io::{Read, Write};
 use std::process::{Command, Output};
@@ -7,7 +7,7 @@ fn pktvisor(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_pktvisor")).args(arguments).output().unwrap()
 }
 
-/// What was printed by a run that has to succeed.
+/// Returns standard output of a run that must succeed.
 fn printed(arguments: &[&str]) -> String {
     let output = pktvisor(arguments);
     assert!(output.status.success(), "{output:?}");
@@ -15,7 +15,7 @@ fn printed(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The exit code and the message of a run that has to fail.
+/// Returns the exit code and standard error of a run that must fail.
 fn failure(arguments: &[&str]) -> (i32, String) {
     let output = pktvisor(arguments);
     assert!(output.stdout.is_empty(), "{output:?}");
@@ -23,7 +23,7 @@ fn failure(arguments: &[&str]) -> (i32, String) {
 }
 
 #[test]
-fn a_daemon_that_is_not_there_is_told() {
+fn reports_unreachable_daemon() {
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     assert_eq!(
         failure(&[&address.to_string()]),
@@ -34,7 +34,7 @@ fn a_daemon_that_is_not_there_is_told() {
     assert!(message.starts_with("pktvisor: cannot reach nowhere.invalid:10853: "), "{message}");
 }
 
-/// Runs against something that answers with `status` and `body` to whatever it is asked.
+/// Runs against a server that answers every request with `status` and `body`.
 fn failure_with(status: u16, body: &str) -> (i32, String) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -50,7 +50,7 @@ fn failure_with(status: u16, body: &str) -> (i32, String) {
 }
 
 #[test]
-fn what_is_no_daemon_is_told() {
+fn reports_server_that_is_not_pktvisord() {
     let (code, message) = failure_with(200, "[]");
     assert_eq!(code, 4);
     assert!(message.starts_with("pktvisor: ADDRESS answered 200, but not as pktvisord does: "));
@@ -63,13 +63,13 @@ fn what_is_no_daemon_is_told() {
 }
 
 #[test]
-fn an_error_does_not_command_the_terminal() {
+fn escapes_control_characters_in_errors() {
     let (code, message) = failure_with(500, r#"{"error": "a\u001b[2J\u202e"}"#);
     assert_eq!((code, &*message), (4, "pktvisor: ADDRESS answered 500: a\\u{1b}[2J\\u{202e}\n"));
 }
 
 #[test]
-fn wrong_usage_is_told() {
+fn reports_wrong_usage() {
     for arguments in [
         &["--window", "1", "--bucket", "1"][..],
         &["--window", "x"],

@@ -1,4 +1,4 @@
-//! What each packet costs, part by part: `cargo bench -p pktvisord`.
+//! Cost of each part of the packet path: `cargo bench -p pktvisord`.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use pktvisord::store::Store;
 use pktvisord::store::minutes::Retention;
 use pktvisord::time::SECOND;
 
-/// Items of one iteration where a single one is too quick to be measured.
+/// Items in one iteration, where a single one is too fast to measure.
 const MANY: u64 = 10_000;
 
 struct Count {
@@ -131,7 +131,7 @@ fn sketches(criterion: &mut Criterion) {
     });
 }
 
-/// Queries and replies of many clients for many names, within one minute.
+/// Returns queries and replies of many clients for many names, within one minute.
 fn block() -> Arc<Block> {
     let mut block = Block::default();
     for at in 0..MANY {

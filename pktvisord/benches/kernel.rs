@@ -1,7 +1,7 @@
-//! What the programs in the kernel cost a packet: `cargo bench -p pktvisord --bench kernel`, as root.
+//! Cost of the kernel programs per packet: `cargo bench -p pktvisord --bench kernel`, as root.
 //!
-//! `BPF_PROG_TEST_RUN` repeats a program and says how long it took; the same for a program that does
-//! nothing is what the test run itself costs. A reader drains the rings meanwhile.
+//! `BPF_PROG_TEST_RUN` repeats a program and reports the time. An empty program gives the cost of
+//! the test run itself. A reader drains the rings meanwhile.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,7 +18,7 @@ const REPEATS: u32 = 200_000;
 const RUNS: usize = 9;
 const RING_SIZE: u32 = 8 << 20;
 
-/// The median of several runs, in nanoseconds a packet.
+/// Returns the median of several runs, in nanoseconds per packet.
 fn nanoseconds(probe: &mut Probe, name: &str, packet: &[u8]) -> u128 {
     let mut took: Vec<u128> = (0..RUNS)
         .map(|_| {

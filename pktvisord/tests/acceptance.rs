@@ -1,8 +1,8 @@
 //! Captures with known answers.
 //!
-//! The folder that `PKTVISOR_CAPTURES` names holds captures `NAME.pcap`, each with what an
-//! independent reader found in it, `NAME.answer.json`; a folder `geo` beside it holds MaxMind's
-//! test databases. Without the variable these tests are skipped.
+//! The variable `PKTVISOR_CAPTURES` names a folder with captures `NAME.pcap`, each with the answer
+//! of an independent reader, `NAME.answer.json`. A folder `geo` beside it has MaxMind's test
+//! databases. Without the variable these tests are skipped.
 
 mod support;
 
@@ -17,12 +17,12 @@ use support::known::{captures, databases};
 use support::located::{RUSSIA, located};
 use support::program::{Server, run, view};
 
-/// Minutes that a replay can keep.
+/// Maximum number of minutes that a replay can keep.
 const MOST_PERIODS: u64 = 1440;
 /// Entries of a top list.
 const ENTRIES: usize = 10;
 
-/// Each capture with its answer.
+/// Returns each capture that has an answer.
 fn answered(folder: &Path) -> Vec<(String, Value)> {
     let files = fs::read_dir(folder).expect("PKTVISOR_CAPTURES names a folder");
     let mut paths: Vec<PathBuf> = files.map(|file| file.expect("a file").path()).collect();
@@ -39,7 +39,7 @@ fn answered(folder: &Path) -> Vec<(String, Value)> {
 }
 
 #[test]
-fn the_summary_is_the_answer() {
+fn summary_matches_the_answer() {
     let Some(folder) = captures() else { return };
     let answered = answered(&folder);
     assert!(!answered.is_empty(), "no captures with answers in {}", folder.display());
@@ -56,7 +56,7 @@ fn the_summary_is_the_answer() {
 }
 
 #[test]
-fn the_replayed_window_is_the_answer() {
+fn replayed_window_matches_the_answer() {
     let Some(folder) = captures() else { return };
     let mut wrong = Vec::new();
     for (path, answer) in &answered(&folder) {
@@ -81,7 +81,7 @@ fn the_replayed_window_is_the_answer() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What a view says otherwise than the answer.
+/// Returns the differences between a view and an answer.
 fn differences(view: &MetricsView, answer: &Value) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut equal = |what: &str, ours: u64, theirs: u64| {
@@ -104,7 +104,7 @@ fn differences(view: &MetricsView, answer: &Value) -> Vec<String> {
         ("non_ip", packets.non_ip, 0),
         ("in", packets.inbound, 0),
         ("out", packets.outbound, 0),
-        // The answer leaves out packets that are not IP.
+        // The answer's unknown directions leave out packets that are not IP.
         ("unknown", packets.unknown_dir, non_ip),
         ("tcp_syn", packets.protocol.tcp.syn, 0),
     ] {
@@ -133,14 +133,15 @@ fn differences(view: &MetricsView, answer: &Value) -> Vec<String> {
     equal("dst_ips_out", packets.cardinality.dst_ips_out, top_level("distinct_dst_ips_out"));
     equal("qname", dns.cardinality.qname, top_level("distinct_qname_lower"));
     equal("xact.counts.total", dns.xact.counts.total, top_level("xact_total"));
-    // The answer notes a timeout only where a later message of the same key shows it.
+    // The answer counts a timeout only if a later message of the same key shows it.
     let unanswered = top_level("open_xacts") + count("dns", "timed_out");
     equal("timed out and open", dns.xact.counts.timed_out + dns.xact.open, unanswered);
     let outcomes: u64 = view.capture.outcomes.values().sum();
     equal("the sum of outcomes", outcomes, packets.total);
 
-    // The answer goes by the direction of the reply alone. A transaction between two addresses of
-    // HOST, whose reply comes in like all of its packets, is out there and in here.
+    // The answer takes the direction from the reply alone. The reply of a transaction between two
+    // addresses of HOST is inbound, like all its packets. So the answer counts that transaction as
+    // *out*, and the daemon as *in*.
     let total = |key: &str| answer["xact"][key]["total"].as_u64().unwrap_or(0);
     let local = dns.xact.inbound.total.saturating_sub(total("in"));
     let sides = match (local, total("out") - local.min(total("out"))) {
@@ -189,9 +190,9 @@ fn differences(view: &MetricsView, answer: &Value) -> Vec<String> {
     wrong
 }
 
-/// How a top list differs, but for the order of ties and which of them the end cuts off.
+/// Compares top lists, except for the order of ties and the ties that the end cuts off.
 fn list_difference(ours: &[TopEntry], theirs: &[(String, u64)]) -> Option<String> {
-    // The reader writes the root as nothing.
+    // The reader writes the root as an empty name.
     let theirs: Vec<(&str, u64)> = theirs
         .iter()
         .map(|(name, count)| (if name.is_empty() { "." } else { name }, *count))
@@ -216,7 +217,7 @@ fn entries(list: &[TopEntry]) -> Vec<(&str, u64)> {
 }
 
 #[test]
-fn remote_addresses_and_client_subnets_have_places_and_systems() {
+fn locates_remote_addresses_and_client_subnets() {
     let Some([city, asn]) = databases() else { return };
     let folder = Folder::new();
     let file = folder.store("located.pcap", &located(true).pcap());
@@ -255,7 +256,7 @@ fn remote_addresses_and_client_subnets_have_places_and_systems() {
 }
 
 #[test]
-fn without_databases_there_are_no_places() {
+fn locates_nothing_without_databases() {
     let folder = Folder::new();
     let file = folder.store("located.pcap", &located(false).pcap());
     let view = view(&run(&["-H", "192.0.2.1,2001:db8::1", &file]));

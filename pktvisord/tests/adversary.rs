@@ -1,6 +1,7 @@
-//! Packets of someone who has read the source: what they add up to stays right, whatever they cost.
+//! Packets of an attacker who has read the source. The counts stay right, whatever the packets
+//! cost.
 //!
-//! `cargo xtask bench adversary` measures what they cost.
+//! `cargo xtask bench adversary` measures the cost.
 
 mod support;
 
@@ -15,18 +16,18 @@ use support::program::{run, view};
 use xxhash_rust::xxh3::xxh3_64;
 
 const SERVER: &str = "2001:db8:53::53";
-/// Low bits that the hashes of colliding keys have in common, and how many keys there are.
+/// Low bits that the hashes of colliding keys share, and the number of these keys.
 const COLLIDING_BITS: u32 = 10;
 const COLLIDING: usize = 1_000;
 
-/// Registers of a distinct count, and of how many keys each gets the best.
+/// Registers of a distinct count, and the number of keys tried for all of them.
 const REGISTERS: u64 = 1 << 14;
 const TRIED: u64 = REGISTERS << 6;
-/// Keys of others, beside those of the attacker.
+/// Keys of other clients, beside those of the attacker.
 const OTHERS: u64 = 20_000;
-/// Names whose hashes by XXH3-64 with seed 0 are one: that was the key of names once.
+/// Number of names with one hash by XXH3-64 with seed 0, which distinct counts used before.
 const OF_ONE_HASH: u64 = 65_000;
-/// A key of a fleet.
+/// A fleet key.
 const FLEET_KEY: &[u8] = b"c0ffee5eed0123456789abcdef314159";
 
 fn flow(client: Ipv6Addr, port: u16) -> Flow {
@@ -37,7 +38,7 @@ fn client(number: u64) -> Ipv6Addr {
     Ipv6Addr::from(0x2001_0db8 << 96 | u128::from(number))
 }
 
-/// Packets of one millisecond each, as a file.
+/// Returns a capture file of the packets, one millisecond apart.
 fn file(packets: &[Vec<u8>]) -> Vec<u8> {
     let times = (0..).map(|at| START + at * MILLISECOND);
     let packets = times.zip(packets.iter().map(|packet| frame::ethernet(packet))).collect();
@@ -54,13 +55,13 @@ fn summary_with(options: &[&str], packets: &[Vec<u8>]) -> MetricsView {
     view(&run(&[options, &["--summary", "-H", SERVER, &file]].concat()))
 }
 
-/// The name in wire form, without its final empty label.
+/// Returns a one-label name in wire format, without the final empty label.
 fn wire(name: &str) -> Vec<u8> {
     [&[name.len() as u8], name.as_bytes()].concat()
 }
 
-/// Of many numbers, for each register of a distinct count that has no fleet key, the one whose key
-/// moves it most.
+/// For each register of a distinct count under the public key, returns the number whose key raises
+/// it most.
 fn forged(key: impl Fn(u64) -> Vec<u8>) -> Vec<u64> {
     let public = FleetKey::default();
     let mut best = vec![(0, 0); REGISTERS as usize];
@@ -79,16 +80,16 @@ fn query_of(client: Ipv6Addr, name: &[u8]) -> Vec<u8> {
     frame::udp(&flow(client, 4_000), &message)
 }
 
-/// An attacker sends the 16,384 names from the 16,384 addresses that raise distinct counts most, where
-/// their keys are public. Those who have a fleet key count what there is.
+/// An attacker sends the up to 16,384 names and addresses that raise distinct counts most under the
+/// public key. Under a fleet key the counts stay right.
 #[test]
-fn keys_that_are_chosen_move_no_distinct_count_of_those_who_have_a_fleet_key() {
+fn chosen_keys_raise_no_distinct_count_under_a_fleet_key() {
     let name = |number: u64| wire(&format!("{number:x}"));
     let names = forged(name);
     let clients = forged(|number| client(number).octets().to_vec());
     let chosen = names.len().min(clients.len()) as u64;
     assert!(chosen > REGISTERS * 9 / 10, "{chosen}");
-    // Those of others come twice, as most do.
+    // Keys of other clients come twice, as most keys do.
     let of_others = (0..2 * OTHERS).map(|at| (at % OTHERS, at % OTHERS));
     let packets: Vec<Vec<u8>> = of_others
         .chain(names.into_iter().zip(clients))
@@ -111,10 +112,11 @@ fn keys_that_are_chosen_move_no_distinct_count_of_those_who_have_a_fleet_key() {
     }
 }
 
-/// Bytes 16 to 23 of a label of 63 bytes make the product zero that XXH3 multiplies the next eight
-/// by (kSecret + 32), so that those are free.
+/// Bytes 16 to 23 of a label of 63 bytes cancel the secret (kSecret + 32), so one factor of a
+/// product of XXH3 is zero. The next eight bytes, which are the other factor, do not change the
+/// hash.
 #[test]
-fn names_of_one_hash_by_the_key_of_old_all_count() {
+fn counts_names_that_collide_under_xxh3() {
     const SECRET: [u8; 8] = [0xcb, 0x79, 0xe6, 0x4e, 0xcc, 0xc0, 0xe5, 0x78];
     let name = |number: u64| {
         let mut name = [b'x'; 64];
@@ -136,7 +138,8 @@ fn names_of_one_hash_by_the_key_of_old_all_count() {
     }
 }
 
-/// A query whose questions all ask for the first one's name, which is long, by pointers.
+/// Returns a query with many questions. All but the first are pointers to the first name, which is
+/// long.
 fn pointers_to_one_name(count: u16) -> Vec<u8> {
     let mut message = [&[0, 1, 1, 0][..], &count.to_be_bytes(), &[0; 6]].concat();
     message.extend([&[63][..], &[b'a'; 63]].concat().repeat(3));
@@ -146,7 +149,7 @@ fn pointers_to_one_name(count: u16) -> Vec<u8> {
 }
 
 #[test]
-fn keys_whose_public_hashes_collide_all_count() {
+fn counts_keys_whose_public_hashes_collide() {
     let collides = |key: &[u8]| FleetKey::default().hash(key).trailing_zeros() >= COLLIDING_BITS;
     let names = (0..).map(|number: u64| format!("{number:x}"));
     let names = names.filter(|name| collides(&wire(name))).take(COLLIDING);
@@ -162,7 +165,7 @@ fn keys_whose_public_hashes_collide_all_count() {
 }
 
 #[test]
-fn names_behind_pointers_are_read_as_far_as_their_effort_goes() {
+fn bounds_the_effort_for_names_behind_pointers() {
     let view =
         |count| summary(&[frame::udp(&flow(client(1), 4_000), &pointers_to_one_name(count))]);
     let few = view(3);
@@ -174,9 +177,9 @@ fn names_behind_pointers_are_read_as_far_as_their_effort_goes() {
     assert_eq!(many.dns.wire_packets.malformed, 0);
 }
 
-/// Tables hash by keys that each process makes anew, and nothing that is shown depends on them.
+/// Tables hash by keys that are new in each process. The output must not depend on them.
 #[test]
-fn ten_runs_show_the_same() {
+fn ten_runs_give_the_same_output() {
     let mut packets = Vec::new();
     for number in 0..2_000_u64 {
         let id = number as u16;
@@ -184,7 +187,8 @@ fn ten_runs_show_the_same() {
         let question = Message::query(id, &format!("name{}.example", number % 300), A);
         let (query, reply) = (question.octets(), question.reply(NOERROR, 1).octets());
         match number % 5 {
-            // Without a question, twice, too early, without a query.
+            // A reply without a question, two replies, a reply before its query, a reply without a
+            // query.
             0 => {
                 let header = [&reply[..4], &[0; 8]].concat();
                 packets.extend(

@@ -1,10 +1,15 @@
-//! Small inputs with their right values, each of which misled the daemon once.
+//! Small inputs with known answers. The daemon once got each of them wrong.
 //!
-//! The folder that `PKTVISOR_CASES` names holds the inputs and `cases.json`: a list of `file`,
-//! `args`, `exit` (0), `expect` (paths in the JSON view, each with its value, the lowest and the
-//! highest value, or null where nothing is to be), `says` (one of these words, separated by `|`,
-//! stands on standard error) and `max_s`, the seconds that it may take. Without the variable the
-//! test is skipped.
+//! The variable `PKTVISOR_CASES` names a folder with the inputs and `cases.json`, a list of objects
+//! with these fields. Without the variable the test is skipped.
+//!
+//! * `file`: name of the input.
+//! * `args`: arguments; default `--summary`.
+//! * `exit`: exit code; default 0.
+//! * `expect`: paths in the JSON view, each with a value, a lowest and highest value, or null for a
+//!   path that must be missing.
+//! * `says`: words separated by `|`, one of which standard error must contain.
+//! * `max_s`: time limit in seconds.
 
 mod support;
 
@@ -15,11 +20,11 @@ use serde_json::Value;
 use support::program::run;
 use support::tool::skipped;
 
-/// How much longer a build without optimization may take, beside other tests.
+/// Factor for the time limit in a debug build that runs beside other tests.
 const SLOWER: f64 = 20.0;
 
-/// The value at a path of keys. An entry of a top list is found by its name, whose dots the path has as
-/// underscores.
+/// Returns the value at a path of keys. The key of an entry in a top list is its name, with
+/// underscores for dots.
 fn at<'a>(view: &'a Value, path: &str) -> Option<&'a Value> {
     path.split('.').try_fold(view, |value, key| match value {
         Value::Array(entries) => {
@@ -46,7 +51,7 @@ fn is_right(found: Option<&Value>, right: &Value) -> bool {
     }
 }
 
-/// What is wrong with the answer to a case.
+/// Returns the differences from the known answer of a case.
 fn faults(folder: &Path, case: &Value) -> Vec<String> {
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
     let mut args: Vec<String> = match case["args"].as_array() {
@@ -84,7 +89,7 @@ fn faults(folder: &Path, case: &Value) -> Vec<String> {
 }
 
 #[test]
-fn the_answer_to_each_case_is_right() {
+fn gives_the_known_answer_to_each_case() {
     let Some(folder) = std::env::var_os("PKTVISOR_CASES") else {
         return skipped("PKTVISOR_CASES does not name a folder of inputs with right values");
     };

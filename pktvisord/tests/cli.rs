@@ -1,4 +1,4 @@
-//! What the command line says: help, versions, errors and warnings, with their exit codes.
+//! Output of the command line: help, versions, errors and warnings, with exit codes.
 
 mod support;
 
@@ -12,7 +12,7 @@ use support::frame::{Flow, ethernet, udp};
 use support::program::pktvisord;
 use support::tool::skipped;
 
-/// A query each minute for so many minutes.
+/// Returns a capture with one query in each of this many minutes.
 fn queries(minutes: i64) -> Capture {
     let flow = Flow::new("198.51.100.7".parse().unwrap(), 4000, "192.0.2.1".parse().unwrap(), 53);
     let mut capture = Capture::default();
@@ -23,7 +23,8 @@ fn queries(minutes: i64) -> Capture {
     capture
 }
 
-/// A folder with a good capture, a cut one, a long one and what is none.
+/// Returns a folder with a good capture, a truncated one, a long one, and files that are not
+/// captures.
 fn files() -> Folder {
     let folder = Folder::new();
     let capture = queries(3).pcap();
@@ -36,8 +37,8 @@ fn files() -> Folder {
     folder
 }
 
-/// The command with what it said: the exit code, and standard error. `args` are separated by
-/// spaces; `^` stands for a space within one.
+/// Returns the command with its exit code and standard error. Spaces separate `args`; `^` stands
+/// for a space within one.
 fn told(folder: &Path, args: &str) -> String {
     let list: Vec<String> = args.split_whitespace().map(|arg| arg.replace('^', " ")).collect();
     let list: Vec<&str> = list.iter().map(String::as_str).collect();
@@ -50,7 +51,7 @@ fn told(folder: &Path, args: &str) -> String {
     format!("$ {}\n{}→ {code}{printed}\n\n", command.trim_end(), machine_redacted(&stderr))
 }
 
-/// Interfaces differ by machine.
+/// Removes names of interfaces, which differ by machine.
 fn machine_redacted(stderr: &str) -> String {
     let redacted = stderr.lines().map(|line| {
         let list = ["none of the interfaces ", "has that address; they are "];
@@ -191,7 +192,7 @@ fn databases_of_the_wrong_type_or_corrupt() {
     }
     let commands = ["--geo-city isp.mmdb good.pcap", "--geo-asn city.mmdb good.pcap"];
     insta::assert_snapshot!("databases_of_the_wrong_type", transcript(&folder, &commands));
-    // Wherever it is damaged, it is refused or it serves.
+    // Wherever a database is damaged, the daemon either rejects it or serves with it.
     let database = fs::read(folder.path().join("city.mmdb")).unwrap();
     let mut refused = 0;
     for part in 0..24 {

@@ -1,4 +1,4 @@
-//! Signals while a pipe that is read stays open, and a log that cannot be written.
+//! Signals while the pipe on standard input stays open, and a log that cannot be written.
 
 mod support;
 
@@ -12,20 +12,21 @@ use support::program::{pktvisord, run, signal, view, wait};
 use support::traffic::{HOSTS, stored};
 
 #[test]
-fn a_log_that_cannot_be_written_changes_nothing() {
+fn ignores_unwritable_log() {
     let full = fs::File::create("/dev/full").unwrap();
     let output = pktvisord(&["absent"]).stderr(full).output().unwrap();
     assert_eq!(output.status.code(), Some(3));
 }
 
-/// Sends a signal to a program that reads a pipe which stays open: it prints what it read.
+/// Sends a signal to a daemon that reads a pipe which stays open. The daemon must print a summary
+/// of what it has read.
 fn interrupted(name: &str) {
     let (_folder, file) = stored();
     let whole = view(&run(&["-H", HOSTS, &file]));
     let mut child = pktvisord(&["-H", HOSTS, "-"]).stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(&fs::read(&file).unwrap()).unwrap();
-    // Time to read what is in the pipe; whatever is read by then has to be printed.
+    // Time to read the pipe. Everything read by then must be printed.
     std::thread::sleep(Duration::from_millis(700));
     signal(&child, name);
     let code = wait(&mut child, Duration::from_secs(5));
@@ -43,23 +44,23 @@ fn interrupted(name: &str) {
 }
 
 #[test]
-fn an_interrupt_prints_what_was_read() {
+fn sigint_prints_what_was_read() {
     interrupted("INT");
 }
 
 #[test]
-fn a_termination_prints_what_was_read() {
+fn sigterm_prints_what_was_read() {
     interrupted("TERM");
 }
 
 #[test]
-fn a_pipe_is_served_while_it_is_open() {
+fn sigterm_ends_replay_of_open_pipe() {
     let (_folder, file) = stored();
     let args = ["-H", HOSTS, "--replay=max", "-l", "127.0.0.1", "-p", "0", "-"];
     let mut child = pktvisord(&args).stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(&fs::read(file).unwrap()).unwrap();
-    // Nothing more comes, but the pipe stays open.
+    // The pipe stays open but empty.
     std::thread::sleep(Duration::from_millis(500));
     signal(&child, "TERM");
     let code = wait(&mut child, Duration::from_secs(5));

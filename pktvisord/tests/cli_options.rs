@@ -1,4 +1,4 @@
-//! What the options change in a summary.
+//! Effects of options on a summary.
 
 mod support;
 
@@ -11,7 +11,7 @@ use support::frame::{Flow, ethernet, udp};
 use support::program::{run, view};
 use support::traffic::{HOSTS, traffic};
 
-/// Queries for these names, a second apart, each with its reply so much later.
+/// Returns queries for these names, one second apart, each with a reply after `latency`.
 fn exchanges(names: &[&str], port: u16, latency: i64) -> Capture {
     let [client, server]: [IpAddr; 2] = ["198.51.100.7", "192.0.2.1"].map(|ip| ip.parse().unwrap());
     let mut capture = Capture::default();
@@ -38,7 +38,7 @@ fn names(list: &[TopEntry]) -> Vec<&str> {
 }
 
 #[test]
-fn dns_has_the_ports_that_are_given() {
+fn dns_port_option_sets_the_ports_of_dns() {
     let mut capture = exchanges(&["a.test"], 53, MILLISECOND);
     for port in [5353, 5355, 53_000, 9_953] {
         capture.packets.extend(exchanges(&["b.test"; 2], port, MILLISECOND).packets);
@@ -51,7 +51,7 @@ fn dns_has_the_ports_that_are_given() {
 }
 
 #[test]
-fn queries_wait_as_long_as_they_are_told() {
+fn dns_timeout_option_sets_the_wait_for_replies() {
     let capture = exchanges(&["a.test", "b.test", "c.test"], 53, 1_500 * MILLISECOND);
     let patient = summarized(&capture, &["--dns-timeout", "1.5"]).dns.xact;
     assert_eq!((patient.counts.total, patient.counts.timed_out, patient.counts.orphans), (3, 0, 0));
@@ -60,7 +60,7 @@ fn queries_wait_as_long_as_they_are_told() {
 }
 
 #[test]
-fn names_are_cut_where_they_are_told() {
+fn public_suffix_option_changes_where_names_are_cut() {
     let capture = exchanges(&["www.example.co.uk", "a.b.c.example.com"], 53, MILLISECOND);
     let labels = summarized(&capture, &[]).dns;
     assert_eq!(names(&labels.top_qname2), [".co.uk", ".example.com"]);
@@ -82,16 +82,16 @@ fn without_samples_there_are_only_totals() {
 }
 
 #[test]
-fn samples_stand_for_all() {
+fn samples_stand_for_all_packets() {
     let traffic = traffic(17, 60_000, START, 40 * SECOND);
     let whole = summarized(&traffic.capture, &["-H", HOSTS]);
     let part = summarized(&traffic.capture, &["-H", HOSTS, "--max-deep-sample", "30"]);
-    // Exact at any rate.
+    // Exact at any sampling rate.
     assert_eq!(part.packets.total, whole.packets.total);
     assert_eq!(part.packets.bytes, whole.packets.bytes);
     assert_eq!(part.packets.rates, whole.packets.rates);
     assert_eq!(part.packets.protocol, whole.packets.protocol);
-    // Scaled: within 5 % here. Pairs stay whole.
+    // Scaled: within 5 % here. A query and its reply are sampled together.
     let within = |what: &str, part: u64, whole: u64, of: u64| {
         assert!(part.abs_diff(whole) * of < whole, "{what}: {part} of {whole}");
     };
@@ -100,7 +100,7 @@ fn samples_stand_for_all() {
     close("messages", of_part.wire_packets.total, of_whole.wire_packets.total);
     close("replies", of_part.wire_packets.replies, of_whole.wire_packets.replies);
     close("pairs", of_part.xact.counts.total, of_whole.xact.counts.total);
-    // The pairs of one name or address are few: three standard errors of their number.
+    // One name or address has few pairs: allow three standard errors.
     let [of_part_name, of_whole_name] = [of_part, of_whole].map(|dns| dns.top_qname2[0].estimate);
     within("first name", of_part_name, of_whole_name, 8);
     let [of_part_address, of_whole_address] =
@@ -109,7 +109,7 @@ fn samples_stand_for_all() {
     // Never scaled.
     close("samples", part.packets.deep_samples * 10 / 3, whole.packets.deep_samples);
     assert!(of_part.cardinality.qname < of_whole.cardinality.qname);
-    // Fragments of a chosen message can be left out; else no reply lacks its query.
+    // Fragments of a sampled message may be left out. Otherwise no reply lacks its query.
     assert!(
         of_part.xact.counts.orphans * 50 < of_part.xact.counts.total,
         "{:?}",
@@ -118,21 +118,21 @@ fn samples_stand_for_all() {
 }
 
 #[test]
-fn a_seed_changes_no_count() {
+fn seed_changes_no_count() {
     let traffic = traffic(19, 5_000, START, 10 * SECOND);
     let plain = summarized(&traffic.capture, &["-H", HOSTS]);
     let mut seeded =
         summarized(&traffic.capture, &["-H", HOSTS, "--sketch-seed", "18446744073709551615"]);
-    // Files of different names.
+    // The files have different names.
     seeded.capture.interfaces.clone_from(&plain.capture.interfaces);
-    // Of more names than are listed, the hash chooses.
+    // The hash decides which names are listed if there are too many.
     seeded.dns.xact.inbound.top_slow.clone_from(&plain.dns.xact.inbound.top_slow);
     seeded.dns.xact.outbound.top_slow.clone_from(&plain.dns.xact.outbound.top_slow);
     assert_eq!(seeded, plain);
 }
 
 #[test]
-fn only_what_the_filter_takes_is_counted() {
+fn filter_option_limits_what_is_counted() {
     let traffic = traffic(23, 5_000, START, 10 * SECOND);
     let whole = summarized(&traffic.capture, &["-H", HOSTS]);
     let tcp = summarized(&traffic.capture, &["-H", HOSTS, "-b", "tcp"]);
@@ -144,7 +144,7 @@ fn only_what_the_filter_takes_is_counted() {
 }
 
 #[test]
-fn the_view_is_named_after_the_periods() {
+fn key_of_the_view_is_the_number_of_periods() {
     let folder = Folder::new();
     let capture = exchanges(&["a.test"; 200], 53, MILLISECOND);
     let file = folder.store("capture.pcap", &capture.pcap());

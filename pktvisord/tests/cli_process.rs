@@ -1,4 +1,4 @@
-//! The program among others: files, pipes, terminals and signals.
+//! The program with files, pipes and terminals.
 
 mod support;
 
@@ -24,9 +24,9 @@ fn json_is_one_line_or_pretty() {
     assert_eq!(view(&short), view(&pretty));
 }
 
-/// A link in a folder that others may write to could lead anywhere.
+/// In a folder that others may write to, a link could lead anywhere.
 #[test]
-fn root_writes_through_no_link_but_to_its_own_output() {
+fn root_follows_no_link_but_its_own_output() {
     let (folder, file) = stored();
     let (target, link) = (folder.store("precious", b"precious"), folder.file("link"));
     std::os::unix::fs::symlink(&target, &link).unwrap();
@@ -54,11 +54,11 @@ fn root_writes_through_no_link_but_to_its_own_output() {
 }
 
 #[test]
-fn the_output_goes_to_a_file() {
+fn writes_output_to_a_file() {
     let (folder, file) = stored();
     let printed = run(&["-H", HOSTS, "--summary", "--workers", "1", &file]);
     let output = folder.file("summary.json");
-    // What was there before is replaced.
+    // A previous file is replaced.
     fs::write(&output, "x".repeat(100_000)).unwrap();
     let args = ["-H", HOSTS, "--summary", "--workers", "1", "-o", &output, &file];
     let written = run(&args);
@@ -70,7 +70,7 @@ fn the_output_goes_to_a_file() {
 }
 
 #[test]
-fn a_report_that_goes_to_no_terminal_has_no_colour() {
+fn report_has_no_colour_without_a_terminal() {
     let (folder, file) = stored();
     let report = run(&["-H", HOSTS, "--format", "text", &file]);
     assert_eq!(report.code, Some(0));
@@ -81,8 +81,8 @@ fn a_report_that_goes_to_no_terminal_has_no_colour() {
     assert_eq!(fs::read_to_string(output).unwrap(), report.stdout);
 }
 
-/// Runs the program on a terminal of its own, with a shell's words behind its name. Returns what
-/// the terminal got; `None` where there is no program to make one with.
+/// Runs the program on a terminal of its own. `environment` and `args` are words for a shell.
+/// Returns the output on the terminal, or `None` without script(1).
 fn on_a_terminal(environment: &str, args: &str) -> Option<String> {
     let program = env!("CARGO_BIN_EXE_pktvisord");
     let command = format!("{environment} '{program}' {args}");
@@ -98,7 +98,7 @@ fn on_a_terminal(environment: &str, args: &str) -> Option<String> {
 }
 
 #[test]
-fn a_terminal_gets_colour_and_pretty_json() {
+fn terminal_gets_colour_and_pretty_json() {
     let (_folder, file) = stored();
     let run = |environment, format| {
         on_a_terminal(environment, &format!("-q -H {HOSTS} --format {format} '{file}'"))
@@ -113,7 +113,7 @@ fn a_terminal_gets_colour_and_pretty_json() {
 }
 
 #[test]
-fn the_log_can_be_json() {
+fn log_can_be_json() {
     let (folder, file) = stored();
     let bytes = fs::read(&file).unwrap();
     let cut = folder.store("cut.pcap", &bytes[..bytes.len() - 1]);
@@ -130,11 +130,11 @@ fn the_log_can_be_json() {
 }
 
 #[test]
-fn a_reader_that_has_enough_is_no_error() {
+fn closed_reader_is_no_error() {
     let (_folder, file) = stored();
     for args in [&["--format", "text", &file][..], &[&file], &["--help"]] {
         let mut child = pktvisord(args).spawn().unwrap();
-        // Nobody reads any more before anything is written.
+        // Close the read end before anything is written.
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{args:?}");
@@ -143,7 +143,7 @@ fn a_reader_that_has_enough_is_no_error() {
 }
 
 #[test]
-fn a_full_disk_is_told() {
+fn reports_full_disk() {
     let (_folder, file) = stored();
     let full = || fs::File::create("/dev/full").unwrap();
     let output = pktvisord(&[&file]).stdout(full()).output().unwrap();
@@ -153,7 +153,7 @@ fn a_full_disk_is_told() {
 }
 
 #[test]
-fn a_pipe_that_has_a_name_is_read() {
+fn reads_named_pipe() {
     let (folder, file) = stored();
     let pipe = folder.file("pipe.pcap");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());

@@ -1,5 +1,5 @@
-//! Options come from the command line, the environment, a file and defaults, in this order; the example
-//! and the documents have all of them; SIGHUP takes changes over.
+//! Options come from the command line, the environment, a file and defaults, in this order. The
+//! example and the documents list all of them. SIGHUP applies changes.
 
 mod support;
 
@@ -18,7 +18,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Runs the daemon with these arguments and this environment.
+/// Runs the daemon with these arguments and environment variables.
 fn run(args: &[&str], environment: &[(&str, &str)]) -> Done {
     let output =
         pktvisord(args).envs(environment.iter().copied()).output().expect("pktvisord starts");
@@ -29,7 +29,7 @@ fn run(args: &[&str], environment: &[(&str, &str)]) -> Done {
     }
 }
 
-/// The line of `--print-config` that is about an option, with single spaces.
+/// Returns the line of `--print-config` for an option, with single spaces.
 fn line(done: &Done, key: &str) -> String {
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     let about = |line: &&str| line.trim_start_matches("# ").split(' ').next() == Some(key);
@@ -38,7 +38,7 @@ fn line(done: &Done, key: &str) -> String {
 }
 
 #[test]
-fn each_option_says_where_it_came_from() {
+fn print_config_shows_the_source_of_each_option() {
     let folder = Folder::new();
     let file = "periods = 10\nport = 1\nlisten = \"::1\"\n\nsummary = true\ndns-port = [53, 5353]\n\
                 hosts = [\"192.0.2.0/24\", \"2001:db8::/32\"]\nverbose = 2\nadaptive = \"off\"\n";
@@ -56,7 +56,7 @@ fn each_option_says_where_it_came_from() {
         ("hosts", "hosts = \"192.0.2.0/24,2001:db8::/32\" # file: line 7"),
         ("adaptive", "adaptive = \"off\" # file: line 9"),
         ("strict", "strict = true # environment: PKTVISORD_STRICT"),
-        // What the command line says of the log leaves no room for what the file says.
+        // `-q` conflicts with `verbose`, so the file's `verbose` does not apply.
         ("quiet", "quiet = true # command line"),
         ("verbose", "verbose = 0 # default"),
         ("target", "# target # not set"),
@@ -65,7 +65,7 @@ fn each_option_says_where_it_came_from() {
     ] {
         assert_eq!(line(&done, key), expected);
     }
-    // What is printed is a file that says the same.
+    // The output is itself a file with the same values.
     let again = folder.store("again.toml", done.stdout.as_bytes());
     let again = run(&["--config", &again, "--print-config"], &[]);
     let values = |done: &Done| -> Vec<String> {
@@ -73,8 +73,8 @@ fn each_option_says_where_it_came_from() {
         entries.map(|entry| entry.trim().to_owned()).filter(|e| !e.starts_with('#')).collect()
     };
     assert_eq!(values(&done), values(&again), "{}{}", again.stdout, again.stderr);
-    // Of the environment a flag that is off overrides a file, an empty value is none, and lists have
-    // commas.
+    // In the environment, a flag that is off overrides the file, an empty value counts as not set,
+    // and commas separate list items.
     let environment = [
         ("PKTVISORD_SUMMARY", "off"),
         ("PKTVISORD_QUIET", "false"),
@@ -97,7 +97,7 @@ fn each_option_says_where_it_came_from() {
 }
 
 #[test]
-fn tables_say_the_same_as_options_by_themselves() {
+fn tables_are_equivalent_to_top_level_options() {
     let folder = Folder::new();
     let file = "strict = true\n[[input]]\ntarget = \"any\"\nfilter = \"udp\"\n\n[policy.default]\nperiods = 10\n\
                 [process]\nworkers = 2\n[serve]\nport = 1\n[report]\npretty = true\n[log]\nverbose = 1\n";
@@ -118,7 +118,7 @@ fn tables_say_the_same_as_options_by_themselves() {
 }
 
 #[test]
-fn what_is_wrong_in_the_environment_is_told_with_its_name() {
+fn errors_in_the_environment_name_the_variable() {
     for (variable, value, expected) in [
         ("PKTVISORD_PORT", "tcp://10.0.0.1:10853", "PKTVISORD_PORT: invalid value 'tcp://10.0.0.1"),
         ("PKTVISORD_SUMMARY", "maybe", "PKTVISORD_SUMMARY: invalid value 'maybe' for '--summary'"),
@@ -129,21 +129,22 @@ fn what_is_wrong_in_the_environment_is_told_with_its_name() {
         let expected = format!("error: {expected}");
         assert!(done.stderr.starts_with(&expected), "{}", done.stderr);
     }
-    // Of two that do not go together it is the one that the environment has.
+    // If two options conflict, the error names the variable of the environment.
     for (variable, argument) in [("PKTVISORD_QUIET", "-v"), ("PKTVISORD_VERBOSE", "-q")] {
         let done = run(&["--check-config", argument], &[(variable, "1")]);
         let expected = format!("error: {variable}: the argument '--");
         assert!(done.stderr.starts_with(&expected), "{}", done.stderr);
     }
-    // A path need not be text.
+    // A path need not be UTF-8.
     let not_text = OsStr::from_bytes(b"/no/such/\xff");
     let mut command = pktvisord(&["--check-config"]);
     let output = command.env("PKTVISORD_TOKEN_FILE", not_text).output().expect("pktvisord starts");
     assert_eq!(output.status.code(), Some(3), "{output:?}");
-    // Arguments are told as ever.
+    // Errors of arguments do not mention the environment.
     let done = run(&["--check-config", "--port", "x"], &[("PKTVISORD_PERIODS", "7")]);
     assert!(done.stderr.starts_with("error: invalid value 'x' for '--port"), "{}", done.stderr);
-    // What looks like an option is one, or it is said.
+    // A variable with the prefix is an option, or the daemon warns. Variables of Kubernetes are
+    // exempt.
     let kubernetes = [("PKTVISORD_SERVICE_HOST", "10.0.0.1"), ("PKTVISORD_PORT_80_TCP", "x")];
     let done = run(&["--check-config"], &kubernetes);
     assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""));
@@ -154,7 +155,7 @@ fn what_is_wrong_in_the_environment_is_told_with_its_name() {
 }
 
 #[test]
-fn what_is_wrong_in_a_file_is_told_with_its_line() {
+fn errors_in_a_file_name_the_line() {
     let folder = Folder::new();
     for (text, expected) in [
         ("periodz = 5", "1: there is no option `periodz`; `periods` is one"),
@@ -199,13 +200,13 @@ fn what_is_wrong_in_a_file_is_told_with_its_line() {
     let missing = run(&["--config", &folder.file("missing.toml"), "--check-config"], &[]);
     assert_eq!(missing.code, Some(2));
     assert!(missing.stderr.starts_with("error: cannot read the configuration "));
-    // Entries that do not go together.
+    // Entries that conflict.
     let file = folder.store("wrong.toml", b"verbose = 1\nperiods = 3\nquiet = true\n");
     let done = run(&["--config", &file, "--check-config"], &[]);
     assert_eq!(done.code, Some(2));
     let expected = format!("error: {file}:3: the argument '--");
     assert!(done.stderr.starts_with(&expected), "{}", done.stderr);
-    // A file that is right but names what is not there.
+    // A valid file that names a missing file.
     let file = folder.store("geo.toml", b"geo-asn = \"/no/such/file\"");
     let done = run(&["--config", &file, "--check-config"], &[]);
     assert_eq!(done.code, Some(3), "{}", done.stderr);
@@ -226,7 +227,7 @@ fn what_is_wrong_in_a_file_is_told_with_its_line() {
 }
 
 #[test]
-fn nothing_in_a_file_makes_it_panic() {
+fn no_file_causes_a_panic() {
     use proptest::prelude::*;
     let folder = Folder::new();
     let keys: Vec<String> = command().get_arguments().map(|arg| arg.get_id().to_string()).collect();
@@ -256,7 +257,7 @@ fn nothing_in_a_file_makes_it_panic() {
     });
 }
 
-/// Compares a document with what it is generated from; writes it where `UPDATE_DOCS` is set.
+/// Compares a document with its generated content. Writes the document if `UPDATE_DOCS` is set.
 fn held(path: &str, before: &str, generated: &str, after: &str) {
     let path = root().join(path);
     let text = fs::read_to_string(&path).unwrap_or_default();
@@ -279,7 +280,7 @@ fn held(path: &str, before: &str, generated: &str, after: &str) {
 }
 
 #[test]
-fn the_example_has_all_options_and_each_is_right() {
+fn example_has_all_options_and_each_is_valid() {
     held("docs/pktvisord.toml", "", &example(), "");
     let folder = Folder::new();
     let mut entries = 0;
@@ -287,7 +288,7 @@ fn the_example_has_all_options_and_each_is_right() {
         if entry.starts_with(' ') {
             continue;
         }
-        // Files and users that are not there everywhere are not looked for.
+        // `--print-config` does not look for files and users, which may be missing here.
         let file = folder.store("one.toml", entry.as_bytes());
         let done = run(&["--config", &file, "--print-config"], &[]);
         assert_eq!(done.code, Some(0), "{entry}: {}", done.stderr);
@@ -297,12 +298,12 @@ fn the_example_has_all_options_and_each_is_right() {
 }
 
 #[test]
-fn the_table_in_the_documents_has_all_options() {
+fn table_in_documents_has_all_options() {
     let (before, after) = ("<!-- options: generated -->\n\n", "\n<!-- options: end -->");
     held("docs/CONFIGURATION.md", before, &table(), after);
 }
 
-/// Waits until the log of a server has a line with this in it.
+/// Waits until the log of a server contains this text.
 fn wait_for(server: &Server, what: &str) {
     let started = Instant::now();
     while !server.log_so_far().contains(what) {
@@ -312,9 +313,9 @@ fn wait_for(server: &Server, what: &str) {
 }
 
 #[test]
-fn a_summary_of_everything_remembers_other_ports() {
+fn single_summary_remembers_other_ports() {
     let folder = Folder::new();
-    // Two minutes, so that the newest is not the one it starts in.
+    // Two minutes, so that the newest one is not the one in which the summary starts.
     let capture = folder.store("a.pcap", &traffic(1, 2_000, START, 100 * SECOND).capture.pcap());
     let file = folder.store("pktvisord.toml", b"");
     let server = Server::start(&["--config", &file, "--summary", "--replay=max", &capture]);
@@ -328,7 +329,7 @@ fn a_summary_of_everything_remembers_other_ports() {
 }
 
 #[test]
-fn a_signal_takes_changes_over_or_nothing() {
+fn sighup_applies_all_changes_or_none() {
     let folder = Folder::new();
     let capture = folder.store("a.pcap", &traffic(1, 2_000, START, 2 * SECOND).capture.pcap());
     let file = folder.store("pktvisord.toml", b"max-deep-sample = 100\nperiods = 5\n");
@@ -347,16 +348,16 @@ fn a_signal_takes_changes_over_or_nothing() {
     assert!(log.contains("periods: 5 -> 9 needs a restart; "), "{log}");
     assert!(log.contains("filter: not set -> \"udp\" needs a restart; "), "{log}");
     assert_eq!(percent(), 25);
-    // A minute that was counted by other ports than those of now merges with none.
+    // A minute counted with other ports than the current ones cannot be merged.
     let state = || ureq::get(server.url("/api/v1/state/bucket/0")).call();
     assert!(state().is_ok(), "{:?}", state());
     folder.store("pktvisord.toml", b"max-deep-sample = 25\ndns-port = 5300\n");
     signal(&server.child, "HUP");
     wait_for(&server, "dns-port: not set -> [5300]\n");
-    // The answer before can be a second old.
+    // The previous answer can be one second old.
     std::thread::sleep(Duration::from_millis(1_100));
     assert!(matches!(state(), Err(ureq::Error::StatusCode(404))), "{:?}", state());
-    // What is wrong anywhere leaves all as it was.
+    // One error anywhere keeps the whole previous configuration.
     for (wrong, said) in [
         ("periodz = 1", "pktvisord.toml:2: there is no option `periodz`"),
         ("geo-asn = \"/x\"", "cannot use the ASN database /x"),

@@ -1,5 +1,4 @@
-//! What is counted since the start only ever grows, whenever it is looked at, and in the end is what
-//! a single summary says.
+//! The counts since the start only grow, and in the end they equal those of a single summary.
 
 mod support;
 
@@ -20,7 +19,7 @@ use pktvisord::store::minutes::Retention;
 use support::capture::{Capture, SECOND};
 use support::traffic::{HOSTS, minutes};
 
-/// Every number, in an order that is the same each time.
+/// Returns all numbers with their names.
 fn numbers(cumulative: &Cumulative) -> Vec<(String, u64)> {
     let Cumulative {
         totals,
@@ -81,7 +80,7 @@ fn pipeline(workers: usize, single: bool) -> (Pipeline, Store) {
         ports: DnsPorts::new(&DEFAULT_DNS_PORTS).into(),
         other_ports: OtherPorts::default(),
         databases: GeoDatabases::default().into(),
-        // So short that queries time out while they are looked at.
+        // Short, so that queries time out while the counts are read.
         timeout: SECOND / 50,
         anonymizer: Anonymizer::default(),
         sampling: Sampling::new(100),
@@ -94,7 +93,7 @@ fn pipeline(workers: usize, single: bool) -> (Pipeline, Store) {
 }
 
 #[test]
-fn it_only_grows_and_is_all_there_was() {
+fn counts_only_grow_and_end_at_the_totals() {
     let traffic = minutes();
     let block = block(&traffic.capture);
     for workers in [1, 3] {

@@ -1,4 +1,4 @@
-//! The same generated traffic, as `tshark` sees it: another dissector, with nothing in common.
+//! Compares the daemon with `tshark` on generated traffic. tshark shares no code with the daemon.
 
 mod support;
 
@@ -36,13 +36,14 @@ const RCODES: [(u16, &str); 6] = [
     (5, "REFUSED"),
 ];
 
-/// Sessions between clients and HOST.
+/// Generates sessions between clients and HOST.
 struct Sessions {
     capture: Capture,
     random: Random,
     time: i64,
     vlans: Vec<u16>,
-    /// The last id: one for each query, since tshark tells queries of a stream apart by it alone.
+    /// The last id. Each query has its own, because tshark tells the queries of a stream apart only
+    /// by the id.
     id: u16,
 }
 
@@ -52,7 +53,8 @@ impl Sessions {
         self.capture.push(self.time, frame::tagged(&self.vlans, packet));
     }
 
-    /// A session that starts at `time`, of a kind by chance. Its number makes its client its own.
+    /// Adds a session of a random kind that starts at `time`. Its number gives the client a port of
+    /// its own.
     fn session(&mut self, number: u32, time: i64) {
         self.time = time;
         let tags = *self.random.pick(&[0, 0, 0, 1, 2]);
@@ -121,8 +123,9 @@ impl Sessions {
             let reply = self.reply(&query);
             return self.send(wait, &frame::udp(&flow.reversed(), &reply.octets()));
         }
-        // A large reply, in fragments, the last one first at times. They have one time, since
-        // tshark takes that of the one seen last for the reply's, we that of its start.
+        // A large reply in fragments, sometimes in reverse order. All have the same time, because
+        // the daemon takes the time of the fragment at offset 0 and tshark that of the last one
+        // seen.
         let packet = frame::udp(&flow.reversed(), &query.reply(NOERROR, 90).octets());
         let mut fragments = frame::fragments(&packet, query.id, 560);
         if self.random.percent(50) {
@@ -155,7 +158,7 @@ impl Sessions {
         self.send(40, &frame::tcp(&flow, client, FIN | ACK, b""));
     }
 
-    /// Bytes of a stream in segments of any size, some twice, some in the wrong order.
+    /// Sends a stream in segments of random size, sometimes with one twice or two swapped.
     fn stream(&mut self, flow: &Flow, mut sequence: u32, mut stream: &[u8]) {
         let mut segments = Vec::new();
         let most = *self.random.pick(&[20, 200, 1_400]);
@@ -171,8 +174,8 @@ impl Sessions {
             let twice = self.random.below(many) as usize;
             segments.insert(twice + 1, segments[twice].clone());
         }
-        // In the wrong order they have one time: a message has that of its own segment here, and that
-        // of the segment before it in tshark.
+        // Swapped segments have the same time: the daemon gives a message the time of its own
+        // segment, tshark that of the one before.
         let mut late = None;
         if self.random.percent(20) && segments.len() > 1 {
             let at = self.random.below(segments.len() as u64 - 1) as usize;
@@ -225,9 +228,9 @@ fn captured() -> Option<(Folder, String, MetricsView)> {
 }
 
 #[test]
-fn packets_are_the_same() {
+fn counts_packets_like_tshark() {
     let Some((_folder, file, view)) = captured() else { return };
-    // Headers alone: a fragment is what it is.
+    // Headers only, without reassembly of fragments.
     let options = ["-o", "ip.defragment:FALSE", "-o", "ipv6.defragment:FALSE"];
     let fields = [
         "frame.protocols",
@@ -304,7 +307,7 @@ fn packets_are_the_same() {
     assert_top("top_ipv6", &packets.top_ipv6, &ipv6);
 }
 
-/// The name of a number.
+/// Returns the name of a number that was sent.
 fn named(names: &[(u16, &str)], number: &str) -> String {
     let number: u16 = number.parse().unwrap();
     let known = names.iter().find(|(known, _)| *known == number);
@@ -312,7 +315,7 @@ fn named(names: &[(u16, &str)], number: &str) -> String {
 }
 
 #[test]
-fn dns_messages_are_the_same() {
+fn counts_dns_messages_like_tshark() {
     let Some((_folder, file, view)) = captured() else { return };
     let options = ["-o", "tcp.reassemble_out_of_order:TRUE"];
     let fields = [

@@ -1,4 +1,4 @@
-//! What DNS adds up to on captures as operators make them: lossy, cut, doubled, out of order.
+//! DNS in captures as operators make them: lossy, cut, duplicated, out of order.
 
 mod support;
 
@@ -23,7 +23,7 @@ fn address(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
-/// From a client's port to the server's port 53.
+/// Returns a flow from a port of the client to port 53 of the server.
 fn flow(port: u16) -> Flow {
     Flow::new(address(CLIENT), port, address(SERVER), 53)
 }
@@ -42,7 +42,7 @@ fn summary(packets: Vec<(i64, Vec<u8>)>) -> MetricsView {
     summary_of(&Capture { packets }.pcap(), "capture.pcap")
 }
 
-/// Packets with their times in milliseconds from the start.
+/// Sums up packets, with times in milliseconds from the start.
 fn dns(packets: Vec<(i64, Vec<u8>)>) -> Dns {
     let packets = packets.into_iter();
     summary(
@@ -51,7 +51,7 @@ fn dns(packets: Vec<(i64, Vec<u8>)>) -> Dns {
     .dns
 }
 
-/// Pairs, orphans, duplicates, open and timed-out queries.
+/// Returns transactions, orphans, duplicates, open queries and timed-out queries.
 fn counts(dns: &Dns) -> [u64; 5] {
     let counts = &dns.xact.counts;
     [counts.total, counts.orphans, counts.duplicates, dns.xact.open, counts.timed_out]
@@ -61,7 +61,7 @@ fn query(id: u16) -> Message {
     Message::query(id, &format!("name{id}.example.com"), A)
 }
 
-/// A segment that acknowledges all of the peer before `ack`.
+/// Returns a segment that acknowledges all bytes of the peer before `ack`.
 fn segment(flow: &Flow, seq: u32, ack: u32, payload: &[u8]) -> Vec<u8> {
     let mut packet = frame::tcp(flow, seq, ACK, payload);
     let tcp = packet.len() - payload.len() - 20;
@@ -69,9 +69,10 @@ fn segment(flow: &Flow, seq: u32, ack: u32, payload: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// A dialogue over TCP: `count` queries, one each 10 ms, each answered 2 ms later and acknowledged
-/// by the client 1 ms after that. A segment that `keep` refuses was not captured: `true` is the
-/// client's, and the number is that of the message.
+/// Returns a dialogue over TCP: `count` queries 10 ms apart. Each is answered 2 ms later, and the
+/// client acknowledges the answer 1 ms after that. A segment that `keep` rejects is missing in the
+/// capture. The arguments of `keep` are true for the client's segments, and the number of the
+/// message.
 fn dialogue(count: u16, keep: impl Fn(bool, u16) -> bool) -> Vec<(i64, Vec<u8>)> {
     let (to, back) = (flow(4000), flow(4000).reversed());
     let (mut asked, mut answered) = (1_000u32, 5_000u32);
@@ -106,7 +107,7 @@ fn assert_two_milliseconds(dns: &Dns) {
 }
 
 #[test]
-fn a_segment_that_was_not_captured_costs_its_own_message() {
+fn missing_segment_costs_only_its_own_message() {
     for (count, lost) in [(12, 3), (12, 1), (4, 3), (40, 20)] {
         let reply_lost = dns(dialogue(count, |client, id| client || id != lost));
         assert_eq!(counts(&reply_lost), [u64::from(count) - 1, 0, 0, 1, 0], "{count} {lost}");
@@ -121,10 +122,10 @@ fn a_segment_that_was_not_captured_costs_its_own_message() {
 }
 
 #[test]
-fn a_gap_of_seconds_makes_no_latency_of_seconds() {
+fn gap_of_seconds_makes_no_latency_of_seconds() {
     let mut packets = dialogue(12, |client, id| client || id != 3);
     packets.retain(|(_, packet)| packet.len() > 40 || packet[33] & SYN != 0);
-    // Nothing acknowledges what is missing, and another client goes on for a long time.
+    // Nothing acknowledges the missing segment, while another client continues for a long time.
     for second in 1..20 {
         let asked = query(second);
         let at = i64::from(second) * 1_000;
@@ -138,7 +139,7 @@ fn a_gap_of_seconds_makes_no_latency_of_seconds() {
 }
 
 #[test]
-fn replies_over_tcp_that_the_capture_cut_count_and_pair() {
+fn pairs_tcp_replies_that_the_capture_cut() {
     let packets = dialogue(9, |_, _| true);
     let mut file = Vec::new();
     for number in [0xa1b2_3c4d_u32, 0x0004_0002, 0, 0, 96, 1] {
@@ -160,7 +161,7 @@ fn replies_over_tcp_that_the_capture_cut_count_and_pair() {
 }
 
 #[test]
-fn one_id_on_one_port_is_told_apart_by_the_question() {
+fn question_separates_queries_with_the_same_id_and_port() {
     let to = flow(4000);
     let (a, aaaa) = (Message::query(7, "x.test", A), Message::query(7, "x.test", AAAA));
     let dns = dns(vec![
@@ -173,7 +174,7 @@ fn one_id_on_one_port_is_told_apart_by_the_question() {
 }
 
 #[test]
-fn servers_that_ask_each_other_from_port_53_are_told_apart() {
+fn direction_separates_servers_that_query_each_other_from_port_53() {
     let to = Flow::new(address(CLIENT), 53, address(SERVER), 53);
     let asked = query(7);
     let (question, answer) = (asked.octets(), asked.reply(NOERROR, 1).octets());
@@ -184,7 +185,7 @@ fn servers_that_ask_each_other_from_port_53_are_told_apart() {
         (3, frame::udp(&to, &answer)),
     ]);
     assert_eq!(counts(&both), [2, 0, 0, 0, 0]);
-    // A reply that travels the way of its query answers nothing.
+    // A reply in the direction of its query answers nothing.
     let looped = dns(vec![(0, frame::udp(&to, &question)), (1, frame::udp(&to, &answer))]);
     assert_eq!(counts(&looped), [0, 1, 0, 1, 0]);
 }
@@ -202,7 +203,7 @@ fn further_replies_are_duplicates() {
 }
 
 #[test]
-fn a_reply_that_stands_before_its_query_pairs() {
+fn pairs_reply_that_precedes_its_query_in_the_file() {
     let (to, asked) = (flow(4000), query(7));
     let question = frame::udp(&to, &asked.octets());
     let answer = frame::udp(&to.reversed(), &asked.reply(NOERROR, 1).octets());
@@ -214,7 +215,7 @@ fn a_reply_that_stands_before_its_query_pairs() {
 }
 
 #[test]
-fn a_zone_transfer_is_one_transaction() {
+fn zone_transfer_is_one_transaction() {
     let (to, back) = (flow(4000), flow(4000).reversed());
     let asked = Message::query(7, "example.com", AXFR);
     let first = asked.reply(NOERROR, 3).framed();
@@ -239,7 +240,7 @@ fn a_zone_transfer_is_one_transaction() {
 }
 
 #[test]
-fn opcodes_have_transactions_of_their_own_and_dso_asks_for_no_answer() {
+fn transactions_are_separate_by_opcode_and_dso_expects_no_answer() {
     let to = flow(4000);
     let notify = Message { flags: 4 << 11, ..query(7) };
     let update = Message { flags: 5 << 11, ..query(7) };
@@ -256,9 +257,9 @@ fn opcodes_have_transactions_of_their_own_and_dso_asks_for_no_answer() {
 }
 
 #[test]
-fn a_query_that_cannot_be_read_pairs_with_formerr() {
+fn unreadable_query_pairs_with_formerr() {
     let to = flow(4000);
-    // A label that ends behind the message.
+    // The label extends beyond the message.
     let unreadable = [0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 60, b'a', b'b', 0, 1];
     let formerr = [0, 7, 0x81, 1, 0, 0, 0, 0, 0, 0, 0, 0];
     let answered =
@@ -269,7 +270,8 @@ fn a_query_that_cannot_be_read_pairs_with_formerr() {
     assert_eq!(counts(&unanswered), [0; 5], "nobody need answer it");
 }
 
-/// The ICMP error of a router or host at `from` about a packet, of which it quotes some bytes.
+/// Returns the ICMP error of a router or host at `from` about a packet. It quotes up to `quoted`
+/// bytes of the packet.
 fn unreachable(from: &str, packet: &[u8], quoted: usize) -> Vec<u8> {
     let src = address(from);
     let v6 = src.is_ipv6();
@@ -281,19 +283,20 @@ fn unreachable(from: &str, packet: &[u8], quoted: usize) -> Vec<u8> {
 }
 
 #[test]
-fn an_icmp_error_closes_a_query_at_once() {
+fn icmp_error_closes_query_at_once() {
     let v6 = Flow::new(address("2001:db8::7"), 4000, address("2001:db8:53::53"), 53);
     for (to, server) in [(flow(4000), SERVER), (v6, "2001:db8:53::53")] {
         let header = if to.src.is_ipv6() { 40 } else { 20 };
         let packet = frame::udp(&to, &query(7).octets());
-        // All of it, the header of DNS, the id, and the ports only, as RFC 792 demands.
+        // All of the packet, up to the DNS header, up to the id, and up to the ports, as RFC 792
+        // demands.
         for quoted in [1_000, header + 8 + 12, header + 8 + 4, header + 8] {
             let error = unreachable(server, &packet, quoted);
             let dns = dns(vec![(0, packet.clone()), (1, error)]);
             assert_eq!(counts(&dns), [0; 5], "{quoted}");
             assert_eq!(dns.xact.counts.unreachable, 1, "{quoted}");
         }
-        // That a reply could not be delivered says nothing of the query.
+        // An undeliverable reply says nothing about the query.
         let reply = frame::udp(&to.reversed(), &query(7).reply(NOERROR, 1).octets());
         let dns = dns(vec![
             (0, packet),
@@ -306,7 +309,7 @@ fn an_icmp_error_closes_a_query_at_once() {
 }
 
 #[test]
-fn unicast_on_the_ports_of_mdns_and_llmnr_pairs() {
+fn pairs_unicast_on_mdns_and_llmnr_ports() {
     for port in [5353, 5355] {
         let to = Flow { dst_port: port, ..flow(4000) };
         let multicast = Flow { dst: address("224.0.0.251"), ..to };
@@ -317,7 +320,7 @@ fn unicast_on_the_ports_of_mdns_and_llmnr_pairs() {
             (2, frame::udp(&to.reversed(), &asked.reply(NOERROR, 1).octets())),
         ]);
         assert_eq!(counts(&dns), [1, 0, 0, 0, 0], "{port}");
-        // A client whose own port happens to be one of them.
+        // A client whose own port is one of them by chance.
         let to = Flow { src_port: port, ..flow(0) };
         let client = self::dns(vec![
             (0, frame::udp(&to, &asked.octets())),
@@ -328,7 +331,7 @@ fn unicast_on_the_ports_of_mdns_and_llmnr_pairs() {
 }
 
 #[test]
-fn a_client_on_the_servers_own_host_makes_transactions_in() {
+fn client_on_the_servers_host_makes_inbound_transactions() {
     let local = Flow::new(address(SERVER), 4000, address(SERVER), 53);
     let asked = query(7);
     let dns = dns(vec![
@@ -338,7 +341,8 @@ fn a_client_on_the_servers_own_host_makes_transactions_in() {
     assert_eq!((dns.xact.inbound.total, dns.xact.outbound.total), (1, 0));
 }
 
-/// A reply to a query of `qtype`, with the types of its answers and of its authority section.
+/// Returns a reply to a query of `qtype`, with records of these types in its answer and authority
+/// sections.
 fn reply(flags: u16, qtype: u16, answers: &[u16], authority: &[u16]) -> Vec<u8> {
     let mut message = Vec::new();
     for number in [7, QR | flags, 1, answers.len() as u16, authority.len() as u16, 0] {
@@ -355,7 +359,7 @@ fn reply(flags: u16, qtype: u16, answers: &[u16], authority: &[u16]) -> Vec<u8> 
 }
 
 #[test]
-fn nodata_and_referrals_are_told_as_in_rfc_2308() {
+fn recognizes_nodata_and_referrals_by_rfc_2308() {
     for (what, message, nodata, referral) in [
         ("an answer", reply(0, A, &[A], &[]), 0, 0),
         ("SOA in authority", reply(0, AAAA, &[], &[SOA]), 1, 0),
@@ -382,7 +386,7 @@ fn nodata_and_referrals_are_told_as_in_rfc_2308() {
 }
 
 #[test]
-fn records_past_64_are_not_read_and_that_is_counted() {
+fn counts_messages_whose_records_past_64_are_unread() {
     let message = reply(0, A, &[CNAME; 65], &[SOA]);
     let packets = vec![(START, frame::ethernet(&frame::udp(&flow(1).reversed(), &message)))];
     let view = summary(packets);
@@ -391,7 +395,7 @@ fn records_past_64_are_not_read_and_that_is_counted() {
 }
 
 #[test]
-fn what_cannot_be_dns_leaves_no_name_behind() {
+fn payload_that_is_not_dns_adds_no_name() {
     let wireguard =
         [&[4, 0, 0, 0, 0x9a, 0x51, 0x2c, 0x7e, 1, 0, 0, 0, 0, 0, 0, 0][..], &[0x5a; 48]].concat();
     let proxy =
@@ -406,7 +410,7 @@ fn what_cannot_be_dns_leaves_no_name_behind() {
         assert_eq!((dns.cardinality.qname, dns.top_qtype.len()), (0, 0));
         assert_eq!(counts(&dns), [0; 5]);
     }
-    // An opcode that nobody has assigned and the reserved bit alone are DNS.
+    // Unassigned opcodes and the reserved bit are valid in DNS.
     for flags in [7 << 11, 0x0040] {
         let dns = dns(vec![(0, frame::udp(&flow(4000), &Message { flags, ..query(7) }.octets()))]);
         assert_eq!((dns.wire_packets.queries, dns.cardinality.qname), (1, 1), "{flags:#x}");
@@ -414,13 +418,13 @@ fn what_cannot_be_dns_leaves_no_name_behind() {
 }
 
 #[test]
-fn names_and_types_of_all_questions_count() {
+fn counts_names_and_types_of_all_questions() {
     let mut message = vec![0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 1];
     message.extend(b"\x01a\x05local\0\0\x01\0\x01");
-    // `b` and the end of the first name; the first name again.
+    // `b` followed by the end of the first name, then the first name again.
     message.extend(b"\x01b\xc0\x0e\0\x1c\0\x01");
     message.extend(b"\xc0\x0c\0\x10\0\x01");
-    // A record that cannot be read.
+    // An unreadable record.
     message.extend([0xff; 12]);
     let multicast = Flow::new(address(CLIENT), 5353, address("224.0.0.251"), 5353);
     let dns = dns(vec![(0, frame::udp(&multicast, &message))]);
@@ -431,7 +435,7 @@ fn names_and_types_of_all_questions_count() {
 }
 
 #[test]
-fn a_first_fragment_whose_others_were_not_captured_answers_in_time() {
+fn lone_first_fragment_answers_its_query() {
     let (to, asked) = (flow(4000), query(7));
     let answer = frame::udp(&to.reversed(), &asked.reply(NOERROR, 120).octets());
     let first = frame::fragments(&answer, 9, 1_480).swap_remove(0);

@@ -1,4 +1,5 @@
-//! The DNS scan against `hickory-proto`, on messages that it writes and on what is made of them.
+//! Compares the DNS scan with `hickory-proto`, on messages that hickory writes and on variations of
+//! them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -115,9 +116,9 @@ proptest! {
         }
     }
 
-    /// A message that the capture cut anywhere keeps what stands before the cut.
+    /// A message cut at any byte keeps what precedes the cut.
     #[test]
-    fn a_cut_message_keeps_what_was_captured(
+    fn cut_message_keeps_captured_part(
         message in messages(),
         cut in any::<prop::sample::Index>(),
     ) {
@@ -133,21 +134,21 @@ proptest! {
             prop_assert_eq!((id, flags), (whole.id, whole.flags));
             prop_assert_eq!(question, whole.question.filter(|_| cut >= question_end));
         }
-        // Where the message itself ends there, it is none.
+        // A message that itself ends there is an error.
         if cut < question_end {
             prop_assert!(scan(&bytes[..cut], cut).is_err());
         }
     }
 
-    /// Whatever the bytes are, nothing panics, and a message that hickory reads is no error.
+    /// No input causes a panic, and every message that hickory reads is scanned.
     #[test]
-    fn any_bytes_are_scanned(mut bytes in prop::collection::vec(any::<u8>(), 0..120), counts in 0..3u8) {
+    fn scans_any_bytes(mut bytes in prop::collection::vec(any::<u8>(), 0..120), counts in 0..3u8) {
         if bytes.len() > 12 {
             bytes[4..12].copy_from_slice(&[0, counts, 0, 0, 0, 0, 0, counts]);
         }
         let scanned = scan(&bytes, bytes.len());
         if let Ok(message) = Message::from_vec(&bytes) && counts == 1 {
-            // hickory follows pointers into the header.
+            // hickory follows compression pointers into the header; the scan does not.
             let Ok(scan) = scanned else {
                 prop_assert_eq!(scanned, Err(ScanError::BadQuestion));
                 return Ok(());

@@ -1,5 +1,5 @@
-//! The documents say what is so: options, routes, commands, fields and reasons are those of the
-//! code, and the commands in the README run.
+//! Checks the documents against the code: options, routes, commands, fields and reasons of losses.
+//! Runs the commands of the README.
 
 mod support;
 
@@ -33,9 +33,9 @@ const DOCUMENTS: [&str; 12] = [
     "docs/TESTING.md",
     "docs/FLEET.md",
 ];
-/// Routes that the OpenAPI document leaves out, as they serve it.
+/// Routes that are missing in the OpenAPI document, because they serve it.
 const UNDOCUMENTED: [&str; 3] = ["/", "/api/v1/openapi.json", "/docs"];
-/// The capture that the README makes.
+/// The capture that the README creates.
 const SAMPLE: &str = "sample.pcap";
 
 fn root() -> PathBuf {
@@ -47,17 +47,17 @@ fn text(path: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// What stands between backquotes in a text without code blocks.
+/// Returns the texts between backquotes. `text` has no code blocks.
 fn codes(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// A document without its code blocks.
+/// Returns a document without its code blocks.
 fn prose(path: &str) -> String {
     text(path).split("```").step_by(2).collect()
 }
 
-/// The lines of the code blocks of a kind.
+/// Returns the lines of all code blocks of a kind.
 fn blocks(path: &str, kind: &str) -> Vec<String> {
     let document = text(path);
     let blocks = document.split("```").skip(1).step_by(2);
@@ -68,7 +68,7 @@ fn blocks(path: &str, kind: &str) -> Vec<String> {
         .collect()
 }
 
-/// The words that follow `before` in a text.
+/// Returns the words that follow `before` in a text.
 fn words_after<'a>(text: &'a str, before: &str) -> BTreeSet<&'a str> {
     text.split(before)
         .skip(1)
@@ -81,10 +81,10 @@ fn words_after<'a>(text: &'a str, before: &str) -> BTreeSet<&'a str> {
 }
 
 #[test]
-fn every_option_is_described_and_no_other() {
+fn describes_exactly_the_existing_options() {
     let help = run(&["--help"]);
     assert_eq!(help.code, Some(0), "{}", help.stderr);
-    // An option starts its line; a long one alone is moved in by six columns.
+    // An option starts its line, indented by six columns if it has no short form.
     let options: BTreeSet<&str> = help
         .stdout
         .lines()
@@ -107,7 +107,7 @@ fn every_option_is_described_and_no_other() {
 }
 
 #[test]
-fn every_exit_code_is_described_and_no_other() {
+fn describes_exactly_the_existing_exit_codes() {
     let codes =
         [exit::OK, exit::FAILURE, exit::USAGE, exit::INPUT, exit::OUTPUT, exit::INTERRUPTED];
     let configuration = text("docs/CONFIGURATION.md");
@@ -119,7 +119,7 @@ fn every_exit_code_is_described_and_no_other() {
 }
 
 #[test]
-fn every_route_is_described_and_no_other() {
+fn describes_exactly_the_existing_routes() {
     let document: Value = serde_json::from_str(&text("docs/openapi.json")).expect("JSON");
     let paths = document["paths"].as_object().expect("paths");
     let served: BTreeSet<&str> = paths.keys().map(String::as_str).chain(UNDOCUMENTED).collect();
@@ -131,7 +131,7 @@ fn every_route_is_described_and_no_other() {
     }
 }
 
-/// The commands of `cargo xtask`, from the list that it parses its arguments with.
+/// Returns the commands of `cargo xtask`, from the enum that parses its arguments.
 fn xtask_commands() -> BTreeSet<String> {
     let source = text("xtask/src/main.rs");
     let (_, list) = source.split_once("enum Command {").expect("the list of commands");
@@ -157,7 +157,7 @@ fn xtask_commands() -> BTreeSet<String> {
 }
 
 #[test]
-fn the_commands_of_the_project_are_those_there_are() {
+fn documents_exactly_the_existing_xtask_commands() {
     let commands = xtask_commands();
     let commands: BTreeSet<&str> = commands.iter().map(String::as_str).collect();
     let readme = text("README.md");
@@ -171,7 +171,7 @@ fn the_commands_of_the_project_are_those_there_are() {
 }
 
 #[test]
-fn the_commands_of_the_readme_run() {
+fn commands_of_the_readme_run() {
     let folder = Folder::new();
     folder.store(SAMPLE, &traffic(1, 2_000, START, 2 * SECOND).capture.pcap());
     let mut served: Option<Server> = None;
@@ -180,7 +180,8 @@ fn the_commands_of_the_readme_run() {
         let Some(command) = line.strip_prefix("$ ") else { continue };
         let words: Vec<&str> = command.split_whitespace().collect();
         match words.as_slice() {
-            // What makes the capture, which is there, and what other tests run.
+            // The command that creates the capture, which exists here, and a command that other
+            // tests run.
             ["cargo", "xtask", "gen", _, SAMPLE, "--packets", _]
             | ["cargo", "run", .., "-p", "pktvisor-tui"] => continue,
             ["cargo", "xtask", "run", "--", args @ ..] | ["pktvisord", args @ ..] => {
@@ -203,7 +204,7 @@ fn the_commands_of_the_readme_run() {
                 let path = url.strip_prefix("localhost:10853").expect("the default address");
                 let server = served.as_ref().expect("a command that serves before it");
                 let started = Instant::now();
-                // The first packet may be still to come.
+                // The first packet may not have been read yet.
                 while server.get(path).0 != 200 {
                     assert!(started.elapsed() < PATIENCE, "{line}");
                     std::thread::sleep(Duration::from_millis(50));
@@ -216,7 +217,7 @@ fn the_commands_of_the_readme_run() {
     assert!(ran >= 4, "{ran} commands");
 }
 
-/// The fields of a structure, in order.
+/// Returns the fields of a structure in order.
 fn fields(path: &str, structure: &str) -> Vec<String> {
     let source = text(path);
     let starts = [format!("struct {structure} {{\n"), format!("struct {structure}<L> {{\n")];
@@ -238,7 +239,7 @@ fn fields(path: &str, structure: &str) -> Vec<String> {
     fields
 }
 
-/// The fields that docs/STATE.md gives a structure, in order.
+/// Returns the fields of a structure in docs/STATE.md, in order.
 fn described_fields(state: &str, structure: &str) -> Vec<String> {
     let heading = format!("\n### `{structure}`\n");
     let (_, section) = state.split_once(&heading).unwrap_or_else(|| panic!("no {structure}"));
@@ -248,7 +249,7 @@ fn described_fields(state: &str, structure: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_byte_form_has_the_fields_described() {
+fn byte_form_has_the_documented_fields() {
     let state = text("docs/STATE.md");
     for (structure, path, name) in [
         ("Terms", "summary/state.rs", "Terms"),
@@ -280,7 +281,7 @@ fn the_byte_form_has_the_fields_described() {
 }
 
 #[test]
-fn every_reason_of_a_loss_is_described_and_no_other() {
+fn describes_exactly_the_existing_loss_reasons() {
     let counted: BTreeSet<&str> = Loss::ALL.into_iter().map(Loss::name).collect();
     let architecture = prose("docs/ARCHITECTURE.md");
     let (_, bounds) = architecture.split_once("## Bounds of memory").expect("the section");
@@ -304,7 +305,7 @@ fn every_reason_of_a_loss_is_described_and_no_other() {
     assert_eq!(described, counted);
 }
 
-/// The files under a folder whose code is unsafe.
+/// Finds the files under a folder that contain unsafe code.
 fn unsafe_files(folder: &Path, found: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
@@ -312,7 +313,7 @@ fn unsafe_files(folder: &Path, found: &mut BTreeSet<String>) {
             unsafe_files(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let code = fs::read_to_string(&path).expect("code");
-            // Tests come last.
+            // Skip tests, which come last.
             let code = code.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
             let is_unsafe = |line: &str| {
                 let line = line.trim_start();
@@ -327,7 +328,7 @@ fn unsafe_files(folder: &Path, found: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn all_unsafe_code_is_listed() {
+fn lists_all_unsafe_code() {
     let mut found = BTreeSet::new();
     for part in ["pktvisor-common", "pktvisor-ebpf", "pktvisord", "pktvisor-tui", "xtask"] {
         unsafe_files(&root().join(part).join("src"), &mut found);
@@ -339,7 +340,7 @@ fn all_unsafe_code_is_listed() {
 }
 
 #[test]
-fn links_lead_somewhere() {
+fn links_are_valid() {
     for path in DOCUMENTS {
         let file = root().join(path);
         let folder = file.parent().expect("a folder");

@@ -1,4 +1,4 @@
-//! Keys of fleets: how they are made, what merges under which, and that none comes out.
+//! Fleet keys: how they are made, which states merge, and that no key leaks.
 
 mod support;
 
@@ -15,7 +15,7 @@ use support::capture::{Capture, Folder, SECOND, START};
 use support::program::{PATIENCE, Server, pktvisord, run, view};
 use support::traffic::{HOSTS, traffic};
 
-/// A key of its own, made by the program.
+/// Makes a fleet key with the program and returns its path.
 fn new_key(folder: &Folder, name: &str) -> String {
     let path = folder.file(name);
     let made = pktvisord(&["fleet-key", "--new", &path]).output().expect("it runs");
@@ -24,7 +24,7 @@ fn new_key(folder: &Folder, name: &str) -> String {
 }
 
 #[test]
-fn keys_are_made_for_their_owner_and_never_replace_another() {
+fn makes_private_keys_and_never_overwrites_one() {
     let folder = Folder::new();
     let path = new_key(&folder, "key");
     let key = fs::read_to_string(&path).unwrap();
@@ -49,7 +49,7 @@ fn keys_are_made_for_their_owner_and_never_replace_another() {
 }
 
 #[test]
-fn secrets_that_everybody_can_read_are_warned_of() {
+fn warns_about_world_readable_secrets() {
     let folder = Folder::new();
     let key = new_key(&folder, "key");
     let tokens = folder.store("tokens", b"0123456789abcdef\n");
@@ -67,7 +67,7 @@ fn secrets_that_everybody_can_read_are_warned_of() {
     assert!(log.contains(&key) && log.contains(&tokens), "{log}");
 }
 
-/// What a daemon with these options tells of a capture.
+/// The output of a daemon with some options about a capture.
 struct Told {
     view: MetricsView,
     state: Vec<u8>,
@@ -88,31 +88,31 @@ fn told(file: &str, options: &[&str]) -> Told {
     told
 }
 
-/// The two captures together.
+/// Returns both captures in one.
 fn together(one: &Capture, other: &Capture) -> Capture {
     let mut both = Capture { packets: [&one.packets[..], &other.packets[..]].concat() };
     both.sort();
     both
 }
 
-/// Names and estimates of a list, if it is exact.
+/// Returns names and estimates of a list, which must be exact.
 fn listed(list: &[TopEntry]) -> Vec<(&str, u64)> {
     assert!(list.iter().all(|entry| entry.error.is_none()), "{list:?}");
     list.iter().map(|entry| (entry.name.as_str(), entry.estimate)).collect()
 }
 
-/// All that does not depend on the key.
+/// Returns the part of a view that does not depend on the key.
 fn without_distinct(mut view: MetricsView) -> MetricsView {
     view.packets.cardinality = PacketCardinality::default();
     view.dns.cardinality = DnsCardinality::default();
-    // Which transactions span the two captures is not the question here.
+    // Transactions that span both captures are not the subject of this test.
     view.dns.xact = api::Xact::default();
     view.capture = api::Capture::default();
     view
 }
 
 #[test]
-fn agents_of_one_key_merge_and_those_of_two_as_far_as_that_goes() {
+fn one_key_merges_exactly_and_two_keys_give_intervals() {
     let folder = Folder::new();
     let [one, other] = [3, 4].map(|seed| traffic(seed, 3_000, START, 50 * SECOND).capture);
     let both = folder.store("both.pcap", &together(&one, &other).pcap());
@@ -165,7 +165,7 @@ fn agents_of_one_key_merge_and_those_of_two_as_far_as_that_goes() {
 }
 
 #[test]
-fn the_key_comes_out_nowhere() {
+fn key_never_leaks() {
     let folder = Folder::new();
     let path = new_key(&folder, "key");
     let digits = fs::read_to_string(&path).unwrap().trim().to_owned();

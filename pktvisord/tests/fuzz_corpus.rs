@@ -1,4 +1,4 @@
-//! Replays what the fuzz targets found worth keeping, with a stable compiler.
+//! Replays the corpora of the fuzz targets with a stable compiler.
 
 use std::fs;
 use std::panic::catch_unwind;
@@ -7,7 +7,7 @@ use std::path::Path;
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
 
-/// Runs a target over all files of a corpus.
+/// Runs a target on each file of a corpus.
 fn replay(corpus: &str, run: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(corpus);
     let files =

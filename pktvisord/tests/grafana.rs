@@ -1,4 +1,4 @@
-//! The dashboard and the alerting rules, with a real Prometheus that scrapes real daemons.
+//! Tests the dashboard and the alerting rules with a real Prometheus that scrapes real daemons.
 
 mod support;
 
@@ -16,7 +16,7 @@ use support::program::{PATIENCE, Server};
 use support::tool::has_tool;
 use support::traffic::{HOSTS, traffic};
 
-/// Lists that stay empty without databases.
+/// Lists that are empty without databases.
 const LOCATED: [&str; 4] = ["\"geo_loc\"", "\"asn\"", "\"geo_loc_ecs\"", "\"asn_ecs\""];
 
 fn grafana(file: &str) -> PathBuf {
@@ -28,7 +28,7 @@ fn has_prometheus() -> bool {
 }
 
 #[test]
-fn the_rules_are_right_and_pass_their_tests() {
+fn alerting_rules_are_valid_and_pass_their_tests() {
     if !has_prometheus() {
         return;
     }
@@ -41,9 +41,9 @@ fn the_rules_are_right_and_pass_their_tests() {
     }
 }
 
-/// Whatever the documents tell to put into Prometheus' configuration.
+/// Checks every Prometheus configuration in the documents.
 #[test]
-fn the_configurations_in_the_documents_are_right() {
+fn prometheus_configurations_in_documents_are_valid() {
     if !has_prometheus() {
         return;
     }
@@ -62,7 +62,7 @@ fn the_configurations_in_the_documents_are_right() {
             "kubernetes_sd_configs:\n      - role: pod\n        namespaces: { names: [pktvisor] }";
         let configuration = configuration.replace(kubernetes, "static_configs: []");
         let file = folder.store("prometheus.yml", configuration.as_bytes());
-        // The files that they name are not here.
+        // The files that they name do not exist here.
         let arguments = ["check", "config", "--syntax-only", &file];
         let output = Command::new("promtool").args(arguments).output().expect("promtool starts");
         let said = String::from_utf8_lossy(&output.stderr);
@@ -70,7 +70,7 @@ fn the_configurations_in_the_documents_are_right() {
     }
 }
 
-/// A Prometheus of one's own. It is ended when dropped.
+/// A Prometheus server. Dropping it kills the server.
 struct Prometheus {
     child: Child,
     port: u16,
@@ -78,7 +78,8 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    /// Scrapes these ports of this host each second, and evaluates the alerting rules.
+    /// Starts a server that scrapes these ports of this host each second and evaluates the alerting
+    /// rules.
     fn scraping(ports: &[u16]) -> Self {
         let data = Folder::new();
         let targets: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
@@ -88,9 +89,9 @@ impl Prometheus {
             "rule_files": [rules],
             "scrape_configs": [{ "job_name": "pktvisor", "static_configs": [{ "targets": targets }] }],
         });
-        // JSON is YAML.
+        // JSON is valid YAML.
         let config = data.store("prometheus.yml", config.to_string().as_bytes());
-        // The system chooses a free port, which is Prometheus' a moment later.
+        // The system picks a free port. Prometheus binds it a moment later.
         let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
         let port = free.expect("a port").port();
         let child = Command::new("prometheus")
@@ -105,7 +106,7 @@ impl Prometheus {
         Self { child, port, _data: data }
     }
 
-    /// The answer to a query; none while Prometheus is starting.
+    /// Returns the answer to a query, or `None` while Prometheus is starting.
     fn query(&self, query: &str) -> Option<Vec<Value>> {
         let url = format!("http://127.0.0.1:{}/api/v1/query", self.port);
         let answer = ureq::get(url).query("query", query).call();
@@ -137,7 +138,7 @@ impl Drop for Prometheus {
     }
 }
 
-/// The queries of the dashboard, with the titles of their panels.
+/// Returns the queries of the dashboard with the titles of their panels.
 fn queries() -> Vec<(String, String)> {
     let dashboard = std::fs::read_to_string(grafana("dashboard.json")).expect("the dashboard");
     let dashboard: Value = serde_json::from_str(&dashboard).expect("JSON");
@@ -187,10 +188,10 @@ fn every_query_of_the_dashboard_has_data() {
     let with_host = Server::start(&[&arguments[..], &["-H", HOSTS, &file]].concat());
     let without_host = Server::start(&["--replay=15", &file]);
     let prometheus = Prometheus::scraping(&[with_host.address.port(), without_host.address.port()]);
-    // The last closed bucket is not the first, which has begun within its minute.
+    // The first bucket is shorter than a minute, so wait for a later one.
     prometheus.wait_for("pktvisor_bucket_duration_seconds > 59");
     prometheus.wait_for("rate(pktvisor_packets_total{direction=\"in\"}[30s]) > 0");
-    // What only programs in the kernel can tell.
+    // Only kernel programs provide this metric.
     let of_kernel = |query: &str| query.contains("pktvisor_lag_seconds");
     let of_databases = |query: &str| LOCATED.iter().any(|list| query.contains(list));
     let empty: Vec<&(String, String)> = queries
@@ -199,7 +200,7 @@ fn every_query_of_the_dashboard_has_data() {
         .filter(|(_, query)| prometheus.query(query).is_none_or(|result| result.is_empty()))
         .collect();
     assert!(empty.is_empty(), "without data: {empty:#?}");
-    // It is well, so nothing fires.
+    // Everything is healthy, so no alert fires.
     let alerts = prometheus.query("ALERTS{alertstate=\"firing\"}").expect("an answer");
     assert!(alerts.is_empty(), "{alerts:#?}");
 }

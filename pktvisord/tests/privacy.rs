@@ -1,4 +1,4 @@
-//! With masks and hashed names, nothing that is summed up, served or logged has a true address or name.
+//! With masks and hashed names, no summary, answer or log contains a true address or name.
 
 mod support;
 
@@ -13,13 +13,13 @@ use support::located::located;
 use support::program::{Server, run, view};
 use support::traffic::{HOSTS, traffic};
 
-/// Texts that may be in nothing that is shown: names, their last labels, addresses.
+/// Returns texts that no output may contain: names, their last labels, addresses.
 fn secrets(names: &BTreeSet<String>, addresses: &BTreeSet<IpAddr>) -> BTreeSet<String> {
     let labels = |name: &String, count| {
         let labels: Vec<&str> = name.split('.').collect();
         labels[labels.len().saturating_sub(count)..].join(".")
     };
-    // Of names of one label, some are parts of what is said anyway.
+    // Skip names of one label: some of these words occur in the output anyway.
     let names = names.iter().filter(|name| name.contains('.'));
     let names = names.flat_map(|name| [name.clone(), labels(name, 2), labels(name, 3)]);
     let masked = |address: &IpAddr| match address {
@@ -44,7 +44,7 @@ fn hides(text: &str, secrets: &BTreeSet<String>, what: &str) {
 }
 
 #[test]
-fn nothing_true_comes_out() {
+fn hides_all_true_names_and_addresses() {
     let folder = Folder::new();
     let mut traffic = traffic(9, 20_000, START, 90 * SECOND);
     // Client subnets too.
@@ -66,7 +66,7 @@ fn nothing_true_comes_out() {
     hides(&done.stderr, &secrets, "the log");
     let text = run(&[&hidden[..], &["--format", "text"]].concat());
     hides(&text.stdout, &secrets, "the report");
-    // What does not depend on names and addresses is the same.
+    // Counts that do not depend on names and addresses are equal.
     let (hidden_view, plain_view) = (view(&done), view(&plain));
     assert_eq!(hidden_view.packets.total, plain_view.packets.total);
     assert_eq!(hidden_view.packets.inbound, plain_view.packets.inbound);
@@ -90,12 +90,12 @@ fn nothing_true_comes_out() {
     }
     let (_, bytes) = server.get("/api/v1/state/bucket/1");
     hides(&String::from_utf8_lossy(&bytes), &secrets, "the byte form");
-    // It says with whom it can be merged: who has the same mask and key.
+    // The state names its terms: it merges only with states of the same mask and key.
     let terms = state::terms(&bytes).expect("a state");
     let key = NameKey::read(key.as_ref()).expect("a key");
     assert_eq!(terms.mask, Some("24/48".parse::<Mask>().expect("a mask")));
     assert_eq!(terms.names, Some(key.fingerprint()));
-    // Who knows the key finds a name.
+    // The holder of the key can look up a name.
     let anonymizer = Anonymizer { names: Some(key), ..Anonymizer::default() };
     let of = |name: &str| {
         let labels = name.split('.').map(|label| [&[label.len() as u8], label.as_bytes()].concat());
@@ -118,7 +118,7 @@ fn nothing_true_comes_out() {
 }
 
 #[test]
-fn a_key_has_to_be_one() {
+fn rejects_weak_name_keys_and_bad_masks() {
     let folder = Folder::new();
     for guessable in [&b"hunter2"[..], &[0; 32], b"hunter2hunter2hunter2"] {
         let file = folder.store("guessable", guessable);

@@ -1,4 +1,4 @@
-//! A capture served as if it were happening now.
+//! A capture that is served as if it were live.
 
 mod support;
 
@@ -13,9 +13,9 @@ use support::capture::{Capture, Folder, SECOND, START};
 use support::program::{PATIENCE, Server, run, view};
 use support::traffic::{HOSTS, traffic};
 
-/// Seconds of the capture, which reaches into three minutes.
+/// Length of the capture in seconds. It spans three minutes.
 const LENGTH: i64 = 100;
-/// How long a stop may take.
+/// Time limit for a shutdown.
 const GRACE: Duration = Duration::from_secs(5);
 
 fn capture() -> &'static Capture {
@@ -29,7 +29,7 @@ fn stored() -> (Folder, String) {
     (folder, file)
 }
 
-/// A view without its top lists that can be estimates.
+/// Returns a view without the top lists that are estimates.
 fn exact(mut view: MetricsView) -> MetricsView {
     let (packets, dns) = (&mut view.packets, &mut view.dns);
     for list in [
@@ -51,7 +51,7 @@ fn exact(mut view: MetricsView) -> MetricsView {
     view
 }
 
-/// The status of an answer to a request that is for this host.
+/// Returns the status of a request with this Host header and token.
 fn asked_as(server: &Server, host: &str, token: &str) -> u16 {
     let mut request = ureq::get(server.url("/metrics")).header("host", host);
     if !token.is_empty() {
@@ -64,9 +64,9 @@ fn asked_as(server: &Server, host: &str, token: &str) -> u16 {
     }
 }
 
-/// DNS rebinding: a page of another site has its name lead to loopback.
+/// DNS rebinding: another site's name resolves to loopback.
 #[test]
-fn who_asks_by_another_name_needs_a_token() {
+fn foreign_host_needs_a_token() {
     let (folder, file) = stored();
     let server = Server::start(&["--replay=max", &file]);
     assert_eq!(asked_as(&server, "localhost:10853", ""), 200);
@@ -78,7 +78,7 @@ fn who_asks_by_another_name_needs_a_token() {
 }
 
 #[test]
-fn at_its_end_a_replay_shows_what_the_file_gives() {
+fn replay_ends_with_the_summary_of_the_file() {
     let (_folder, file) = stored();
     let server = Server::start(&["-H", HOSTS, "--replay=max", &file]);
     server.wait_for_end();
@@ -101,7 +101,7 @@ fn at_its_end_a_replay_shows_what_the_file_gives() {
         [(&buckets[2], 30, 30), (&buckets[1], 60, 60), (&buckets[0], 120, 9)]
     {
         assert_eq!(bucket.period.start_ts, START / SECOND + start);
-        // The live one ends with the last packet, in the last second or replies of it.
+        // The live bucket ends with the last packet: in the last second, or with replies after it.
         assert!((length..=length + 3).contains(&bucket.period.length), "{:?}", bucket.period);
     }
     let total = |view: &MetricsView| view.packets.total;
@@ -120,10 +120,10 @@ fn at_its_end_a_replay_shows_what_the_file_gives() {
 }
 
 #[test]
-fn buckets_come_as_time_passes() {
+fn replay_adds_buckets_as_time_passes() {
     let (_folder, file) = stored();
     let begun = Instant::now();
-    // Minutes end 0.6 s and 1.8 s after the first packet, the capture after 2 s.
+    // Minutes end 0.6 s and 1.8 s after the first packet, and the capture after 2 s.
     let server = Server::start(&["-H", HOSTS, "--replay=50", &file]);
     let started = Instant::now();
     let mut seen = Vec::new();
@@ -147,7 +147,7 @@ fn buckets_come_as_time_passes() {
 }
 
 #[test]
-fn a_summary_of_all_is_one_bucket() {
+fn single_summary_is_one_bucket() {
     let (_folder, file) = stored();
     let server = Server::start(&["-H", HOSTS, "--summary", "--replay=max", &file]);
     server.wait_for_end();
@@ -159,7 +159,7 @@ fn a_summary_of_all_is_one_bucket() {
 }
 
 #[test]
-fn wrong_requests_are_told_what_there_is() {
+fn errors_of_wrong_requests_name_available_periods() {
     let (_folder, file) = stored();
     let server = Server::start(&["-H", HOSTS, "--replay=max", &file]);
     server.wait_for_end();
@@ -196,10 +196,10 @@ fn wrong_requests_are_told_what_there_is() {
     }
 }
 
-/// Stops a server that clients hang on.
+/// Stops a server with hanging clients.
 fn stop(name: &str, speed: &str, file: &str) {
     let server = Server::start(&["-H", HOSTS, speed, file]);
-    // A client that has sent half a request, and one that reads no answer.
+    // One client has sent half a request, and one never reads its answers.
     let mut half = TcpStream::connect(server.address).unwrap();
     half.write_all(b"GET /api/v1/metrics/app HTTP/1.1\r\n").unwrap();
     let mut deaf = TcpStream::connect(server.address).unwrap();
@@ -213,7 +213,7 @@ fn stop(name: &str, speed: &str, file: &str) {
 }
 
 #[test]
-fn a_stop_ends_it_in_time() {
+fn signal_stops_server_in_time() {
     let (_folder, file) = stored();
     std::thread::scope(|scope| {
         for (name, speed) in [("TERM", "max"), ("INT", "max"), ("TERM", "1")] {

@@ -1,4 +1,4 @@
-//! What a service manager is told.
+//! Notifications to a service manager.
 
 mod support;
 
@@ -10,11 +10,11 @@ use support::capture::Folder;
 use support::program::{PATIENCE, Server, pktvisord, signal, wait};
 use support::traffic::stored;
 
-/// A service manager's end of the socket.
+/// The service manager's end of the socket.
 struct Manager(UnixDatagram);
 
 impl Manager {
-    /// Waits for a message that has this line in it. Returns all of it.
+    /// Waits for a message that contains this line. Returns the message.
     fn wait_for(&self, line: &str) -> String {
         let started = Instant::now();
         loop {
@@ -31,7 +31,7 @@ impl Manager {
 }
 
 #[test]
-fn start_life_reload_and_end_are_told() {
+fn notifies_about_start_life_reload_and_stop() {
     let (folder, capture) = stored();
     let sockets = Folder::new();
     let manager = Manager(UnixDatagram::bind(sockets.file("notify")).expect("a socket"));
@@ -41,7 +41,7 @@ fn start_life_reload_and_end_are_told() {
     let server = Server::start_as(command);
     let ready = manager.wait_for("READY=1");
     assert!(ready.contains("STATUS=") && ready.contains("traffic.pcap through file"), "{ready}");
-    // It shows life more often than it has to.
+    // The daemon notifies more often than the watchdog demands.
     let started = Instant::now();
     for _ in 0..5 {
         manager.wait_for("WATCHDOG=1");
@@ -56,9 +56,9 @@ fn start_life_reload_and_end_are_told() {
     drop(folder);
 }
 
-/// A name of the abstract namespace, as some container runtimes hand it on.
+/// A socket name in the abstract namespace, as some container runtimes use.
 #[test]
-fn abstract_notify_socket_is_told() {
+fn notifies_abstract_socket() {
     let (_folder, capture) = stored();
     let name = format!("pktvisor-test-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(&name).expect("an address");
@@ -73,7 +73,7 @@ fn abstract_notify_socket_is_told() {
 }
 
 #[test]
-fn a_log_that_can_not_be_written_stops_nothing() {
+fn serves_although_log_cannot_be_written() {
     let (_folder, capture) = stored();
     for log in ["/dev/full", "a pipe that nobody reads any more"] {
         let port = {

@@ -1,4 +1,5 @@
-//! Clients that mean harm: they hold connections, or read slowly, and nobody else notices.
+//! Attacks by HTTP clients that hold connections or read slowly. Other clients must not be
+//! affected.
 
 mod support;
 
@@ -22,10 +23,10 @@ use support::tool::skipped;
 use support::traffic::{HOSTS, stored};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-/// How long a client waits for an answer.
+/// Timeout of a client for an answer.
 const LONG: Duration = Duration::from_secs(5);
 
-/// A connection from an address of one's own, with little room for what it is sent.
+/// Connects from a given address, with a small receive buffer.
 fn connect_from(from: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
     let family = if from.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = socket(family, SocketType::STREAM, None)?;
@@ -38,14 +39,14 @@ fn connect_from(from: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Sends a request.
+/// Sends a request with the token.
 fn request(stream: &mut TcpStream, path: &str) -> std::io::Result<()> {
     let head =
         format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n");
     stream.write_all(head.as_bytes())
 }
 
-/// The status of the answer to a request over a new connection; 0 where there is none.
+/// Returns the status of a request over a new connection, or 0 if there is no answer.
 fn status(from: IpAddr, to: SocketAddr, path: &str) -> u16 {
     let answer = || -> std::io::Result<[u8; 12]> {
         let mut stream = connect_from(from, to)?;
@@ -59,12 +60,12 @@ fn status(from: IpAddr, to: SocketAddr, path: &str) -> u16 {
 }
 
 #[test]
-fn strangers_that_hold_connections_keep_nobody_out() {
+fn strangers_that_hold_connections_keep_no_other_client_out() {
     if !support::has_rights() {
         return;
     }
     let pair = Pair::new(true, 1500);
-    // Addresses for measurements (RFC 2544): of this host, and of five there.
+    // Addresses for benchmarks (RFC 2544): one of this host and five of the other one.
     let address = |host: u8| IpAddr::from([198, 18, std::process::id() as u8, host]);
     let [here, namespace] = [&pair.interface, &pair.namespace];
     sh(&format!("ip addr add {}/24 dev {here}", address(1)));
@@ -91,7 +92,8 @@ fn strangers_that_hold_connections_keep_nobody_out() {
         .map(|round| {
             let (held, there) = pair.do_there(|| {
                 let hosts = (2..=5).flat_map(|host| [host; MAX_OF_CLIENT]);
-                // Some say nothing, some begin and say no more.
+                // In the first round the clients send nothing, in the others the start of a
+                // request.
                 let hold = |host: u8| {
                     let mut stream = connect_from(address(host), to)?;
                     if round > 1 {
@@ -114,7 +116,7 @@ fn strangers_that_hold_connections_keep_nobody_out() {
     assert_eq!(code, Some(0), "{log}");
 }
 
-/// Bytes of memory that a process holds.
+/// Returns the resident memory of a daemon in bytes.
 fn resident(server: &Server) -> usize {
     let path = format!("/proc/{}/status", server.child.id());
     let status = fs::read_to_string(path).expect("it runs");
@@ -123,8 +125,8 @@ fn resident(server: &Server) -> usize {
     digits.parse::<usize>().expect("a number") * 1_024
 }
 
-/// A minute of transactions that fill all lists of names with long ones, of which no byte is printable,
-/// and much of the counts by port, type, size and latency.
+/// Returns a minute of transactions that fill all lists of names with long, unprintable names, and
+/// much of the counts by port, type, size and latency.
 fn full_minute(number: i64) -> Capture {
     const TRANSACTIONS: i64 = 12_288;
     let start = START + number * 60 * SECOND;
@@ -134,7 +136,7 @@ fn full_minute(number: i64) -> Capture {
         let [a, b] = (transaction as u16).to_be_bytes();
         let mut name = [&[63][..], &[0xff; 63]].concat().repeat(3);
         name.extend([&[58][..], &[0xfe; 56], &[a | 0x80, b | 0x80]].concat());
-        // Both bytes have seven bits: the first label has the rest.
+        // Each of the two bytes has seven bits here; the first label has all of them.
         (name[1], name[2]) = (a, b);
         let flow = Flow::new(IpAddr::from([198, 51, a, b]), 2_000 + transaction as u16, HERE, 53);
         let message = |flags: u16| {
@@ -156,7 +158,7 @@ fn full_minute(number: i64) -> Capture {
 
 const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
-/// So many of these minutes, as a file, and a daemon that has seen all of them.
+/// Starts a daemon that has seen this many of these minutes, from a file.
 fn full_minutes(folder: &Folder, minutes: i64, limit: Option<&Cgroup>) -> Server {
     let packets = (0..minutes).flat_map(|minute| full_minute(minute).packets).collect();
     let file = folder.store("full.pcap", &Capture { packets }.pcap());
@@ -178,7 +180,7 @@ fn slow_readers_share_one_copy() {
     let before = resident(&server);
     let mut readers: Vec<TcpStream> = (0..MAX_CONNECTIONS)
         .map(|number| {
-            // Of loopback each address is a client.
+            // Each loopback address counts as a client.
             let from = IpAddr::from([127, 0, 1, 1 + (number / MAX_OF_CLIENT) as u8]);
             let mut stream = connect_from(from, server.address).expect("there is room");
             request(&mut stream, path).expect("it is sent");
@@ -191,7 +193,7 @@ fn slow_readers_share_one_copy() {
     let added = resident(&server).saturating_sub(before);
     assert!(added <= 16 << 20, "{MAX_CONNECTIONS} slow readers added {added} bytes");
     println!("{MAX_CONNECTIONS} slow readers of {} bytes added {added}", whole.len());
-    // The last one has all of it, if it reads on.
+    // The last reader gets the whole answer if it reads on.
     let mut rest = Vec::new();
     let mut last = readers.pop().expect("a reader");
     let mut part = [0; 1 << 13];
@@ -204,16 +206,16 @@ fn slow_readers_share_one_copy() {
     assert!(rest.len() >= whole.len(), "{} of {}", rest.len(), whole.len());
 }
 
-/// A group of processes whose memory is bounded (cgroups(7)).
+/// A control group with a limit on memory (cgroups(7)).
 struct Cgroup {
     folder: PathBuf,
 }
 
 impl Cgroup {
-    /// A group of at most so many bytes; none where the system has none to give.
+    /// Creates a group with a limit in bytes, or returns `None` if the system does not allow it.
     fn new(bytes: u64) -> Option<Self> {
         let name = format!("pktvisor-test-{}", std::process::id());
-        // Version 2, and version 1.
+        // cgroup version 2, then version 1.
         let kinds =
             [("/sys/fs/cgroup", "memory.max"), ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")];
         kinds.into_iter().find_map(|(parent, limit)| {
@@ -225,7 +227,7 @@ impl Cgroup {
         })
     }
 
-    /// Starts the command within.
+    /// Changes a command so that it starts in the group.
     fn enter(&self, command: &mut Command) {
         let program = command.get_program().to_owned();
         let arguments: Vec<OsString> = command.get_args().map(OsString::from).collect();
@@ -239,7 +241,7 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // Processes leave it when they have ended.
+        // The group is empty once its processes have ended.
         for _ in 0..50 {
             if fs::remove_dir(&self.folder).is_ok() {
                 return;
@@ -249,7 +251,8 @@ impl Drop for Cgroup {
     }
 }
 
-/// The limit of the `DaemonSet` that is shipped, in bytes, without what rings in the kernel take.
+/// Returns the memory limit of the shipped `DaemonSet` in bytes, less 32 MiB for four ring buffers
+/// in the kernel.
 fn shipped_limit() -> u64 {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/deploy/daemonset.yaml");
     let text = fs::read_to_string(path).expect("it is shipped");
@@ -259,7 +262,7 @@ fn shipped_limit() -> u64 {
 }
 
 #[test]
-fn minutes_that_are_filled_fit_the_shipped_limits() {
+fn filled_minutes_fit_the_shipped_limits() {
     const MINUTE: usize = 6 << 20;
     if !support::has_rights() {
         return;

@@ -1,4 +1,4 @@
-//! Captures whose packet time steps, goes back or is missing, as the daemon sums them up.
+//! Captures whose packet time steps, goes back or is missing.
 
 mod support;
 
@@ -13,7 +13,7 @@ use support::program::{run, view};
 const HOUR: i64 = 3_600 * SECOND;
 const DAY: i64 = 24 * HOUR;
 
-/// A query at `time` and its reply 2 ms later, on ports and with a name of their own.
+/// Adds a query at `time` and its reply 2 ms later. Ports, id and name depend on `number`.
 fn pair(capture: &mut Capture, time: i64, number: u16) {
     let flow = Flow::new([192, 0, 2, 7].into(), 1_024 + number, [192, 0, 2, 1].into(), 53);
     let query = Message::query(number, &format!("host-{number}.example.com"), 1);
@@ -29,7 +29,7 @@ fn summed_up(bytes: &[u8], args: &[&str]) -> (MetricsView, String) {
     (view(&done), done.stderr)
 }
 
-/// The view without the name of the file, for any number of workers.
+/// Returns the view without the file's name. It must be equal for any number of workers.
 fn for_any_workers(bytes: &[u8], args: &[&str]) -> MetricsView {
     let views = ["1", "2", "3"].map(|workers| {
         let (mut view, _) = summed_up(bytes, &[args, &["--workers", workers]].concat());
@@ -42,7 +42,7 @@ fn for_any_workers(bytes: &[u8], args: &[&str]) -> MetricsView {
 }
 
 #[test]
-fn an_outlier_counts_where_it_stands() {
+fn outlier_counts_at_its_place_in_the_file() {
     let mut capture = Capture::default();
     for number in 0..40 {
         pair(&mut capture, START + i64::from(number) * 4 * SECOND, number);
@@ -60,14 +60,14 @@ fn an_outlier_counts_where_it_stands() {
 }
 
 #[test]
-fn a_summary_of_parts_out_of_order_is_that_of_the_whole() {
+fn summary_does_not_depend_on_the_order_of_parts() {
     let mut capture = Capture::default();
     for number in 0..300 {
         pair(&mut capture, START + i64::from(number) * 7 * SECOND / 4, number);
     }
     let expected = for_any_workers(&capture.pcap(), &["--summary"]);
     assert_eq!(expected.packets.rates.pps_total.unwrap().p99, 2);
-    // The halves change places, and the quarters of each.
+    // Swap the halves, then reverse the quarters.
     for part in [300, 150] {
         let mut parts: Vec<&[(i64, Vec<u8>)]> = capture.packets.chunks(part).collect();
         parts.reverse();
@@ -80,7 +80,7 @@ fn a_summary_of_parts_out_of_order_is_that_of_the_whole() {
         assert_eq!(view.dns.xact, expected.dns.xact);
         assert_eq!(view.capture.late_packets, 0);
     }
-    // Of minutes the live one stays live.
+    // With buckets, the live minute stays live.
     let halves = [&capture.packets[300..], &capture.packets[..300]].concat();
     let view = for_any_workers(&Capture { packets: halves }.pcap(), &[]);
     assert!(view.capture.late_packets > 200, "{}", view.capture.late_packets);
@@ -92,7 +92,7 @@ fn sparse_captures_have_no_outliers_and_are_quick() {
     (0..100).for_each(|day| pair(&mut daily, START + i64::from(day) * DAY, day));
     let mut hourly = Capture::default();
     (0..20_000).for_each(|hour| pair(&mut hourly, START + i64::from(hour) * HOUR, hour));
-    // Closing a minute took 0.3 ms in a release build: 45 s and 6 s.
+    // When closing a minute took 0.3 ms in a release build, these took 45 s and 6 s.
     for (capture, args, packets) in [
         (&daily, &["--summary"][..], 200),
         (&daily, &["--periods", "1440"], 2),
@@ -123,7 +123,7 @@ fn without_times_there_are_no_latencies_and_no_rates() {
 }
 
 #[test]
-fn what_is_not_read_is_counted_apart() {
+fn counts_unread_packets_separately() {
     let mut capture = Capture::default();
     (0..3).for_each(|number| pair(&mut capture, START + i64::from(number), number));
     let mut bytes = capture.pcapng();
@@ -132,7 +132,7 @@ fn what_is_not_read_is_counted_apart() {
         let length = (body.len() as u32 + 12).to_le_bytes();
         [&kind.to_le_bytes()[..], &length, &body, &length].concat()
     };
-    // An interface of link type 189, two packets of it, and statistics of the first interface.
+    // An interface of link type 189, two of its packets, and statistics of the first interface.
     bytes.extend(block(1, &[&189_u32.to_le_bytes(), &[0; 4]]));
     for _ in 0..2 {
         let numbers = [1, 0, 0, 4, 4].map(u32::to_le_bytes).concat();

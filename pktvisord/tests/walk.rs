@@ -1,5 +1,5 @@
-//! The walk through link-layer wrappings and IP tunnels, against the walk over what they carry and
-//! against tshark.
+//! Compares the walk through link-layer wrappings and IP tunnels with the walk over the inner
+//! packet and with tshark.
 
 mod support;
 
@@ -21,13 +21,13 @@ fn walk(frame: &[u8]) -> PacketMeta {
     walk_ethernet(frame, frame.len())
 }
 
-/// The walk inside tunnels.
+/// Walks a frame and enters tunnels.
 fn walk_inside(frame: &[u8]) -> PacketMeta {
     let ports = DnsPorts::new(&DEFAULT_DNS_PORTS);
     enter_tunnels(ports.bits(), frame, frame.len(), walk(frame))
 }
 
-/// A query and a segment over each IP version, from the IP header on.
+/// Returns a query and a segment over each IP version, starting at the IP header.
 fn inner() -> Vec<Vec<u8>> {
     let of_version = |(src, dst)| {
         let flow = Flow::new(address(src), 4_242, address(dst), 53);
@@ -38,14 +38,14 @@ fn inner() -> Vec<Vec<u8>> {
     ends.into_iter().flat_map(of_version).collect()
 }
 
-/// The walk over a packet that is a part of a frame, `before` bytes behind where it would be.
+/// Returns the result of a walk with its offsets moved by `before` bytes.
 fn moved(mut meta: PacketMeta, before: usize) -> PacketMeta {
     meta.l3_offset += before as u16;
     meta.payload_offset += before as u16;
     meta
 }
 
-/// Asserts that the walk over a frame finds the packet at its end, whole or cut.
+/// Asserts that the walk over a frame, whole or cut, finds the packet at its end.
 #[track_caller]
 fn finds(name: &str, frame: &[u8], packet: &[u8], walk: impl Fn(&[u8]) -> PacketMeta) {
     let plain = frame::ethernet(packet);
@@ -63,7 +63,7 @@ fn finds(name: &str, frame: &[u8], packet: &[u8], walk: impl Fn(&[u8]) -> Packet
 }
 
 #[test]
-fn wrappings_are_looked_through() {
+fn looks_through_wrappings() {
     for packet in inner() {
         for (name, frame) in wrapped(&packet) {
             finds(name, &frame, &packet, walk);
@@ -72,7 +72,7 @@ fn wrappings_are_looked_through() {
 }
 
 #[test]
-fn a_thousand_vlan_tags_are_looked_through() {
+fn looks_through_a_thousand_vlan_tags() {
     let packet = inner().swap_remove(0);
     let tagged = |tags: usize| frame::tagged(&vec![5; tags], &packet);
     for tags in [4, 9, 100, 1_024] {
@@ -82,15 +82,16 @@ fn a_thousand_vlan_tags_are_looked_through() {
 }
 
 #[test]
-fn what_is_no_ip_behind_a_wrapping_is_not_ip() {
+fn other_protocols_behind_wrappings_are_not_ip() {
     let of = |bytes: &[u8]| walk(&[&[2; 12], bytes, &[0x45; 40]].concat());
     for bytes in [
-        // A label and another first half-byte, an echo of PPPoE's LCP, discovery of PPPoE.
+        // A label before a first half-byte that is no IP version, LCP in PPPoE, PPPoE version 2,
+        // PPPoE discovery.
         &[0x88, 0x47, 0, 0, 0x11, 9, 0x50][..],
         &[0x88, 0x64, 0x11, 0, 0, 7, 0, 9, 0xc0, 0x21],
         &[0x88, 0x64, 0x21, 0, 0, 7, 0, 9, 0, 0x21],
         &[0x88, 0x63, 0x11, 9, 0, 7, 0, 9],
-        // A spanning tree's message, and Cisco's SNAP.
+        // A spanning tree message, and SNAP with Cisco's OUI.
         &[0, 38, 0x42, 0x42, 3],
         &[0, 60, 0xaa, 0xaa, 3, 0, 0, 12, 0x20, 0],
     ] {
@@ -100,7 +101,7 @@ fn what_is_no_ip_behind_a_wrapping_is_not_ip() {
 }
 
 #[test]
-fn tags_of_switches_are_looked_through() {
+fn looks_through_switch_tags() {
     for packet in inner() {
         let plain = frame::ethernet(&packet);
         let (addresses, rest) = plain.split_at(12);
@@ -120,7 +121,7 @@ fn tags_of_switches_are_looked_through() {
 }
 
 #[test]
-fn tunnels_are_told_and_looked_into() {
+fn recognizes_and_enters_tunnels() {
     for (src, dst) in tunnel_ends() {
         for packet in inner() {
             for (name, outer) in tunnelled(src, dst, &packet) {
@@ -136,7 +137,7 @@ fn tunnels_are_told_and_looked_into() {
 }
 
 #[test]
-fn tunnels_in_tunnels_are_looked_into_up_to_a_bound() {
+fn enters_nested_tunnels_up_to_a_bound() {
     let (src, dst) = tunnel_ends()[0];
     let packet = inner().swap_remove(0);
     let names = tunnelled(src, dst, &packet).len();
@@ -152,7 +153,7 @@ fn tunnels_in_tunnels_are_looked_into_up_to_a_bound() {
 }
 
 #[test]
-fn a_port_alone_makes_no_tunnel() {
+fn port_alone_makes_no_tunnel() {
     for (src, dst) in tunnel_ends() {
         for (name, packet) in hardly_tunnels(src, dst) {
             let frame = frame::ethernet(&packet);
@@ -167,10 +168,10 @@ fn a_port_alone_makes_no_tunnel() {
 }
 
 #[test]
-fn dns_goes_before_tunnels() {
+fn dns_takes_precedence_over_tunnels() {
     let ports = DnsPorts::new(&DEFAULT_DNS_PORTS);
     let (src, dst) = (address("192.0.2.1"), address("198.51.100.7"));
-    // A reply to a client that took the port of VXLAN, and that reads like its header.
+    // A reply to a client that uses the port of VXLAN. The payload looks like a VXLAN header.
     let payload = [&[8, 0, 0, 0, 0, 0, 0, 0][..], &[0; 40]].concat();
     let of =
         |port| walk(&frame::ethernet(&frame::udp(&Flow::new(src, port, dst, 4_789), &payload)));
@@ -181,12 +182,12 @@ fn dns_goes_before_tunnels() {
 }
 
 #[test]
-fn a_frame_shorter_than_its_ip_length_is_cut_and_not_malformed() {
+fn frame_shorter_than_its_ip_length_is_cut_and_not_malformed() {
     for packet in inner() {
         let frame = frame::ethernet(&packet);
         let whole = walk(&frame);
         for cut in usize::from(whole.payload_offset)..frame.len() {
-            // The capture says how long the frame was, or does not.
+            // With and without the frame's original length in the capture.
             assert_eq!(walk_ethernet(&frame[..cut], frame.len()), whole);
             assert_eq!(walk_ethernet(&frame[..cut], cut), whole);
         }
@@ -198,7 +199,7 @@ fn a_frame_shorter_than_its_ip_length_is_cut_and_not_malformed() {
 }
 
 #[test]
-fn frames_are_what_tshark_takes_them_for() {
+fn agrees_with_tshark_on_wrappings_and_tunnels() {
     if !tshark::is_there() {
         return;
     }
@@ -218,7 +219,7 @@ fn frames_are_what_tshark_takes_them_for() {
     let file = folder.store("wrapped.pcap", &capture.pcap());
     let rows = tshark::fields(&file, &[], &["dns.id", "ip.src"]);
     for ((name, frame), row) in named.iter().zip(rows) {
-        // What tshark has no dissector for, or takes for something else without its preferences.
+        // tshark has no dissector for these, or needs preferences to recognize them.
         if row[0].is_empty() {
             let unread = ["a pseudowire", "EDSA", "an old Broadcom tag", "VXLAN with a policy"];
             assert!(unread.contains(name), "{name}");
@@ -231,7 +232,7 @@ fn frames_are_what_tshark_takes_them_for() {
 }
 
 #[test]
-fn a_file_counts_tunnels_by_the_headers_that_are_asked_for() {
+fn tunnels_option_selects_the_headers_to_count() {
     let mut capture = Capture::default();
     for (at, frame) in shapes::tunnelled().into_iter().enumerate() {
         capture.push(START + at as i64 * MICROSECOND, frame);

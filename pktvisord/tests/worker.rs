@@ -1,4 +1,4 @@
-//! A worker that is fed by the kernel: minutes close on time, and the clock can be set.
+//! A worker that the kernel feeds: minutes close on time, and the clock can be set.
 
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ fn counted(packets: u64) -> Counters {
 }
 
 #[test]
-fn minutes_close_on_time_without_traffic() {
+fn closes_minutes_on_time_without_traffic() {
     let (mut worker, store) = worker();
     worker.advance(NOW + MINUTE - SECOND);
     assert_eq!(store.available(), 2, "the minute is over");
@@ -61,7 +61,7 @@ fn minutes_close_on_time_without_traffic() {
 }
 
 #[test]
-fn a_clock_that_is_set_starts_a_bucket_without_empty_ones_between() {
+fn clock_step_starts_a_bucket_without_empty_ones_between() {
     for step in [60 * MINUTE, -60 * MINUTE, 3 * SECOND] {
         let (mut worker, store) = worker();
         worker.add_counted(&counted(7), Some(NOW));
@@ -71,7 +71,7 @@ fn a_clock_that_is_set_starts_a_bucket_without_empty_ones_between() {
         let closed = store.closed(1).unwrap();
         assert_eq!((closed.start, closed.end), (NOW, before), "{step}");
         assert_eq!(closed.totals.packets[Direction::In], 7, "{step}");
-        // The one that follows ends at its own minute's end.
+        // The next bucket ends at the end of its own minute.
         worker.add_counted(&counted(2), Some(before + step));
         let minute = (before + step).div_euclid(MINUTE);
         worker.advance((minute + 1) * MINUTE);
@@ -81,7 +81,7 @@ fn a_clock_that_is_set_starts_a_bucket_without_empty_ones_between() {
 }
 
 #[test]
-fn a_reading_that_took_long_is_no_rate() {
+fn slow_reading_of_counters_adds_no_rate() {
     let (mut worker, _) = worker();
     worker.add_counted(&counted(10), Some(NOW + SECOND));
     worker.add_counted(&counted(500), None);
@@ -96,14 +96,14 @@ fn a_reading_that_took_long_is_no_rate() {
 }
 
 #[test]
-fn losses_and_outcomes_are_those_of_the_kernel() {
+fn takes_losses_and_outcomes_from_the_kernel() {
     let (mut worker, _) = worker();
     let mut counted = counted(3);
     counted.outcomes[7] = 3;
     counted.lost[0][Kind::Dns as usize] = 2;
     counted.lost[3][Kind::Headers as usize] = 1;
     worker.add_counted(&counted, Some(NOW));
-    // A record is inspected, and not counted again.
+    // A record is inspected but not counted again.
     let header = SampleHeader {
         time: 0,
         wire_len: 42,
@@ -134,7 +134,7 @@ fn losses_and_outcomes_are_those_of_the_kernel() {
 }
 
 #[test]
-fn minutes_that_were_counted_by_other_ports_are_known() {
+fn remembers_minutes_that_other_ports_counted() {
     let settings = settings();
     let (mut worker, _) = worker_of(Arc::clone(&settings));
     let now = NOW.div_euclid(MINUTE);

@@ -1,4 +1,4 @@
-//! The same traffic gives the same summary, however it is read and shared out.
+//! The same traffic gives the same summary for any number of workers and any file format.
 
 mod support;
 
@@ -16,10 +16,10 @@ use support::program::{Server, run, run_with_input, view};
 use support::random::Random;
 use support::traffic::{Counts, HOSTS, Traffic, Truth, minutes, traffic};
 
-/// Minutes that the traffic reaches into.
+/// Number of minutes that the traffic spans.
 const MINUTES: &str = "5";
-/// By how much a cardinality of more than a few thousand may be wrong, in percent: four standard
-/// errors of 0.81 %.
+/// Maximum error of a cardinality above 8,192, in percent: four standard errors of 0.81 %, rounded
+/// up.
 const CARDINALITY_ERROR: u64 = 4;
 
 fn shared() -> &'static Traffic {
@@ -27,7 +27,7 @@ fn shared() -> &'static Traffic {
     TRAFFIC.get_or_init(minutes)
 }
 
-/// The top lists that are estimates, each with what is true.
+/// Returns the top lists that are estimates, each with the true counts.
 fn estimated<'a>(
     view: &'a mut MetricsView,
     truth: &'a Truth,
@@ -48,8 +48,8 @@ fn estimated<'a>(
     ]
 }
 
-/// Checks the estimates of a view against the truth and takes them out of it: all that is left
-/// has to be the same for every way of sharing the packets out.
+/// Checks the estimates of a view against the truth and removes them. The rest must be equal for
+/// any number of workers.
 fn exact(mut view: MetricsView, truth: &Truth) -> MetricsView {
     for (list, entries, counts) in estimated(&mut view, truth) {
         let entries = std::mem::take(entries);
@@ -79,7 +79,7 @@ fn assert_close(what: &str, estimate: u64, count: usize) {
 }
 
 #[test]
-fn workers_share_packets_out_without_a_trace() {
+fn any_number_of_workers_gives_the_same_summary() {
     let Traffic { capture, truth, .. } = shared();
     let folder = Folder::new();
     let file = folder.store("traffic.pcap", &capture.pcap());
@@ -112,7 +112,7 @@ fn workers_share_packets_out_without_a_trace() {
 }
 
 #[test]
-fn workers_share_damaged_packets_out_without_a_trace() {
+fn any_number_of_workers_gives_the_same_summary_of_damaged_packets() {
     let folder = Folder::new();
     for seed in 1..=3 {
         let mut capture = traffic(seed, 20_000, START, 70 * SECOND).capture;
@@ -126,7 +126,7 @@ fn workers_share_damaged_packets_out_without_a_trace() {
                 frame.truncate(random.below(frame.len() as u64 + 1) as usize);
             }
             if random.percent(5) {
-                // Forwards, too: a whole minute can come too early.
+                // Forwards too: a packet can be a whole minute early.
                 *time += random.below(40) as i64 * SECOND - 20 * SECOND;
             }
         }
@@ -155,7 +155,7 @@ fn workers_share_damaged_packets_out_without_a_trace() {
     }
 }
 
-/// Counters and cardinalities are what the traffic was made of.
+/// Checks that counters and cardinalities match the generated traffic.
 fn check(view: &MetricsView, truth: &Truth) {
     let (packets, wire, xact) = (&view.packets, &view.dns.wire_packets, &view.dns.xact);
     assert!(truth.names.len() > 8_192 && truth.addresses.len() > 8_192);
@@ -177,7 +177,7 @@ fn check(view: &MetricsView, truth: &Truth) {
 }
 
 #[test]
-fn the_form_of_the_file_makes_no_difference() {
+fn any_file_format_gives_the_same_summary() {
     let Traffic { capture, truth, .. } = shared();
     let folder = Folder::new();
     let pcap = capture.pcap();
@@ -202,7 +202,7 @@ fn the_form_of_the_file_makes_no_difference() {
 }
 
 #[test]
-fn the_states_of_the_buckets_merge_to_the_window() {
+fn states_of_buckets_merge_to_the_window() {
     let Traffic { capture, truth, .. } = shared();
     let folder = Folder::new();
     let file = folder.store("traffic.pcap", &capture.pcap());
@@ -227,7 +227,7 @@ fn the_states_of_the_buckets_merge_to_the_window() {
     merged.capture.source.clone_from(&window.capture.source);
     merged.capture.interfaces.clone_from(&window.capture.interfaces);
     assert_eq!(exact(merged, truth), exact(window.clone(), truth));
-    // What was replayed is what a file gives.
+    // A replay gives the same summary as a file.
     let summary = view(&run(&["-H", HOSTS, "--workers", "2", &file]));
     assert_eq!(exact(window, truth), exact(summary, truth));
 }

@@ -1,4 +1,4 @@
-//! *DNS*: messages and transactions.
+//! The *DNS* screen: messages and transactions.
 
 use pktvisor_common::api::{Histogram, MetricsView};
 use pktvisor_common::report::classes;
@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::panel::{Fact, Panel};
 use crate::theme::Tone;
 
-/// Rows of a histogram.
+/// Rows of a latency histogram.
 const CLASSES: usize = 10;
 
 pub(super) fn panels(app: &App) -> Vec<Panel> {

@@ -1,4 +1,4 @@
-//! The daemons of a fleet, a line for each.
+//! The panel of the fleet, with a line for each daemon.
 
 use pktvisor_common::report::number::{duration, si};
 use pktvisor_common::report::{losses, printable};

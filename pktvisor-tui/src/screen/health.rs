@@ -1,4 +1,4 @@
-//! *Health*: how packets are captured, and what is lost.
+//! The *Health* screen: capture and losses.
 
 use pktvisor_common::api::{AppMetrics, MetricsView};
 use pktvisor_common::report::number::{bytes, duration, si};
@@ -92,7 +92,7 @@ fn daemon(agent: &Agent, metrics: &AppMetrics) -> Panel {
         });
     }
     let process = &daemon.process;
-    // An older daemon does not tell.
+    // Older daemons do not report this.
     if process.resident_bytes > 0 {
         let cpu =
             agent.history.cpu_pct.map_or("—".to_owned(), |cpu| format!("{cpu:.1} % of one"));

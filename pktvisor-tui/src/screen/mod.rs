@@ -1,4 +1,4 @@
-//! The screens: which panels each is made of.
+//! The screens and their panels.
 
 mod dns;
 mod fleet;
@@ -16,7 +16,7 @@ use crate::history::{ByName, Sample};
 use crate::panel::{Chart, Fact, Panel, Row, Series, Table};
 use crate::theme::Tone;
 
-/// Which screen is shown.
+/// A screen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Screen {
     #[default]
@@ -27,10 +27,10 @@ pub(crate) enum Screen {
 }
 
 impl Screen {
-    /// All of them, in their order.
+    /// All screens, in order.
     pub(crate) const ALL: [Self; 4] = [Self::Overview, Self::Dns, Self::Network, Self::Health];
 
-    /// What it is called.
+    /// Returns the name of the screen.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Overview => "Overview",
@@ -40,24 +40,24 @@ impl Screen {
         }
     }
 
-    /// The one after it.
+    /// Returns the next screen.
     pub(crate) fn next(self) -> Self {
         Self::ALL[(self as usize + 1) % Self::ALL.len()]
     }
 
-    /// The one before it.
+    /// Returns the previous screen.
     pub(crate) fn last(self) -> Self {
         Self::ALL[(self as usize + Self::ALL.len() - 1) % Self::ALL.len()]
     }
 }
 
-/// What is neither in nor out.
+/// Name of the direction neither in nor out.
 const NEITHER: &str = "neither";
 
-/// What a chart shows of a sample.
+/// Value of a sample in a chart.
 type Value = fn(&Sample) -> f64;
 
-/// The panels of the screen that is shown; none where there is no answer yet.
+/// Returns the panels of the selected screen: none before the first answer, except on *Health*.
 pub(crate) fn panels(app: &App) -> Vec<Panel> {
     let mut panels = match app.screen {
         Screen::Health => health::panels(app),
@@ -80,13 +80,13 @@ pub(crate) fn panels(app: &App) -> Vec<Panel> {
     panels
 }
 
-/// Whether a path of the JSON is the other one or leads on from it.
+/// Returns true if a JSON path equals `other` or lies below it.
 fn is_in(path: &str, other: &str) -> bool {
     path.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 impl App {
-    /// A count in the units chosen.
+    /// Formats a count in the selected units.
     fn count(&self, n: u64) -> String {
         match self.units {
             Units::Exact => number::count(n),
@@ -94,7 +94,7 @@ impl App {
         }
     }
 
-    /// Bytes in the units chosen.
+    /// Formats bytes in the selected units.
     fn bytes(&self, n: u64) -> String {
         match self.units {
             Units::Exact => number::count(n),
@@ -102,7 +102,7 @@ impl App {
         }
     }
 
-    /// A distinct count, or what it lies between.
+    /// Formats a distinct count, or its bounds if they differ.
     fn distinct(&self, at_least: u64, at_most: Option<u64>) -> String {
         match at_most.filter(|&at_most| at_most > at_least) {
             Some(at_most) => format!("{}–{}", self.count(at_least), self.count(at_most)),
@@ -110,17 +110,17 @@ impl App {
         }
     }
 
-    /// A count that is a part of a whole.
+    /// Returns a count as a part of a whole.
     fn part(&self, name: &str, part: u64, whole: u64) -> Fact {
         Fact::new(name, self.count(part)).of(part, whole)
     }
 
-    /// A top list.
+    /// Returns a top list by count.
     fn top(&self, title: &str, entries: &[TopEntry], whole: u64) -> Panel {
         self.table(title, entries, whole, |n| self.count(n))
     }
 
-    /// A top list of bytes.
+    /// Returns a top list by bytes.
     fn top_bytes(&self, title: &str, entries: &[TopEntry], whole: u64) -> Panel {
         self.table(title, entries, whole, |n| self.bytes(n))
     }
@@ -150,9 +150,9 @@ impl App {
         if error > 0 { panel.note(format!("±{}", number::si(error))) } else { panel }
     }
 
-    /// A chart of series that samples hold.
+    /// Returns a chart of fixed values of the samples.
     fn chart(&self, title: &str, unit: &'static str, series: &[(&str, Value)]) -> Panel {
-        // What never was, but in and out, needs no line.
+        // Leave out an empty series of packets with neither direction.
         let is = |series: &Series| series.points.iter().any(|point| point.1 > 0.0);
         let series = series
             .iter()
@@ -164,7 +164,7 @@ impl App {
         Panel::chart(title, Chart { series: series.collect(), unit })
     }
 
-    /// Values of the daemon that is shown, or of all of them added up.
+    /// Returns the values of the daemon that is shown, or the sums over the fleet.
     fn points(&self, value: impl Fn(&Sample) -> Option<f64>) -> Vec<(f64, f64)> {
         let now = self.paused.unwrap_or(self.now) as f64;
         let seconds = |at: u64| (at as f64 - now) / 1_000.0;
@@ -179,9 +179,9 @@ impl App {
         points
     }
 
-    /// Values of all daemons added up. They answer at times of their own, so time is divided into
-    /// slots of an interval. A daemon that has no answer in a slot counts as in the one before,
-    /// and slots that are not over yet are left out.
+    /// Returns the sums over all daemons. Daemons answer at different times, so time is divided
+    /// into slots of one interval. A daemon without an answer in a slot counts with the slot
+    /// before. Unfinished slots are left out.
     fn sums(&self, value: impl Fn(&Sample) -> Option<f64>) -> impl Iterator<Item = (u64, f64)> {
         let slot = self.interval.max(1_000);
         let mut daemons: Vec<BTreeMap<u64, f64>> = Vec::new();
@@ -205,7 +205,7 @@ impl App {
         })
     }
 
-    /// A chart of the series that a sample holds by name, the largest ones.
+    /// Returns a chart of the largest named series of the samples.
     fn chart_by_name(
         &self,
         title: &str,
@@ -222,7 +222,7 @@ impl App {
         names.sort_by(|a, b| b.1.total_cmp(&a.1));
         let series = names.iter().take(MOST).map(|(name, _)| Series {
             name: pktvisor_common::report::printable(name),
-            // What is not known yet is no 0.
+            // Rates that are not known yet are left out, not shown as 0.
             points: self.points(|sample| match of(sample) {
                 rates if rates.is_empty() => None,
                 rates => Some(rates.get(*name).copied().unwrap_or(0.0)),
@@ -232,7 +232,7 @@ impl App {
     }
 }
 
-/// Packets and bits over time.
+/// Returns charts of packets and bits over time.
 fn traffic(app: &App) -> [Panel; 2] {
     let packets: [(&str, Value); 3] = [
         ("in", |sample| sample.packets_in),
@@ -247,12 +247,12 @@ fn traffic(app: &App) -> [Panel; 2] {
     [app.chart("Packets", "/s", &packets), app.chart("Bits", "b/s", &bits)]
 }
 
-/// What should not be there is told apart where it is.
+/// Returns the tone of a count that should be 0.
 fn warn(n: u64) -> Tone {
     if n > 0 { Tone::Warning } else { Tone::Plain }
 }
 
-/// Queries and replies that are no transactions.
+/// Returns queries and replies that are not part of an answered transaction.
 fn unpaired(app: &App, xact: &Xact) -> [Fact; 5] {
     let counts = &xact.counts;
     [
@@ -268,13 +268,13 @@ fn unpaired(app: &App, xact: &Xact) -> [Fact; 5] {
     ]
 }
 
-/// Quantiles of something.
+/// Returns the quantiles of a distribution.
 fn quantiles(name: &str, quantiles: Option<Quantiles>, text: impl Fn(u64) -> String) -> Fact {
     let values = |q: Quantiles| [q.p50, q.p90, q.p95, q.p99].map(text).join(" ");
     Fact::new(name, quantiles.map_or_else(|| "—".to_owned(), values))
 }
 
-/// Transactions by direction, as counts and latencies.
+/// Returns the transactions by direction: counts and latencies.
 fn directions(app: &App, xact: &Xact) -> Vec<Fact> {
     let all = [("in", &xact.inbound), ("out", &xact.outbound), (NEITHER, &xact.unknown)];
     let shown = || all.into_iter().filter(|(name, side)| *name != NEITHER || side.total > 0);

@@ -1,4 +1,4 @@
-//! *Network*: packets of every kind.
+//! The *Network* screen: packets of every kind.
 
 use pktvisor_common::api::MetricsView;
 use pktvisor_common::report::number::{bytes, si};

@@ -1,4 +1,4 @@
-//! *Overview*: all that matters, in one place.
+//! The *Overview* screen: the most important values.
 
 use pktvisor_common::api::{Dns, MetricsView, Packets};
 use pktvisor_common::report::number::si;

@@ -1,4 +1,4 @@
-//! Several daemons as one.
+//! Several daemons shown as one.
 
 use pktvisor_common::api::MetricsView;
 use pktvisor_common::direction::Direction;
@@ -16,7 +16,8 @@ use crate::update::update;
 
 const SIZE: (u16, u16) = (120, 40);
 
-/// The byte form of a minute with so many packets, on a DNS port, with the key of a seed.
+/// Returns the state of a minute with this many packets, counted with one DNS port and the fleet
+/// key of a seed.
 fn state(minute: i64, packets: u64, port: u16, seed: u64) -> Vec<u8> {
     let mut summary = Summary { minute, ..Summary::default() };
     (summary.start, summary.end) = (minute * 60_000_000_000, (minute + 1) * 60_000_000_000);
@@ -26,7 +27,7 @@ fn state(minute: i64, packets: u64, port: u16, seed: u64) -> Vec<u8> {
     encode(&summary, &terms, FleetKey::of_seed(seed).into())
 }
 
-/// A daemon answers, and says what it adds to the fleet.
+/// Delivers an answer of a daemon with its part of the fleet.
 fn part(app: &mut App, agent: usize, at: u64, asked: Period, part: Result<Part, String>) {
     let mut answer = Box::new(answer(&MetricsView::default(), at / 1_000));
     (answer.asked, answer.period, answer.part) = (asked, asked, Some(part));
@@ -39,7 +40,7 @@ fn packets(app: &App) -> u64 {
 }
 
 #[test]
-fn daemons_add_up_for_one_period() {
+fn adds_daemons_only_within_one_period() {
     let mut app = app(2, SIZE);
     let window = Period::Window(5);
     let of = |asked, packets| Ok(Part::of(asked, [Ok(state(7, packets, 53, 0))]).unwrap());
@@ -48,7 +49,7 @@ fn daemons_add_up_for_one_period() {
     part(&mut app, 1, 3_000, window, of(window, 5));
     assert_eq!((packets(&app), app.fleet.merged), (15, 2));
 
-    // Another period is not added to what was said of the one before.
+    // Parts of different periods are not added.
     press(&mut app, crossterm::event::KeyCode::Char('1'));
     assert!(frame(&app).contains("last 5 minutes"));
     part(&mut app, 0, 5_000, Period::Window(1), of(Period::Window(1), 3));
@@ -56,7 +57,7 @@ fn daemons_add_up_for_one_period() {
     assert!(frame(&app).contains("last minute"));
     assert!(frame(&app).contains("2 of 2 answer, 1 are in the summary"), "{}", frame(&app));
 
-    // A daemon that is silent is in it no longer.
+    // A daemon that stops answering leaves the sum.
     part(&mut app, 1, 7_000, Period::Window(1), of(Period::Window(1), 4));
     assert_eq!(packets(&app), 7);
     fail(&mut app, 0, 8_000);
@@ -65,7 +66,7 @@ fn daemons_add_up_for_one_period() {
 }
 
 #[test]
-fn a_daemon_that_can_not_be_merged_is_named() {
+fn names_daemons_that_cannot_be_merged() {
     let mut app = app(3, SIZE);
     let window = Period::Window(5);
     let of = |port| Ok(Part::of(window, [Ok(state(7, 10, port, 0))]).unwrap());
@@ -81,7 +82,7 @@ fn a_daemon_that_can_not_be_merged_is_named() {
 }
 
 #[test]
-fn of_fleet_keys_that_differ_distinct_counts_are_intervals() {
+fn shows_distinct_counts_as_intervals_if_fleet_keys_differ() {
     let mut app = app(2, SIZE);
     let window = Period::Window(5);
     for (agent, at, seed) in [(0, 1_000, 0), (1, 2_100, 1)] {
@@ -100,7 +101,7 @@ fn of_fleet_keys_that_differ_distinct_counts_are_intervals() {
 }
 
 #[test]
-fn a_minute_that_ends_between_two_requests_counts_once() {
+fn counts_minute_that_ends_between_two_requests_once() {
     let states = [state(7, 10, 53, 0), state(7, 12, 53, 0), state(6, 5, 53, 0)];
     let mut app = app(2, SIZE);
     let window = Period::Window(3);
@@ -110,7 +111,7 @@ fn a_minute_that_ends_between_two_requests_counts_once() {
 }
 
 #[test]
-fn charts_add_up_whole_slots() {
+fn adds_charts_in_whole_slots() {
     for (interval, phases) in [(1_000, [0, 700]), (200, [0, 130])] {
         let mut app = app(2, SIZE);
         app.interval = interval;
@@ -134,7 +135,7 @@ fn charts_add_up_whole_slots() {
 }
 
 #[test]
-fn a_paused_fleet_answers() {
+fn tracks_answers_while_paused() {
     let mut app = app(2, SIZE);
     for second in 1..30 {
         if second == 10 {

@@ -1,4 +1,4 @@
-//! What each key does.
+//! Effects of each key.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 
@@ -23,7 +23,7 @@ fn control(app: &mut App, c: char) -> Vec<Effect> {
     update(app, Event::Key(KeyEvent::new(KeyCode::Char(c), KeyModifiers::CONTROL)))
 }
 
-/// The panel in focus.
+/// Returns the title of the focused panel.
 fn focused(app: &App) -> String {
     panels(app)[app.focus].title.clone()
 }
@@ -35,7 +35,7 @@ fn focus_on(app: &mut App, title: &str) {
     }
 }
 
-/// The name in the row that is chosen.
+/// Returns the name in the selected row.
 fn chosen(app: &App) -> String {
     match &panels(app)[app.focus].content {
         Content::Table(table) => table.rows[app.row].name.clone(),
@@ -44,7 +44,7 @@ fn chosen(app: &App) -> String {
 }
 
 #[test]
-fn screens_go_round() {
+fn cycles_through_screens() {
     let mut app = watching(&rich(), SIZE);
     for screen in [Screen::Dns, Screen::Network, Screen::Health, Screen::Overview] {
         press(&mut app, KeyCode::Tab);
@@ -55,7 +55,7 @@ fn screens_go_round() {
 }
 
 #[test]
-fn periods_are_asked_for_as_far_as_they_are_kept() {
+fn limits_requested_periods_to_those_kept() {
     let mut app = watching(&rich(), SIZE);
     let ask = |period| vec![Effect::Ask(period)];
     assert_eq!(char(&mut app, '3'), ask(Period::Window(3)));
@@ -74,7 +74,7 @@ fn periods_are_asked_for_as_far_as_they_are_kept() {
 }
 
 #[test]
-fn what_is_paused_stays() {
+fn keeps_view_while_paused() {
     let mut app = watching(&rich(), SIZE);
     char(&mut app, ' ');
     let before = app.view().unwrap().packets.total;
@@ -90,7 +90,7 @@ fn what_is_paused_stays() {
 }
 
 #[test]
-fn daemons_and_the_fleet_go_round() {
+fn cycles_through_daemons_and_fleet() {
     let mut app = app(2, SIZE);
     minute(&mut app, 0, &rich());
     assert_eq!(app.shown, 2);
@@ -103,7 +103,7 @@ fn daemons_and_the_fleet_go_round() {
 }
 
 #[test]
-fn panels_are_reached_by_arrows() {
+fn moves_focus_between_panels() {
     let mut app = watching(&rich(), SIZE);
     let abreast = layout::abreast(SIZE.0);
     assert_eq!(app.focus, 0);
@@ -125,12 +125,12 @@ fn panels_are_reached_by_arrows() {
     press(&mut app, KeyCode::Down);
     press(&mut app, KeyCode::Right);
     assert_eq!(app.focus, panels(&app).len() - 1);
-    // What is in focus is seen.
+    // The focused panel is visible.
     assert!(frame(&app).contains(&focused(&app)));
 }
 
 #[test]
-fn rows_are_chosen_sorted_searched_and_copied() {
+fn selects_sorts_searches_and_copies_rows() {
     let mut app = watching(&rich(), SIZE);
     focus_on(&mut app, "QName2");
     let first = chosen(&app);
@@ -151,7 +151,7 @@ fn rows_are_chosen_sorted_searched_and_copied() {
     for c in second.to_uppercase().chars() {
         char(&mut app, c);
     }
-    // Keys are text now.
+    // Keys now edit the search text.
     assert!(app.searching && frame(&app).contains(&second.to_uppercase()));
     press(&mut app, KeyCode::Enter);
     assert_eq!(chosen(&app), second);
@@ -172,7 +172,7 @@ fn rows_are_chosen_sorted_searched_and_copied() {
 }
 
 #[test]
-fn a_row_further_down_is_scrolled_to() {
+fn scrolls_to_selected_row() {
     let mut app = watching(&rich(), (80, 12));
     focus_on(&mut app, "QName2");
     char(&mut app, 'z');
@@ -186,7 +186,7 @@ fn a_row_further_down_is_scrolled_to() {
 }
 
 #[test]
-fn zoom_units_theme_and_help() {
+fn toggles_zoom_units_theme_and_help() {
     let mut app = watching(&rich(), SIZE);
     press(&mut app, KeyCode::Enter);
     assert!(app.zoomed);
@@ -202,14 +202,14 @@ fn zoom_units_theme_and_help() {
     assert!(frame(&app).contains("any key closes"));
     char(&mut app, 'z');
     assert!(app.help.is_none() && !app.zoomed);
-    // A key that does nothing else closes it too.
+    // A key without an action closes the help too.
     char(&mut app, '?');
     char(&mut app, 'x');
     assert!(app.help.is_none());
 }
 
 #[test]
-fn the_end_is_asked_for() {
+fn quits_on_keys_and_signals() {
     let mut app = watching(&rich(), SIZE);
     assert_eq!(char(&mut app, 'q'), vec![Effect::Quit]);
     assert_eq!(control(&mut app, 'c'), vec![Effect::Quit]);
@@ -224,7 +224,7 @@ fn the_end_is_asked_for() {
 }
 
 #[test]
-fn the_mouse_points() {
+fn mouse_selects_tabs_and_rows() {
     let mut app = watching(&rich(), SIZE);
     let mouse = |kind, column, row| {
         Event::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE })
@@ -247,13 +247,13 @@ fn the_mouse_points() {
     assert_eq!(app.row, 2);
     update(&mut app, mouse(MouseEventKind::ScrollUp, 0, 0));
     assert_eq!(app.row, 1);
-    // Where nothing is.
+    // Click on an empty place.
     update(&mut app, mouse(click, 119, 1));
     assert_eq!((app.focus, app.row), (table, 1));
 }
 
 #[test]
-fn messages_go_by() {
+fn hides_message_after_its_time() {
     let mut app = watching(&rich(), SIZE);
     char(&mut app, 't');
     assert!(frame(&app).contains("theme: light"));

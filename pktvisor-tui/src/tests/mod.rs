@@ -1,4 +1,4 @@
-//! The dashboard without a terminal, a network or a clock: frames by snapshot, and what keys do.
+//! Tests of the dashboard without terminal, network or clock: keys, and snapshots of frames.
 
 mod fleet;
 mod keys;
@@ -22,7 +22,7 @@ use crate::event::{Answer, Effect, Event};
 use crate::theme::Theme;
 use crate::update::update;
 
-/// A dashboard of so many daemons that have not answered yet.
+/// Returns a dashboard of this many daemons, none of which has answered yet.
 fn app(daemons: usize, size: (u16, u16)) -> App {
     let addresses = (0..daemons).map(|n| format!("dns{n}.example.net:10853")).collect();
     let mut app = App::new(addresses, Period::Window(5), 1_000, Theme::Dark);
@@ -30,7 +30,7 @@ fn app(daemons: usize, size: (u16, u16)) -> App {
     app
 }
 
-/// An answer with this view, at a second, whose rates differ from second to second.
+/// Returns an answer with this view at a second. Its rates differ from second to second.
 fn answer(view: &MetricsView, second: u64) -> Answer {
     let wave = |base: u64| base + base * (second % 20) / 20;
     let rates = |base: u64| RatesInOut {
@@ -87,7 +87,7 @@ fn answer(view: &MetricsView, second: u64) -> Answer {
     }
 }
 
-/// A minute of answers of one daemon.
+/// Delivers a minute of answers of one daemon.
 fn minute(app: &mut App, agent: usize, view: &MetricsView) {
     for second in 1..=60 {
         let answer = Box::new(answer(view, second));
@@ -95,7 +95,7 @@ fn minute(app: &mut App, agent: usize, view: &MetricsView) {
     }
 }
 
-/// A dashboard that has watched a daemon for a minute.
+/// Returns a dashboard after a minute of answers of one daemon.
 fn watching(view: &MetricsView, size: (u16, u16)) -> App {
     let mut app = app(1, size);
     minute(&mut app, 0, view);
@@ -112,12 +112,12 @@ fn fail(app: &mut App, agent: usize, at: u64) {
     update(app, Event::Failed { agent, at, error, retry });
 }
 
-/// What is seen, line by line.
+/// Returns the text of the frame, line by line.
 fn frame(app: &App) -> String {
     let mut terminal = Terminal::new(TestBackend::new(app.size.0, app.size.1)).unwrap();
     terminal.draw(|frame| crate::view::view(app, frame)).unwrap();
     let text = terminal.backend().to_string();
-    // Each line stands between quotation marks.
+    // The backend prints each line in quotation marks.
     let lines = text.lines().map(|line| line.trim_matches('"').trim_end().to_owned() + "\n");
     lines.collect()
 }

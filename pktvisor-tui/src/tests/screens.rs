@@ -1,4 +1,4 @@
-//! Frames by snapshot.
+//! Snapshots of frames.
 
 use crossterm::event::KeyCode;
 use pktvisor_common::api::MetricsView;
@@ -12,7 +12,7 @@ use crate::update::update;
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
 
-/// Holds each screen, from the overview on, to its snapshot at each size.
+/// Compares each screen with its snapshot at each size. The app must start on the overview.
 fn screens(name: &str, make: impl Fn((u16, u16)) -> App) {
     for size in SIZES {
         let mut app = make(size);
@@ -26,27 +26,27 @@ fn screens(name: &str, make: impl Fn((u16, u16)) -> App) {
 }
 
 #[test]
-fn a_rich_view() {
+fn shows_rich_view() {
     screens("rich", |size| watching(&rich(), size));
 }
 
 #[test]
-fn an_empty_view() {
+fn shows_empty_view() {
     screens("empty", |size| watching(&MetricsView::default(), size));
 }
 
 #[test]
-fn losses_are_seen_at_once() {
+fn shows_losses_on_every_screen() {
     screens("lossy", |size| watching(&lossy(), size));
 }
 
 #[test]
-fn evil_names_are_harmless() {
+fn shows_malicious_names_safely() {
     screens("evil", |size| watching(&evil(), size));
 }
 
 #[test]
-fn what_is_stale_says_since_when() {
+fn shows_age_of_stale_answer() {
     screens("stale", |size| {
         let mut app = watching(&rich(), size);
         fail(&mut app, 0, 75_000);
@@ -55,7 +55,7 @@ fn what_is_stale_says_since_when() {
 }
 
 #[test]
-fn what_an_older_daemon_does_not_tell_is_absent() {
+fn marks_values_that_older_daemon_lacks() {
     let mut app = app(1, SIZES[0]);
     let mut answer = Box::new(super::answer(&rich(), 1));
     answer.missing = vec!["/dns/wire_packets/nodata".to_owned(), "/packets/bytes".to_owned()];
@@ -70,7 +70,7 @@ fn what_an_older_daemon_does_not_tell_is_absent() {
 }
 
 #[test]
-fn no_answer_yet() {
+fn shows_state_before_first_answer() {
     let mut app = app(1, SIZES[0]);
     insta::assert_snapshot!("waiting", frame(&app));
     fail(&mut app, 0, 1_000);
@@ -78,7 +78,7 @@ fn no_answer_yet() {
 }
 
 #[test]
-fn a_fleet() {
+fn shows_fleet() {
     let mut app = app(3, SIZES[1]);
     minute(&mut app, 0, &rich());
     minute(&mut app, 1, &lossy());
@@ -89,7 +89,7 @@ fn a_fleet() {
 }
 
 #[test]
-fn interfaces_that_are_gone_are_not_live() {
+fn is_not_live_without_interfaces() {
     let gone = |app: &mut App, agent| {
         let mut last = answer(&rich(), 60);
         last.app.app.capture.interfaces.clear();
@@ -107,14 +107,14 @@ fn interfaces_that_are_gone_are_not_live() {
 }
 
 #[test]
-fn the_keys_are_listed() {
+fn lists_keys() {
     let mut app = watching(&rich(), SIZES[1]);
     press(&mut app, KeyCode::Char('?'));
     insta::assert_snapshot!("help", frame(&app));
 }
 
 #[test]
-fn all_keys_are_listed_on_any_terminal() {
+fn lists_all_keys_at_any_size() {
     for size in [(40, 10), (60, 12), (80, 24), (200, 60)] {
         let mut app = watching(&rich(), size);
         press(&mut app, KeyCode::Char('?'));
@@ -134,7 +134,7 @@ fn all_keys_are_listed_on_any_terminal() {
 }
 
 #[test]
-fn facts_are_scrolled() {
+fn scrolls_facts() {
     let mut app = watching(&rich(), (45, 12));
     app.screen = Screen::Health;
     press(&mut app, KeyCode::Right);
@@ -146,7 +146,7 @@ fn facts_are_scrolled() {
 }
 
 #[test]
-fn many_daemons_have_tabs_on_a_narrow_terminal() {
+fn shows_selected_daemon_tab_on_narrow_terminal() {
     let mut app = app(9, SIZES[0]);
     for shown in 0..9 {
         press(&mut app, KeyCode::Char('n'));
@@ -158,7 +158,7 @@ fn many_daemons_have_tabs_on_a_narrow_terminal() {
 }
 
 #[test]
-fn a_panel_in_full() {
+fn zooms_panel() {
     let mut app = watching(&rich(), SIZES[0]);
     for _ in 0..7 {
         press(&mut app, KeyCode::Right);
@@ -168,12 +168,12 @@ fn a_panel_in_full() {
 }
 
 #[test]
-fn a_terminal_that_is_too_small_says_what_it_needs() {
+fn reports_minimum_size_on_small_terminal() {
     let app = watching(&rich(), (30, 5));
     assert!(frame(&app).contains("40×10 needed"), "{}", frame(&app));
 }
 
-/// Makes each number the largest there is.
+/// Sets each unsigned number to its maximum.
 fn largest(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::Number(number) if number.is_u64() => *value = u64::MAX.into(),
@@ -183,7 +183,7 @@ fn largest(value: &mut serde_json::Value) {
     }
 }
 
-/// A view with the largest numbers there are.
+/// Returns a view with the largest numbers possible.
 fn extreme() -> MetricsView {
     let text = serde_json::to_string(&lossy()).unwrap();
     let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -195,9 +195,9 @@ fn extreme() -> MetricsView {
     view
 }
 
-/// No size, screen or name leads to a panic, a control character or a line that is too long.
+/// No size, screen or name causes a panic or a control character.
 #[test]
-fn every_size_holds() {
+fn draws_any_size() {
     for columns in (1..=210).step_by(7) {
         for lines in (1..=70).step_by(5) {
             for view in [rich(), lossy(), evil(), extreme(), MetricsView::default()] {

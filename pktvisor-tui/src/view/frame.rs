@@ -1,4 +1,4 @@
-//! What stands around the panels.
+//! The lines around the panels.
 
 use pktvisor_common::report::number::{duration, si, time};
 use pktvisor_common::report::text::{fit, width};
@@ -12,7 +12,7 @@ use crate::client::Period;
 use crate::layout;
 use crate::theme::Tone;
 
-/// What is watched and when, and whether that is so still.
+/// Draws the header: the daemon, the period, and whether the display is current.
 pub(super) fn header(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let (state, tone) = state(app);
     let room = usize::from(area.width).saturating_sub(width(&state) + 1);
@@ -29,7 +29,7 @@ pub(super) fn header(app: &App, frame: &mut Frame<'_>, area: Rect) {
             facts.push(printable(&sources.join(" ")));
         }
     }
-    // What has no room is left out, from the end, but for the name.
+    // Drop facts from the end until the rest fits, but keep the name.
     while facts.len() > 1 && width(&facts.join("  ")) > room {
         facts.pop();
     }
@@ -50,7 +50,7 @@ fn period(app: &App) -> String {
     }
 }
 
-/// Whether what is shown is so now.
+/// Returns whether the display is current, as text and tone.
 fn state(app: &App) -> (String, Tone) {
     if app.paused.is_some() {
         return ("paused ".to_owned(), Tone::Warning);
@@ -78,12 +78,12 @@ fn state(app: &App) -> (String, Tone) {
     }
 }
 
-/// Whether a capture that is replayed has ended.
+/// Returns true if the replay of a capture has ended.
 fn has_ended(agent: &Agent) -> bool {
     agent.answer.as_ref().is_some_and(|answer| answer.app.app.capture.finished)
 }
 
-/// Whether all interfaces are gone.
+/// Returns true if no interface is watched any more.
 fn watches_nothing(agent: &Agent) -> bool {
     agent.answer.as_ref().is_some_and(|answer| answer.app.app.capture.interfaces.is_empty())
 }
@@ -96,7 +96,7 @@ pub(super) fn tabs(app: &App, frame: &mut Frame<'_>) {
     }
 }
 
-/// What was lost, where anything was.
+/// Draws the line of losses, if anything was lost.
 pub(super) fn loss(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let Some(view) = app.view().filter(|_| area.height > 0) else { return };
     let mut text = " LOSS ".to_owned();
@@ -112,7 +112,7 @@ pub(super) fn loss(app: &App, frame: &mut Frame<'_>, area: Rect) {
     frame.render_widget(Line::from(app.span(Tone::Loss, text)), area);
 }
 
-/// What stands where panels will be.
+/// Draws the body before the first answer.
 pub(super) fn waiting(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let failures = app.agents.iter().filter_map(|agent| {
         let (error, retry) = agent.failure.as_ref()?;
@@ -131,7 +131,7 @@ pub(super) fn waiting(app: &App, frame: &mut Frame<'_>, area: Rect) {
     frame.render_widget(ratatui::widgets::Paragraph::new(lines).wrap(wrap), area);
 }
 
-/// A message, what is searched for, or the most important keys.
+/// Draws the search text, a message, the active search, or the most important keys.
 pub(super) fn footer(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let room = usize::from(area.width);
     let line = if app.searching {

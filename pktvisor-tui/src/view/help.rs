@@ -1,4 +1,4 @@
-//! The list of keys.
+//! The help: a list of all keys.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -13,7 +13,7 @@ use crate::theme::Tone;
 /// Columns of a key's name.
 const NAME: usize = 10;
 
-/// Draws the page of the list that starts with the key `first`.
+/// Draws the page of the help that starts with the key at index `first`.
 pub(super) fn help(app: &App, frame: &mut Frame<'_>, area: Rect, first: usize) {
     let (abreast, lines) = layout::help(app);
     let (width, height) = ((KEY * abreast + 2).min(area.width), lines + 2);

@@ -1,4 +1,4 @@
-//! What is seen. No network, no clock: all of it is made from the app.
+//! The view: draws the app, without network or clock.
 
 mod frame;
 mod help;
@@ -14,7 +14,7 @@ use crate::layout::{LEAST, areas, place};
 use crate::screen;
 use crate::theme::Tone;
 
-/// Draws everything. The app has the size of the terminal.
+/// Draws the whole frame. `app.size` must be the size of the terminal.
 pub(crate) fn view(app: &App, frame: &mut Frame<'_>) {
     let (columns, lines) = app.size;
     if columns < LEAST.0 || lines < LEAST.1 {
@@ -41,7 +41,7 @@ pub(crate) fn view(app: &App, frame: &mut Frame<'_>) {
 }
 
 impl App {
-    /// Text in a tone.
+    /// Returns text in the style of a tone.
     fn span<'a>(
         &self,
         tone: Tone,

@@ -11,17 +11,17 @@ use crate::app::App;
 use crate::layout::{LEAST, areas, place};
 use crate::screen::panels;
 
-/// Lines that a frame is cut to.
+/// Maximum lines of a frame.
 const HIGHEST: u16 = 500;
 
-/// Whether a frame is written with colours.
+/// Output with or without colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Look {
     Plain,
     Ansi,
 }
 
-/// A frame that is high enough for all panels, as text.
+/// Renders a frame with room for all panels as text.
 pub(crate) fn once(app: &mut App, columns: u16, look: Look) -> String {
     app.size = (columns.max(LEAST.0), HIGHEST);
     let body = areas(app).body;
@@ -29,12 +29,12 @@ pub(crate) fn once(app: &mut App, columns: u16, look: Look) -> String {
     app.size.1 = end.unwrap_or(0).max(LEAST.1) + 1;
     let (columns, lines) = app.size;
     let backend = TestBackend::new(columns, lines);
-    // A buffer has no errors.
+    // Drawing to a buffer cannot fail.
     let mut terminal = Terminal::new(backend).expect("a buffer");
     terminal.draw(|frame| view(app, frame)).expect("a buffer");
     let buffer = terminal.backend().buffer();
     let mut text = String::new();
-    // The last line is for keys.
+    // Leave out the last line, which lists keys.
     for y in 0..lines - 1 {
         let mut line = String::new();
         let mut style = Style::new();
@@ -55,13 +55,13 @@ pub(crate) fn once(app: &mut App, columns: u16, look: Look) -> String {
         if look == Look::Ansi {
             line += "\x1b[0m";
         }
-        // Writing to a String does not fail.
+        // Writing to a String cannot fail.
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text
 }
 
-/// The SGR sequence of a style.
+/// Returns the SGR sequence of a style.
 fn sgr(style: Style) -> String {
     let mut codes = vec!["0".to_owned()];
     for (modifier, code) in [

@@ -1,4 +1,4 @@
-//! How panels look.
+//! Drawing of panels.
 
 use pktvisor_common::report::number::{percent, share, si};
 use pktvisor_common::report::text::{bar, fit, width};
@@ -15,17 +15,17 @@ use crate::theme::{Theme, Tone};
 
 /// Columns of ` 100.0%`.
 const PERCENT: usize = 7;
-/// Columns of a bar.
+/// Maximum columns of a bar.
 const BAR: usize = 8;
-/// Columns of a bar beside names that would take more room, from so many columns on.
+/// Minimum columns of a bar if names and bars share at least [`LONG_NAME`] columns.
 const SHORT_BAR: usize = 3;
 const LONG_NAME: usize = 26;
-/// Series that have a line of their own for their names.
+/// Minimum number of series whose names have a line of their own.
 const MANY: usize = 3;
-/// Columns of a row's error, where a table has more columns than this.
+/// Columns of a row's error in a zoomed table, shown if the table has more than [`WIDE`] columns.
 const ERROR: usize = 8;
 const WIDE: usize = 60;
-/// Seconds that a chart goes back at least.
+/// Minimum time range of a chart in seconds.
 const SPAN: f64 = 60.0;
 
 pub(super) fn panel(app: &App, frame: &mut Frame<'_>, panel: &Panel, at: usize, area: Rect) {
@@ -56,12 +56,12 @@ pub(super) fn panel(app: &App, frame: &mut Frame<'_>, panel: &Panel, at: usize, 
     }
 }
 
-/// The title with what is said beside it, and a rule up to the panel's end.
+/// Returns the title, the note, and a rule up to the end of the panel.
 fn heading<'a>(app: &App, panel: &'a Panel, focused: bool, columns: usize) -> Line<'a> {
     let tone = if focused { Tone::Focus } else { Tone::Title };
     let mut spans = vec![app.span(tone, fit(&panel.title, columns))];
     if !panel.note.is_empty() {
-        // In a wide panel it may be a sentence: what there is room for says more than nothing.
+        // In a wide panel the note may be a sentence. Cut it instead of leaving it out.
         let room =
             if panel.wide { columns.saturating_sub(width(&panel.title) + 1) } else { usize::MAX };
         spans.push(app.span(Tone::Plain, format!(" {}", fit(&panel.note, room))));
@@ -92,7 +92,7 @@ fn heading<'a>(app: &App, panel: &'a Panel, focused: bool, columns: usize) -> Li
 fn facts<'a>(app: &App, facts: &'a [Fact], wide: bool, columns: usize) -> Vec<Line<'a>> {
     let widest = |text: fn(&Fact) -> &str| facts.iter().map(|f| width(text(f))).max().unwrap_or(0);
     let names = widest(|fact| &fact.name).min(columns / 2);
-    // Long values without a bar do not take its room from the others.
+    // Long values without a bar must not take the room of the bars.
     let of_shares = facts.iter().filter(|fact| fact.share.is_some());
     let values = of_shares.map(|fact| width(&fact.value)).max();
     let values = values.unwrap_or_else(|| widest(|fact| &fact.value));
@@ -140,7 +140,7 @@ fn table<'a>(
     let counts = table.rows.iter().map(|row| width(&row.text)).max().unwrap_or(0);
     let most = table.rows.iter().map(|row| row.count).max().unwrap_or(0);
     let shares = if table.whole > 0 { PERCENT } else { 0 };
-    // Bars have what names leave, and a little of what long ones want.
+    // Bars get the columns that names leave, and a minimum beside long names.
     let errors = if app.zoomed && columns > WIDE { ERROR } else { 0 };
     let room = columns.saturating_sub(counts + errors + shares + 1);
     let longest = table.rows.iter().map(|row| width(&fit(&row.name, room))).max().unwrap_or(0);
@@ -170,7 +170,7 @@ fn table<'a>(
 }
 
 fn chart(app: &App, frame: &mut Frame<'_>, chart: &Chart, mut area: Rect) {
-    // Many series do not fit beside the title.
+    // The names of many series do not fit beside the title.
     if chart.series.len() >= MANY && area.height > 0 {
         let mut spans = Vec::new();
         let columns = (usize::from(area.width) / chart.series.len()).max(1);
@@ -186,7 +186,7 @@ fn chart(app: &App, frame: &mut Frame<'_>, chart: &Chart, mut area: Rect) {
     let oldest = points().map(|point| point.0).fold(-SPAN, f64::min);
     let datasets = chart.series.iter().enumerate().map(|(at, series)| {
         Dataset::default()
-            // Without colour series are told apart by their points.
+            // Without colours, markers distinguish the series.
             .marker(match app.theme {
                 Theme::Plain if at > 0 => Marker::Dot,
                 _ => Marker::Braille,
@@ -208,7 +208,7 @@ fn chart(app: &App, frame: &mut Frame<'_>, chart: &Chart, mut area: Rect) {
     frame.render_widget(plot, area);
 }
 
-/// With blanks behind it.
+/// Pads a text with blanks.
 fn pad(text: String, columns: usize) -> String {
     let blanks = columns.saturating_sub(width(&text));
     text + &" ".repeat(blanks)

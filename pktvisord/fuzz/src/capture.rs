@@ -1,4 +1,4 @@
-//! Capture files: whatever a file holds, the packets read lie in their block, and reading ends.
+//! Capture files. For any content, the packets read lie within their block, and reading ends.
 
 use std::cell::RefCell;
 use std::io::Write;
@@ -6,15 +6,15 @@ use std::io::Write;
 use pktvisord::decode::block::Block;
 use pktvisord::input::file::{CaptureReader, FileOptions};
 
-/// Most octets read of one input: a short one can decompress to far more than is of use here.
+/// Maximum bytes read from one input. A short input can decompress to far more than is useful here.
 const MAX_OCTETS: usize = 16 << 20;
 
 thread_local! {
-    /// Used for one input after the other, since a new one costs more than most inputs do.
+    /// Shared by all inputs, because a new block costs more than most inputs do.
     static BLOCK: RefCell<Block> = RefCell::default();
 }
 
-/// Reads the input as a capture file, leniently and strictly.
+/// Reads the input as a capture file, with and without `strict`.
 pub fn run(data: &[u8]) {
     BLOCK.with_borrow_mut(|block| check(data, block));
 }

@@ -7,7 +7,8 @@ use pktvisord::decode::defrag::{Datagram, Defrag, DefragLimits, DefragLosses};
 
 use super::input::Input;
 
-/// Plays fragments after the input: any ones, or ones of a datagram that is delivered in the end.
+/// Plays fragments from the input: arbitrary ones, or those of a datagram that completes in the
+/// end.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let kind = input.u8();
@@ -19,7 +20,7 @@ pub fn run(data: &[u8]) {
     }
 }
 
-/// An IP packet that holds `data`, octets of a datagram from `offset` on.
+/// Returns an IP packet with `data`, bytes of a datagram from `offset` on.
 fn packet(
     version: IpVersion,
     protocol: u8,
@@ -64,7 +65,7 @@ fn feed(
     }
 }
 
-/// The limits hold for any fragments, and what is handed over is consistent.
+/// Checks that arbitrary fragments stay within the limits and give consistent datagrams.
 fn any_fragments(version: IpVersion, mut input: Input<'_>) {
     let limits = DefragLimits { entries: 4, bytes: 4096, age: 500, first: 200 };
     let mut defrag = Defrag::new(limits);
@@ -103,7 +104,7 @@ fn any_fragments(version: IpVersion, mut input: Input<'_>) {
     assert_eq!((defrag.datagrams(), defrag.bytes()), (0, 0));
 }
 
-/// Fragments come in any order and again: with the last one missing the datagram is there.
+/// Checks that fragments in any order, some repeated, give the datagram when the last one arrives.
 fn delivered(version: IpVersion, mut input: Input<'_>) {
     let len = input.u16() % 65_500;
     let mut datagram = vec![0, 53, 4, 0];
@@ -137,7 +138,7 @@ fn delivered(version: IpVersion, mut input: Input<'_>) {
             got.push(datagram.payload.to_vec());
         });
         if input.is_empty() {
-            // In order from here on.
+            // The remaining ones in order.
             missing.reverse();
             while let Some(index) = missing.pop() {
                 let fragment = &fragments[index];

@@ -1,10 +1,10 @@
-//! The scan of a DNS message, against `hickory-proto`.
+//! The DNS scan, compared with `hickory-proto`.
 
 use hickory_proto::op::Message;
 use pktvisord::decode::dns::scan::{ScanError, scan};
 use pktvisord::decode::dns::{detail, name};
 
-/// Scans the input and, where hickory reads it too, compares.
+/// Scans the input and compares the result with hickory's, if hickory reads it.
 pub fn run(data: &[u8]) {
     let result = scan(data, data.len());
     if let Ok(scan) = &result {
@@ -31,9 +31,9 @@ pub fn run(data: &[u8]) {
         scan.is_referral();
         scan.for_each_further_question(data, |name, _| assert!(name.len() < name::MAX_NAME));
     }
-    // A message that was cut anywhere is read as far as it goes.
+    // A truncated message must not panic.
     let _ = scan(&data[..data.len() / 2], data.len());
-    // Where the header claims more questions than there are, hickory is slow to say so.
+    // hickory is slow to reject a message whose header claims more questions than it can hold.
     let claimed =
         data.get(4..6).map_or(0, |count| usize::from(count[0]) << 8 | usize::from(count[1]));
     if claimed > data.len() / 5 {
@@ -42,7 +42,7 @@ pub fn run(data: &[u8]) {
     let Ok(message) = Message::from_vec(data) else { return };
     match result {
         Ok(scan) => compare(&scan, &message),
-        // hickory follows pointers into the header.
+        // hickory follows compression pointers into the header; the scan does not.
         Err(error) => assert_eq!(error, ScanError::BadQuestion),
     }
 }

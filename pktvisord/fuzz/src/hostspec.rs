@@ -1,10 +1,10 @@
-//! HOSTSPEC: what is accepted contains the addresses it names.
+//! HOSTSPEC: an accepted one contains the addresses that it names.
 
 use std::net::IpAddr;
 
 use pktvisord::aggregate::host::HostSpec;
 
-/// Reads the input as a HOSTSPEC.
+/// Parses the input as a HOSTSPEC.
 pub fn run(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     match text.parse::<HostSpec>() {

@@ -1,10 +1,10 @@
-//! Structure from octets.
+//! Structured values from the bytes of an input.
 
-/// Octets that are taken from the front; behind their end there are zeros.
+/// Bytes that are read from the front. After the end, numbers read as zero.
 pub struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
-    /// All of a target's input.
+    /// Wraps the whole input of a target.
     pub fn new(octets: &'a [u8]) -> Self {
         Self(octets)
     }
@@ -13,7 +13,7 @@ impl<'a> Input<'a> {
         self.0.is_empty()
     }
 
-    /// The next octets, at most `len`.
+    /// Returns the next bytes, at most `len`.
     pub fn take(&mut self, len: usize) -> &'a [u8] {
         let (taken, rest) = self.0.split_at(len.min(self.0.len()));
         self.0 = rest;

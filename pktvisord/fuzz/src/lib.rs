@@ -1,8 +1,8 @@
-//! What the fuzz targets do with their input.
+//! The bodies of the fuzz targets.
 //!
-//! Each module's `run` takes any octets and panics where a property does not hold. cargo-fuzz
-//! calls it through `fuzz_targets/`, and a test of pktvisord includes this file and replays the
-//! corpora with a stable compiler.
+//! The `run` function of each module takes arbitrary bytes and panics if a property does not hold.
+//! cargo-fuzz calls it through `fuzz_targets/`. A test of pktvisord includes this file and replays
+//! the corpora with a stable compiler.
 
 pub mod capture;
 pub mod defrag;

@@ -1,4 +1,4 @@
-//! The walk over headers, against `etherparse`.
+//! The walk over headers, compared with `etherparse`.
 
 use etherparse::{LinkExtSlice, NetSlice, SlicedPacket, TransportSlice};
 use pktvisor_common::classify::{PortBits, enter_tunnels};
@@ -7,7 +7,7 @@ use pktvisor_common::packet::{
     walk_ethernet, walk_l3,
 };
 
-/// Walks the input from its link header and from its IP header.
+/// Walks the input from its link header or its IP header on.
 pub fn run(data: &[u8]) {
     let [kind, cut, packet @ ..] = data else { return };
     let walk: fn(&[u8], usize) -> PacketMeta = match kind % 3 {
@@ -19,8 +19,8 @@ pub fn run(data: &[u8]) {
     check(&meta, packet);
     check(&enter_tunnels(&NO_PORTS, packet, packet.len(), meta), packet);
 
-    // Of a packet that was captured in part the walk finds the same or says that it cannot. Whether
-    // it is a tunnel, and IP behind LLC, is known only from the octets that say so.
+    // On a truncated packet, the walk finds the same or reports that it cannot. It recognizes a
+    // tunnel, or IP behind LLC, only if the bytes that show it were captured.
     let captured = &packet[..packet.len().saturating_sub((*cut).into())];
     let part = walk(captured, packet.len());
     check(&part, packet);
@@ -40,7 +40,7 @@ pub fn run(data: &[u8]) {
     }
 }
 
-/// No port of DNS, so that every tunnel is gone into.
+/// No DNS ports, so that the walk enters every tunnel.
 static NO_PORTS: PortBits = [0; 1024];
 
 fn check(meta: &PacketMeta, packet: &[u8]) {
@@ -59,9 +59,9 @@ fn check(meta: &PacketMeta, packet: &[u8]) {
     }
 }
 
-/// Compares what the walk found in a packet that is all there with what `etherparse` did.
+/// Compares the results of the walk and of `etherparse` on a complete packet.
 fn compare(meta: &PacketMeta, packet: &[u8], sliced: &SlicedPacket<'_>) {
-    // MACsec (IEEE 802.1AE) is no IP to the walk: nearly always it is encrypted.
+    // The walk does not treat MACsec (IEEE 802.1AE) as IP, because it is nearly always encrypted.
     let macsec = sliced.link_exts.iter().any(|ext| matches!(ext, LinkExtSlice::Macsec(_)));
     if macsec || meta.malformed {
         return;
@@ -78,7 +78,7 @@ fn compare(meta: &PacketMeta, packet: &[u8], sliced: &SlicedPacket<'_>) {
         _ => return,
     };
     assert!(meta.src.starts_with(&src) && meta.dst.starts_with(&dst));
-    // The walk ends at the seventh extension header, behind which `etherparse` goes on.
+    // The walk stops at the seventh extension header; `etherparse` continues.
     if matches!(meta.protocol, 0 | 43 | 44 | 51 | 60 | 135 | 139 | 140) {
         assert_eq!(meta.transport, Transport::Other);
         return;

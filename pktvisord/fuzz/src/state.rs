@@ -1,16 +1,16 @@
-//! The byte form of summaries: what is accepted can be written again, merged with others of its own key
-//! and of another one, and shown.
+//! The byte form of summaries: an accepted state can be encoded again, merged with states of its
+//! own key and of another one, and shown.
 
 use pktvisor_common::sketch::key::FleetKey;
 use pktvisor_common::summary::across::AcrossKeys;
 use pktvisor_common::summary::state::{Decoded, Terms, decode, encode};
 
-/// What a summary starts with.
+/// Magic number at the start of a state.
 const MAGIC: &[u8] = b"PKTV";
-/// States of one input, at most.
+/// Maximum number of states in one input.
 const STATES: usize = 8;
 
-/// Reads the input as the byte forms of summaries, one behind the other.
+/// Decodes the input as the byte forms of summaries, one after the other.
 pub fn run(data: &[u8]) {
     let terms = Terms {
         ports: vec![53, 5353, 5355, 53_000],

@@ -5,7 +5,7 @@ use pktvisord::decode::dns::stream::{Segment, StreamKey, StreamLimits, StreamLos
 
 use super::input::Input;
 
-/// Plays segments after the input: any ones, or ones of a stream that is delivered in the end.
+/// Plays segments from the input: arbitrary ones, or those of a stream that completes in the end.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     if input.u8().is_multiple_of(2) {
@@ -19,7 +19,7 @@ fn key(port: u8) -> StreamKey {
     StreamKey { src: [1; 16], dst: [2; 16], src_port: port.into(), dst_port: 53, ipv6: true }
 }
 
-/// The limits hold for any segments, and no octet is handed over twice.
+/// Checks that arbitrary segments stay within the limits, and that no byte is delivered twice.
 fn any_segments(mut input: Input<'_>) {
     let limits = StreamLimits {
         connections: 3,
@@ -72,8 +72,8 @@ fn any_segments(mut input: Input<'_>) {
     assert_eq!((table.connections(), table.bytes()), (0, 0));
 }
 
-/// Parts of a stream come in any order and again, then all of it in order: exactly its messages
-/// are read.
+/// Plays parts of a stream in any order, some repeated, then all of it in order. Exactly its
+/// messages must be delivered.
 fn delivered(mut input: Input<'_>) {
     let mut stream = Vec::new();
     let mut messages = Vec::new();

@@ -1,4 +1,4 @@
-//! Where options came from that clap finds wrong: it knows of the command line only.
+//! Names the source of an option that clap rejects: clap itself knows only the command line.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -12,7 +12,8 @@ use super::{
 };
 use crate::cli::Cli;
 
-/// The error of arguments and environment, told of the variable where the arguments alone are right.
+/// Converts an error of arguments and environment. Names the variable if the arguments alone are
+/// valid.
 pub(super) fn variable(error: Error, arguments: &[OsString]) -> ConfigError {
     let alone = without_target(Cli::command()).try_get_matches_from(arguments);
     if alone.is_err() {
@@ -26,7 +27,7 @@ pub(super) fn variable(error: Error, arguments: &[OsString]) -> ConfigError {
     ConfigError::Environment { variable, message }
 }
 
-/// The error of all options together, told of the line of the file where an entry has to do with it.
+/// Converts an error of all options together. Names the line of the file if an entry is involved.
 pub(super) fn line(error: Error, file: Option<&Path>, entries: &[Entry]) -> ConfigError {
     let command = built();
     let named = |entry: &&Entry| {
@@ -41,14 +42,14 @@ pub(super) fn line(error: Error, file: Option<&Path>, entries: &[Entry]) -> Conf
     }
 }
 
-/// The definitions of all options, complete, as an option needs them to be shown.
+/// Returns the definitions of all options, built, so that an option can be formatted.
 fn built() -> Command {
     let mut command = command();
     command.build();
     command
 }
 
-/// Whether an error is about this option.
+/// Returns true if an error is about this option.
 fn names(error: &Error, arg: &Arg) -> bool {
     let name = arg.to_string();
     let context = [ContextKind::InvalidArg, ContextKind::PriorArg].map(|kind| error.get(kind));
@@ -59,7 +60,7 @@ fn names(error: &Error, arg: &Arg) -> bool {
     })
 }
 
-/// What an error of the command line says, without how to call the program.
+/// Returns the message of a command line error without the usage text.
 pub(super) fn brief(error: &Error) -> String {
     if error.kind() == ErrorKind::MissingRequiredArgument {
         return format!(
@@ -71,8 +72,8 @@ pub(super) fn brief(error: &Error) -> String {
     first.strip_prefix("error: ").unwrap_or(first).to_owned()
 }
 
-/// What is said of variables that look like options and are none. Those that Kubernetes sets for a
-/// service named pktvisord are passed over.
+/// Returns a message for each variable that has the prefix but is no option. Skips those that
+/// Kubernetes sets for a service named pktvisord.
 pub fn unknown_variables() -> Vec<String> {
     let command = command();
     let options = command.get_arguments().filter(|arg| !COMMANDS.contains(&arg.get_id().as_str()));

@@ -1,4 +1,4 @@
-//! Reading the file.
+//! Reads the configuration file.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -11,37 +11,37 @@ use super::model::{TABLES, Table};
 use super::{Entry, TARGET, command, is_flag, settings, shown, without_target};
 use crate::cli::Cli;
 
-/// Why a file can't be used.
+/// Reason why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// It can't be read.
+    /// The file cannot be read.
     #[error("cannot read the configuration {path}: {source}")]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         path: String,
-        /// The system's answer.
+        /// Error of the system.
         source: std::io::Error,
     },
-    /// It is no TOML, or says something that is not understood.
+    /// The file is not TOML, or has an invalid entry.
     #[error("{path}:{line}: {message}")]
     Wrong {
-        /// The file.
+        /// Path of the file.
         path: String,
-        /// The line, from 1.
+        /// Line, from 1.
         line: usize,
-        /// What is wrong.
+        /// Description of the problem.
         message: String,
     },
 }
 
-/// The entries of a file, each of them checked.
+/// Reads the entries of a file and checks each of them.
 pub(super) fn read(path: &Path) -> Result<Vec<Entry>, FileError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| FileError::Unreadable { path: shown(path), source })?;
     parse(&text).map_err(|(line, message)| FileError::Wrong { path: shown(path), line, message })
 }
 
-/// The entries of a text, or what is wrong on which line.
+/// Parses a text. An error has the line and a message.
 fn parse(text: &str) -> Result<Vec<Entry>, (usize, String)> {
     let line_of = |byte: usize| 1 + text[..byte.min(text.len())].matches('\n').count();
     let table = DeTable::parse(text).map_err(|error| {
@@ -49,7 +49,7 @@ fn parse(text: &str) -> Result<Vec<Entry>, (usize, String)> {
     })?;
     let reader = Reader { command: command(), line_of: &line_of };
     let mut entries = reader.table(table.get_ref())?;
-    // Errors are about the first line that has one, and options are taken in the order of the file.
+    // Errors name the first wrong line, and options apply in the order of the file.
     entries.sort_by_key(|entry| entry.line);
     let twice = entries.iter().enumerate().find_map(|(at, entry)| {
         let before = entries[..at].iter().find(|before| before.id == entry.id)?;
@@ -59,18 +59,18 @@ fn parse(text: &str) -> Result<Vec<Entry>, (usize, String)> {
     twice.map_or(Ok(entries), Err)
 }
 
-/// Reads tables.
+/// Reads tables into entries.
 struct Reader<'a> {
     command: Command,
-    /// The line, from 1, of a place in the text.
+    /// Converts an offset in the text to a line, from 1.
     line_of: &'a dyn Fn(usize) -> usize,
 }
 
-/// What is wrong, and on which line.
+/// A line, from 1, and a description of the problem.
 type Wrong = (usize, String);
 
 impl Reader<'_> {
-    /// The table at the top: options by themselves, and tables of them.
+    /// Reads the top-level table: options outside of tables, and tables of options.
     fn table(&self, table: &DeTable<'_>) -> Result<Vec<Entry>, Wrong> {
         let mut entries = Vec::new();
         for (key, value) in table {
@@ -89,7 +89,7 @@ impl Reader<'_> {
         Ok(entries)
     }
 
-    /// `[policy.default]`.
+    /// Reads `[policy.default]`.
     fn policies(&self, value: &DeValue<'_>, line: usize) -> Result<Vec<Entry>, Wrong> {
         let policies = value.as_table().ok_or_else(|| (line, not_a_table("[policy.default]")))?;
         let mut entries = Vec::new();
@@ -110,7 +110,7 @@ impl Reader<'_> {
         Ok(entries)
     }
 
-    /// The options of a table that starts on this line.
+    /// Reads the options of a table that starts on this line.
     fn options_in(
         &self,
         table: &Table,
@@ -141,7 +141,7 @@ impl Reader<'_> {
     }
 }
 
-/// The one table of an array of tables.
+/// Returns the only table of an array of tables.
 fn only<'a, 'i>(value: &'a DeValue<'i>) -> Option<&'a DeTable<'i>> {
     match value.as_array() {
         Some(tables) if tables.len() == 1 => tables.iter().next()?.get_ref().as_table(),
@@ -163,17 +163,17 @@ fn entry(
     let Some((_, arg)) = found else { return Err(unknown(command, key)) };
     let arguments = arguments(key, arg, value)?;
     let alone = [OsString::from(env!("CARGO_PKG_NAME"))].into_iter().chain(arguments.clone());
-    // The environment has nothing to do with what stands in the file.
+    // Check the entry without the environment.
     let definitions = without_target(Cli::command());
     definitions.try_get_matches_from(alone).map_err(|error| brief(&error))?;
     let id = arg.get_id().to_string();
     Ok((!arguments.is_empty()).then_some(Entry { id, line, arguments }))
 }
 
-/// How far a name may be from one that there is, for that one to be meant: 1 is the same.
+/// Minimum Jaro-Winkler similarity of a name to suggest; 1 is equal.
 const ALIKE: f64 = 0.8;
 
-/// What is said of an option that there is not.
+/// Returns the message for an unknown option, with the most similar name.
 pub(super) fn unknown(command: &Command, key: &str) -> String {
     unknown_among(settings(command).map(|(name, _)| name), key)
 }
@@ -190,7 +190,7 @@ fn unknown_among(names: impl Iterator<Item = String>, key: &str) -> String {
     }
 }
 
-/// An entry as it would stand on the command line: nothing for a flag that is off.
+/// Converts an entry to arguments of the command line. A flag that is off has none.
 fn arguments(key: &str, arg: &Arg, value: &DeValue<'_>) -> Result<Vec<OsString>, String> {
     let with = |value: String| OsString::from(format!("--{key}={value}"));
     let optional = arg.get_num_args().is_some_and(|range| range.min_values() == 0);
@@ -218,7 +218,7 @@ fn arguments(key: &str, arg: &Arg, value: &DeValue<'_>) -> Result<Vec<OsString>,
     })
 }
 
-/// What is watched, which stands on the command line without a name and so must not look like one.
+/// Checks TARGET, which has no name on the command line and so must not look like an option.
 fn target(text: String) -> Result<OsString, String> {
     match text.as_str() {
         "" => Err("`target` is empty".to_owned()),

@@ -1,10 +1,10 @@
-//! Where options come from: the command line, the environment, a file, their defaults, in this order.
+//! Sources of options, in order of precedence: command line, environment, file, defaults.
 //!
-//! * `model`: the options, in a type for each table of the file. They are defined there alone: an entry of
-//!   the file is checked and read as if it had been given on the command line.
+//! * `model`: the options, in a type for each table of the file. They are defined only there: an
+//!   entry of the file is checked and read as if it were an argument of the command line.
 //! * `file`: reads the file.
-//! * `print`: shows options, and where each came from.
-//! * `diagnostics`: says where a wrong option came from.
+//! * `print`: shows options and the source of each.
+//! * `diagnostics`: names the source of a wrong option.
 
 mod diagnostics;
 mod file;
@@ -28,98 +28,98 @@ pub use print::{example, table};
 use crate::cli::Cli;
 use crate::system::needs::Needs;
 
-/// The file that is read where there is one and no other is named.
+/// Configuration file that is read if it exists and `--config` names no other.
 pub const DEFAULT_FILE: &str = "/etc/pktvisor/pktvisord.toml";
-/// What the names of environment variables start with.
+/// Prefix of the environment variables.
 const PREFIX: &str = "PKTVISORD_";
-/// Options that say what to do now: they stand on the command line alone.
+/// Options that select an action. They exist only on the command line.
 const COMMANDS: [&str; 4] = ["check_config", "print_config", "help", "version"];
-/// The argument that has no name on the command line.
+/// The positional argument.
 const TARGET: &str = "target";
 
-/// Why there is no configuration.
+/// Reason why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// Wrong arguments or environment, or a call for help.
+    /// Invalid arguments or environment, or a request for help.
     #[error("{}", diagnostics::brief(.0))]
     Arguments(#[from] clap::Error),
-    /// A variable of the environment that is wrong.
+    /// An environment variable is invalid.
     #[error("{variable}: {message}")]
     Environment {
-        /// Its name.
+        /// Name of the variable.
         variable: String,
-        /// What is wrong.
+        /// Description of the problem.
         message: String,
     },
-    /// A file that can't be used.
+    /// The file cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
 }
 
-/// What is to be done.
+/// The action that the command line selects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// What the options say.
+    /// Run with the options.
     Run,
-    /// The options are checked.
+    /// Check the options.
     Check,
-    /// The options are printed.
+    /// Print the options.
     Print,
 }
 
 /// The options that can change while the daemon runs.
 #[derive(Debug)]
 pub struct Reloadable<'a> {
-    /// Of the input.
+    /// Options of the input.
     pub tuning: &'a InputTuning,
-    /// Databases of addresses.
+    /// Databases of places and autonomous systems.
     pub geo: &'a GeoFiles,
-    /// What is logged, in the language of `RUST_LOG`.
+    /// Log filter, in the syntax of `RUST_LOG`.
     pub log: &'static str,
 }
 
-/// Options, and where each came from.
+/// All options, with the source of each.
 #[derive(Debug)]
 pub struct Config {
-    /// What is to be done.
+    /// The selected action.
     pub action: Action,
     /// The options.
     pub model: Model,
-    /// The file that was read.
+    /// The file that was read, if any.
     pub file: Option<PathBuf>,
-    /// What the command line and the environment say.
+    /// Options of the command line and the environment.
     given: ArgMatches,
-    /// What the file says besides.
+    /// Entries of the file, also those that are overridden.
     entries: Vec<Entry>,
-    /// All of it.
+    /// Options from all sources.
     merged: ArgMatches,
     arguments: Vec<OsString>,
 }
 
-/// An entry of the file, as it would stand on the command line.
+/// An entry of the file as arguments of the command line.
 #[derive(Debug)]
 struct Entry {
-    /// Which option, by the name of its field.
+    /// Identifier of the option: the name of its field.
     id: String,
-    /// The line it stands on, from 1.
+    /// Line of the entry, from 1.
     line: usize,
     arguments: Vec<OsString>,
 }
 
-/// An option that is not as it was.
+/// An option whose value has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Its name in the file.
+    /// Name in the file.
     pub key: String,
-    /// How it was.
+    /// Previous value.
     pub before: String,
-    /// How it is now.
+    /// New value.
     pub now: String,
-    /// Whether that can be taken over without a restart.
+    /// True if a reload applies the change without a restart.
     pub reloadable: bool,
 }
 
-/// Where the value of an option comes from.
+/// Source of the value of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     CommandLine,
@@ -129,7 +129,7 @@ enum Source {
     Unset,
 }
 
-/// The definitions of all options, with the names of their environment variables.
+/// Returns the definitions of all options, with their environment variables.
 pub fn command() -> Command {
     Cli::command().mut_args(|arg| {
         if COMMANDS.contains(&arg.get_id().as_str()) {
@@ -140,7 +140,7 @@ pub fn command() -> Command {
         let is_flag = matches!(arg.get_action(), ArgAction::SetTrue);
         // In the environment a flag has a value: yes, on, 1 …
         let arg = if is_flag { arg.value_parser(BoolishValueParser::new()) } else { arg };
-        // One that is off, or a variable that is empty, is not there; see `is_off`.
+        // Ignore a variable that is empty or turns a flag off; see `is_off`.
         match value.is_empty() || is_flag && value.to_str().is_some_and(is_false) {
             true => arg,
             false => arg.env(name).hide_env(true),
@@ -148,12 +148,12 @@ pub fn command() -> Command {
     })
 }
 
-/// Whether a value stands for a flag that is off, as clap reads it.
+/// Returns true if a value turns a flag off, as clap reads it.
 fn is_false(value: &str) -> bool {
     ["0", "f", "false", "n", "no", "off"].iter().any(|off| value.eq_ignore_ascii_case(off))
 }
 
-/// Whether the environment says that a flag is off, whatever a file says.
+/// Returns true if the environment turns a flag off, which overrides the file.
 fn is_off(id: &str) -> bool {
     let command = Cli::command();
     let arg = command.get_arguments().find(|arg| arg.get_id() == id);
@@ -163,12 +163,12 @@ fn is_off(id: &str) -> bool {
     })
 }
 
-/// The environment variable of an option.
+/// Returns the environment variable of an option.
 fn environment(arg: &Arg) -> String {
     format!("{PREFIX}{}", arg.get_id().as_str().to_ascii_uppercase())
 }
 
-/// The options that a file can have, by their names there.
+/// Returns the options that the file can have, by their names in it.
 fn settings(command: &Command) -> impl Iterator<Item = (String, &Arg)> {
     command.get_arguments().filter_map(|arg| {
         let id = arg.get_id().as_str();
@@ -178,17 +178,17 @@ fn settings(command: &Command) -> impl Iterator<Item = (String, &Arg)> {
     })
 }
 
-/// A command whose TARGET may still come from elsewhere.
+/// Makes TARGET optional, because it may come from another source.
 fn without_target(command: Command) -> Command {
     command.mut_arg(TARGET, |arg| arg.required(false).default_value("").hide_default_value(true))
 }
 
 impl Config {
-    /// Reads the options from these arguments, the first of which is the program's name, from the
-    /// environment, and from the file that they name or the default one.
+    /// Reads the options from `arguments`, from the environment, and from the file that they name
+    /// or the default one. The first argument is the program's name.
     ///
     /// # Errors
-    /// [`ConfigError`] where anything is wrong, also in an entry that would not be used.
+    /// [`ConfigError`] if anything is invalid, even in an entry that is overridden.
     pub fn load(arguments: Vec<OsString>) -> Result<Self, ConfigError> {
         let given = without_target(command())
             .try_get_matches_from(&arguments)
@@ -221,22 +221,23 @@ impl Config {
     /// Reads the options again.
     ///
     /// # Errors
-    /// As [`Config::load`].
+    /// The same as [`Config::load`].
     pub fn again(&self) -> Result<Self, ConfigError> {
         Self::load(self.arguments.clone())
     }
 
-    /// Returns what can change while the daemon runs.
+    /// Returns the options that can change while the daemon runs.
     pub fn reloadable(&self) -> Reloadable<'_> {
         let Model { input, policy, log, .. } = &self.model;
-        // What is neither a file nor standard input is an interface, and served like a replay.
+        // A target that is neither a file nor standard input is an interface. It is served, as is a
+        // replay.
         let is_file = input.target == "-" || Path::new(&input.target).exists();
         let level = log.level.directives(!is_file || input.replay.is_some());
         Reloadable { tuning: &input.tuning, geo: &policy.geo, log: level }
     }
 
-    /// Returns what reading the options again needs: the files that are named, and the configuration,
-    /// which may come later.
+    /// Returns the needs for reading the options again: the files that they name, and the
+    /// configuration file, which may be created later.
     pub fn needs(&self) -> Needs {
         let Model { policy, serve, .. } = &self.model;
         let GeoFiles { geo_city, geo_asn } = &policy.geo;
@@ -245,7 +246,7 @@ impl Config {
         serve.access.needs().and(Needs { reads, ..Needs::default() })
     }
 
-    /// What is not as it was `before`.
+    /// Returns the options whose values differ from those in `before`.
     pub fn changes_since(&self, before: &Self) -> Vec<Change> {
         let (command, reloadable) = (command(), model::reloadable());
         settings(&command)
@@ -273,7 +274,8 @@ impl Config {
     }
 }
 
-/// Whether the command line or the environment say something else than a file can about an option.
+/// Returns true if the command line or the environment sets the option or one that conflicts with
+/// it. Then its entry of the file does not apply.
 fn is_overridden(given: &ArgMatches, id: &str) -> bool {
     let is_given = |id: &str| {
         matches!(given.value_source(id), Some(ValueSource::CommandLine | ValueSource::EnvVariable))
@@ -281,7 +283,7 @@ fn is_overridden(given: &ArgMatches, id: &str) -> bool {
     let command = command();
     let arg = command.get_arguments().find(|arg| arg.get_id() == id);
     let conflicts = arg.map(|arg| command.get_arg_conflicts_with(arg)).unwrap_or_default();
-    // A conflict is declared on one of the two.
+    // A conflict is declared by one of the two options only.
     let declared = |other: &&Arg| {
         command.get_arg_conflicts_with(other).iter().any(|conflict| conflict.get_id() == id)
     };
@@ -291,12 +293,12 @@ fn is_overridden(given: &ArgMatches, id: &str) -> bool {
         || command.get_arguments().filter(declared).any(|other| is_given(other.get_id().as_str()))
 }
 
-/// Whether an option is given without a value.
+/// Returns true if an option takes no value.
 fn is_flag(arg: &Arg) -> bool {
     matches!(arg.get_action(), ArgAction::SetTrue | ArgAction::Count)
 }
 
-/// A path as it is shown.
+/// Formats a path for messages.
 fn shown(path: &Path) -> String {
     path.display().to_string()
 }

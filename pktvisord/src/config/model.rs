@@ -1,8 +1,8 @@
 //! The configuration of the daemon: a type for each table of the file.
 //!
-//! The definitions of the command line are in the types, so that each option is said once. Options that
-//! can change while the daemon runs are in types of their own: [`InputTuning`], [`GeoFiles`] and
-//! [`LogLevel`]. A reload takes these over, and all else needs a restart.
+//! The types also define the command line, so each option is defined once. Options that can change
+//! while the daemon runs have types of their own: [`InputTuning`], [`GeoFiles`] and [`LogLevel`]. A
+//! reload applies changes of these; all others need a restart.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ use crate::serve::access::AccessFiles;
 use crate::serve::prometheus::MAX_TOP;
 use crate::system::telemetry::LogFormat;
 
-/// The headings of `--help`.
+/// Headings of `--help`.
 const COUNTED: &str = "What is counted";
 const KEPT: &str = "What is kept";
 const CAPTURED: &str = "How packets are captured";
@@ -256,22 +256,22 @@ pub struct Model {
 
 /// A table of the file.
 pub(super) struct Table {
-    /// Its name: that of a key at the top or, behind a dot, in the table of that key.
+    /// Name of the table: a top-level key, or after a dot a key of that table.
     pub(super) name: &'static str,
-    /// How it starts in the file.
+    /// Header in the file.
     pub(super) header: &'static str,
-    /// Adds its options to a command.
+    /// Adds the options of the table to a command.
     add: fn(Command) -> Command,
 }
 
 impl Table {
-    /// The identifiers of its options.
+    /// Returns the identifiers of the options.
     pub(super) fn options(&self) -> Vec<String> {
         options(self.add)
     }
 }
 
-/// The tables, in the order of the file.
+/// All tables, in the order of the file.
 pub(super) const TABLES: [Table; 6] = [
     Table { name: "input", header: "[[input]]", add: InputConfig::augment_args },
     Table { name: "policy.default", header: "[policy.default]", add: PolicyConfig::augment_args },
@@ -281,7 +281,7 @@ pub(super) const TABLES: [Table; 6] = [
     Table { name: "log", header: "[log]", add: LogConfig::augment_args },
 ];
 
-/// The identifiers of the options that can change while the daemon runs.
+/// Returns the identifiers of the options that can change while the daemon runs.
 pub(super) fn reloadable() -> Vec<String> {
     let tuned = [InputTuning::augment_args, GeoFiles::augment_args, LogLevel::augment_args];
     tuned.into_iter().flat_map(options).collect()
@@ -325,51 +325,52 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 impl InputTuning {
-    /// The ports of DNS.
+    /// Returns the ports that count as DNS.
     pub fn dns_ports(&self) -> &[u16] {
         if self.dns_port.is_empty() { &DEFAULT_DNS_PORTS } else { &self.dns_port }
     }
 
-    /// The addresses of HOST.
+    /// Returns the addresses of HOST.
     pub fn hosts(&self) -> HostSpec {
         self.hosts.clone().unwrap_or_default()
     }
 }
 
 impl InputConfig {
-    /// Bytes of each ring.
+    /// Returns the size of each ring buffer in bytes.
     pub fn ring_size(&self) -> u32 {
         self.ring_size << 20
     }
 
-    /// Bytes of all capture buffers of libpcap.
+    /// Returns the size of all libpcap capture buffers together, in bytes.
     pub fn capture_memory(&self) -> u64 {
         self.capture_memory << 20
     }
 }
 
 impl PolicyConfig {
-    /// How long a query waits for its reply, in nanoseconds.
+    /// Returns the time that a query waits for its reply, in nanoseconds.
     pub fn dns_timeout(&self) -> i64 {
         (self.dns_timeout * crate::time::SECOND as f64) as i64
     }
 }
 
 impl LogLevel {
-    /// What is logged, in the language of `RUST_LOG`; without options it is less where nothing is served.
+    /// Returns the log filter in the syntax of `RUST_LOG`. By default it logs less if nothing is
+    /// served.
     pub fn directives(&self, serves: bool) -> &'static str {
         match (self.quiet, self.verbose) {
             (true, _) => "error",
             (_, 0) if !serves => "warn",
             (_, 0 | 1) => "info",
-            // What aya makes of the object is of use to those who work on it.
+            // aya's messages about the object file help only its own developers.
             _ => "debug,aya=info,aya_obj=info",
         }
     }
 }
 
 impl ProcessConfig {
-    /// Threads that sum packets up.
+    /// Returns the number of workers.
     pub fn workers(&self) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from).min(4);
         self.workers.map_or_else(cores, usize::from)

@@ -1,4 +1,4 @@
-//! Showing options: those in force with where they came from, and all there are.
+//! Prints options: those in force with their sources, and all that exist.
 
 use std::fmt::Write;
 
@@ -8,9 +8,9 @@ use clap::{Arg, ArgAction, ArgMatches};
 use super::model::{TABLES, Table, reloadable};
 use super::{Config, Source, TARGET, command, environment, is_flag, settings, shown};
 
-/// Columns of a comment in the example.
+/// Maximum width of a comment in the example, in columns.
 const WIDTH: usize = 98;
-/// What the example shows for options that have no default.
+/// Values in the example for options without a default.
 const EXAMPLES: [(&str, &str); 18] = [
     (TARGET, "\"any\""),
     ("filter", "\"not port 22\""),
@@ -33,7 +33,7 @@ const EXAMPLES: [(&str, &str); 18] = [
 ];
 
 impl Config {
-    /// The options in force as a file, each with where it came from.
+    /// Formats the options in force as a file, with the source of each.
     pub fn print(&self) -> String {
         let command = command();
         let line = |(key, arg): (String, &Arg)| {
@@ -60,7 +60,7 @@ impl Config {
             None => format!("# file: none ({} is not there)\n", super::DEFAULT_FILE),
         };
         for (header, lines) in tables {
-            // Writing to memory can't fail.
+            // Writing to memory cannot fail.
             let _ = writeln!(text, "\n{header}");
             for (entry, source) in lines {
                 let padding = " ".repeat(width - entry.chars().count());
@@ -71,7 +71,7 @@ impl Config {
     }
 }
 
-/// The options of a table, by their names in the file.
+/// Returns the options of a table, by their names in the file.
 fn options_of<'a>(
     table: &Table,
     command: &'a clap::Command,
@@ -80,7 +80,7 @@ fn options_of<'a>(
     settings(command).filter(move |(_, arg)| options.iter().any(|id| *id == *arg.get_id()))
 }
 
-/// The value of an option as it stands in a file; `None` where it has none.
+/// Formats the value of an option for the file; `None` if it has none.
 pub(super) fn value(arg: &Arg, matches: &ArgMatches) -> Option<String> {
     let id = arg.get_id().as_str();
     match arg.get_action() {
@@ -97,14 +97,14 @@ pub(super) fn value(arg: &Arg, matches: &ArgMatches) -> Option<String> {
     }
 }
 
-/// A number as it is, all else in quotes.
+/// Returns a number as it is and quotes all other text.
 fn quoted(text: &str) -> String {
     let number = text.parse::<i64>().is_ok_and(|number| number.to_string() == text)
         || text.contains('.') && text.parse::<f64>().is_ok_and(f64::is_finite);
     if number { text.to_owned() } else { toml::Value::String(text.to_owned()).to_string() }
 }
 
-/// The value that the example shows.
+/// Returns the value of an option in the example.
 fn example_value(arg: &Arg) -> String {
     let id = arg.get_id().as_str();
     if let Some((_, value)) = EXAMPLES.iter().find(|(of, _)| *of == id) {
@@ -117,7 +117,7 @@ fn example_value(arg: &Arg) -> String {
     }
 }
 
-/// A file with every option in a comment, with what it means.
+/// Returns an example file with every option commented out and explained.
 pub fn example() -> String {
     let (command, reloadable) = (command(), reloadable());
     let mut text = String::from(
@@ -128,7 +128,7 @@ pub fn example() -> String {
          # also stand at the top, before all tables.\n",
     );
     for table in &TABLES {
-        // Writing to memory can't fail.
+        // Writing to memory cannot fail.
         let _ = writeln!(text, "\n#{}", table.header);
         for (key, arg) in options_of(table, &command) {
             let reload =
@@ -160,14 +160,15 @@ fn wrap(text: &str) -> Vec<String> {
     lines
 }
 
-/// A table of all options, in Markdown: names, environment, default, whether SIGHUP takes it over.
+/// Returns a Markdown table of all options: names, environment, default, and whether SIGHUP applies
+/// changes.
 pub fn table() -> String {
     let (command, reloadable) = (command(), reloadable());
     let mut text = String::from(
         "| command line | file | environment | default | SIGHUP |\n|---|---|---|---|---|\n",
     );
     for table in &TABLES {
-        // Writing to memory can't fail.
+        // Writing to memory cannot fail.
         let _ = writeln!(text, "| | **`{}`** | | | |", table.header);
         for (key, arg) in options_of(table, &command) {
             let reload = reloadable.iter().any(|id| *id == *arg.get_id());
@@ -184,7 +185,7 @@ pub fn table() -> String {
     text
 }
 
-/// An option as it stands on the command line, with its value.
+/// Formats an option with its value for the command line.
 fn on_command_line(key: &str, arg: &Arg) -> String {
     let takes_value = arg.get_num_args().is_none_or(|range| range != ValueRange::EMPTY);
     let name = arg.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
@@ -199,7 +200,7 @@ fn on_command_line(key: &str, arg: &Arg) -> String {
     short + &long
 }
 
-/// The default of an option.
+/// Formats the default of an option.
 fn default(arg: &Arg) -> String {
     match arg.get_default_values().first() {
         Some(default) if !is_flag(arg) => format!("`{}`", default.to_string_lossy()),

@@ -1,7 +1,7 @@
-//! Who may ask: TLS, certificates of clients, bearer tokens.
+//! Access control: TLS, client certificates, bearer tokens.
 //!
-//! Files are read at the start and again on SIGHUP, so that certificates and tokens can be replaced
-//! while the daemon runs. No token gets into a log or an error.
+//! The files are read at the start and again on SIGHUP, so certificates and tokens can be replaced
+//! while the daemon runs. Logs and errors never contain a token.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -23,21 +23,21 @@ use crate::system::needs::Needs;
 use crate::system::occasional::Occasional;
 use crate::system::secret::{self, FileError};
 
-/// Bytes that a token has at least: 16 hexadecimal digits are 64 bits of chance.
+/// Minimum length of a token in bytes: 16 hexadecimal digits are 64 random bits.
 const SHORTEST: usize = 16;
 
-/// Why there is no access as it was asked for.
+/// Reason why access control cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
-    /// An option without another that it needs.
+    /// An option without another one that it needs.
     #[error("{0} needs {1} too")]
     Incomplete(&'static str, &'static str),
-    /// A file can't be read, or is not what it should be.
+    /// A file cannot be read or has the wrong content.
     #[error(transparent)]
     File(#[from] FileError),
 }
 
-/// Bearer tokens (RFC 6750), any of which opens the door.
+/// Accepted bearer tokens (RFC 6750).
 pub struct Tokens(Vec<Box<[u8]>>);
 
 impl fmt::Debug for Tokens {
@@ -47,7 +47,7 @@ impl fmt::Debug for Tokens {
 }
 
 impl Tokens {
-    /// Reads tokens, one to a line; empty lines and those that start with `#` are passed over.
+    /// Reads one token from each line. Skips empty lines and lines that start with `#`.
     fn read(path: &Path) -> Result<Self, FileError> {
         let unusable = |problem: &str| FileError::unusable(path, problem);
         let text = String::from_utf8(secret::read(path)?)
@@ -71,33 +71,33 @@ impl Tokens {
         Ok(Self(tokens))
     }
 
-    /// Whether this is one of them. How long that takes does not depend on which one, nor on how much
-    /// of it is right.
+    /// Returns true if `token` is one of these. The time taken does not depend on which one it is,
+    /// nor on how much of it matches.
     pub fn contain(&self, token: &[u8]) -> bool {
         let any = self.0.iter().fold(Choice::from(0), |any, one| any | one.ct_eq(token));
         any.into()
     }
 }
 
-/// Who may ask.
+/// The access control of the HTTP interface.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    /// Tokens; none are needed where there are none.
+    /// Accepted tokens. `None` if requests need no token.
     pub tokens: Option<Arc<Shared<Tokens>>>,
-    /// TLS; plain HTTP without.
+    /// TLS configuration. `None` for plain HTTP.
     pub tls: Option<Arc<Shared<ServerConfig>>>,
-    /// Whose certificates of clients are accepted; none are needed where there is none.
+    /// Verifier of client certificates. `None` if clients need no certificate.
     pub clients: Option<Arc<Shared<Clients>>>,
-    /// How often a wrong token was shown.
+    /// Number of requests with a wrong token.
     pub wrong_tokens: Arc<Occasional>,
 }
 
-/// Whose certificates of clients are accepted.
+/// Verifier of client certificates.
 #[derive(Debug)]
 pub struct Clients(Arc<dyn ClientCertVerifier>);
 
 impl Clients {
-    /// Whether these certificates, the client's own first, are accepted now.
+    /// Returns true if this chain, the client's own certificate first, is accepted now.
     pub fn accept(&self, shown: &[CertificateDer<'_>]) -> bool {
         let Some((own, between)) = shown.split_first() else { return false };
         self.0.verify_client_cert(own, between, UnixTime::now()).is_ok()
@@ -125,7 +125,7 @@ pub struct AccessFiles {
 }
 
 impl AccessFiles {
-    /// Returns what reading them again needs.
+    /// Returns the needs for reading these files again.
     pub fn needs(&self) -> Needs {
         let Self { tls_cert, tls_key, client_ca, token_file } = self;
         let reads = [tls_cert, tls_key, client_ca, token_file].into_iter().flatten().cloned();
@@ -134,10 +134,11 @@ impl AccessFiles {
 }
 
 impl Access {
-    /// Reads these files.
+    /// Reads the files.
     ///
     /// # Errors
-    /// [`AccessError`] where one is missing or not what it should be.
+    /// [`AccessError`] if a file is missing or has the wrong content, or if an option lacks another
+    /// one.
     pub fn open(files: &AccessFiles) -> Result<Self, AccessError> {
         let tokens = files.token_file.as_deref().map(Tokens::read).transpose()?;
         let clients = files.client_ca.as_deref().map(verifier).transpose()?;
@@ -160,12 +161,12 @@ impl Access {
         })
     }
 
-    /// Whether those who ask have to show who they are.
+    /// Returns true if clients have to authenticate.
     pub fn is_guarded(&self) -> bool {
         self.tokens.is_some() || self.clients.is_some()
     }
 
-    /// Takes the tokens and certificates of `newer`, which was opened with the same options.
+    /// Takes over the tokens and certificates of `newer`, which was opened with the same options.
     pub fn replace(&self, newer: &Self) {
         if let (Some(mine), Some(newer)) = (&self.tokens, &newer.tokens) {
             mine.set_shared(newer.now());
@@ -202,7 +203,7 @@ fn server_config(
     Ok(config)
 }
 
-/// Why certificates of clients can't be checked.
+/// Reason why client certificates cannot be verified.
 #[derive(Debug, thiserror::Error)]
 enum VerifierError {
     #[error("no authority for clients: {0}")]
@@ -211,7 +212,7 @@ enum VerifierError {
     Verifier(#[from] VerifierBuilderError),
 }
 
-/// Looks at certificates of clients, by the authorities in this file.
+/// Builds a verifier of client certificates from the authorities in this file.
 fn verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, FileError> {
     let certificates = certificates_in(path)?;
     let verifier = || -> Result<_, VerifierError> {
@@ -223,7 +224,7 @@ fn verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, FileError> {
     verifier().map_err(|error| FileError::unusable(path, error.to_string()))
 }
 
-/// The certificates of a file, one at least.
+/// Reads the certificates of a PEM file, at least one.
 fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
     let text = std::fs::read(path).map_err(|source| FileError::unreadable(path, source))?;
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn any_token_of_the_file_opens_and_no_other() {
+    fn accepts_each_token_of_the_file_and_no_other() {
         let read = tokens("# a\n\n  0123456789abcdef \nfedcba9876543210.~\n").unwrap();
         for (token, opens) in [
             ("0123456789abcdef", true),
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_is_told_without_it() {
+    fn reports_invalid_tokens_without_showing_them() {
         for (text, problem) in [
             ("", "there is no token in it"),
             ("# only a comment\n", "there is no token in it"),

@@ -1,8 +1,8 @@
-//! Answers that are made once for all who ask within a second, and handed out in small parts.
+//! Caches HTTP answers for one second and sends them in small parts.
 //!
-//! However many clients read an answer, and however slowly, it is in memory once. All answers that are
-//! still read have a bound together. Where a new one goes past it, the oldest are given up, and
-//! whoever still reads them is cut off.
+//! All clients that read an answer share one copy in memory, however slowly they read. All answers
+//! that are kept or still read share one budget. Past it, the oldest answers are given up, and the
+//! clients that still read them are cut off.
 
 use std::io::Write;
 use std::pin::Pin;
@@ -25,16 +25,16 @@ use super::internal;
 use crate::serve::live::Live;
 use crate::serve::prometheus::Format;
 
-/// Bytes of all answers together that are kept or still read; one alone may be larger.
+/// Budget in bytes for all answers that are kept or still read. A single answer may be larger.
 const BUDGET: usize = 8 << 20;
-/// Answers to one question that are kept or still read, at most.
+/// Maximum number of answers to one question that are kept or still read.
 const GENERATIONS: usize = 2;
-/// Bytes that a connection is handed at once.
+/// Bytes handed to a connection at once.
 const PART: usize = 8 << 10;
-/// Answers of fewer bytes are not compressed.
+/// Minimum size in bytes of an answer that is compressed.
 const LEAST_COMPRESSED: usize = 1_024;
 
-/// What is asked for.
+/// The subject of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Question {
     /// The daemon's own state.
@@ -51,9 +51,9 @@ pub(super) enum Question {
     Metrics(Format),
 }
 
-/// Quick answers are made apart from those that may take long, so that nobody who asks for many of
-/// the latter holds the former up. Of each kind one is made at a time: more would only wait for one
-/// another, and pile up.
+/// Limit answers to one in the making of each kind: more would only wait for one another and pile
+/// up. Quick answers have a semaphore of their own, so that many requests for slow ones do not
+/// delay them.
 static QUICK: Semaphore = Semaphore::const_new(1);
 static SLOW: Semaphore = Semaphore::const_new(1);
 
@@ -65,7 +65,8 @@ impl Question {
         }
     }
 
-    /// Whether others are given the answer too. The daemon's own state changes by itself, and is small.
+    /// Returns true if clients share the answer. The daemon's own state changes by itself and is
+    /// small, so each request gets a new answer.
     fn is_shared(self) -> bool {
         self != Self::App
     }
@@ -79,20 +80,21 @@ impl Question {
     }
 }
 
-/// The answers of a daemon.
+/// Cache of the daemon's answers.
 pub(super) struct Answers {
     live: Arc<Live>,
     kept: Mutex<Vec<Kept>>,
 }
 
-/// An answer that is kept.
+/// An answer in the cache.
 #[derive(Debug)]
 struct Kept {
     question: Question,
     is_gzip: bool,
-    /// What it tells of, where that does not change.
+    /// The closed summary that the answer shows. `None` if the subject still changes.
     of: Option<Weak<Summary>>,
-    /// Of when it is, where it may: it is given to others for as long as nothing newer is there.
+    /// Time of the snapshot that the answer was made from. An answer without `of` stays current
+    /// until there is a newer snapshot.
     taken: Option<Instant>,
     answer: Arc<Answer>,
 }
@@ -110,7 +112,7 @@ impl Answer {
         Arc::new(Self { length: bytes.len(), bytes: Mutex::new(Some(bytes)) })
     }
 
-    /// Whether it has no bytes.
+    /// Returns true if the answer has no bytes.
     pub(super) fn is_empty(&self) -> bool {
         self.length == 0
     }
@@ -123,19 +125,19 @@ impl Answer {
         *self.bytes.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// A body that hands it out.
+    /// Returns a body that sends the answer in parts.
     pub(super) fn body(self: Arc<Self>) -> Body {
         Body::new(Parts { answer: self, at: 0 })
     }
 }
 
-/// An answer on its way to a client.
+/// Body that sends an answer to a client.
 struct Parts {
     answer: Arc<Answer>,
     at: usize,
 }
 
-/// A client has read too slowly.
+/// The client read so slowly that its answer was given up.
 #[derive(Debug, thiserror::Error)]
 #[error("newer answers needed the room of this one")]
 struct TooSlow;
@@ -153,7 +155,7 @@ impl HttpBody for Parts {
         }
         let Some(bytes) = self.answer.octets() else { return Poll::Ready(Some(Err(TooSlow))) };
         let end = (self.at + PART).min(bytes.len());
-        // A copy: a part of the whole would keep the whole.
+        // Copied, because a slice would keep the whole buffer alive.
         let part = Bytes::copy_from_slice(&bytes[self.at..end]);
         self.at = end;
         Poll::Ready(Some(Ok(Frame::data(part))))
@@ -168,7 +170,7 @@ impl HttpBody for Parts {
     }
 }
 
-/// Whether a client takes gzip (RFC 9110, section 12.5.3).
+/// Returns true if the client accepts gzip (RFC 9110, section 12.5.3).
 pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     accepted.flat_map(|value| value.split(',')).any(|coding| {
@@ -179,14 +181,14 @@ pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The same in gzip (RFC 1952).
+/// Compresses `bytes` with gzip (RFC 1952).
 pub(super) fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes)?;
     encoder.finish()
 }
 
-/// The headers that say how a body is written.
+/// Sets the headers for content type and encoding.
 pub(super) fn describe(response: &mut Response, content_type: HeaderValue, is_gzip: bool) {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, content_type);
@@ -197,7 +199,8 @@ pub(super) fn describe(response: &mut Response, content_type: HeaderValue, is_gz
 }
 
 impl Kept {
-    /// Whether it is what the question would be answered with now.
+    /// Returns true if the answer still matches the summary `of` or, without one, the snapshot time
+    /// `taken`.
     fn is_current(&self, of: Option<&Arc<Summary>>, taken: Option<Instant>) -> bool {
         match (&self.of, of) {
             (Some(told), Some(of)) => told.as_ptr() == Arc::as_ptr(of),
@@ -208,7 +211,7 @@ impl Kept {
 }
 
 impl Answers {
-    /// No answers yet of what `live` tells.
+    /// Returns an empty cache for answers about `live`.
     pub(super) fn new(live: Arc<Live>) -> Self {
         Self { live, kept: Mutex::default() }
     }
@@ -217,9 +220,9 @@ impl Answers {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The answer to a question, as a client with these headers takes it: one that was made for
-    /// another a moment ago, or one that `make` makes. `of` is what it tells of, where that does not
-    /// change any more.
+    /// Answers a question in an encoding that the client accepts. Takes the answer from the cache,
+    /// or makes it with `make`. `of` is the closed summary that the answer shows, or `None` if the
+    /// subject still changes.
     pub(super) async fn answer(
         self: &Arc<Self>,
         question: Question,
@@ -231,7 +234,7 @@ impl Answers {
         let (answer, is_gzip) = if let Some(found) = self.find(question, takes_gzip, of.as_ref()) {
             found
         } else {
-            // Whoever has to wait too long is told so, and leaves no work behind.
+            // A request that times out while it waits here leaves no work behind.
             let turn = question.turn().acquire().await.map_err(internal)?;
             let answers = Arc::clone(self);
             let made = tokio::task::spawn_blocking(move || {
@@ -245,7 +248,7 @@ impl Answers {
         Ok(response)
     }
 
-    /// An answer that is there, and whether it is compressed.
+    /// Returns the cached answer, and whether it is compressed.
     fn find(
         &self,
         question: Question,
@@ -277,7 +280,7 @@ impl Answers {
         of: Option<&Arc<Summary>>,
         make: impl FnOnce() -> Result<Vec<u8>, ApiError>,
     ) -> Result<(Arc<Answer>, bool), ApiError> {
-        // Another may have made it meanwhile.
+        // Another request may have made it in the meantime.
         if let Some(found) = self.find(question, takes_gzip, of) {
             return Ok(found);
         }
@@ -292,7 +295,7 @@ impl Answers {
         Ok((self.keep(question, true, of, compressed.into()), true))
     }
 
-    /// Keeps an answer, and gives up those for which there is no room then.
+    /// Adds an answer to the cache and gives up the oldest ones past the bounds.
     fn keep(
         &self,
         question: Question,
@@ -303,7 +306,7 @@ impl Answers {
         let answer = Answer::new(bytes);
         let taken = self.live.taken();
         let mut kept = self.kept();
-        // What nobody reads, and nobody will be given.
+        // Drop answers that no client reads and that are out of date.
         kept.retain(|kept| {
             let of = kept.of.as_ref().and_then(Weak::upgrade);
             kept.is_current(of.as_ref(), taken) || Arc::strong_count(&kept.answer) > 1
@@ -347,7 +350,7 @@ mod tests {
 
     const ALL: Question = Question::Rates;
 
-    /// Of a daemon that has seen nothing.
+    /// Returns an empty cache for a daemon that has seen no packets.
     fn answers() -> Arc<Answers> {
         let settings = Settings {
             hosts: HostSpec::default().into(),
@@ -372,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_are_given_up_past_the_bounds() {
+    fn gives_up_oldest_answers_past_the_bounds() {
         let answers = answers();
         let three = [1, 2, 3].map(|fill| bytes(&answers, ALL, 10, fill));
         assert_eq!(three.each_ref().map(|answer| answer.octets().is_some()), [false, true, true]);
@@ -384,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_what_does_not_change_stays() {
+    fn keeps_answer_about_closed_summary() {
         let answers = answers();
         let closed = Arc::new(Summary::default());
         let other = Arc::new(Summary::default());
@@ -399,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_given_to_others_until_there_is_something_newer() {
+    fn shares_answer_until_there_is_a_newer_snapshot() {
         let answers = answers();
         let make = |answers: &Answers| {
             let make = || {
@@ -415,7 +418,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bodies_are_whole_or_fail() {
+    async fn sends_whole_bodies_or_fails() {
         let answers = answers();
         let long: Vec<u8> = (0..3 * PART + 5).map(|at| at as u8).collect();
         let body = answers.keep(ALL, false, None, long.clone().into()).body();
@@ -429,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_for_those_who_take_it() {
+    fn recognizes_clients_that_accept_gzip() {
         for (accepted, takes) in [
             ("", false),
             ("gzip", true),

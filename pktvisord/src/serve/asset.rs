@@ -1,4 +1,4 @@
-//! What is served as it is: the page to browse the document, its parts, and the document.
+//! Static content: the page to browse the OpenAPI document, its parts, and the document.
 
 use axum::body::Bytes;
 use axum::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
@@ -8,16 +8,16 @@ use axum::routing::{MethodRouter, get};
 
 use super::answers::{Answer, describe, gzip, takes_gzip};
 
-/// Serves `body` with an entity tag, so that who has it already is not sent it again (RFC 9110
-/// section 13.1.2).
+/// Serves `body` with an entity tag. A client that has this version gets 304 instead of the body
+/// (RFC 9110 section 13.1.2).
 pub(super) fn asset<S>(content_type: &'static str, body: impl Into<Bytes>) -> MethodRouter<S>
 where
     S: Clone + Send + Sync + 'static,
 {
     let body: Bytes = body.into();
-    // Weak: the bytes differ where they are compressed on the way.
+    // A weak tag, because compressed and plain responses have different bytes.
     let tag = format!("W/\"{}\"", &blake3::hash(&body).to_hex()[..16]);
-    // Where it can't be compressed, it is served as it is.
+    // If compression fails, the body is served uncompressed.
     let compressed = Answer::new(gzip(&body).unwrap_or_default());
     let plain = Answer::new(body);
     get(async move |headers: HeaderMap| -> Response {
@@ -33,7 +33,7 @@ where
     })
 }
 
-/// Whether a request names this tag as one that it has.
+/// Returns true if If-None-Match lists this tag or `*`.
 fn is_among(headers: &HeaderMap, tag: &str) -> bool {
     let lists = headers.get_all(IF_NONE_MATCH).iter();
     let mut tags = lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(','));

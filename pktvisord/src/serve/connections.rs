@@ -1,5 +1,5 @@
-//! Which connections are served: so many in all and of one client, some kept for those who are trusted,
-//! and the one that was idle for longest goes where there is no room.
+//! Admission of HTTP connections: a limit in all and one for each client, with places reserved for
+//! trusted clients. A new connection past a limit replaces the one that was idle for longest.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,45 +12,46 @@ use tokio::sync::Notify;
 
 use crate::system::occasional::Occasional;
 
-/// Connections served at once.
+/// Maximum number of connections served at once.
 pub const MAX_CONNECTIONS: usize = 256;
-/// Those of them that are kept for clients of this host, or who have shown who they are.
+/// Connections out of these that are reserved for trusted clients: those on this host, or
+/// authenticated.
 pub const KEPT_FOR_TRUSTED: usize = 32;
-/// Those of one client, by its address; of IPv6 the 64 bits that are its network.
+/// Maximum number of connections of one client: one IPv4 address, or one IPv6 /64.
 pub const MAX_OF_CLIENT: usize = 64;
-/// How long a client may take for the head of a request, where up to so many connections are served.
+/// Time limit for the head of a request, if at most this many connections are served.
 const HEAD_TIMEOUTS: [(usize, Duration); 3] = [
     (MAX_CONNECTIONS / 2, Duration::from_secs(30)),
     (MAX_CONNECTIONS * 3 / 4, Duration::from_secs(10)),
     (usize::MAX, Duration::from_secs(3)),
 ];
 
-/// The connections that are served.
+/// All connections that are served.
 #[derive(Debug, Default)]
 pub struct Connections {
-    /// By number, in the order in which they came.
+    /// By number, in the order of arrival.
     served: Mutex<BTreeMap<u64, Arc<Connection>>>,
     next: AtomicU64,
     refused: Occasional,
 }
 
-/// A connection that is served.
+/// One connection that is served.
 #[derive(Debug)]
 pub struct Connection {
     client: IpAddr,
-    /// It comes from this host.
+    /// True if the client is on this host.
     is_local: bool,
-    /// Its client has shown a token, which was right.
+    /// True if the client has shown an accepted token.
     has_token: AtomicBool,
     has_certificate: AtomicBool,
-    /// Since when it waits for a request; `None` while an answer is made.
+    /// Start of the wait for a request. `None` while an answer is made.
     idle_since: Mutex<Option<Instant>>,
-    /// The certificates that the client has shown, its own first.
+    /// The certificate chain of the client, its own certificate first.
     certificates: Mutex<Vec<CertificateDer<'static>>>,
     close: Notify,
 }
 
-/// The place of a connection, until it is dropped.
+/// The place of a connection, freed on drop.
 #[derive(Debug)]
 pub struct Place {
     number: u64,
@@ -58,7 +59,7 @@ pub struct Place {
     connections: Arc<Connections>,
 }
 
-/// What counts as one client.
+/// Returns the address that identifies a client: an IPv4 address, or the /64 of an IPv6 address.
 fn client(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
@@ -80,26 +81,26 @@ impl Connection {
         *self.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
-    /// Its client has shown a right token: one of the kept places is its own, until tokens change.
+    /// Trusts the client because of an accepted token, until tokens change.
     pub fn trust_by_token(&self) {
         self.has_token.store(true, Ordering::Relaxed);
     }
 
-    /// Its client has shown these certificates, and they were found right.
+    /// Trusts the client because of these certificates, which were verified.
     pub fn trust_by(&self, certificates: &[CertificateDer<'static>]) {
         let mut shown = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
         *shown = certificates.to_vec();
         self.has_certificate.store(true, Ordering::Relaxed);
     }
 
-    /// An answer is made from now on until the guard is dropped.
+    /// Marks the connection as busy until the guard is dropped.
     pub fn answer(self: &Arc<Self>) -> Answering {
         self.set_idle_since(None);
         Answering(Arc::clone(self))
     }
 }
 
-/// An answer is being made.
+/// Guard of a connection that is busy with an answer.
 #[derive(Debug)]
 pub struct Answering(Arc<Connection>);
 
@@ -110,17 +111,18 @@ impl Drop for Answering {
 }
 
 impl Place {
-    /// The connection that it is for.
+    /// Returns the connection of this place.
     pub fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }
 
-    /// Waits until the connection has to go.
+    /// Waits until the connection is told to close.
     pub async fn taken(&self) {
         self.connection.close.notified().await;
     }
 
-    /// How long its client may take for the head of a request: the less the fuller it is.
+    /// Returns the time limit for the head of a request. It is shorter the more connections there
+    /// are.
     pub fn head_timeout(&self) -> Duration {
         let served = self.connections.served().len();
         let fits = HEAD_TIMEOUTS.iter().find(|&&(most, _)| served <= most);
@@ -133,8 +135,8 @@ impl Connections {
         self.served.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a connection from `peer` to our address `local`; none where there are too many
-    /// already, and none of those that would have to go is idle.
+    /// Returns a place for a connection from `peer` to the local address `local`. Returns `None` if
+    /// a limit is reached and no connection that could make room is idle.
     pub fn admit(self: &Arc<Self>, peer: IpAddr, local: IpAddr) -> Option<Place> {
         let from_here = peer.to_canonical().is_loopback() || peer == local;
         let connection = Arc::new(Connection {
@@ -161,14 +163,14 @@ impl Connections {
         Some(Place { number, connection, connections: Arc::clone(self) })
     }
 
-    /// Tokens have changed: no token that was shown counts any more.
+    /// Forgets all tokens that were shown, because the accepted tokens have changed.
     pub fn forget_tokens(&self) {
         for connection in self.served().values() {
             connection.has_token.store(false, Ordering::Relaxed);
         }
     }
 
-    /// Closes those whose clients have shown certificates that are not right any more.
+    /// Closes connections whose client certificates are no longer accepted.
     pub fn close_where(&self, is_wrong: impl Fn(&[CertificateDer<'static>]) -> bool) {
         for connection in self.served().values() {
             let shown = connection.certificates.lock().unwrap_or_else(PoisonError::into_inner);
@@ -179,7 +181,7 @@ impl Connections {
     }
 }
 
-/// Makes room for a connection that comes. Returns whether there is some.
+/// Makes room for a new connection. Returns true if there is room.
 fn make_room(served: &mut BTreeMap<u64, Arc<Connection>>, comes: &Connection) -> bool {
     let of_client = |one: &Connection| one.client == comes.client;
     if served.values().filter(|one| of_client(one)).count() >= MAX_OF_CLIENT
@@ -195,7 +197,8 @@ fn make_room(served: &mut BTreeMap<u64, Arc<Connection>>, comes: &Connection) ->
         || comes.is_trusted() && close_idle(served, &Connection::is_trusted)
 }
 
-/// Closes the one that was idle for longest of those that `may_go`. Returns whether there is one.
+/// Closes the connection that was idle for longest among those that `may_go`. Returns false if none
+/// is idle.
 fn close_idle(
     served: &mut BTreeMap<u64, Arc<Connection>>,
     may_go: &dyn Fn(&Connection) -> bool,
@@ -225,7 +228,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// Whether a connection was told to go.
+    /// Returns true if the connection was told to close.
     fn is_taken(place: &Place) -> bool {
         let taken = std::pin::pin!(place.taken());
         let waker = std::task::Waker::noop();
@@ -233,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn of_one_client_the_longest_idle_goes_and_who_is_answered_stays() {
+    fn closes_longest_idle_connection_of_a_client_and_no_busy_one() {
         let connections: Arc<Connections> = Arc::default();
         let from = |host: usize| address(&format!("2001:db8::{host:x}"));
         let places: Vec<Place> = (0..MAX_OF_CLIENT)
@@ -252,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn trusted_clients_have_places_that_strangers_cannot_take() {
+    fn reserves_places_for_trusted_clients() {
         let connections: Arc<Connections> = Arc::default();
         let stranger =
             |number: usize| address(&format!("198.51.{}.{}", number / 250, number % 250));
@@ -263,12 +266,12 @@ mod tests {
         let busy: Vec<Answering> =
             strangers.iter().map(|place| place.connection().answer()).collect();
         assert!(connections.admit(stranger(5_000), HERE).is_none());
-        // Of this host, by loopback and by an address of its own.
+        // From this host: by loopback and by an address of its own.
         let here: Vec<Place> = (0..KEPT_FOR_TRUSTED)
             .map(|at| if at % 2 == 0 { address("::1") } else { HERE })
             .map(|peer| connections.admit(peer, HERE).expect("a place is kept"))
             .collect();
-        // One that has shown who it is makes room for a stranger.
+        // An authenticated connection counts as trusted and leaves a stranger's place.
         drop(here);
         strangers[0].connection().trust_by_token();
         let one = connections.admit(stranger(5_000), HERE).expect("a place is free again");
@@ -280,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_have_less_time_the_fuller_it_is() {
+    fn shortens_head_timeout_as_places_fill() {
         let connections: Arc<Connections> = Arc::default();
         let mut places = Vec::new();
         let mut timeouts = Vec::new();
@@ -297,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_are_looked_at_again() {
+    fn closes_connections_whose_certificates_are_no_longer_accepted() {
         let connections: Arc<Connections> = Arc::default();
         let [one, other] = [1, 2].map(|byte| CertificateDer::from(vec![byte]));
         let places = ["198.51.100.1", "198.51.100.2", "198.51.100.3"]

@@ -1,4 +1,4 @@
-//! Everything that goes wrong in an answer, in one envelope: `{"error": "…"}`.
+//! Errors of the HTTP interface, in one envelope: `{"error": "…"}`.
 
 use std::any::Any;
 
@@ -12,19 +12,19 @@ use thiserror::Error;
 use super::REQUEST_TIMEOUT;
 use super::period::PeriodRange;
 
-/// What a request can fail with.
+/// Reason why a request fails.
 #[derive(Debug, Error)]
 pub(super) enum ApiError {
-    /// The period in the path is no number.
+    /// The period in the path is not a number.
     #[error("the period is not a number: ask for {0}")]
     NotANumber(PeriodRange),
-    /// More periods than are kept, or a window of none.
+    /// The period is larger than the number kept, or the window is empty.
     #[error("the period is out of range: ask for {0}")]
     OutOfRange(PeriodRange),
-    /// The daemon has not run long enough.
+    /// The daemon has not run long enough for this period.
     #[error("the period is not there yet: so far there is {0}")]
     NotYet(PeriodRange),
-    /// Its byte form can be merged with nothing.
+    /// The bucket was counted with other DNS ports, so its state cannot be merged.
     #[error(
         "the DNS ports changed in that minute or after it, so its state can be merged with nothing; \
          ask for a newer one"
@@ -39,31 +39,31 @@ pub(super) enum ApiError {
     /// The route has no such method.
     #[error("the method is not allowed here: see the Allow header for those that are")]
     NoMethod,
-    /// HTTP/1.1 wants one Host header (RFC 9112 section 3.2).
+    /// An HTTP/1.1 request needs exactly one Host header (RFC 9112 section 3.2).
     #[error("a request has to have one Host header")]
     NotOneHost,
-    /// The URI is for another host than the Host header (RFC 9112 section 3.2.2).
+    /// The URI names another host than the Host header (RFC 9112 section 3.2.2).
     #[error("the URI of the request is for another host than its Host header")]
     TwoHosts,
-    /// The request is for a name that is not this host's own.
+    /// The Host header is not a name of this server.
     #[error(
         "the Host header names neither localhost nor an address: whoever asks by another name \
              needs a token, see --token-file, or --insecure-listen"
     )]
     OtherHost,
-    /// No token.
+    /// The request has no token.
     #[error("a token is needed: `Authorization: Bearer TOKEN`")]
     NoToken,
-    /// A wrong one.
+    /// The token is wrong.
     #[error("the token is not among those that are accepted here")]
     WrongToken,
     /// The answer was not made in time.
     #[error("the answer was not made within {} s", REQUEST_TIMEOUT.as_secs())]
     Timeout,
-    /// Some packets are no longer summed up.
+    /// A worker does not answer.
     #[error("a thread that sums packets up does not answer: see the log of pktvisord")]
     NoLife,
-    /// A fault of the daemon, which is in its log.
+    /// A fault of the daemon. The log has the details.
     #[error("internal error: see the log of pktvisord")]
     Internal,
 }
@@ -100,17 +100,17 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// The answer where nothing is served.
+/// Answers a request for an unknown path.
 pub(super) async fn no_route(uri: Uri) -> ApiError {
     ApiError::NoRoute(uri.path().to_owned())
 }
 
-/// The answer where something is served, but not by this method.
+/// Answers a request whose method the route does not have.
 pub(super) async fn no_method() -> ApiError {
     ApiError::NoMethod
 }
 
-/// The answer after a panic, which goes to the log here.
+/// Logs a panic and answers with an internal error.
 pub(super) fn panicked(panic: &(dyn Any + Send)) -> Response {
     let message = panic
         .downcast_ref::<String>()

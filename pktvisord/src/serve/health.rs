@@ -1,4 +1,4 @@
-//! Whether the daemon lives and whether it sees packets.
+//! Liveness and readiness.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
-//! What the REST interface answers from: the live buckets and the closed minutes.
+//! The data that the HTTP interface answers from: live buckets and closed minutes.
 //!
-//! The live buckets are copied by the workers at most once a second, as a copy that is summed up here,
-//! so that no reader holds the packet path up.
+//! The workers copy their live buckets at most once a second, and the copies are merged here. So a
+//! reader does not hold up the packet path.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,46 +24,48 @@ use crate::store::Store;
 use crate::system::privileges::Rights;
 use crate::time::{SECOND, minute_of};
 
-/// How old an answer can be.
+/// Maximum age of a snapshot.
 const FRESH: Duration = Duration::from_secs(1);
-/// Times the workers are asked again when some have closed a minute that others have not yet.
+/// Number of times to ask the workers again if only some have closed a minute.
 const RETRIES: usize = 5;
-/// Packets of the live minute from which on it is said that most have an unknown direction.
+/// Minimum number of packets for the advice about unknown directions.
 const LEAST_PACKETS: u64 = 100;
-/// Seconds of a minute, as a divisor of durations.
+/// Seconds in a minute, as a divisor of durations.
 const MINUTE_SECONDS: f64 = 60.0;
 
-/// Why there is no bucket or window of that number.
+/// Reason why a bucket or window is not available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PeriodError {
-    /// It is within the range, but so much time has not passed yet.
+    /// The number is in range, but the daemon has not run long enough.
     #[error("not there yet: {available} of the periods are available so far")]
     NotYet {
-        /// Buckets there are now, the live one included.
+        /// Number of buckets now, the live one included.
         available: u64,
     },
-    /// There is never one.
+    /// The number is never available.
     #[error("out of range: {periods} periods are kept")]
     OutOfRange {
-        /// Buckets kept.
+        /// Number of buckets kept.
         periods: u64,
     },
-    /// Its byte form would not merge: the terms that stand in it are those of now.
+    /// The bucket was counted with other DNS ports than the current ones, which its byte form would
+    /// state.
     #[error("DNS went by other ports then, so it can be merged with nothing")]
     OtherPorts,
 }
 
-/// What answers are made from.
+/// Source of all answers.
 pub struct Live {
     settings: Arc<Settings>,
     store: Arc<Store>,
     clock: Arc<Clock>,
     control: WorkerControl,
     status: Arc<Status>,
-    /// What the daemon may still do; of a capture file all that its user may.
+    /// Remaining rights of the daemon. `None` for a capture file, which keeps the rights of its
+    /// user.
     rights: Option<Rights>,
     started: SystemTime,
-    /// Whether all who sum up answered when that was last looked at.
+    /// True if every worker answered the last liveness check.
     alive: AtomicBool,
     cache: Mutex<Cache>,
 }
@@ -75,7 +77,7 @@ struct Cache {
 }
 
 impl Live {
-    /// Answers from these workers and their closed minutes.
+    /// Creates the source of answers from the state of these workers and their closed minutes.
     pub fn new(
         settings: Arc<Settings>,
         store: Arc<Store>,
@@ -97,22 +99,22 @@ impl Live {
         }
     }
 
-    /// Buckets kept, the live one included.
+    /// Returns the number of buckets kept, the live one included.
     pub fn periods(&self) -> u64 {
         if self.store.retention().single { 1 } else { self.store.retention().periods as u64 }
     }
 
-    /// The state of the input.
+    /// Returns the state of the input.
     pub fn status(&self) -> &Status {
         &self.status
     }
 
-    /// Whether packets are taken in.
+    /// Returns true if packets are taken in from everything that is to be watched.
     pub fn ready(&self) -> bool {
         self.status.is_watching() && self.has_packets()
     }
 
-    /// Whether there is a bucket.
+    /// Returns true if there is a bucket.
     fn has_packets(&self) -> bool {
         self.clock.now() != 0 || self.status.is_finished()
     }
@@ -133,7 +135,7 @@ impl Live {
         read(&mut cache, &present)
     }
 
-    /// When what is answered now was taken from the workers; none where it is to be taken anew.
+    /// Returns the time of the current snapshot, or `None` if the next answer needs a new one.
     pub fn taken(&self) -> Option<Instant> {
         let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         cache.present.as_ref().map(|(at, _)| *at).filter(|at| at.elapsed() < FRESH)
@@ -154,7 +156,7 @@ impl Live {
             }
             buckets = self.control.take(now);
         }
-        // What was closed before these were copied is to be there with them.
+        // All minutes closed before the copies were made must be in the store.
         self.store.settle();
         merge_live(buckets, now, &mut self.settings.geo())
     }
@@ -166,7 +168,7 @@ impl Live {
         Ok(())
     }
 
-    /// Buckets there are now: none before the first packet.
+    /// Returns the number of buckets available now: 0 before the first packet.
     fn available(&self) -> u64 {
         if self.has_packets() { self.store.available() } else { 0 }
     }
@@ -190,18 +192,18 @@ impl Live {
         Arc::new(self.status.complete(summary.view()))
     }
 
-    /// Bucket `n`: 0 is the live one.
+    /// Returns the view of bucket `n`, where 0 is the live one.
     ///
     /// # Errors
-    /// [`PeriodError`] where there is none.
+    /// [`PeriodError`] if there is no such bucket.
     pub fn bucket(&self, n: u64) -> Result<Arc<api::MetricsView>, PeriodError> {
         self.with_cache(|_, present| self.summary(n, present).map(|summary| self.view(&summary)))
     }
 
-    /// The newest `n` buckets merged.
+    /// Returns the view of the newest `n` buckets merged.
     ///
     /// # Errors
-    /// [`PeriodError`] where there are not so many.
+    /// [`PeriodError`] if there are fewer buckets.
     pub fn window(&self, n: u64) -> Result<Arc<api::MetricsView>, PeriodError> {
         self.check(n, self.periods())?;
         if n == 0 {
@@ -217,7 +219,7 @@ impl Live {
         if let Some(view) = known {
             return Ok(view);
         }
-        // Many minutes take a while: nobody else waits for them.
+        // Merging many minutes is slow, so it runs without the lock on the cache.
         let view = self.view(&self.store.merged(&present.live, n));
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.present.as_ref().is_some_and(|(_, now)| Arc::ptr_eq(now, &present)) {
@@ -226,27 +228,29 @@ impl Live {
         Ok(view)
     }
 
-    /// Whether all who sum up answer now. Waits for one who does not, for as long as that takes.
+    /// Returns true if every worker answers now. Waits at most 5 s for the answers, but longer if
+    /// the queue of a worker is full.
     pub fn answers(&self) -> bool {
         self.control.answer()
     }
 
-    /// Notes whether all who sum up answered. Returns whether that is news.
+    /// Stores the result of a liveness check. Returns true if it has changed.
     pub fn set_alive(&self, alive: bool) -> bool {
         self.alive.swap(alive, Ordering::Relaxed) != alive
     }
 
-    /// Whether all who sum up answered when that was last looked at.
+    /// Returns true if every worker answered the last liveness check.
     pub fn is_alive(&self) -> bool {
         self.alive.load(Ordering::Relaxed)
     }
 
-    /// What was counted since the start.
+    /// Returns the counts since the start.
     pub fn cumulative(&self) -> Cumulative {
         self.present().cumulative.clone()
     }
 
-    /// The last closed bucket, or all of a single summary; none before the first one has closed.
+    /// Returns the last closed bucket, or with `--summary` the single summary. `None` before the
+    /// first bucket has closed.
     pub fn last_closed(&self) -> Option<Arc<Summary>> {
         if self.store.retention().single {
             return self.with_cache(|_, present| self.summary(0, present)).ok();
@@ -254,26 +258,26 @@ impl Live {
         self.store.closed(1)
     }
 
-    /// The summary of bucket `n`, if it is closed and so changes no more.
+    /// Returns the summary of bucket `n` if it is closed, so that it no longer changes.
     pub fn closed(&self, n: u64) -> Option<Arc<Summary>> {
         if self.store.retention().single { None } else { self.store.closed(n) }
     }
 
-    /// The byte form of bucket `n`.
+    /// Returns the byte form of bucket `n`.
     ///
     /// # Errors
-    /// [`PeriodError`] where there is none.
+    /// [`PeriodError`] if there is no such bucket, or if it was counted with other DNS ports.
     pub fn state(&self, n: u64) -> Result<Vec<u8>, PeriodError> {
         let terms = self.settings.terms();
         let summary = self.with_cache(|_, present| self.summary(n, present))?;
-        // The last to be looked at: what changes from here on has not been counted.
+        // Checked last: packets of ports that change after this are not in the summary.
         if self.settings.other_ports.cover(minute_of(summary.start)) {
             return Err(PeriodError::OtherPorts);
         }
         Ok(state::encode(&summary, &terms, self.settings.anonymizer.fleet.into()))
     }
 
-    /// The daemon's own state.
+    /// Returns the daemon's own state.
     pub fn app(&self) -> api::AppMetrics {
         let started = self.started.duration_since(UNIX_EPOCH).unwrap_or_default();
         let up_time = self.started.elapsed().unwrap_or_default();
@@ -311,10 +315,10 @@ impl Live {
         }
     }
 
-    /// Says how HOST is named, where most packets have an unknown direction.
+    /// Returns advice to set HOST if most packets have an unknown direction.
     fn advice(&self) -> Option<String> {
         let mut packets = self.present().live.totals.packets;
-        // At the start of a minute the one before it tells.
+        // At the start of a minute, judge by the minute before.
         if packets.total() < LEAST_PACKETS
             && let Some(closed) = self.store.closed(1)
         {
@@ -330,7 +334,7 @@ impl Live {
         })
     }
 
-    /// Packets and bytes of the last full second of packet time.
+    /// Returns packets and bytes of the last full second of packet time.
     pub fn rates(&self) -> api::Rates {
         let live = Arc::clone(&self.present().live);
         let second = live.end.div_euclid(SECOND) - 1;
@@ -362,10 +366,11 @@ fn security(rights: &Rights) -> api::Security {
     }
 }
 
-/// What this process costs; 0 where the system does not tell (proc_pid_status(5)).
+/// Returns the resources that this process uses; 0 if the system does not report them
+/// (proc_pid_status(5)).
 ///
-/// In kilobytes, not in pages: how large those are a process that has become another user may not
-/// read before Linux 6.4.
+/// Reads kilobytes instead of pages: before Linux 6.4, a process that has changed its user may not
+/// read the page size.
 fn process() -> api::Process {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

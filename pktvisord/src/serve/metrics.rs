@@ -132,13 +132,13 @@ pub(super) async fn state(
     Extension(answers): Extension<Arc<Answers>>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    // A closed minute is what it is: its answer can be read for as long as the minute is kept.
+    // A closed minute does not change: its answer stays valid for as long as the minute is kept.
     let closed = live.closed(n);
     let make = move || live.state(n).map_err(|error| unavailable(PeriodKind::Bucket, error));
     answers.answer(Question::State(n), closed, &headers, make).await
 }
 
-/// What is served, as JSON.
+/// Serializes a value as JSON.
 fn json(value: &impl Serialize) -> Result<Vec<u8>, ApiError> {
     serde_json::to_vec(value).map_err(internal)
 }

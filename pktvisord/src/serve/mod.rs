@@ -1,7 +1,7 @@
 //! The HTTP interface: metrics, mergeable states, the OpenAPI document and a page to browse it.
 //!
-//! [`router`] is the one place where URLs meet handlers; the OpenAPI document is made from the
-//! same table. Answers come from merged snapshots: nothing here holds the packet path up.
+//! [`router`] is the only place that maps URLs to handlers, and the OpenAPI document is made from
+//! the same table. Answers come from merged snapshots, so requests do not hold up the packet path.
 
 use std::any::Any;
 use std::fmt::Display;
@@ -46,27 +46,27 @@ mod server;
 pub use connections::{Connections, KEPT_FOR_TRUSTED, MAX_CONNECTIONS, MAX_OF_CLIENT};
 pub use server::serve;
 
-/// How long an answer may take to make.
+/// Time limit for an answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How the interface is served.
+/// Options of the HTTP interface.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Entries of each top list for Prometheus.
+    /// Maximum number of entries of each top list on `/metrics`.
     pub prometheus_top: u8,
-    /// Who may ask.
+    /// Authentication and TLS.
     pub access: Access,
-    /// Whether requests may name any host as the one they are for. Where nobody has to show who they
-    /// are, a page of another site must not ask in the name of a browser here (DNS rebinding).
+    /// Accept any Host header. Without authentication, a page of another site could otherwise send
+    /// requests through a browser on this host (DNS rebinding).
     pub any_host: bool,
-    /// The connections of all listeners.
+    /// Connections of all listeners.
     pub connections: Arc<Connections>,
 }
 
 impl Options {
-    /// Takes the tokens and certificates of `newer`, which was opened with the same options. Connections
-    /// of clients whose certificates are not right any more are closed; a token has to be shown again for
-    /// a connection to be trusted.
+    /// Takes over the tokens and certificates of `newer`, which was opened with the same options.
+    /// Closes connections of clients whose certificates are no longer accepted. A connection has to
+    /// show a token again to be trusted.
     pub fn replace_access(&self, newer: &Access) {
         self.access.replace(newer);
         self.connections.forget_tokens();
@@ -88,7 +88,7 @@ impl Default for Options {
     }
 }
 
-/// The whole interface, answering from `live`.
+/// Builds all routes, which answer from `live`.
 pub fn router(live: Arc<Live>, options: &Options) -> Router {
     let wrong_tokens = Arc::clone(&options.access.wrong_tokens);
     let exposition = Exposition::new(Arc::clone(&live), options.prometheus_top, wrong_tokens);
@@ -110,8 +110,8 @@ pub fn router(live: Arc<Live>, options: &Options) -> Router {
     envelope(routes.with_state(live), door)
 }
 
-/// What holds for every route: who may ask, one form of error, a bound on time, compression, and what
-/// browsers are told.
+/// Wraps all routes with what they share: authorization, one form of error, a time limit, and
+/// headers for browsers.
 fn envelope(routes: Router, door: Door) -> Router {
     routes
         .fallback(error::no_route)
@@ -122,14 +122,15 @@ fn envelope(routes: Router, door: Door) -> Router {
         .layer(middleware::map_response(tell_browsers))
 }
 
-/// What pages may do: load their parts and the document from here, and nothing else.
+/// Content security policy: a page may load its parts and the document from this server, and
+/// nothing else.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; connect-src 'self'; img-src 'self'; script-src 'self'; style-src 'self'; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 
-/// Tells browsers to take an answer for what it is, to let a page do nothing more than ours does, and
-/// to keep no answer that is not made to be kept.
+/// Sets headers for browsers: no content sniffing, the content security policy and, by default, no
+/// caching.
 async fn tell_browsers(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -138,10 +139,11 @@ async fn tell_browsers(mut response: Response) -> Response {
     response
 }
 
-/// Routes that are open to all: supervisors have no token, and learn nothing of the packets.
+/// Routes without authentication. Supervisors have no token, and these answers reveal nothing about
+/// packets.
 const OPEN: [&str; 2] = ["/healthz", "/readyz"];
 
-/// What is asked of requests.
+/// Checks of requests.
 #[derive(Clone, Default)]
 struct Door {
     access: Access,
@@ -187,7 +189,9 @@ impl Door {
     }
 }
 
-/// Whether a Host header names this host, whatever others call it: loopback, or an address.
+/// Returns true if a Host header names `localhost` or an IP address. DNS rebinding cannot forge
+/// these.
+/// DNS.
 fn is_own_host(host: &str) -> bool {
     let Ok(authority) = host.parse::<Authority>() else { return false };
     let name = authority.host();
@@ -199,7 +203,8 @@ fn is_own_host(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
 }
 
-/// Lets those through who have a token, where there are tokens (RFC 6750), and who mean this host.
+/// Passes on requests with an accepted token (RFC 6750), if tokens are configured, and with a Host
+/// of this server.
 async fn authorize(State(door): State<Door>, request: Request, next: Next) -> Response {
     match door.opens(&request) {
         Ok(()) => next.run(request).await,
@@ -209,7 +214,7 @@ async fn authorize(State(door): State<Door>, request: Request, next: Next) -> Re
 
 const BEARER: &[u8] = b"Bearer ";
 
-/// A fault of the daemon: the log tells which.
+/// Logs an internal error and returns the error for the client.
 fn internal(error: impl Display) -> ApiError {
     tracing::error!(%error, "the HTTP interface could not make an answer");
     ApiError::Internal
@@ -242,7 +247,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_an_error_in_the_envelope() {
+    async fn answers_panic_with_error_envelope() {
         async fn panics() -> &'static str {
             panic!("secret")
         }
@@ -252,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_that_takes_too_long_is_an_error_in_the_envelope() {
+    async fn answers_timeout_with_error_envelope() {
         let response = ask(Router::new().route("/", get(std::future::pending::<()>))).await;
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(error_of(response).await, "the answer was not made within 10 s");

@@ -1,4 +1,4 @@
-//! The OpenAPI document, made from the routes and the model, and the page to browse it.
+//! The OpenAPI document, made from routes and types, and the page to browse it.
 
 use axum::Router;
 use axum::response::Redirect;
@@ -9,7 +9,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::asset::asset;
 
-/// What the document says beside routes and schemas.
+/// Parts of the document other than routes and schemas.
 #[derive(OpenApi)]
 #[openapi(
     info(
@@ -31,7 +31,7 @@ use super::asset::asset;
 )]
 pub(super) struct Base;
 
-/// How those show who they are who have to: where `pktvisord` has tokens.
+/// Adds the bearer token as a security scheme.
 struct Guard;
 
 impl Modify for Guard {
@@ -45,7 +45,7 @@ impl Modify for Guard {
     }
 }
 
-/// The routes of the document and of the page to browse it.
+/// Returns the routes of the document and of the page to browse it.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>(document: &Document) -> Router<S> {
     let json = serde_json::to_vec(document).expect("an OpenAPI document is JSON");
     Router::new()

@@ -1,4 +1,4 @@
-//! The number in a path that says which period is asked for.
+//! The number of a bucket or window in a path.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use super::error::ApiError;
 use crate::serve::live::{Live, PeriodError};
 
-/// What the number counts.
+/// Meaning of the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeriodKind {
     /// One minute: 0 is the live one.
@@ -19,7 +19,7 @@ pub enum PeriodKind {
 }
 
 impl PeriodKind {
-    /// The lowest number.
+    /// Returns the lowest valid number.
     fn first(self) -> u64 {
         match self {
             PeriodKind::Bucket => 0,
@@ -27,7 +27,7 @@ impl PeriodKind {
         }
     }
 
-    /// The numbers there are where `count` buckets are; `None` where there are none.
+    /// Returns the valid numbers if there are `count` buckets, or `None` if there are none.
     pub(super) fn range(self, count: u64) -> Option<PeriodRange> {
         let last = (self.first() + count).checked_sub(1)?;
         (last >= self.first()).then_some(PeriodRange { kind: self, first: self.first(), last })
@@ -43,7 +43,7 @@ impl fmt::Display for PeriodKind {
     }
 }
 
-/// The periods that can be asked for, both ends included.
+/// The valid numbers, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeriodRange {
     kind: PeriodKind,
@@ -62,10 +62,10 @@ impl fmt::Display for PeriodRange {
     }
 }
 
-/// The number of a bucket that is kept.
+/// Number of a bucket.
 pub(super) struct Bucket(pub(super) u64);
 
-/// The length of a window that is kept, in buckets.
+/// Length of a window in buckets.
 pub(super) struct Window(pub(super) u64);
 
 impl FromRequestParts<Arc<Live>> for Bucket {
@@ -86,20 +86,20 @@ impl FromRequestParts<Arc<Live>> for Window {
 
 async fn parse(kind: PeriodKind, parts: &mut Parts, live: &Arc<Live>) -> Result<u64, ApiError> {
     let range = kind.range(live.periods()).ok_or(ApiError::NoneYet)?;
-    // What is no UTF-8 is no number either.
+    // A path that is not UTF-8 is not a number either.
     let params = RawPathParams::from_request_parts(parts, live).await;
     let text = params.as_ref().ok().and_then(|params| params.iter().next()).map_or("", |(_, n)| n);
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(ApiError::NotANumber(range));
     }
-    // All digits, so what does not fit is only too large.
+    // It has digits only, so a parse error means that the number is too large.
     match text.parse() {
         Ok(n) if (range.first..=range.last).contains(&n) => Ok(n),
         _ => Err(ApiError::OutOfRange(range)),
     }
 }
 
-/// The answer to a period that there is no view of.
+/// Converts an error about a period into the one for the client.
 pub(super) fn unavailable(kind: PeriodKind, error: PeriodError) -> ApiError {
     let (count, to_error): (u64, fn(PeriodRange) -> ApiError) = match error {
         PeriodError::OtherPorts => return ApiError::OtherPorts,

@@ -1,4 +1,4 @@
-//! Connections: how long they last, how they are encrypted, how they end.
+//! Connections of the HTTP server: timeouts, TLS, shutdown.
 
 use std::convert::Infallible;
 use std::io;
@@ -26,21 +26,21 @@ use super::{Options, router};
 use crate::serve::live::Live;
 use crate::system::occasional::Occasional;
 
-/// How long a client may take none of its answer before its connection is closed.
+/// Time without progress of a write after which the connection is closed.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes and lines of the head of a request; bodies are not read.
+/// Maximum size of a request head in bytes and in header lines. Bodies are not read.
 const MAX_HEAD: usize = 16 * 1024;
 const MAX_HEADERS: usize = 64;
-/// How long requests may go on after a stop was asked for.
+/// Time that requests have to finish after a shutdown was requested.
 const GRACE: Duration = Duration::from_secs(4);
-/// How long to wait after a failed accept, as when file descriptors have run out.
+/// Pause after a failed accept, for example when file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves the HTTP interface on `listener` until `shutdown` resolves; then no connection is
-/// accepted any more, and requests under way may end within 4 s before they are cut off.
+/// Serves the HTTP interface on `listener` until `shutdown` resolves. After that it accepts no
+/// connection, and cuts requests off that do not finish within 4 s.
 ///
 /// # Errors
-/// Where the listener has no address. A connection that fails ends alone.
+/// Fails if the listener has no address. A connection that fails ends alone.
 pub async fn serve(
     listener: TcpListener,
     live: Arc<Live>,
@@ -49,7 +49,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     let app = router(live, &options);
     let graceful = GracefulShutdown::new();
-    // Dropped at the end, it ends what hangs.
+    // Dropping the set aborts connections that hang.
     let mut connections = JoinSet::new();
     let failures = Occasional::default();
     let mut shutdown = pin!(shutdown);
@@ -61,7 +61,7 @@ pub async fn serve(
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, from)) => {
-                    // Past the limit it is closed at once.
+                    // A connection past the limit is closed at once.
                     let to = stream.local_addr().unwrap_or(local);
                     let Some(place) = options.connections.admit(from.ip(), to.ip()) else { continue };
                     let (app, options) = (app.clone(), options.clone());
@@ -69,11 +69,11 @@ pub async fn serve(
                     connections.spawn(async move {
                         let serving = async {
                             let Some(stream) = encrypted(stream, &options, &place).await else { return };
-                            // A connection that fails ends alone.
+                            // An error ends this connection only.
                             let _ = watcher.watch(connection(stream, app, &place)).await;
                         };
                         tokio::select! {
-                            // A request that comes after that is not answered any more.
+                            // A request that arrives after the eviction is not answered.
                             biased;
                             () = place.taken() => {}
                             () = serving => {}
@@ -96,12 +96,12 @@ pub async fn serve(
     Ok(())
 }
 
-/// What answers are written to, encrypted or not.
+/// A connection, with or without TLS.
 trait Stream: AsyncRead + AsyncWrite + Send {}
 impl<T: AsyncRead + AsyncWrite + Send> Stream for T {}
 type BoxedStream = Pin<Box<dyn Stream>>;
 
-/// The connection after its TLS handshake, where there is TLS; none where that fails.
+/// Performs the TLS handshake if TLS is configured. Returns `None` if it fails.
 async fn encrypted(stream: TcpStream, options: &Options, place: &Place) -> Option<BoxedStream> {
     let mut stream = TimeoutWriter::new(stream);
     stream.set_timeout(Some(WRITE_TIMEOUT));

@@ -45,13 +45,13 @@ fn capture() -> Vec<u8> {
 }
 
 #[test]
-fn compression_is_told_by_its_magic_number() {
+fn recognizes_compression_by_magic_number() {
     let plain = capture();
     let expected = read_all(&plain).complete();
     assert_eq!(expected.len(), 4_000);
     for compress in COMPRESS {
         assert_eq!(read_all(&compress(&plain)).complete(), expected);
-        // Several members or frames, the first of which ends inside the file header.
+        // Several members or frames. The first one ends within the file header.
         let parts = [&plain[..10], &plain[10..100_000], &[], &plain[100_000..]];
         let members: Vec<u8> = parts.iter().flat_map(|part| compress(part)).collect();
         assert_eq!(read_all(&members).complete(), expected);
@@ -66,7 +66,7 @@ fn compression_is_told_by_its_magic_number() {
 }
 
 #[test]
-fn cut_compressed_data_is_read_up_to_the_cut() {
+fn reads_truncated_compressed_data_up_to_the_cut() {
     let plain = capture();
     let expected = read_all(&plain).complete();
     for compress in COMPRESS {
@@ -87,13 +87,13 @@ fn cut_compressed_data_is_read_up_to_the_cut() {
 }
 
 #[test]
-fn damaged_compressed_data_is_an_error_after_what_is_sound() {
+fn reads_damaged_compressed_data_up_to_the_damage() {
     let plain = capture();
     let expected = read_all(&plain).complete();
     let mut checked = zstd::Encoder::new(Vec::new(), 1).unwrap();
     checked.include_checksum(true).unwrap();
     checked.write_all(&plain).unwrap();
-    // The checksum is the last of zstd, before the length in gzip, and before the index in xz.
+    // The checksum is at the end in zstd, before the length in gzip, and before the index in xz.
     for (mut compressed, format, from_end) in
         [(gzip(&plain), "gzip", 8), (checked.finish().unwrap(), "zstd", 1), (xz(&plain), "xz", 40)]
     {
@@ -110,14 +110,14 @@ fn damaged_compressed_data_is_an_error_after_what_is_sound() {
 }
 
 #[test]
-fn a_window_too_large_for_memory_is_refused() {
+fn refuses_windows_too_large_for_memory() {
     let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
     encoder.window_log(27).unwrap();
     encoder.write_all(&capture()).unwrap();
     let message = read_all(&encoder.finish().unwrap()).error.unwrap().to_string();
     assert!(message.contains("the zstd data cannot be decompressed"), "{message}");
 
-    // A stream of xz names its dictionary: 1 GiB, though there is next to nothing in it.
+    // An xz stream states the size of its dictionary: 1 GiB, although it has hardly any content.
     let mut options = XzOptions::with_preset(0);
     options.lzma_options.dict_size = 1 << 30;
     let mut encoder = XzWriter::new(Vec::new(), options).unwrap();
@@ -127,7 +127,7 @@ fn a_window_too_large_for_memory_is_refused() {
 }
 
 #[test]
-fn bytes_behind_the_end_are_a_warning() {
+fn warns_about_bytes_after_the_end() {
     let plain = capture();
     let expected = read_all(&plain).complete();
     let tails: [&[u8]; 4] = [&[0; 512], &[0; 3], b"signature: none", &[0x1f]];
@@ -138,7 +138,7 @@ fn bytes_behind_the_end_are_a_warning() {
                 continue;
             }
             let outcome = read_all(&[&compress(&plain)[..], tail].concat());
-            // Zeros in multiples of 4 are padding of xz.
+            // Zeros in multiples of 4 are valid padding in xz.
             let is_padding = number == 2 && tail.len() == 512;
             let warnings = outcome.warnings.clone();
             assert_eq!(outcome.complete(), expected);
@@ -159,7 +159,7 @@ fn bytes_behind_the_end_are_a_warning() {
 }
 
 #[test]
-fn a_tail_of_zeros_is_a_warning() {
+fn warns_about_zeros_at_the_end() {
     let plain = capture();
     let expected = read_all(&plain).complete();
     let mut newer = PcapNgWriter::new(Order::Big);
@@ -173,7 +173,7 @@ fn a_tail_of_zeros_is_a_warning() {
                 format!("{zeros} zero bytes at the end are no packets and were left out");
             assert_eq!(warnings, [expected]);
         }
-        // Not a tail: records of zero length in the middle, and a block that is none.
+        // Not at the end: records of zero length in the middle, and an invalid block.
         let behind = PcapWriter::ethernet().packet(3, 0, 4, &[3; 4]).bytes.split_off(24);
         let records = zeros / 16;
         let whole = [&plain[..], &vec![0; records * 16], &behind].concat();
@@ -186,7 +186,7 @@ fn a_tail_of_zeros_is_a_warning() {
 }
 
 #[test]
-fn progress_is_that_of_the_file_as_it_is_stored() {
+fn progress_counts_bytes_of_the_stored_file() {
     let compressed = gzip(&capture());
     let stored = store(&compressed);
     let mut reader = CaptureReader::open(&stored.path, &FileOptions::default()).unwrap();
@@ -202,7 +202,7 @@ fn progress_is_that_of_the_file_as_it_is_stored() {
 }
 
 #[test]
-fn packets_of_a_pipe_come_before_more_is_waited_for() {
+fn delivers_packets_of_a_pipe_before_waiting_for_more() {
     let (reader, mut writer) = io::pipe().unwrap();
     let path = PathBuf::from(format!("/dev/fd/{}", reader.as_raw_fd()));
     let mut capture = PcapWriter::ethernet();
@@ -223,7 +223,7 @@ fn packets_of_a_pipe_come_before_more_is_waited_for() {
             writer.write_all(piece).unwrap();
             thread::sleep(Duration::from_millis(10));
         }
-        // The start of one that never ends.
+        // The start of a record that never ends.
         writer.write_all(&bytes[..20]).unwrap();
     });
     let mut outcome = Outcome::default();

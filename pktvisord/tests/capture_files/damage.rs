@@ -1,4 +1,4 @@
-//! Bytes that nobody meant as a capture: whatever they are, nothing panics.
+//! Arbitrary bytes as captures. None causes a panic.
 
 use proptest::prelude::*;
 
@@ -23,7 +23,7 @@ fn captures() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn every_byte_can_be_anything() {
+fn survives_any_value_of_any_byte() {
     for capture in captures() {
         for at in 0..capture.len() {
             for value in [0, 1, 0x7f, 0x80, 0xff] {
@@ -38,12 +38,12 @@ fn every_byte_can_be_anything() {
 
 proptest! {
     #[test]
-    fn arbitrary_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+    fn survives_arbitrary_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
         read_all(&bytes);
     }
 
     #[test]
-    fn arbitrary_bytes_behind_a_header(
+    fn survives_arbitrary_bytes_after_a_header(
         capture in 0..6_usize,
         keep in 24..60_usize,
         bytes in proptest::collection::vec(any::<u8>(), 0..600),
@@ -55,7 +55,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_changes(
+    fn survives_arbitrary_changes(
         capture in 0..6_usize,
         changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..12),
     ) {

@@ -1,19 +1,19 @@
-//! Drops that captures tell of, and packets of interfaces that are not read.
+//! Drops that captures report, and packets of unsupported interfaces.
 
 use pktvisord::input::file::Drops;
 
 use super::support::{Order, PcapNgWriter, read_all};
 
 #[test]
-fn the_last_statistics_of_each_interface_hold() {
+fn uses_last_statistics_of_each_interface() {
     for order in Order::BOTH {
         let mut writer = PcapNgWriter::new(order);
         writer.interface(1, 0, None, None).interface(1, 0, None, None);
         writer.enhanced(0, 1, 1, &[1]).statistics(0, 10, 1).statistics(1, 100, 7);
         writer.enhanced(1, 2, 1, &[1]).statistics(0, 30, 2);
-        // Of an interface that there is not: passed over.
+        // Statistics of an unknown interface are ignored.
         writer.statistics(9, 1_000, 1_000);
-        // The next section has interfaces of its own.
+        // The next section has its own interfaces.
         let other = if order == Order::Big { Order::Little } else { Order::Big };
         writer.section(other).interface(1, 0, None, None).statistics(0, 5, 3);
         let outcome = read_all(&writer.bytes);
@@ -23,14 +23,15 @@ fn the_last_statistics_of_each_interface_hold() {
 }
 
 #[test]
-fn drops_before_packets_count_where_statistics_know_of_less() {
+fn drops_before_packets_count_beyond_statistics() {
     for order in Order::BOTH {
         let mut writer = PcapNgWriter::new(order);
         writer.interface(1, 0, None, None).interface(1, 0, None, None);
         writer.behind_drops(0, 1, 20).behind_drops(0, 2, 22).behind_drops(1, 3, 9);
         let outcome = read_all(&writer.bytes);
         assert_eq!(outcome.drops, Drops { interface: 0, system: 51 });
-        // The same packets are among these 40, but for two.
+        // Interface and system drops add up to 40. Of the 42 drops before packets, all but two are
+        // among them.
         writer.statistics(0, 30, 10);
         let drops = read_all(&writer.bytes).drops;
         assert_eq!(drops, Drops { interface: 30, system: 10 + 2 + 9 });
@@ -38,7 +39,7 @@ fn drops_before_packets_count_where_statistics_know_of_less() {
 }
 
 #[test]
-fn statistics_that_do_not_hold_together_are_passed_over() {
+fn ignores_invalid_statistics() {
     let mut writer = PcapNgWriter::new(Order::Little);
     writer.interface(1, 0, None, None).enhanced(0, 1, 1, &[1]);
     for body in [
@@ -57,7 +58,7 @@ fn statistics_that_do_not_hold_together_are_passed_over() {
 }
 
 #[test]
-fn an_interface_that_is_not_read_does_not_end_the_capture() {
+fn unsupported_interface_does_not_end_the_capture() {
     let mut writer = PcapNgWriter::new(Order::Little);
     writer.interface(1, 0, None, None).interface(189, 0, None, None);
     for number in 0..6_000 {

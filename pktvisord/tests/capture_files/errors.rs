@@ -1,4 +1,4 @@
-//! What is said of files that cannot be read.
+//! Errors for files that cannot be read.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ fn message(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn files_that_are_no_captures() {
+fn rejects_files_that_are_not_captures() {
     assert_eq!(message(b""), "is empty; even a capture without packets has a file header");
     assert!(message(b"\x1f").starts_with("not a capture file: it has only 1 bytes; "));
     assert!(
@@ -28,7 +28,7 @@ fn files_that_are_no_captures() {
 }
 
 #[test]
-fn files_that_cannot_be_opened() {
+fn reports_files_that_cannot_be_opened() {
     let open = |path: &Path| match CaptureReader::open(path, &FileOptions::default()) {
         Ok(_) => panic!("{} was opened", path.display()),
         Err(error) => error,
@@ -45,7 +45,7 @@ fn files_that_cannot_be_opened() {
 }
 
 #[test]
-fn packets_of_a_link_type_that_is_not_read_are_named() {
+fn names_unsupported_link_types() {
     for (link, name) in [
         (189, "link type 189 (USB_LINUX: USB with Linux header) is not read"),
         (60_000, "link type 60000 is not read"),
@@ -63,7 +63,7 @@ fn packets_of_a_link_type_that_is_not_read_are_named() {
 }
 
 #[test]
-fn captures_joined_byte_by_byte_end_where_the_second_starts() {
+fn concatenated_captures_end_where_the_second_starts() {
     for first in Order::BOTH {
         for second in Order::BOTH {
             let [first, second] = [first, second].map(|order| {
@@ -80,7 +80,7 @@ fn captures_joined_byte_by_byte_end_where_the_second_starts() {
 }
 
 #[test]
-fn strict_makes_a_cut_an_error_after_the_packets() {
+fn strict_turns_truncation_into_an_error() {
     let mut writer = PcapWriter::ethernet();
     writer.packet(1, 1, 4, &[1; 4]).packet(1, 1, 4, &[1; 4]);
     writer.bytes.pop();
@@ -91,7 +91,7 @@ fn strict_makes_a_cut_an_error_after_the_packets() {
 }
 
 #[test]
-fn a_target_is_what_there_is_of_that_name() {
+fn resolves_targets() {
     assert_eq!(resolve("-").unwrap(), Target::Stdin);
     assert_eq!(resolve("any").unwrap(), Target::Any);
     let stored = store(&PcapWriter::ethernet().bytes);
@@ -104,13 +104,13 @@ fn a_target_is_what_there_is_of_that_name() {
 }
 
 #[test]
-fn a_target_that_is_nothing_says_what_was_tried() {
+fn error_for_unknown_target_lists_what_was_tried() {
     let stored = store(b"no capture");
     let path = stored.path.to_str().unwrap();
     let message = resolve(path).unwrap_err().to_string();
     let expected = format!("{path}: the file of that name: not a capture file: libpcap says: ");
     assert!(message.starts_with(&expected), "{message}");
-    // What this host has is not told of a file that is there.
+    // For an existing file, the error does not list interfaces and addresses of this host.
     assert!(!message.contains("interfaces ") && !message.contains("127.0.0.1"), "{message}");
 
     let message = resolve("eth99").unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! Filters: what they keep, and what is said where they do not compile.
+//! Filters: which packets they keep, and the errors for invalid expressions.
 
 use pcap::{Capture, Linktype};
 use pktvisord::decode::block::{Block, LinkType, Mark, PacketRecord};
@@ -16,7 +16,7 @@ fn filtered(bytes: &[u8], expression: &str) -> Outcome {
 }
 
 #[test]
-fn only_packets_that_match_are_read() {
+fn reads_only_matching_packets() {
     let mut writer = PcapWriter::ethernet();
     for port in 1..=1_000 {
         let frame = udp_frame(port, b"hello");
@@ -34,7 +34,7 @@ fn only_packets_that_match_are_read() {
 }
 
 #[test]
-fn a_cut_is_found_behind_packets_that_are_left_out() {
+fn finds_truncation_after_filtered_packets() {
     let mut writer = PcapWriter::ethernet();
     writer.packet(1, 0, 60, &[0; 60]).packet(1, 0, 60, &[0; 60]);
     writer.bytes.pop();
@@ -44,7 +44,7 @@ fn a_cut_is_found_behind_packets_that_are_left_out() {
 }
 
 #[test]
-fn the_length_is_that_on_the_wire() {
+fn filters_by_length_on_the_wire() {
     let mut writer = PcapWriter::ethernet();
     writer.packet(1, 0, 1_500, &[0; 60]).packet(2, 0, 60, &[0; 60]);
     let packets = filtered(&writer.bytes, "greater 1000").complete();
@@ -54,7 +54,7 @@ fn the_length_is_that_on_the_wire() {
 }
 
 #[test]
-fn the_program_is_that_of_the_link_type() {
+fn compiles_the_filter_for_the_link_type() {
     let packet = udp_packet(9, b"x");
     let mut cooked = vec![0; 14];
     cooked.extend([8, 0]);
@@ -87,7 +87,7 @@ fn the_program_is_that_of_the_link_type() {
 }
 
 #[test]
-fn an_expression_that_does_not_compile_is_named_with_the_reason() {
+fn error_names_expression_and_reason() {
     for expression in ["udp port", "nonsense", "ip host 1.2.3.4.5", "wlan type mgt", "a\0b"] {
         let error = filtered(&PcapWriter::ethernet().bytes, expression).error.unwrap();
         let message = error.to_string();
@@ -100,7 +100,7 @@ fn an_expression_that_does_not_compile_is_named_with_the_reason() {
     assert!(message.contains("the filter `udp port` is refused by libpcap: "), "{message}");
 }
 
-/// Expressions that between them use every kind of instruction.
+/// Expressions that together use every kind of instruction.
 const EXPRESSIONS: [&str; 18] = [
     "",
     "udp port 53",
@@ -125,9 +125,9 @@ const EXPRESSIONS: [&str; 18] = [
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// The program does here what it does in libpcap.
+    /// The filter accepts the same packets as in libpcap.
     #[test]
-    fn runs_as_in_libpcap(
+    fn matches_like_libpcap(
         expression in 0..EXPRESSIONS.len(),
         ethertype in prop_oneof![Just([8, 0]), Just([0x86, 0xdd]), Just([0x81, 0]), any::<[u8; 2]>()],
         version in prop_oneof![Just(0x45), Just(0x46), Just(0x60), any::<u8>()],
@@ -165,7 +165,7 @@ proptest! {
 }
 
 #[test]
-fn a_filter_that_leaves_out_everything_says_why_it_may() {
+fn warns_with_a_reason_if_the_filter_matches_nothing() {
     let frame = udp_frame(9, b"x");
     let tagged = |tag: &[u8]| [&frame[..12], tag, &frame[12..]].concat();
     let warnings = |frames: &[Vec<u8>]| {
@@ -185,14 +185,15 @@ fn a_filter_that_leaves_out_everything_says_why_it_may() {
     let left_out = warnings(&[mpls, pppoe]);
     assert!(left_out[0].contains("`mpls`") && left_out[0].contains("`pppoes`"), "{left_out:?}");
     assert_eq!(warnings(&[udp_frame(8, b"x")]), ["the filter left out all 1 packet"]);
-    // One that passes is enough, and there need not be any packet.
+    // One matching packet is enough, and a capture may be empty.
     assert!(warnings(&[vlan, frame.clone()]).is_empty());
     assert!(warnings(&[]).is_empty());
 }
 
 #[test]
-fn marks_stay_with_their_packets() {
-    // Packets of port 8 are left out; one of them is where time goes back, one is an outlier.
+fn keeps_marks_with_their_packets() {
+    // Packets of port 8 are filtered out. One of them is an outlier, and time goes back at another
+    // one.
     let mut writer = PcapWriter::ethernet();
     for (second, port) in [
         (10_000, 9),

@@ -1,4 +1,4 @@
-//! What libpcap reads of a file is what is read here.
+//! The reader gives the same packets as libpcap.
 
 use pcap::{Capture, Precision};
 use pktvisord::input::file::Truncation;
@@ -8,7 +8,7 @@ use super::support::{
     udp_frame,
 };
 
-/// A packet's time, its length on the wire, and its bytes.
+/// Time, length on the wire, and bytes of a packet.
 type Plain = (i64, u32, Vec<u8>);
 
 fn plain(packets: Vec<Packet>) -> Vec<Plain> {
@@ -41,7 +41,7 @@ fn fill_pcap(writer: &mut PcapWriter) {
 }
 
 #[test]
-fn classic_captures_as_libpcap_reads_them() {
+fn reads_pcap_like_libpcap() {
     for order in Order::BOTH {
         for magic in [MICROSECONDS, NANOSECONDS, MODIFIED] {
             let mut writer = PcapWriter::new(order, magic, (2, 4), 1);
@@ -54,7 +54,7 @@ fn classic_captures_as_libpcap_reads_them() {
 }
 
 #[test]
-fn newer_captures_as_libpcap_reads_them() {
+fn reads_pcapng_like_libpcap() {
     for order in Order::BOTH {
         for (resolution, step) in
             [(None, 1_000), (Some(9), 1_000_000), (Some(3), 1), (Some(0x94), 77)]
@@ -84,9 +84,9 @@ fn newer_captures_as_libpcap_reads_them() {
     }
 }
 
-/// Older versions have oddities that libpcap knows: 2.2 has the two lengths the other way round.
+/// libpcap knows the oddities of older versions: version 2.2 swaps the two lengths.
 #[test]
-fn older_versions_are_read_through_libpcap() {
+fn reads_older_versions_through_libpcap() {
     for version in [(2, 4), (2, 3)] {
         let mut writer = PcapWriter::new(Order::Big, MICROSECONDS, version, 1);
         fill_pcap(&mut writer);
@@ -96,7 +96,7 @@ fn older_versions_are_read_through_libpcap() {
     }
     let mut writer = PcapWriter::new(Order::Little, MICROSECONDS, (2, 2), 1);
     for number in 0..5_000_u32 {
-        // The captured length is where the wire length stands in later versions.
+        // The captured length is at the place of the wire length in later versions.
         let frame = udp_frame(7, &[1; 300]);
         writer.packet(number, 5, frame.len() as u32, &frame);
     }
@@ -113,7 +113,7 @@ fn older_versions_are_read_through_libpcap() {
 }
 
 #[test]
-fn compressed_captures_are_read_through_libpcap_too() {
+fn reads_compressed_older_versions_through_libpcap() {
     let mut writer = PcapWriter::new(Order::Little, MICROSECONDS, (2, 3), 113);
     for number in 0..9_000_u32 {
         writer.packet(number, 5, 300, &[1; 300]);
@@ -127,7 +127,7 @@ fn compressed_captures_are_read_through_libpcap_too() {
 }
 
 #[test]
-fn what_libpcap_refuses_is_said_in_its_words() {
+fn passes_on_errors_of_libpcap() {
     let writer = PcapWriter::new(Order::Little, MICROSECONDS, (3, 0), 1);
     let message = read_all(&writer.bytes).error.unwrap().to_string();
     assert!(message.contains("libpcap says: unsupported pcap savefile version 3.0"), "{message}");

@@ -1,4 +1,4 @@
-//! The way past link headers.
+//! The walk over link-layer headers.
 
 use pktvisor_common::packet::{IpVersion, Transport};
 use pktvisord::decode::block::{LinkType, PacketRecord};
@@ -20,7 +20,7 @@ fn record(link: LinkType, bytes: &[u8]) -> PacketRecord {
     PacketRecord { time: 0, offset: 0, captured: length, wire_len: length, link }
 }
 
-/// The same IP packet behind each link header, with that header's length.
+/// Returns the same IP packet behind each link header, with the length of the header.
 fn behind_each_header(
     ethertype: [u8; 2],
     family: u8,
@@ -39,7 +39,7 @@ fn behind_each_header(
 }
 
 #[test]
-fn the_same_packet_behind_each_header() {
+fn finds_the_same_packet_behind_each_header() {
     let ip = udp_packet(4_242, b"payload");
     for (link, bytes, header) in behind_each_header([8, 0], 2, &ip) {
         assert_eq!(network_layer(link, &bytes), Some((0x0800, header)), "{link:?}");
@@ -65,7 +65,7 @@ fn the_same_packet_behind_each_header() {
 }
 
 #[test]
-fn a_header_that_is_cut_is_malformed() {
+fn truncated_header_is_malformed() {
     let ip = udp_packet(1, b"");
     for (link, bytes, header) in behind_each_header([8, 0], 2, &ip) {
         for length in 0..header {
@@ -80,7 +80,7 @@ fn a_header_that_is_cut_is_malformed() {
 }
 
 #[test]
-fn what_is_not_ip_is_told() {
+fn recognizes_packets_that_are_not_ip() {
     assert_eq!(network_layer(LinkType::RawIp, &[0x50]), Some((0, 0)));
     assert_eq!(network_layer(LinkType::BsdLoopback, &[7, 0, 0, 0]), Some((0, 4)));
     let mut arp = udp_frame(1, b"");

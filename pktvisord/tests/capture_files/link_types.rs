@@ -1,4 +1,4 @@
-//! Each link type, by the same packets behind its headers: as they are read, and as filters see them.
+//! Each link type with the same packets behind its headers, read and filtered.
 
 use pktvisor_common::packet::{IpVersion, Transport};
 use pktvisord::decode::block::{LinkType, PacketRecord};
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::support::{MICROSECONDS, Order, PcapWriter, read, udp_packet};
 
-/// A packet of UDP from port 53 to port 9, over IPv4 and over IPv6.
+/// Returns a UDP packet from port 53 to port 9, over IPv4 and over IPv6.
 fn packets() -> [(IpVersion, Vec<u8>); 2] {
     let ipv4 = udp_packet(9, b"payload");
     let mut ipv6 = vec![0x60, 0, 0, 0, 0, 15, 17, 64];
@@ -19,7 +19,7 @@ fn packets() -> [(IpVersion, Vec<u8>); 2] {
     [(IpVersion::V4, ipv4), (IpVersion::V6, ipv6)]
 }
 
-/// Link headers for a version of IP, each with the number of its link type.
+/// Returns link-layer headers for an IP version, each with the number of its link type.
 fn headers(version: IpVersion) -> Vec<(&'static str, u32, Vec<u8>)> {
     let (ethertype, ppp, nlpid, families): ([u8; 2], [u8; 2], u8, &[u8]) = match version {
         IpVersion::V4 => ([0x08, 0x00], [0x00, 0x21], 0xcc, &[2]),
@@ -69,7 +69,7 @@ fn headers(version: IpVersion) -> Vec<(&'static str, u32, Vec<u8>)> {
     headers
 }
 
-/// Headers that are read, but behind which libpcap's filters do not look.
+/// Returns headers that the reader supports, but that libpcap's filters do not look behind.
 fn unfiltered(version: IpVersion) -> Vec<(&'static str, u32, Vec<u8>)> {
     let (ethertype, nlpid): ([u8; 2], u8) = match version {
         IpVersion::V4 => ([0x08, 0x00], 0xcc),
@@ -79,7 +79,7 @@ fn unfiltered(version: IpVersion) -> Vec<(&'static str, u32, Vec<u8>)> {
     let four = [&[0x88, 0x03], &[0x11; 28][..], &[0, 0], &snap].concat();
     let several = [&[0x88, 0x01], &[0x11; 22][..], &[0x80, 0], &[2; 14], &snap].concat();
     let ordered = [&[0x88, 0x81], &[0x11; 22][..], &[0; 6], &snap].concat();
-    // Radiotap with the flag of a padded header, behind a second word of present fields.
+    // Radiotap with the flag for a padded header, after a second word of present fields.
     let radiotap = [0, 0, 17, 0, 2, 0, 0, 0x80, 0, 0, 0, 0, 0x20, 0, 0, 0, 0];
     let padded = [&radiotap[..], &[0x88, 1], &[0x11; 22], &[0; 2], &[0; 2], &snap].concat();
     vec![
@@ -109,11 +109,11 @@ fn pktap(dlt: u16) -> Vec<u8> {
     header
 }
 
-/// A header of NFLOG with a packet header, a prefix, and the start of the payload.
+/// Returns an NFLOG header with a packet header, a prefix, and the start of the payload.
 fn nflog(order: Order) -> Vec<u8> {
     let mut header = vec![2, 0, 0, 1];
     for (kind, value) in [(1, &[8, 0, 3, 0][..]), (10, b"prefix\0"), (9, &[])] {
-        // The payload goes on behind the header; 47 bytes do for either.
+        // The payload follows the header. 47 bytes cover both packets.
         let length = if kind == 9 { 4 + 47 } else { 4 + value.len() as u16 };
         header.extend(order.u16(length));
         header.extend(order.u16(kind));
@@ -130,7 +130,7 @@ fn meta(link: u32, bytes: &[u8]) -> pktvisor_common::packet::PacketMeta {
 }
 
 #[test]
-fn the_packet_behind_each_header_is_found() {
+fn finds_the_packet_behind_each_header() {
     for (version, ip) in packets() {
         for (name, link, header) in [headers(version), unfiltered(version)].concat() {
             let bytes = [&header[..], &ip].concat();
@@ -168,7 +168,7 @@ fn filters_match_behind_each_header() {
 }
 
 #[test]
-fn a_header_that_is_cut_is_no_ip() {
+fn truncated_header_is_not_udp() {
     for (version, ip) in packets() {
         for (name, link, header) in [headers(version), unfiltered(version)].concat() {
             let bytes = [&header[..], &ip].concat();
@@ -180,7 +180,7 @@ fn a_header_that_is_cut_is_no_ip() {
 }
 
 #[test]
-fn frames_that_carry_no_packet_are_not_ip() {
+fn frames_without_packet_are_not_ip() {
     let [(_, ip), _] = packets();
     let snap = [0xaa, 0xaa, 0x03, 0, 0, 0, 0x08, 0x00];
     for (name, link, header) in [
@@ -201,7 +201,7 @@ fn frames_that_carry_no_packet_are_not_ip() {
 }
 
 proptest! {
-    /// No bytes panic, and no filter does, whatever the link type.
+    /// No packet causes a panic, with or without a filter, for any link type.
     #[test]
     fn no_packet_panics(
         link in prop_oneof![

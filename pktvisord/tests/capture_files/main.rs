@@ -1,4 +1,4 @@
-//! Capture files as they are met: every form, whole, cut and damaged, beside what libpcap reads.
+//! Capture files of every format: whole, truncated and damaged. Results are compared with libpcap.
 
 mod compress;
 mod damage;

@@ -1,4 +1,4 @@
-//! The classic format.
+//! The pcap format.
 
 use pktvisord::decode::block::LinkType;
 use pktvisord::input::file::Truncation;
@@ -6,7 +6,7 @@ use pktvisord::input::file::Truncation;
 use super::support::{MICROSECONDS, MODIFIED, NANOSECONDS, Order, PcapWriter, read_all};
 
 #[test]
-fn both_byte_orders_and_both_resolutions() {
+fn reads_both_byte_orders_and_resolutions() {
     for order in Order::BOTH {
         for (magic, nanoseconds) in [(MICROSECONDS, 123_456_000), (NANOSECONDS, 123_456)] {
             let mut writer = PcapWriter::new(order, magic, (2, 4), 1);
@@ -31,7 +31,7 @@ fn both_byte_orders_and_both_resolutions() {
 }
 
 #[test]
-fn modified_record_headers() {
+fn reads_modified_record_headers() {
     for order in Order::BOTH {
         let mut writer = PcapWriter::new(order, MODIFIED, (2, 4), 1);
         writer.packet(5, 6, 3, &[1, 2, 3]).packet(7, 8, 4, &[4, 5, 6, 7]);
@@ -45,7 +45,7 @@ fn modified_record_headers() {
 }
 
 #[test]
-fn every_link_type() {
+fn reads_every_link_type() {
     for (number, link) in [
         (0, LinkType::BsdLoopback),
         (1, LinkType::Ethernet),
@@ -64,19 +64,19 @@ fn every_link_type() {
 }
 
 #[test]
-fn a_frame_check_sequence_is_not_a_part_of_the_link_type() {
+fn ignores_frame_check_sequence_in_link_type() {
     let mut writer = PcapWriter::new(Order::Big, MICROSECONDS, (2, 4), 0x2400_0001);
     writer.packet(1, 1, 1, &[0]);
     assert_eq!(read_all(&writer.bytes).complete()[0].link, LinkType::Ethernet);
 }
 
 #[test]
-fn a_header_alone_is_a_capture_without_packets() {
+fn header_alone_is_a_capture_without_packets() {
     assert!(read_all(&PcapWriter::ethernet().bytes).complete().is_empty());
 }
 
 #[test]
-fn records_lie_across_blocks() {
+fn reads_records_across_blocks() {
     let mut writer = PcapWriter::ethernet();
     let lengths = [0, 1, 60, 1514, 9000, 65_535, 262_144];
     for number in 0..200_u32 {
@@ -94,7 +94,7 @@ fn records_lie_across_blocks() {
 }
 
 #[test]
-fn a_cut_is_told_by_byte_and_packet() {
+fn reports_truncation_by_byte_and_packet() {
     let mut writer = PcapWriter::ethernet();
     let mut ends = vec![writer.bytes.len()];
     for length in [10, 0, 3] {
@@ -113,7 +113,7 @@ fn a_cut_is_told_by_byte_and_packet() {
 }
 
 #[test]
-fn packets_before_a_corrupt_record_are_read() {
+fn reads_packets_before_a_corrupt_record() {
     let mut writer = PcapWriter::ethernet();
     writer.packet(1, 1, 4, &[1; 4]).packet(2, 2, 4, &[2; 4]);
     let start = writer.bytes.len();

@@ -1,4 +1,4 @@
-//! The newer format.
+//! The pcapng format.
 
 use pktvisord::decode::block::LinkType;
 use pktvisord::input::file::Truncation;
@@ -6,7 +6,7 @@ use pktvisord::input::file::Truncation;
 use super::support::{Order, PcapNgWriter, read_all};
 
 #[test]
-fn sections_and_interfaces_have_their_own_ways() {
+fn sections_and_interfaces_have_their_own_parameters() {
     let mut writer = PcapNgWriter::new(Order::Little);
     writer.interface(1, 0, None, None).interface(101, 0, Some(9), None);
     writer.enhanced(0, 1_700_000_000_123_456, 90, &[1; 60]);
@@ -38,7 +38,7 @@ fn sections_and_interfaces_have_their_own_ways() {
 }
 
 #[test]
-fn every_packet_block_in_both_byte_orders() {
+fn reads_every_packet_block_in_both_byte_orders() {
     for order in Order::BOTH {
         let mut writer = PcapNgWriter::new(order);
         writer.interface(1, 8, None, None);
@@ -65,11 +65,11 @@ fn every_packet_block_in_both_byte_orders() {
     }
 }
 
-/// The latest time that is read.
+/// Latest time that the reader returns.
 const LATEST: i64 = i64::MAX - 86_400_000_000_000;
 
 #[test]
-fn resolutions_in_powers_of_two_and_ten() {
+fn reads_resolutions_in_powers_of_two_and_ten() {
     for (resolution, ticks, nanoseconds) in [
         (0, 7, 7_000_000_000),
         (6, 1, 1_000),
@@ -103,7 +103,7 @@ fn resolutions_in_powers_of_two_and_ten() {
 }
 
 #[test]
-fn a_section_alone_is_a_capture_without_packets() {
+fn section_alone_is_a_capture_without_packets() {
     let mut writer = PcapNgWriter::new(Order::Big);
     assert!(read_all(&writer.bytes).complete().is_empty());
     writer.interface(1, 0, None, None);
@@ -111,7 +111,7 @@ fn a_section_alone_is_a_capture_without_packets() {
 }
 
 #[test]
-fn blocks_of_no_interest_are_skipped_whatever_their_length() {
+fn skips_other_blocks_of_any_length() {
     let mut writer = PcapNgWriter::new(Order::Little);
     writer.interface(1, 0, None, None).enhanced(0, 1, 1, &[1]);
     writer.block(4, &vec![0; 20 * 1024 * 1024]);
@@ -127,13 +127,13 @@ fn blocks_of_no_interest_are_skipped_whatever_their_length() {
 }
 
 #[test]
-fn a_large_block_that_holds_a_packet_is_read() {
+fn reads_large_packet_blocks() {
     let mut writer = PcapNgWriter::new(Order::Little);
     writer.interface(1, 0, None, None);
     for number in 0..20_u8 {
         writer.enhanced(0, u64::from(number), 262_144, &vec![number; 262_144]);
     }
-    // Options of 3 MiB behind a packet of one byte.
+    // 3 MiB of options after a packet of one byte.
     let mut body = vec![0; 20];
     body[12] = 1;
     body[16] = 1;
@@ -152,7 +152,7 @@ fn a_large_block_that_holds_a_packet_is_read() {
 }
 
 #[test]
-fn a_link_type_that_is_not_read_matters_once_there_is_a_packet() {
+fn unsupported_link_type_matters_only_with_packets() {
     let mut writer = PcapNgWriter::new(Order::Little);
     writer.interface(1, 0, None, None).interface(189, 0, None, None);
     writer.enhanced(0, 1, 1, &[1]);
@@ -166,7 +166,7 @@ fn a_link_type_that_is_not_read_matters_once_there_is_a_packet() {
 }
 
 #[test]
-fn a_cut_is_told_by_byte_and_packet() {
+fn reports_truncation_by_byte_and_packet() {
     let mut writer = PcapNgWriter::new(Order::Big);
     let header = writer.bytes.len();
     let mut ends = vec![header];
@@ -198,7 +198,7 @@ fn a_cut_is_told_by_byte_and_packet() {
 }
 
 #[test]
-fn contradictions_are_named_with_their_place() {
+fn errors_name_the_place_of_contradictions() {
     let mut start = PcapNgWriter::new(Order::Little);
     start.interface(1, 0, None, None).enhanced(0, 1, 1, &[1]);
     let start = start.bytes;

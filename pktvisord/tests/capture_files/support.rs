@@ -9,7 +9,7 @@ use pktvisord::decode::block::Mark;
 use pktvisord::input::file::{CaptureReader, Drops, FileOptions, ReadError, Truncation};
 use tempfile::TempDir;
 
-/// A packet as it was read.
+/// A packet that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
     pub time: i64,
@@ -18,11 +18,11 @@ pub struct Packet {
     pub bytes: Vec<u8>,
 }
 
-/// What reading a capture came to.
+/// Result of reading a capture.
 #[derive(Debug, Default)]
 pub struct Outcome {
     pub packets: Vec<Packet>,
-    /// Marks by the number of their packet among those read, from 0.
+    /// Marks by the index of their packet among those read.
     pub marks: Vec<(usize, Mark)>,
     pub unread: u64,
     pub drops: Drops,
@@ -33,7 +33,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The packets of a capture that was read without an error and is not cut.
+    /// Returns the packets of a capture that was read without error or truncation.
     #[track_caller]
     pub fn complete(self) -> Vec<Packet> {
         assert!(self.error.is_none(), "{}", self.error.unwrap());
@@ -42,7 +42,7 @@ impl Outcome {
     }
 }
 
-/// A capture file in a folder of its own.
+/// A capture file in a temporary folder.
 pub struct Stored {
     _folder: TempDir,
     pub path: PathBuf,
@@ -67,12 +67,12 @@ pub fn read(bytes: &[u8], options: &FileOptions) -> Outcome {
     outcome
 }
 
-/// Reads a capture as it is, to its end.
+/// Reads a capture to its end with default options.
 pub fn read_all(bytes: &[u8]) -> Outcome {
     read(bytes, &FileOptions::default())
 }
 
-/// Reads what is left of a capture.
+/// Reads the rest of a capture.
 pub fn drain(mut reader: CaptureReader, outcome: &mut Outcome) {
     let mut block = Block::default();
     loop {
@@ -104,7 +104,7 @@ pub fn drain(mut reader: CaptureReader, outcome: &mut Outcome) {
     outcome.filtered_out = reader.filtered_out();
 }
 
-/// Writes numbers in a byte order.
+/// Byte order of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     Little,
@@ -140,7 +140,7 @@ pub const MICROSECONDS: u32 = 0xa1b2_c3d4;
 pub const NANOSECONDS: u32 = 0xa1b2_3c4d;
 pub const MODIFIED: u32 = 0xa1b2_cd34;
 
-/// Writes the classic format.
+/// Writes the pcap format.
 pub struct PcapWriter {
     order: Order,
     modified: bool,
@@ -159,7 +159,7 @@ impl PcapWriter {
         Self { order, modified: magic == MODIFIED, bytes }
     }
 
-    /// An Ethernet capture as most are.
+    /// Starts an Ethernet capture in the most common form.
     pub fn ethernet() -> Self {
         Self::new(Order::Little, MICROSECONDS, (2, 4), 1)
     }
@@ -182,7 +182,7 @@ impl PcapWriter {
     }
 }
 
-/// Writes the newer format.
+/// Writes the pcapng format.
 pub struct PcapNgWriter {
     pub order: Order,
     pub bytes: Vec<u8>,
@@ -215,7 +215,7 @@ impl PcapNgWriter {
         self
     }
 
-    /// An interface; the options are `if_tsresol` and `if_tsoffset`.
+    /// Adds an interface. The options are `if_tsresol` and `if_tsoffset`.
     pub fn interface(
         &mut self,
         link: u16,
@@ -254,7 +254,7 @@ impl PcapNgWriter {
         self.block(6, &body)
     }
 
-    /// An enhanced packet with a comment.
+    /// Adds an enhanced packet with a comment.
     pub fn commented(&mut self, interface: u32, ticks: u64, bytes: &[u8]) -> &mut Self {
         let interface = self.order.u32(interface);
         let mut body = self.packet_body(&interface, ticks, bytes.len() as u32, bytes);
@@ -265,7 +265,7 @@ impl PcapNgWriter {
         self.block(6, &body)
     }
 
-    /// An enhanced packet that tells how many were lost before it.
+    /// Adds an enhanced packet that states how many packets were dropped before it.
     pub fn behind_drops(&mut self, interface: u32, ticks: u64, lost: u64) -> &mut Self {
         let mut body = self.packet_body(&self.order.u32(interface), ticks, 4, &[1; 4]);
         body.extend(self.order.u16(4));
@@ -275,7 +275,8 @@ impl PcapNgWriter {
         self.block(6, &body)
     }
 
-    /// Statistics of an interface: packets received, and dropped by the interface and the system.
+    /// Adds statistics of an interface: packets received, and dropped by the interface and by the
+    /// system.
     pub fn statistics(&mut self, interface: u32, if_drop: u64, os_drop: u64) -> &mut Self {
         let mut body = self.order.u32(interface).to_vec();
         body.extend([0; 8]);
@@ -318,14 +319,14 @@ impl PcapNgWriter {
     }
 }
 
-/// An Ethernet frame with an IPv4 packet of UDP from port 53 to `port`.
+/// Returns an Ethernet frame with a UDP packet over IPv4 from port 53 to `port`.
 pub fn udp_frame(port: u16, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0x00];
     frame.extend(udp_packet(port, payload));
     frame
 }
 
-/// An IPv4 packet of UDP from port 53 to `port`.
+/// Returns a UDP packet over IPv4 from port 53 to `port`.
 pub fn udp_packet(port: u16, payload: &[u8]) -> Vec<u8> {
     let length = 28 + payload.len() as u16;
     let [high, low] = length.to_be_bytes();

@@ -1,4 +1,4 @@
-//! Which times are believed.
+//! Which packet times the reader believes.
 
 use pktvisord::decode::block::Mark;
 use pktvisord::time::SECOND;
@@ -21,7 +21,7 @@ fn read_seconds(seconds: &[i64]) -> Outcome {
     read_all(&writer.bytes)
 }
 
-/// The times of packets in seconds, and where the reader has set marks.
+/// Returns the times of packets in seconds, and the reader's marks.
 fn times(seconds: &[i64]) -> (Vec<i64>, Vec<(usize, Mark)>) {
     let outcome = read_seconds(seconds);
     let marks = outcome.marks.clone();
@@ -29,7 +29,7 @@ fn times(seconds: &[i64]) -> (Vec<i64>, Vec<(usize, Mark)>) {
 }
 
 #[test]
-fn a_step_that_is_taken_back_is_an_outlier() {
+fn step_that_reverts_is_an_outlier() {
     for odd in [IN_2055, 0, START - DAY, START + HOUR + 100] {
         for length in [1, 3, 16] {
             let mut seconds: Vec<i64> = (START..START + 40).collect();
@@ -47,7 +47,7 @@ fn a_step_that_is_taken_back_is_an_outlier() {
 }
 
 #[test]
-fn a_step_that_is_not_taken_back_is_believed() {
+fn step_that_lasts_is_believed() {
     for step in [2 * HOUR, DAY, 200 * DAY] {
         let seconds: Vec<i64> = (0..100).map(|at| START + at * step).collect();
         assert_eq!(times(&seconds), (seconds, vec![]));
@@ -63,21 +63,21 @@ fn a_step_that_is_not_taken_back_is_believed() {
 }
 
 #[test]
-fn the_first_packet_is_judged_by_those_behind_it() {
+fn later_packets_decide_about_the_first_one() {
     for odd in [0, IN_2055, START - 2 * DAY, START + 2 * HOUR] {
         let mut seconds: Vec<i64> = (START..START + 30).collect();
         seconds[0] = odd;
         let (read, marks) = times(&seconds);
         assert_eq!((read[0], marks), (START + 1, vec![(0, Mark::Outlier)]), "{odd}");
     }
-    // The second packet is off, not the first.
+    // The second packet is the outlier, not the first.
     let mut seconds: Vec<i64> = (START..START + 30).collect();
     seconds[1] = IN_2055;
     assert_eq!(times(&seconds).1, [(1, Mark::Outlier)]);
 }
 
 #[test]
-fn the_last_packet_can_lie_a_year_off() {
+fn last_packet_may_be_off_by_up_to_a_year() {
     let mut seconds: Vec<i64> = (START..START + 10).collect();
     for (odd, marks) in [
         (IN_2055, vec![(9, Mark::Outlier)]),
@@ -91,8 +91,8 @@ fn the_last_packet_can_lie_a_year_off() {
 }
 
 #[test]
-fn packets_behind_the_block_are_looked_at() {
-    // Records of 76 bytes: a block holds some 3,449 of them.
+fn looks_ahead_beyond_the_block() {
+    // Records have 76 bytes, so a block holds about 3,449.
     for at in (3_430..3_470).chain([6_890, 6_899]) {
         let mut seconds: Vec<i64> = (0..7_000).map(|at| START + at / 100).collect();
         seconds[at] = IN_2055;
@@ -103,10 +103,10 @@ fn packets_behind_the_block_are_looked_at() {
 }
 
 #[test]
-fn time_goes_back_where_packets_do_not_return() {
+fn time_goes_back_if_packets_do_not_return() {
     let seconds: Vec<i64> = (0..50).chain(-600..-500).map(|at| START + at).collect();
     assert_eq!(times(&seconds), (seconds, vec![(50, Mark::Back)]));
-    // Out of order, but the same time goes on.
+    // Packets are out of order, but time goes on.
     let seconds: Vec<i64> = (0..50).chain([20, 30]).chain(50..60).map(|at| START + at).collect();
     assert_eq!(times(&seconds), (seconds, vec![]));
 }
@@ -131,7 +131,7 @@ fn each_section_has_its_own_time() {
 }
 
 #[test]
-fn times_that_do_not_fit_are_counted_and_told() {
+fn counts_and_reports_times_out_of_range() {
     let mut writer = PcapNgWriter::new(Order::Little);
     writer.interface(1, 0, Some(0), None);
     for second in [9_300_000_000, 9_300_000_001, 9_300_000_002] {
@@ -146,7 +146,7 @@ fn times_that_do_not_fit_are_counted_and_told() {
 }
 
 #[test]
-fn a_capture_without_times_says_so() {
+fn reports_capture_without_times() {
     let mut writer = PcapNgWriter::new(Order::Little);
     writer.interface(1, 0, None, None).simple(4, &[1; 4]).simple(4, &[1; 4]);
     let warnings = read_all(&writer.bytes).warnings;
@@ -158,9 +158,9 @@ fn a_capture_without_times_says_so() {
 }
 
 proptest! {
-    /// Whatever the times are, no packet is lost, and only outliers get another time.
+    /// For any times, no packet is lost, and only outliers get another time.
     #[test]
-    fn no_packet_is_lost(
+    fn loses_no_packet(
         seconds in prop::collection::vec(prop_oneof![
             8 => START..START + 100, 1 => 0..IN_2055, 1 => START..START + 20 * HOUR,
         ], 0..200),

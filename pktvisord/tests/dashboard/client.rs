@@ -1,4 +1,4 @@
-//! The program without a terminal.
+//! The dashboard program without a terminal.
 
 use std::process::{Command, Output};
 
@@ -10,7 +10,7 @@ fn pktvisor(arguments: &[&str]) -> Output {
     Command::new(program()).args(arguments).output().unwrap()
 }
 
-/// What was printed by a run that has to succeed.
+/// Returns standard output of a run that must succeed.
 fn printed(arguments: &[&str]) -> String {
     let output = pktvisor(arguments);
     assert!(output.status.success(), "{output:?}");
@@ -18,7 +18,7 @@ fn printed(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The exit code and the message of a run that has to fail.
+/// Returns the exit code and standard error of a run that must fail.
 fn failure(arguments: &[&str]) -> (i32, String) {
     let output = pktvisor(arguments);
     assert!(output.stdout.is_empty(), "{output:?}");
@@ -26,7 +26,7 @@ fn failure(arguments: &[&str]) -> (i32, String) {
 }
 
 #[test]
-fn the_widest_window_there_is_is_shown() {
+fn shows_widest_available_window() {
     let server = serve();
     let (host, port) = (server.address.ip().to_string(), server.address.port().to_string());
     let report = printed(&["-H", &host, "-p", &port]);
@@ -34,12 +34,12 @@ fn the_widest_window_there_is_is_shown() {
         report.starts_with(&format!("pktvisord at {}, window 3\n", server.address)),
         "{report}"
     );
-    // Standard output is no terminal here.
+    // Standard output is not a terminal here.
     assert!(!report.contains('\x1b'), "{report}");
 }
 
 #[test]
-fn single_summary_is_shown() {
+fn shows_single_summary() {
     let server = serve_single();
     let address = server.address.to_string();
     for arguments in [vec!["--report"], vec![], vec!["--once"], vec!["--json"]] {
@@ -50,7 +50,7 @@ fn single_summary_is_shown() {
 }
 
 #[test]
-fn a_bucket_or_window_can_be_asked_for() {
+fn shows_requested_bucket_or_window() {
     let server = serve();
     let address = server.address.to_string();
     let report = printed(&[&address, "--bucket", "2"]);
@@ -62,7 +62,7 @@ fn a_bucket_or_window_can_be_asked_for() {
 }
 
 #[test]
-fn json_is_what_the_daemon_says() {
+fn json_is_that_of_the_daemon() {
     let server = serve();
     let json = printed(&["--json", "--bucket", "1", &server.address.to_string()]);
     let views: Views = serde_json::from_str(&json).unwrap();
@@ -70,7 +70,7 @@ fn json_is_what_the_daemon_says() {
 }
 
 #[test]
-fn an_error_of_the_daemon_is_told() {
+fn reports_errors_of_the_daemon() {
     let server = serve();
     let address = server.address.to_string();
     assert_eq!(
@@ -96,7 +96,7 @@ fn an_error_of_the_daemon_is_told() {
 }
 
 #[test]
-fn one_frame_of_the_dashboard() {
+fn prints_one_frame_of_the_dashboard() {
     let server = serve();
     let address = server.address.to_string();
     let frame = printed(&["--once", &address]);
@@ -106,7 +106,7 @@ fn one_frame_of_the_dashboard() {
     }
     assert!(!frame.contains('\x1b'), "{frame}");
     assert!(printed(&["--once", "--color", "always", &address]).contains("\x1b["));
-    // The same daemon twice is a fleet of which everything counts twice.
+    // The same daemon twice makes a fleet in which everything counts twice.
     let fleet = printed(&["--once", &address, &format!("http://{address}")]);
     assert!(fleet.contains("2 of 2 answer"), "{fleet}");
     assert!(fleet.contains("Packets 6,012"), "{fleet}");

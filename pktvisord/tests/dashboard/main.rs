@@ -1,4 +1,4 @@
-//! The dashboard against a daemon.
+//! Tests of the dashboard with a real daemon.
 
 mod client;
 mod support;

@@ -1,4 +1,4 @@
-//! The dashboard, and a daemon to be looked at.
+//! The dashboard program, and a daemon for it.
 
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 #[path = "../support/daemon.rs"]
 mod daemon;
 
-/// The dashboard, which is another package's and may not have been built yet.
+/// Builds the dashboard, which is in another package, and returns the path of its program.
 pub fn program() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built =
@@ -21,23 +21,23 @@ pub fn program() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_pktvisord")).with_file_name("pktvisor")
 }
 
-/// A daemon that has seen 3 of 5 minutes.
+/// Returns a daemon that keeps 5 minutes and has seen 3.
 pub fn live() -> Arc<Live> {
     daemon::live(&[1003, 1002, 1001])
 }
 
-/// A server that ends with its runtime.
+/// An HTTP server that stops with its runtime.
 pub struct Server {
     pub address: SocketAddr,
     _runtime: Runtime,
 }
 
-/// Serves at an address; port 0 is any free one.
+/// Serves at an address; port 0 selects a free port.
 pub fn serve_at(address: SocketAddr) -> Server {
     serve_with(address, pktvisord::serve::Options::default())
 }
 
-/// The same, served in a way of one's own.
+/// Serves at an address with these options.
 pub fn serve_with(address: SocketAddr, options: pktvisord::serve::Options) -> Server {
     serve_live(address, options, live())
 }
@@ -67,7 +67,7 @@ pub fn serve() -> Server {
     serve_at(([127, 0, 0, 1], 0).into())
 }
 
-/// A capture file of so many packets, ten a second, of UDP from 192.0.2.7 to 192.0.2.1.
+/// Returns a capture file of `packets` UDP packets from 192.0.2.7 to 192.0.2.1, ten each second.
 pub fn capture(packets: u32) -> Vec<u8> {
     // Microseconds, version 2.4, Ethernet.
     let header = [0xa1b2_c3d4, 0x0002_0004, 0, 0, 65_535, 1];

@@ -1,4 +1,4 @@
-//! The program in a terminal, as its user has it.
+//! The dashboard program in a terminal.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -15,14 +15,14 @@ use tempfile::TempDir;
 
 use crate::support::{self, serve, serve_at};
 
-/// How long anything may take.
+/// Maximum time that a test waits for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A terminal with the program in it.
+/// A pseudo-terminal that runs the program.
 struct Terminal {
     child: Child,
     master: File,
-    /// The program's side, kept open so that it can be looked at afterwards.
+    /// The program's side, kept open to check its modes at the end.
     slave: File,
     before: Termios,
     screen: Arc<Mutex<vt100::Parser>>,
@@ -40,7 +40,7 @@ impl Terminal {
         let master = File::from(master);
         resize(&master, columns, lines);
         let before = tcgetattr(&slave).unwrap();
-        // The terminal has to be that of a session, which is told of its size.
+        // The terminal must control a session, so that the program learns about its size.
         let child = Command::new("setsid")
             .arg("--ctty")
             .arg(support::program())
@@ -56,7 +56,7 @@ impl Terminal {
         let (mut output, parser) = (master.try_clone().unwrap(), Arc::clone(&screen));
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
-            // An error is the end of the terminal.
+            // A read error means that the terminal was closed.
             while let Ok(n @ 1..) = output.read(&mut bytes) {
                 parser.lock().unwrap().process(&bytes[..n]);
             }
@@ -86,7 +86,7 @@ impl Terminal {
         resize(&self.master, columns, lines);
     }
 
-    /// Waits for the end. Returns the exit code; the terminal is as it was.
+    /// Waits for the end and checks that the terminal was restored. Returns the exit code.
     fn end(&mut self) -> Option<i32> {
         let started = Instant::now();
         let status = loop {
@@ -111,7 +111,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // Where a test has failed it is running still.
+        // It is still running if the test has failed.
         let _ = self.child.kill();
     }
 }
@@ -122,7 +122,7 @@ fn resize(master: impl AsFd, columns: u16, lines: u16) {
 }
 
 #[test]
-fn it_starts_obeys_and_gives_the_terminal_back() {
+fn handles_keys_and_resizes_and_restores_the_terminal() {
     let server = serve();
     let mut terminal = Terminal::start(&[&server.address.to_string()], 80, 24);
     terminal.wait_for("● live");
@@ -145,7 +145,7 @@ fn it_starts_obeys_and_gives_the_terminal_back() {
 }
 
 #[test]
-fn a_signal_ends_it() {
+fn ends_on_sigterm() {
     let server = serve();
     let mut terminal = Terminal::start(&[&server.address.to_string()], 80, 24);
     terminal.wait_for("● live");
@@ -153,7 +153,7 @@ fn a_signal_ends_it() {
     assert_eq!(terminal.end(), Some(0));
 }
 
-/// A daemon that replays a capture of ten packets a second, as a process of its own.
+/// Starts a daemon process that replays a capture of ten packets each second.
 fn replay(folder: &TempDir, port: u16) -> Child {
     let capture = folder.path().join("sample.pcap");
     std::fs::write(&capture, support::capture(1_800)).unwrap();
@@ -166,7 +166,7 @@ fn replay(folder: &TempDir, port: u16) -> Child {
 }
 
 #[test]
-fn a_daemon_that_is_killed_and_comes_back() {
+fn survives_restart_of_the_daemon() {
     let folder = TempDir::new().unwrap();
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut daemon = replay(&folder, address.port());
@@ -174,14 +174,14 @@ fn a_daemon_that_is_killed_and_comes_back() {
     let mut terminal = Terminal::start(&args, 120, 40);
     terminal.wait_for("● live");
     terminal.wait_for("file");
-    // It goes on: ten packets a second.
+    // The replay continues with ten packets each second.
     for packets in ["Packets 1", "Packets 2", "Packets 3"] {
         terminal.wait_for(packets);
     }
     daemon.kill().unwrap();
     daemon.wait().unwrap();
     terminal.wait_for("stale for");
-    // What was known stays.
+    // The last answer stays visible.
     terminal.wait_for("sample.pcap");
     let mut daemon = replay(&folder, address.port());
     terminal.wait_for("● live");
@@ -192,7 +192,7 @@ fn a_daemon_that_is_killed_and_comes_back() {
 }
 
 #[test]
-fn without_a_daemon_it_waits() {
+fn waits_for_a_daemon() {
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut terminal = Terminal::start(&["--interval", "0.2", &address.to_string()], 80, 24);
     terminal.wait_for("refused the connection");

@@ -1,4 +1,4 @@
-//! The program against a server that speaks TLS, asks for certificates and for tokens.
+//! The dashboard program with a server that uses TLS, client certificates and tokens.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -21,7 +21,7 @@ use tempfile::TempDir;
 
 use crate::support::{self, Server, serve_with};
 
-/// An authority, whose certificates lie in a folder.
+/// A certificate authority that stores its certificates in a folder.
 struct Authority {
     folder: TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -41,7 +41,8 @@ impl Authority {
         self.folder.path().join(name).to_str().unwrap().to_owned()
     }
 
-    /// Signs a certificate for `localhost` or for a client. Returns its file and that of its key.
+    /// Signs a certificate for `localhost` or for a client. Returns the paths of the certificate
+    /// and its key.
     fn sign(&self, name: &str, purpose: ExtendedKeyUsagePurpose) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
@@ -54,7 +55,7 @@ impl Authority {
     }
 }
 
-/// A daemon with these options, and its URL.
+/// Starts a server with these options. Returns it with its URL.
 fn serve(options: &[&str]) -> (Server, String) {
     let cli = Cli::parse_from([&["pktvisord", "any"], options].concat());
     let access = Access::open(&cli.model.serve.access).unwrap();
@@ -83,7 +84,7 @@ fn fails(arguments: &[&str], code: i32, message: &str) {
 }
 
 #[test]
-fn a_server_is_trusted_that_an_authority_has_signed() {
+fn trusts_servers_of_the_given_authority() {
     let authority = Authority::new();
     let (cert, key) = authority.sign("server", ExtendedKeyUsagePurpose::ServerAuth);
     let (_server, url) = serve(&["--tls-cert", &cert, "--tls-key", &key]);
@@ -91,9 +92,9 @@ fn a_server_is_trusted_that_an_authority_has_signed() {
     succeeds(&[&url, "--ca", &ca]);
     fails(&[&url], 3, "UnknownIssuer; --ca FILE names");
     fails(&[&url, "--ca", &Authority::new().file("ca.pem")], 3, "cannot reach");
-    // A name that the certificate does not have.
+    // A name that is not in the certificate.
     fails(&[&url.replace("localhost", "127.0.0.1"), "--ca", &ca], 3, "cannot reach");
-    // Plain HTTP is not spoken where there is TLS.
+    // A TLS server does not answer plain HTTP.
     fails(&[&url.replace("https://", "http://")], 3, "where it has TLS, say https://");
     fails(&[&url.replace("https://", "http://"), "--ca", &ca], 2, "--ca is for TLS");
     fails(&[&url, "--ca", "/no/such/file"], 2, "cannot read /no/such/file");
@@ -101,7 +102,7 @@ fn a_server_is_trusted_that_an_authority_has_signed() {
 }
 
 #[test]
-fn a_client_is_served_that_an_authority_has_signed() {
+fn serves_clients_of_the_given_authority() {
     let authority = Authority::new();
     let (cert, key) = authority.sign("server", ExtendedKeyUsagePurpose::ServerAuth);
     let clients = Authority::new();
@@ -119,7 +120,8 @@ fn a_client_is_served_that_an_authority_has_signed() {
     fails(&[&url, "--ca", &ca, "--cert", &own, "--key", &strange_key], 2, &other);
 }
 
-/// A request over a connection that is there; the start of the answer, or nothing where it was closed.
+/// Sends a request over an open connection. Returns the start of the answer, or nothing if the
+/// connection was closed.
 fn ask(stream: &mut (impl Read + Write)) -> String {
     let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let mut answer = [0; 4_096];
@@ -128,7 +130,7 @@ fn ask(stream: &mut (impl Read + Write)) -> String {
 }
 
 #[test]
-fn connections_end_with_the_authority_of_their_clients() {
+fn closes_connections_whose_authority_was_removed() {
     let authority = Authority::new();
     let (cert, key) = authority.sign("server", ExtendedKeyUsagePurpose::ServerAuth);
     let [old, new] = [Authority::new(), Authority::new()];
@@ -173,7 +175,7 @@ fn connections_end_with_the_authority_of_their_clients() {
 }
 
 #[test]
-fn a_token_is_shown_over_tls_and_is_in_no_message() {
+fn sends_token_over_tls_and_never_prints_it() {
     let authority = Authority::new();
     let (cert, key) = authority.sign("server", ExtendedKeyUsagePurpose::ServerAuth);
     let folder = tempfile::tempdir().unwrap();

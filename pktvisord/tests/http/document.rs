@@ -18,7 +18,7 @@ async fn document() -> Value {
 }
 
 #[tokio::test]
-async fn the_document_in_the_repository_is_the_one_served() {
+async fn repository_document_is_the_one_served() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi.json");
     let served = serde_json::to_string_pretty(&document().await).unwrap() + "\n";
     if std::env::var_os("UPDATE_OPENAPI").is_some() {
@@ -33,7 +33,7 @@ async fn the_document_in_the_repository_is_the_one_served() {
 }
 
 #[tokio::test]
-async fn every_documented_route_answers_as_documented() {
+async fn documented_routes_answer_as_documented() {
     let document = document().await;
     let paths = document["paths"].as_object().unwrap();
     assert!(!paths.is_empty());
@@ -47,21 +47,21 @@ async fn every_documented_route_answers_as_documented() {
 }
 
 #[tokio::test]
-async fn every_schema_and_property_is_described() {
+async fn describes_every_schema_and_property() {
     let document = document().await;
     let schemas = document["components"]["schemas"].as_object().unwrap();
     assert!(schemas.len() > 20);
     for (name, schema) in schemas {
         assert!(schema["description"].is_string(), "{name}");
         for (property, schema) in schema["properties"].as_object().into_iter().flatten() {
-            // `null` or a reference: the description stands beside.
+            // `null` or a reference: the description is beside it.
             assert!(schema["description"].is_string(), "{name}.{property}");
         }
     }
 }
 
 #[tokio::test]
-async fn every_reference_leads_somewhere() {
+async fn resolves_every_reference() {
     fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
         match value {
             Value::Object(map) => {
@@ -82,7 +82,7 @@ async fn every_reference_leads_somewhere() {
 }
 
 #[tokio::test]
-async fn the_page_is_whole_and_where_the_root_leads() {
+async fn serves_all_parts_of_the_page() {
     let root = get("/").await;
     assert_eq!((root.status, root.header("location")), (StatusCode::SEE_OTHER, "/docs"));
     for (path, content_type) in [
@@ -94,7 +94,7 @@ async fn the_page_is_whole_and_where_the_root_leads() {
         let part = get(path).await;
         assert_eq!((part.status, part.header("content-type")), (StatusCode::OK, content_type));
         let text = String::from_utf8(part.body).unwrap();
-        // It works offline, has no code or style in the page, and shows what it is given as text.
+        // The page works offline, has no inline code or style, and inserts data only as text.
         let mine = text.replace("http://www.w3.org/2000/svg", "");
         for outside in
             ["http://", "https://", "data:", "@import", "innerHTML", "insertAdjacentHTML", "style="]
@@ -110,7 +110,7 @@ async fn the_page_is_whole_and_where_the_root_leads() {
 }
 
 #[tokio::test]
-async fn what_is_kept_is_not_sent_again() {
+async fn answers_304_to_clients_with_the_current_version() {
     for path in ["/docs", "/docs/page.js", "/api/v1/openapi.json"] {
         let first = get(path).await;
         assert_eq!(first.header("cache-control"), "no-cache");
@@ -131,7 +131,7 @@ async fn what_is_kept_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn browsers_are_told_what_an_answer_is_and_may_do() {
+async fn sets_security_headers() {
     for path in ["/docs", "/api/v1/metrics/app", "/metrics", "/healthz", "/no/such/route"] {
         let answer = get(path).await;
         assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");

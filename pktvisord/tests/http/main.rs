@@ -1,4 +1,4 @@
-//! The HTTP interface as its clients see it.
+//! Tests of the HTTP interface from the view of a client.
 
 mod document;
 mod metrics;

@@ -1,4 +1,4 @@
-//! What Prometheus scrapes.
+//! The `/metrics` route for Prometheus.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -16,7 +16,7 @@ async fn open_metrics() -> Answer {
 }
 
 #[tokio::test]
-async fn prometheus_gets_its_text_and_open_metrics_where_it_asks() {
+async fn serves_text_format_and_open_metrics_on_request() {
     let text = get("/metrics").await;
     assert_eq!(text.status, StatusCode::OK);
     assert_eq!(text.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
@@ -29,7 +29,7 @@ async fn prometheus_gets_its_text_and_open_metrics_where_it_asks() {
     let (text, open) =
         (String::from_utf8(text.body).unwrap(), String::from_utf8(open.body).unwrap());
     assert!(open.ends_with("# EOF\n") && !text.contains("# EOF"));
-    // The same series, whatever the format, but for how bounds of classes are written.
+    // Both formats have the same series, but write the bounds of classes differently.
     let series = |text: &str| -> BTreeSet<String> {
         let samples = text.lines().filter(|line| !line.starts_with('#') && !line.contains("le=\""));
         samples.filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned())).collect()
@@ -38,7 +38,7 @@ async fn prometheus_gets_its_text_and_open_metrics_where_it_asks() {
 }
 
 #[tokio::test]
-async fn counters_are_of_all_time_and_gauges_of_the_last_closed_bucket() {
+async fn counters_cover_all_time_and_gauges_the_last_closed_bucket() {
     let text = String::from_utf8(get("/metrics").await.body).unwrap();
     for sample in [
         "pktvisor_packets_total{direction=\"in\"} 303",
@@ -63,7 +63,7 @@ async fn counters_are_of_all_time_and_gauges_of_the_last_closed_bucket() {
 }
 
 #[tokio::test]
-async fn promtool_finds_nothing() {
+async fn passes_promtool_check() {
     if !has_tool("promtool", "prometheus") {
         return;
     }

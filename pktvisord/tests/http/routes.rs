@@ -1,4 +1,4 @@
-//! What each route answers, and how each fails.
+//! Answers and errors of each route.
 
 use std::io::Read;
 use std::mem::take;
@@ -11,12 +11,12 @@ use crate::support::{ask, get, live, live_without_packets};
 
 #[tokio::test]
 async fn app_and_rates_are_json() {
-    // Of two daemons, of which the other one may have started in the next second.
+    // Each call asks a new daemon, and the second one may start in the next second.
     let app = get("/api/v1/metrics/app").await;
     assert_eq!((app.status, app.header("content-type")), (StatusCode::OK, "application/json"));
     let (mut served, mut expected): (AppMetrics, _) =
         (serde_json::from_slice(&app.body).unwrap(), live().app());
-    // What the process costs grows from one look to the next.
+    // The resources that the process has used grow between two calls.
     let (then, now) = (take(&mut served.app.process), take(&mut expected.app.process));
     assert!(then.cpu_seconds > 0.0 && then.cpu_seconds <= now.cpu_seconds);
     assert!(then.resident_bytes > 1_000_000);
@@ -28,7 +28,7 @@ async fn app_and_rates_are_json() {
 }
 
 #[tokio::test]
-async fn a_bucket_stands_under_1m() {
+async fn bucket_has_key_1m() {
     for n in 0..3 {
         let answer = get(&format!("/api/v1/metrics/bucket/{n}")).await;
         assert_eq!(answer.status, StatusCode::OK);
@@ -42,7 +42,7 @@ async fn a_bucket_stands_under_1m() {
 }
 
 #[tokio::test]
-async fn a_window_stands_under_its_minutes() {
+async fn window_has_key_of_its_minutes() {
     for n in 1..=3 {
         let answer = get(&format!("/api/v1/metrics/window/{n}")).await;
         assert_eq!(answer.status, StatusCode::OK);
@@ -56,7 +56,7 @@ async fn a_window_stands_under_its_minutes() {
 }
 
 #[tokio::test]
-async fn a_state_is_bytes() {
+async fn state_is_bytes() {
     let answer = get("/api/v1/state/bucket/1").await;
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(answer.header("content-type"), "application/octet-stream");
@@ -64,7 +64,7 @@ async fn a_state_is_bytes() {
 }
 
 #[tokio::test]
-async fn a_period_that_cannot_be_answered_names_those_that_can() {
+async fn error_for_unavailable_period_names_available_ones() {
     let no_number = "the period is not a number: ask for";
     let out_of_range = "the period is out of range: ask for";
     let not_yet = "the period is not there yet: so far there is";
@@ -94,7 +94,7 @@ async fn a_period_that_cannot_be_answered_names_those_that_can() {
 }
 
 #[tokio::test]
-async fn an_unknown_route_is_an_error_in_the_envelope() {
+async fn unknown_route_is_an_error_in_the_envelope() {
     for path in ["/nowhere", "/api/v1/metrics", "/api/v1/metrics/bucket", "/api/v1/metrics/bucket/"]
     {
         let answer = get(path).await;
@@ -107,7 +107,7 @@ async fn an_unknown_route_is_an_error_in_the_envelope() {
 }
 
 #[tokio::test]
-async fn an_unknown_method_is_told_which_there_are() {
+async fn unknown_method_is_an_error_that_lists_allowed_ones() {
     for path in ["/api/v1/metrics/app", "/api/v1/metrics/bucket/0", "/docs", "/"] {
         for method in [Method::POST, Method::DELETE, Method::OPTIONS] {
             let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
@@ -123,7 +123,7 @@ async fn an_unknown_method_is_told_which_there_are() {
 }
 
 #[tokio::test]
-async fn answers_are_compressed_for_those_who_ask_for_it() {
+async fn compresses_answers_on_request() {
     let request = Request::get("/api/v1/metrics/bucket/0").header("accept-encoding", "gzip");
     let compressed = ask(live(), request.body(Body::empty()).unwrap()).await;
     assert_eq!(compressed.header("content-encoding"), "gzip");
@@ -136,7 +136,7 @@ async fn answers_are_compressed_for_those_who_ask_for_it() {
 }
 
 #[tokio::test]
-async fn health_and_readiness_are_two_things() {
+async fn separates_health_from_readiness() {
     let health = get("/healthz").await;
     assert_eq!((health.status, &health.body[..]), (StatusCode::OK, &b"ok"[..]));
     let ready = get("/readyz").await;

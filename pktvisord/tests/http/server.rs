@@ -1,4 +1,4 @@
-//! The interface over TCP.
+//! The HTTP interface over TCP.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,7 +12,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::support::live;
 
-/// A server, what stops it, and how it ends.
+/// A server, the sender that stops it, and its task.
 struct Server {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
@@ -31,7 +31,7 @@ async fn start() -> Server {
 }
 
 #[tokio::test]
-async fn a_client_reads_json() {
+async fn client_reads_json() {
     let server = start().await;
     let url = format!("http://{}/api/v1/metrics/window/2", server.address);
     let views = spawn_blocking(move || {
@@ -43,7 +43,7 @@ async fn a_client_reads_json() {
 }
 
 #[tokio::test]
-async fn head_is_get_without_the_body() {
+async fn head_answers_without_body() {
     let server = start().await;
     let answer = spawn_blocking(move || {
         let mut stream = TcpStream::connect(server.address).unwrap();
@@ -61,7 +61,7 @@ async fn head_is_get_without_the_body() {
 }
 
 #[tokio::test]
-async fn idle_clients_do_not_delay_the_stop() {
+async fn idle_clients_do_not_delay_shutdown() {
     let server = start().await;
     let idle = spawn_blocking(move || {
         let mut stream = TcpStream::connect(server.address).unwrap();
@@ -79,11 +79,11 @@ async fn idle_clients_do_not_delay_the_stop() {
 }
 
 #[tokio::test]
-async fn hanging_clients_are_cut_off_within_5_s() {
+async fn cuts_off_hanging_clients_within_5_s() {
     let server = start().await;
     let mut hanging = TcpStream::connect(server.address).unwrap();
     hanging.write_all(b"GET /api/v1/metrics/app HTT").unwrap();
-    // Answered after the hanging one was accepted.
+    // This is answered after the hanging connection was accepted.
     let url = format!("http://{}/healthz", server.address);
     spawn_blocking(move || ureq::get(url).call().unwrap()).await.unwrap();
     let begin = Instant::now();
@@ -94,7 +94,7 @@ async fn hanging_clients_are_cut_off_within_5_s() {
     assert!(TcpStream::connect(server.address).is_err());
 }
 
-/// Whether the server has closed a connection; it has nothing to say before it is asked.
+/// Returns true if the server has closed a connection. It sends nothing before a request.
 fn is_closed(stream: &mut TcpStream) -> bool {
     stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     match stream.read(&mut [0; 1]) {
@@ -104,16 +104,16 @@ fn is_closed(stream: &mut TcpStream) -> bool {
 }
 
 #[tokio::test]
-async fn a_client_that_takes_all_places_leaves_others_theirs() {
+async fn client_at_its_limit_does_not_block_others() {
     let server = start().await;
     let address = server.address;
     let closed = spawn_blocking(move || {
         let connect = |_| TcpStream::connect(address).unwrap();
         let mut idle: Vec<TcpStream> = (0..MAX_OF_CLIENT).map(connect).collect();
-        // Each one takes the place of that which was idle for longest.
+        // Each new connection evicts the one that was idle for longest.
         let mut newer: Vec<TcpStream> = (0..MAX_OF_CLIENT * 20).map(connect).collect();
         let refused = idle.iter_mut().all(is_closed);
-        // Another address of loopback is another client.
+        // Another loopback address counts as another client.
         let other = std::process::Command::new("curl")
             .args(["-s", "--interface", "127.0.0.9", &format!("http://{address}/healthz")])
             .output()
@@ -123,7 +123,7 @@ async fn a_client_that_takes_all_places_leaves_others_theirs() {
         (refused, String::from_utf8(other.stdout).unwrap(), open)
     });
     assert_eq!(closed.await.unwrap(), (true, "ok".to_owned(), true));
-    // There is room again.
+    // Places are free again.
     let url = format!("http://{address}/healthz");
     let started = Instant::now();
     loop {
@@ -136,7 +136,7 @@ async fn a_client_that_takes_all_places_leaves_others_theirs() {
 }
 
 #[tokio::test]
-async fn what_is_too_long_is_refused_and_bodies_are_not_read() {
+async fn refuses_long_requests_and_ignores_bodies() {
     let server = start().await;
     for (request, status) in [
         (format!("GET /healthz HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(20_000)), "431"),
@@ -154,9 +154,9 @@ async fn what_is_too_long_is_refused_and_bodies_are_not_read() {
     }
 }
 
-/// RFC 9112 section 3.2: one Host header in HTTP/1.1, and of the same host as the URI.
+/// RFC 9112 section 3.2: an HTTP/1.1 request has one Host header, and its URI names the same host.
 #[tokio::test]
-async fn a_request_is_for_one_host() {
+async fn request_has_exactly_one_host() {
     let server = start().await;
     for (request, status) in [
         ("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", "200"),
@@ -173,13 +173,13 @@ async fn a_request_is_for_one_host() {
     }
 }
 
-/// The start of the answer to a request.
+/// Returns the start of the answer to a request.
 async fn status_line(server: &Server, request: String) -> String {
     let address = server.address;
     let answer = spawn_blocking(move || {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        // It may be refused before it was sent whole.
+        // The server may refuse the request before all of it is sent.
         let _ = stream.write_all(request.as_bytes());
         let mut answer = [0; 12];
         let read = stream.read(&mut answer).unwrap_or(0);

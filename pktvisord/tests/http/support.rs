@@ -1,4 +1,4 @@
-//! A daemon to ask, and how to ask it.
+//! Daemons to test, and requests to them.
 
 use std::sync::Arc;
 
@@ -16,18 +16,18 @@ mod daemon;
 #[path = "../support/tool.rs"]
 pub mod tool;
 
-/// A daemon that has seen 3 of 5 minutes: 102 packets in the first one, then
-/// 101, then 100.
+/// Returns a daemon that keeps 5 minutes and has seen 3: 102 packets in the first one, then 101,
+/// then 100.
 pub fn live() -> Arc<Live> {
     daemon::live(&[102, 101, 100])
 }
 
-/// A daemon that has seen nothing.
+/// Returns a daemon that has seen no packets.
 pub fn live_without_packets() -> Arc<Live> {
     daemon::live(&[])
 }
 
-/// An answer.
+/// An HTTP answer.
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
@@ -45,12 +45,12 @@ impl Answer {
     }
 }
 
-/// Asks `live` with a request of one's own.
+/// Sends a request to `live`.
 pub async fn ask(live: Arc<Live>, request: Request<Body>) -> Answer {
     ask_router(router(live, &Options::default()), request).await
 }
 
-/// Asks an interface of one's own, by the name of localhost unless the request has another.
+/// Sends a request to a router, for localhost unless the request has a Host header.
 pub async fn ask_router(router: Router, mut request: Request<Body>) -> Answer {
     let localhost = HeaderValue::from_static("localhost");
     request.headers_mut().entry(HOST).or_insert(localhost);
@@ -60,7 +60,7 @@ pub async fn ask_router(router: Router, mut request: Request<Body>) -> Answer {
     Answer { status: parts.status, headers: parts.headers, body }
 }
 
-/// Asks [`live`] for a path.
+/// Requests a path of [`live`].
 pub async fn get(path: &str) -> Answer {
     ask(live(), Request::get(path).body(Body::empty()).unwrap()).await
 }

@@ -1,4 +1,4 @@
-//! Who may ask.
+//! Access control: tokens and hosts.
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
@@ -27,7 +27,7 @@ async fn ask(path: &str, authorization: Option<&str>) -> Answer {
 }
 
 #[tokio::test]
-async fn all_but_health_needs_a_token() {
+async fn all_routes_but_health_need_a_token() {
     for path in [
         "/",
         "/docs",
@@ -51,7 +51,7 @@ async fn all_but_health_needs_a_token() {
 }
 
 #[tokio::test]
-async fn a_token_has_to_be_one_of_the_file() {
+async fn accepts_only_tokens_of_the_file() {
     let longer = format!("Bearer {TOKEN}0");
     let shorter = format!("Bearer {}", &TOKEN[1..]);
     let basic = format!("Basic {TOKEN}");
@@ -65,7 +65,7 @@ async fn a_token_has_to_be_one_of_the_file() {
 }
 
 #[tokio::test]
-async fn without_tokens_pages_of_other_sites_are_kept_out() {
+async fn rejects_foreign_hosts_without_tokens() {
     let ask = async |host: Option<&str>, any_host| {
         let mut request = Request::get("/api/v1/metrics/app");
         if let Some(host) = host {

@@ -1,4 +1,4 @@
-//! The programs, loaded, and what user space makes of the same packets.
+//! Loads the programs, runs them on packets, and computes the results that user space expects.
 
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use pktvisor_common::abi::{
@@ -24,12 +24,12 @@ use crate::support::tool::skipped;
 pub const RINGS: usize = 4;
 pub const RING_SIZE: u32 = 1 << 20;
 pub const HOSTS: &str = "192.0.2.0/24,2001:db8::/64";
-/// The fewest bytes that a test run takes: an Ethernet header.
+/// Minimum packet of a test run in bytes: an Ethernet header.
 pub const LEAST: usize = 14;
-/// The most bytes in the first piece of a packet of the test run.
+/// Maximum bytes in the first piece of a packet in a test run.
 pub const PIECE: usize = 3_520;
 
-/// A program and what it stands for.
+/// A program and the hook that it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Program {
     pub name: &'static str,
@@ -47,14 +47,14 @@ pub const PROGRAMS: [Program; 6] = [
     Program { name: "pktvisor_out_ip", start: Start::Ip, hook: Direction::Out, xdp: false },
 ];
 
-/// Segments that a packet stands for, as a `__sk_buff` says: payload of each, and how many.
+/// Segments of a packet as in `__sk_buff`: payload bytes of each, and their number.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Gso {
     pub size: u32,
     pub segments: u32,
 }
 
-/// The programs, loaded, and what they go by.
+/// The loaded programs and their configuration.
 pub struct Bench {
     pub probe: Probe,
     pub rings: Vec<Ring>,
@@ -66,11 +66,11 @@ pub struct Bench {
     pub flow_key: FlowKey,
 }
 
-/// What one packet led to.
+/// Results of one packet.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Led {
     pub counted: Counters,
-    /// Ring, header and bytes of each record; its time is 0.
+    /// Ring, header and bytes of each record. The time is set to 0.
     pub records: Vec<(usize, Option<SampleHeader>, Vec<u8>)>,
 }
 
@@ -104,7 +104,7 @@ impl Bench {
         self.probe.configure(&Terms { hosts, ports, dns, rest, tunnels, flow_key }).unwrap();
     }
 
-    /// Runs a program on a packet. Returns its verdict and what it led to.
+    /// Runs a program on a packet. Returns the verdict and the results.
     pub fn run(&mut self, program: Program, packet: &[u8], gso: Gso) -> (i32, Led) {
         let before = self.probe.counters().read().unwrap();
         let mut context = [0u8; 192];
@@ -135,7 +135,7 @@ impl Bench {
         (result.return_value as i32, led)
     }
 
-    /// What user space makes of the same bytes.
+    /// Returns the results that user space computes from the same bytes.
     pub fn expect(&self, program: Program, packet: &[u8], gso: Gso) -> Led {
         let config = self.config();
         let length = packet.len();
@@ -229,7 +229,7 @@ impl Bench {
         config
     }
 
-    /// Runs a packet through a program and compares.
+    /// Runs a program on a packet and compares the results with those of user space.
     pub fn check(&mut self, program: Program, packet: &[u8], gso: Gso) {
         if !is_taken(program, packet) {
             return;
@@ -241,8 +241,8 @@ impl Bench {
     }
 }
 
-/// Whether a test run takes it: it has to fit one page, unless the program takes pieces, and for TC
-/// programs an IP header has to be whole, if there is one by the Ethernet header.
+/// Returns true if a test run accepts the packet. It must fit one page, unless the program takes
+/// pieces. For TC programs, an IP header must be complete if the EtherType announces one.
 pub fn is_taken(program: Program, packet: &[u8]) -> bool {
     if packet.len() > PIECE && program.name != "pktvisor_xdpf" {
         return false;

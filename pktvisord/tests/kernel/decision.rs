@@ -1,5 +1,5 @@
-//! One decision for all inputs: the same packets through the kernel programs and as a capture file
-//! come to the same summary.
+//! All inputs decide alike: the same packets give the same summary through the kernel programs and
+//! from a capture file.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::support::dns::{A, Message, NOERROR};
 use crate::support::frame::{self, ACK, Flow};
 use crate::support::shapes::{self, address};
 
-/// The time of the first packet: a minute, so that all packets are in one.
+/// Time of the first packet: the start of a minute, so that all packets are in one minute.
 const NOW: i64 = 28_000_000 * MINUTE;
 
 fn settings(tunnels: Tunnels) -> Arc<Settings> {
@@ -58,17 +58,18 @@ fn view(mut worker: Worker) -> MetricsView {
     let mut geo = Geo::new(Arc::new(GeoDatabases::default()), FleetKey::default());
     worker.end_input();
     let mut view = worker.snapshot(NOW + SECOND).finish(NOW + SECOND, &mut geo).0.view();
-    // By the second, which the kernel's counters are read at.
+    // Rates differ: the kernel's counters are read once a second.
     view.packets.rates = api::PacketRates::default();
     view
 }
 
-/// Packets on every path of the decision.
+/// Returns packets for every path of the decision.
 fn frames() -> Vec<Vec<u8>> {
     let mut frames = [shapes::frames(), shapes::wrapped(), shapes::tunnelled()].concat();
     for (host, remote) in [("192.0.2.1", "198.51.100.7"), ("2001:db8::1", "2001:db8:1::7")] {
         let (host, remote) = (address(host), address(remote));
-        // Ports that may be a client's own: DNS only if it reads like that.
+        // Both ports may be ephemeral ports of a client: it is DNS only if the payload parses as a
+        // message.
         let message = Message::query(9, "doubtful.example", A);
         for (payload, reply) in [
             (message.octets(), message.reply(NOERROR, 1).octets()),
@@ -82,7 +83,7 @@ fn frames() -> Vec<Vec<u8>> {
             let flow = Flow::new(remote, port, host, 53_000);
             frames.push(frame::ethernet(&frame::tcp(&flow, 1, ACK, &payload)));
         }
-        // A tunnel from such a port, and one between a DNS port and a tunnel's.
+        // A tunnel from such a port, and one between a DNS port and a tunnel's port.
         let vxlan = [&[8, 0, 0, 0, 0, 0, 7, 0][..], &frames[0]].concat();
         for port in [53_000, 53] {
             let flow = Flow::new(remote, port, host, 4_789);
@@ -103,7 +104,7 @@ fn frames() -> Vec<Vec<u8>> {
     frames
 }
 
-/// The summary of frames that went through a kernel program.
+/// Returns the summary of frames that went through a kernel program.
 fn by_kernel(
     bench: &mut Bench,
     program: Program,
@@ -123,7 +124,7 @@ fn by_kernel(
     view(worker)
 }
 
-/// The summary of the same frames in a file.
+/// Returns the summary of the same frames from a file.
 fn by_file(settings: &Arc<Settings>, frames: &[Vec<u8>]) -> MetricsView {
     let mut worker = worker(settings, false);
     let mut block = Block::default();
@@ -169,7 +170,7 @@ fn kernel_and_file_decide_alike() {
         let tunnels_left = of_file.capture.outcomes["tunnel"];
         match tunnels {
             Tunnels::Outer => assert!(tunnels_left > 200, "{tunnels_left}"),
-            // Those with nothing inside that is read, and those too deep.
+            // Tunnels whose content is not read, and tunnels nested too deeply.
             Tunnels::Inner => assert!((1..100).contains(&tunnels_left), "{tunnels_left}"),
         }
         let text = |view: &MetricsView| serde_json::to_string_pretty(view).unwrap();
@@ -185,7 +186,7 @@ fn kernel_and_file_decide_alike() {
 }
 
 #[test]
-fn a_doubtful_port_is_dns_by_its_payload_alone() {
+fn payload_alone_decides_on_doubtful_ports() {
     let Some(mut bench) = bench(HOSTS) else { return };
     let flow = Flow::new(address("198.51.100.7"), 40_001, address("192.0.2.1"), 53_000);
     let message = Message::query(9, "doubtful.example", A);
@@ -202,7 +203,7 @@ fn a_doubtful_port_is_dns_by_its_payload_alone() {
 }
 
 #[test]
-fn messages_in_super_packets_are_those_of_a_file() {
+fn super_packets_give_the_same_messages_as_a_file() {
     let Some(mut bench) = bench(HOSTS) else { return };
     let flow = Flow::new(address("198.51.100.7"), 4_242, address("192.0.2.1"), 53);
     let mut frames = Vec::new();
@@ -215,13 +216,13 @@ fn messages_in_super_packets_are_those_of_a_file() {
             ids.flat_map(|id| query(id).reply(NOERROR, answers).framed()).collect();
         frames.push(frame::ethernet(&frame::tcp(&flow, query_seq, ACK, &queries)));
         query_seq += queries.len() as u32;
-        // As many bytes as a test run takes at once.
+        // Up to as many bytes as one test run takes.
         for part in replies.chunks(61_000) {
             frames.push(frame::ethernet(&frame::tcp(&flow.reversed(), reply_seq, ACK, part)));
             reply_seq += part.len() as u32;
         }
     }
-    // Over UDP such a message takes a jumbo frame.
+    // Over UDP, such a message needs a jumbo frame.
     let query = Message::query(99, "large.example", A);
     frames.push(frame::ethernet(&frame::udp(&flow, &query.octets())));
     let reply = query.reply(NOERROR, 500).octets();

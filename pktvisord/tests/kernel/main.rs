@@ -1,5 +1,5 @@
-//! The programs in the kernel, run on packets of every shape by `BPF_PROG_TEST_RUN`: what they
-//! count and copy has to be what user space makes of the same bytes.
+//! Runs the kernel programs on packets of every shape with `BPF_PROG_TEST_RUN`. What they count and
+//! copy must match what user space makes of the same bytes.
 
 mod bench;
 mod decision;
@@ -20,7 +20,7 @@ use support::random::Random;
 use support::shapes::{address, frames, packets, tunnelled, wrapped};
 
 #[test]
-fn packets_of_every_shape_at_every_length() {
+fn matches_user_space_on_every_shape_and_length() {
     let Some(mut bench) = bench(HOSTS) else { return };
     for program in PROGRAMS {
         let bytes = match program.start {
@@ -28,7 +28,7 @@ fn packets_of_every_shape_at_every_length() {
             Start::Ip => packets(),
         };
         for packet in bytes {
-            // Every cut within the headers, and some behind them.
+            // Every cut within the headers, and some beyond them.
             let cuts = (LEAST..packet.len().min(130)).chain((130..packet.len()).step_by(401));
             for cut in cuts.chain([packet.len()]) {
                 bench.check(program, &packet[..cut], Gso::default());
@@ -37,11 +37,11 @@ fn packets_of_every_shape_at_every_length() {
     }
 }
 
-/// Programs of both kinds, for what does not depend on the hook.
+/// Indices of one XDP and one TC program, for tests that do not depend on the hook.
 const BOTH: [usize; 2] = [0, 2];
 
 #[test]
-fn wrappings_of_every_kind_at_every_length() {
+fn matches_user_space_on_every_link_layer_wrapping() {
     let Some(mut bench) = bench(HOSTS) else { return };
     for program in BOTH {
         for packet in wrapped() {
@@ -53,7 +53,7 @@ fn wrappings_of_every_kind_at_every_length() {
 }
 
 #[test]
-fn tunnels_of_every_kind_at_every_length() {
+fn matches_user_space_on_every_tunnel() {
     let Some(mut bench) = bench(HOSTS) else { return };
     for tunnels in [Tunnels::Outer, Tunnels::Inner] {
         bench.tunnels = tunnels;
@@ -61,7 +61,7 @@ fn tunnels_of_every_kind_at_every_length() {
         for program in BOTH {
             for packet in tunnelled() {
                 let cuts = (LEAST..packet.len().min(240)).chain([packet.len()]);
-                // Every cut of some, and the whole of all.
+                // Every cut of short packets, and every seventh of longer ones.
                 let every = packet.len() < 200;
                 for cut in cuts.filter(|cut| every || *cut == packet.len() || cut % 7 == 0) {
                     bench.check(PROGRAMS[program], &packet[..cut], Gso::default());
@@ -72,7 +72,7 @@ fn tunnels_of_every_kind_at_every_length() {
 }
 
 #[test]
-fn random_packets_in_tunnels() {
+fn matches_user_space_on_random_packets_in_tunnels() {
     let Some(mut bench) = bench(HOSTS) else { return };
     let mut random = Random::new(12);
     let seeds = [wrapped(), tunnelled()].concat();
@@ -94,11 +94,11 @@ fn random_packets_in_tunnels() {
 }
 
 #[test]
-fn a_super_packet_of_dns_is_copied_whole() {
+fn copies_super_packet_of_dns_whole() {
     let Some(mut bench) = bench(HOSTS) else { return };
     let flow = Flow::new(address("192.0.2.1"), 53, address("198.51.100.7"), 5000);
     let part = RECORD_PAYLOAD as usize;
-    // A test run takes so much in pieces, by XDP.
+    // Only with XDP does a test run take packets this long, in pieces.
     for length in [part - 1, part, part + 1, 2 * part, 2 * part + 1, 60_000] {
         let payload: Vec<u8> = (0..length).map(|at| (at / 7) as u8).collect();
         let stream = frame::ethernet(&frame::tcp(&flow, 1, ACK, &payload));
@@ -116,7 +116,7 @@ fn a_super_packet_of_dns_is_copied_whole() {
 }
 
 #[test]
-fn random_packets() {
+fn matches_user_space_on_random_packets() {
     let Some(mut bench) = bench(HOSTS) else { return };
     let mut random = Random::new(11);
     let seeds = frames();
@@ -137,7 +137,7 @@ fn random_packets() {
 }
 
 #[test]
-fn without_host_the_hook_tells_the_direction() {
+fn takes_direction_from_the_hook_without_host() {
     let Some(mut bench) = bench("") else { return };
     for program in PROGRAMS {
         for packet in if program.start == Start::Ip { packets() } else { frames() } {
@@ -147,7 +147,7 @@ fn without_host_the_hook_tells_the_direction() {
 }
 
 #[test]
-fn many_ranges_of_host_go_into_tries() {
+fn matches_many_ranges_of_host() {
     let ranges: Vec<String> = (0..40)
         .flat_map(|at| [format!("192.0.2.{at}/32"), format!("2001:db8::{at:x}/128")])
         .chain(["10.0.0.0/8".into(), "fd00::/8".into()])
@@ -166,7 +166,7 @@ fn many_ranges_of_host_go_into_tries() {
     assert_eq!(direction(&mut bench, "10.9.8.7", "198.51.100.1"), Direction::Out);
     assert_eq!(direction(&mut bench, "2001:db8:1::1", "2001:db8::27"), Direction::In);
     assert_eq!(direction(&mut bench, "fd12::1", "2001:db8:1::28"), Direction::Out);
-    // What is no longer HOST is forgotten.
+    // Ranges that are no longer in HOST are removed.
     bench.hosts = ranges[2..].join(",").parse().unwrap();
     bench.configure();
     assert_eq!(direction(&mut bench, "192.0.2.0", "198.51.100.1"), Direction::Unknown);
@@ -174,7 +174,7 @@ fn many_ranges_of_host_go_into_tries() {
 }
 
 #[test]
-fn a_super_packet_stands_for_its_segments() {
+fn super_packet_stands_for_its_segments() {
     let Some(mut bench) = bench(HOSTS) else { return };
     let flow = Flow::new(address("192.0.2.1"), 443, address("198.51.100.7"), 5000);
     let stream = frame::ethernet(&frame::tcp(&flow, 1, ACK, &[0; 3_000]));
@@ -191,7 +191,7 @@ fn a_super_packet_stands_for_its_segments() {
 }
 
 #[test]
-fn pieces_of_a_jumbo_frame_are_put_together() {
+fn reads_jumbo_frames_across_pieces() {
     let Some(mut bench) = bench(HOSTS) else { return };
     let flow = Flow::new(address("198.51.100.7"), 4242, address("192.0.2.1"), 53);
     for length in [PIECE - 60, PIECE, 4_090, 4_100, 8_000] {
@@ -201,7 +201,7 @@ fn pieces_of_a_jumbo_frame_are_put_together() {
 }
 
 #[test]
-fn dns_is_sampled_by_its_flow_and_id() {
+fn samples_dns_by_flow_and_id() {
     let Some(mut bench) = bench(HOSTS) else { return };
     bench.dns = Rate::of(1, 3);
     bench.configure();
@@ -223,8 +223,8 @@ fn dns_is_sampled_by_its_flow_and_id() {
     assert!((140..260).contains(&taken), "{taken} of 600, a third is asked for");
 }
 
-/// Whoever knows which flows are sampled, and which ring they go to, under one key does not know it under
-/// another.
+/// An attacker who knows, for one key, which flows are sampled and to which ring they go learns
+/// nothing about another key.
 #[test]
 fn another_key_samples_and_spreads_other_flows() {
     let Some(mut bench) = bench(HOSTS) else { return };
@@ -255,7 +255,7 @@ fn another_key_samples_and_spreads_other_flows() {
 }
 
 #[test]
-fn others_are_sampled_at_random() {
+fn samples_other_packets_at_random() {
     let Some(mut bench) = bench(HOSTS) else { return };
     bench.rest = Rate::of(1, 5);
     bench.configure();
@@ -277,7 +277,7 @@ fn others_are_sampled_at_random() {
 }
 
 #[test]
-fn a_full_ring_is_counted() {
+fn counts_records_that_a_full_ring_drops() {
     let Some(mut bench) = bench(HOSTS) else { return };
     let flow = Flow::new(address("198.51.100.7"), 4242, address("192.0.2.1"), 53);
     let packet = frame::ethernet(&frame::udp(&flow, &Message::query(1, "example.org", A).octets()));

@@ -1,4 +1,4 @@
-//! Programs that packets no longer reach are attached again, or it is told.
+//! Programs that packets no longer reach are attached again, or the daemon reports it.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ fn plugged(test: impl FnOnce(&str) + Send) {
     }
     host(1, |guests| {
         cable(&guests[0], NIC, "10.7.0.2/24");
-        // The guest goes on to send though no answer comes.
+        // A static neighbour entry lets the guest send without an answer.
         sh(&format!(
             "ip addr add 10.7.0.1/24 dev {NIC}; ip link set {NIC} address 02:00:00:00:00:01
              ip -n {} neigh add 10.7.0.1 lladdr 02:00:00:00:00:01 dev eth0 nud permanent",
@@ -41,9 +41,9 @@ fn start(mode: &str) -> Server {
     Server::start(&["--summary", "--capture", mode, NIC])
 }
 
-/// Sends until the log says this.
+/// Sends packets until the log contains this text.
 fn send_until(server: &Server, guest: &str, text: &str) {
-    // Two looks, 10 s apart, and what the machine takes besides.
+    // The daemon checks twice, 10 s apart; allow for a slow machine.
     let started = Instant::now();
     while !server.log_so_far().contains(text) {
         assert!(started.elapsed() < 2 * PATIENCE, "no `{text}` in {}", server.log_so_far());
@@ -52,7 +52,7 @@ fn send_until(server: &Server, guest: &str, text: &str) {
     }
 }
 
-/// UDP packets that are counted while some are sent.
+/// Returns the number of UDP packets that the daemon counts while 50 are sent.
 fn counted(server: &Server, guest: &str) -> u64 {
     let udp = || {
         std::thread::sleep(SETTLED);
@@ -64,7 +64,7 @@ fn counted(server: &Server, guest: &str) -> u64 {
 }
 
 #[test]
-fn deleted_queueing_discipline_is_noticed_at_once() {
+fn notices_deleted_queueing_discipline_at_once() {
     plugged(|guest| {
         let server = start("clsact");
         assert_eq!(counted(&server, guest), 50);
@@ -79,9 +79,9 @@ fn deleted_queueing_discipline_is_noticed_at_once() {
     });
 }
 
-/// Links of TCX are no part of the queueing discipline.
+/// TCX links are not part of the queueing discipline.
 #[test]
-fn deleted_queueing_discipline_does_no_harm_to_tcx() {
+fn deleted_queueing_discipline_does_not_affect_tcx() {
     if tc() != "tcx" {
         return skipped("this kernel has no TCX");
     }
@@ -94,7 +94,7 @@ fn deleted_queueing_discipline_does_no_harm_to_tcx() {
 }
 
 #[test]
-fn program_that_ends_the_chain_before_ours_is_passed() {
+fn moves_in_front_of_program_that_ends_the_chain() {
     if tc() != "tcx" {
         return skipped("this kernel has no TCX");
     }
@@ -111,7 +111,7 @@ fn program_that_ends_the_chain_before_ours_is_passed() {
 }
 
 #[test]
-fn packets_that_cannot_be_seen_make_the_daemon_not_ready() {
+fn is_not_ready_while_packets_do_not_reach_the_program() {
     plugged(|guest| {
         let server = start("tc");
         let other = verdict(XDP, XDP_DROP);
@@ -127,7 +127,7 @@ fn packets_that_cannot_be_seen_make_the_daemon_not_ready() {
         assert!(body.contains("packets did not reach the program"), "{body}");
         let app: AppMetrics = server.json("/api/v1/metrics/app");
         assert_eq!(app.app.capture.faults.len(), 1, "{:?}", app.app.capture);
-        // They reach it again.
+        // Packets reach the program again.
         drop(link);
         send_until(&server, guest, "packets reach the program again");
         let started = Instant::now();

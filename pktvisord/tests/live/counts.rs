@@ -1,5 +1,5 @@
-//! What is counted is what was there: against the interface's counters, a file of the same packets,
-//! dnsperf and tshark.
+//! Compares the counts with the interface's counters, a file of the same packets, dnsperf and
+//! tshark.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::support::{self, shapes};
 use crate::{Watch, can_run, dnsperf, ethernet_headers, hooks, modes, outcomes_sum_up, stream};
 
 #[test]
-fn totals_are_those_of_the_interface_to_the_packet() {
+fn totals_match_the_interface_to_the_packet() {
     if !can_run() {
         return;
     }
@@ -58,7 +58,7 @@ fn totals_are_those_of_the_interface_to_the_packet() {
     }
 }
 
-/// What a view says that does not depend on when packets came.
+/// Returns the part of a view that does not depend on arrival times.
 fn counts(mut view: MetricsView) -> MetricsView {
     view.packets.rates = api::PacketRates::default();
     view.dns.rates = api::DnsRates::default();
@@ -73,16 +73,16 @@ fn counts(mut view: MetricsView) -> MetricsView {
 }
 
 #[test]
-fn live_and_from_a_file_are_the_same() {
+fn live_and_file_give_the_same_counts() {
     if !can_run() {
         return;
     }
-    // Every shape, cut at every length, with VLAN tags that are not taken off on the way.
+    // Every shape, cut at every length, with VLAN tags that stay in the frame.
     let mut sent: Vec<Vec<u8>> = Vec::new();
     let all = [shapes::frames(), shapes::wrapped(), shapes::tunnelled()].concat();
     for frame in all {
         let is_tag = |at: usize| matches!(frame[at..at + 2], [0x81, 0x00] | [0x88, 0xa8]);
-        // The kernel itself drops what ends within or right behind its outer tag, before TC.
+        // The kernel itself drops frames that end within or right after the outer tag, before TC.
         let least = if is_tag(12) { 20 } else { 14 };
         let cuts = (least..frame.len().min(100)).chain([frame.len()]);
         sent.extend(cuts.map(|cut| frame[..cut].to_vec()));
@@ -96,7 +96,7 @@ fn live_and_from_a_file_are_the_same() {
     let file = folder.store("shapes.pcap", &capture.pcap());
     for mode in modes() {
         let pair = Pair::new(true, 9000);
-        // Without addresses of its own, so that it says nothing of its own accord.
+        // Without addresses, the host sends no packets of its own.
         pair.forget_addresses();
         let hosts = "192.0.2.0/24,2001:db8::/64";
         let args = ["--dns-port", "53", "--dns-timeout", "60", "-H", hosts];
@@ -113,7 +113,7 @@ fn live_and_from_a_file_are_the_same() {
 }
 
 #[test]
-fn latencies_are_those_that_tshark_finds() {
+fn latencies_match_tshark() {
     if !can_run() {
         return;
     }
@@ -121,7 +121,8 @@ fn latencies_are_those_that_tshark_finds() {
     let _dns = DnsServer::start(&pair);
     let folder = support::capture::Folder::new();
     let file = folder.file("load.pcap");
-    // No buffer is left behind with -U, and no packet is before the daemon's start.
+    // With -U tcpdump leaves nothing in its buffer. It starts before the daemon, so no packet is
+    // missing.
     let mut tcpdump = Command::new("tcpdump");
     tcpdump.args(["-U", "-B", "16384", "-w", &file, "-i", &pair.interface, "port", DNS_PORT]);
     let mut tcpdump = tcpdump.stderr(std::process::Stdio::null()).spawn().unwrap();
@@ -152,14 +153,15 @@ fn latencies_are_those_that_tshark_finds() {
     let quantiles = live.dns.xact.inbound.quantiles_us.unwrap();
     for (ours, share) in [(quantiles.p50, 50), (quantiles.p90, 90)] {
         let theirs = times[times.len() * share / 100];
-        // The two look at a packet some microseconds apart, and a load can come between.
+        // Daemon and tcpdump timestamp a packet some microseconds apart, and system load can add
+        // delays.
         let off = (ours as f64 - theirs).abs();
         assert!(off <= 30.0 + theirs * 0.3, "p{share}: {ours} µs live, {theirs} µs by tshark");
     }
 }
 
 #[test]
-fn a_filter_is_run_by_libpcap() {
+fn filter_is_run_by_libpcap() {
     if !can_run() {
         return;
     }
@@ -178,7 +180,7 @@ fn a_filter_is_run_by_libpcap() {
 }
 
 #[test]
-fn a_jumbo_frame_is_seen_by_xdp() {
+fn xdp_sees_jumbo_frames() {
     if !can_run() {
         return;
     }
@@ -205,7 +207,7 @@ fn super_packets_count_as_their_segments() {
         let segments = bytes.div_ceil(1_448);
         let inbound = view.packets.inbound;
         assert!(since.rx_packets < segments, "{mode}: the test has super-packets");
-        // Each write of the sender, of 8 KiB, can end in a segment that is not full.
+        // Each 8 KiB write of the sender can end in a partial segment.
         let most = segments + bytes.div_ceil(8_192) + 10;
         assert!((segments..most).contains(&inbound), "{mode}: {inbound} for {segments} to {most}");
         assert!(view.packets.bytes.inbound >= bytes + segments * 66, "{mode}");
@@ -215,7 +217,7 @@ fn super_packets_count_as_their_segments() {
 
 #[test]
 #[ignore = "not every kernel has VLAN devices; those of `cargo xtask kernels` do"]
-fn tagged_frames_are_counted_with_their_tags() {
+fn counts_tagged_frames_with_their_tags() {
     if !can_run() {
         return;
     }
@@ -237,7 +239,8 @@ fn tagged_frames_are_counted_with_their_tags() {
         assert_eq!(view.packets.total, since.packets(), "{mode}");
         assert!(view.packets.icmp >= 10, "{mode}: {}", view.packets.icmp);
         assert_eq!(view.packets.malformed, 0, "{mode}");
-        // The interface does not count tags; with XDP those are not seen that it has taken off.
+        // The interface does not count tags. With XDP, tags that the interface has removed are not
+        // visible.
         let tags = view.packets.bytes.total - since.bytes() - ethernet_headers(mode, &since);
         let tagged = if mode == "xdp" { 5..=since.tx_packets } else { 10..=since.packets() };
         assert!(

@@ -1,4 +1,4 @@
-//! What goes wrong is survived, and told.
+//! The daemon survives faults and reports them.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::support::program::{PATIENCE, Server};
 use crate::{SETTLED, Watch, can_run, dnsperf, hooks, modes, outcomes_sum_up};
 
 #[test]
-fn a_daemon_that_is_killed_leaves_nothing_behind() {
+fn killed_daemon_leaves_nothing_behind() {
     if !can_run() {
         return;
     }
@@ -33,7 +33,7 @@ fn a_daemon_that_is_killed_leaves_nothing_behind() {
         assert_eq!(attached(), (mode == "xdp", clsact, !clsact), "{mode}");
         watch.server.child.kill().unwrap();
         watch.server.child.wait().unwrap();
-        // Links go with the process, a moment later; filters of clsact stay until the next start.
+        // Links end with the process, after a moment. clsact filters stay until the next start.
         let killed = Instant::now();
         while attached() != (false, clsact, false) {
             assert!(killed.elapsed() < PATIENCE, "{mode}: {:?}", attached());
@@ -51,7 +51,7 @@ fn a_daemon_that_is_killed_leaves_nothing_behind() {
 }
 
 #[test]
-fn what_a_stopped_reader_misses_is_accounted_for() {
+fn accounts_for_packets_that_a_stopped_reader_misses() {
     if !can_run() {
         return;
     }
@@ -76,7 +76,7 @@ fn what_a_stopped_reader_misses_is_accounted_for() {
 }
 
 #[test]
-fn sampling_adapts_to_what_user_space_keeps_up_with() {
+fn sampling_adapts_to_the_speed_of_user_space() {
     if !can_run() {
         return;
     }
@@ -113,7 +113,7 @@ fn sampling_adapts_to_what_user_space_keeps_up_with() {
     outcomes_sum_up(&view);
     assert!(view.capture.outcomes["not_sampled"] > sampled / 2, "{:?}", view.capture);
     assert!(view.capture.sample_rate_pct < 99.9);
-    // What is inspected stands for all of it, but for what was lost.
+    // Sampled packets stand for all, except for lost records.
     let queries = view.dns.wire_packets.queries;
     let expected = lost + sampled - view.capture.evictions["ring_full_dns"] / 2;
     let off = queries.abs_diff(expected) as f64 / sampled as f64;
@@ -122,19 +122,19 @@ fn sampling_adapts_to_what_user_space_keeps_up_with() {
 }
 
 #[test]
-fn an_occupied_hook_is_left_alone() {
+fn leaves_occupied_hook_alone() {
     if !can_run() {
         return;
     }
     let pair = Pair::new(true, 1500);
-    // Nor is a filter of clsact taken for one that was left behind.
+    // A daemon does not mistake another daemon's clsact filter for one that was left behind.
     let clsact = [(); 2].map(|()| Watch::start(&pair, &["--capture", "clsact"]));
     let first = Watch::start(&pair, &["--capture", "xdp"]);
-    // A NIC has one XDP program.
+    // A network card has one XDP program.
     let second = support::program::run(&["--capture", "xdp", &pair.interface]);
     assert_eq!(second.code, Some(3));
     assert!(second.stderr.contains("another program is there already"), "{}", second.stderr);
-    // TC takes any number.
+    // TC allows any number of programs.
     let third = Watch::start(&pair, &["--capture", "tc"]);
     let ping = format!("ping -c 2 -i 0.2 {}", pair.v4);
     pair.run_there(&ping);
@@ -145,11 +145,11 @@ fn an_occupied_hook_is_left_alone() {
 }
 
 #[test]
-fn without_rights_the_capabilities_are_named() {
+fn names_missing_capabilities() {
     if !can_run() {
         return;
     }
-    // The program lies where others may not go.
+    // The program must be in a folder that other users may enter.
     let folder = TempDir::new().unwrap();
     let program = folder.path().join("pktvisord");
     std::fs::copy(env!("CARGO_BIN_EXE_pktvisord"), &program).unwrap();
@@ -174,7 +174,7 @@ fn without_rights_the_capabilities_are_named() {
 }
 
 #[test]
-fn capabilities_of_the_file_are_used_though_they_are_permitted_only() {
+fn uses_file_capabilities_that_are_only_permitted() {
     if !can_run() {
         return;
     }
@@ -185,7 +185,7 @@ fn capabilities_of_the_file_are_used_though_they_are_permitted_only() {
     let capabilities = "cap_bpf,cap_net_admin,cap_net_raw,cap_perfmon=p";
     sh(&format!("setcap {capabilities} {}", program.display()));
     let pair = Pair::new(false, 1500);
-    // With all of them, and where the container allows only one of them.
+    // With all capabilities, and in a container that allows only one or none.
     for (bounding, source) in [("+all", "ebpf"), ("-all,+net_raw", "libpcap"), ("-all", "")] {
         let mut command = Command::new("setpriv");
         let user = ["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"];

@@ -1,4 +1,4 @@
-//! Hosts of several interfaces, of which `any` sees each packet once.
+//! Hosts with several interfaces, where `any` sees each packet once.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,16 +11,16 @@ use crate::support::program::{PATIENCE, Server};
 use crate::support::tc;
 use crate::{SETTLED, can_run};
 
-/// The ways to capture that see every interface alike.
+/// Returns the modes that treat all interfaces alike.
 fn captures() -> Vec<&'static str> {
     let mut modes = vec![tc(), "clsact", "libpcap"];
     modes.dedup();
     modes
 }
 
-/// Watches `any` while something happens. Returns what was counted, and the log.
+/// Watches `any` while `happens` runs. Returns the view and the log.
 fn watch(mode: &str, happens: impl FnOnce(&Server)) -> (MetricsView, String) {
-    // A mode can be followed by other options.
+    // `mode` may contain further options.
     let options = ["--summary", "--capture"].into_iter().chain(mode.split(' '));
     let server = Server::start(&options.chain(["any"]).collect::<Vec<_>>());
     let started = Instant::now();
@@ -38,7 +38,7 @@ fn watch(mode: &str, happens: impl FnOnce(&Server)) -> (MetricsView, String) {
 }
 
 #[test]
-fn containers_on_a_bridge_are_seen_once() {
+fn sees_containers_on_a_bridge_once() {
     if !can_run() {
         return;
     }
@@ -53,7 +53,7 @@ fn containers_on_a_bridge_are_seen_once() {
                 datagrams_of(first, "10.7.0.3:9", 50);
                 datagrams_of(first, "10.7.0.1:9", 30);
                 datagrams("10.7.0.3:9", 20);
-                // A bridge that listens to all shows what passes among its ports too.
+                // A bridge in promiscuous mode also sees packets between its ports.
                 let mut tcpdump = Command::new("tcpdump")
                     .args(["-i", "br0", "-w", "/dev/null"])
                     .stderr(Stdio::null())
@@ -65,14 +65,14 @@ fn containers_on_a_bridge_are_seen_once() {
                 tcpdump.wait().expect("it ends");
             });
             assert_eq!(view.packets.udp, 200, "{mode}: {log}");
-            // The bridge's address is HOST, though the packets for it are seen at its ports.
+            // The bridge's address is in HOST, although its packets are seen at the ports.
             assert!(view.packets.inbound >= 30 && view.packets.outbound >= 20, "{mode}: {log}");
         });
     }
 }
 
 #[test]
-fn guests_beside_a_network_card_and_the_host_are_seen_once() {
+fn sees_guests_beside_a_network_card_and_the_host_once() {
     if !can_run() {
         return;
     }
@@ -96,7 +96,7 @@ fn guests_beside_a_network_card_and_the_host_are_seen_once() {
 }
 
 #[test]
-fn routed_packets_count_at_each_interface() {
+fn counts_routed_packets_at_each_interface() {
     if !can_run() {
         return;
     }
@@ -115,7 +115,7 @@ fn routed_packets_count_at_each_interface() {
 }
 
 #[test]
-fn both_ends_of_a_pair_are_seen_once() {
+fn sees_packets_between_both_ends_of_a_pair_once() {
     if !can_run() {
         return;
     }
@@ -131,9 +131,9 @@ fn both_ends_of_a_pair_are_seen_once() {
     }
 }
 
-/// A tunnel and the interface below it: inner and outer packets are two link layers.
+/// A tunnel and the interface below it are two link layers: inner and outer packets both count.
 #[test]
-fn tunnel_and_outer_packets_count_once_each() {
+fn counts_tunnel_and_outer_packets_once_each() {
     if !can_run() {
         return;
     }
@@ -159,7 +159,7 @@ fn tunnel_and_outer_packets_count_once_each() {
 }
 
 #[test]
-fn addresses_that_come_and_go_are_named() {
+fn host_follows_addresses_that_come_and_go() {
     if !can_run() {
         return;
     }
@@ -168,7 +168,7 @@ fn addresses_that_come_and_go_are_named() {
         sh("ip link add br0 type bridge; ip link set br0 up");
         cable(world, "nic", "10.7.0.2/24");
         sh("ip link set nic master br0");
-        // One interface by its name: the bridge above it has the address.
+        // The target is one interface by name, and the bridge above it has the address.
         let server = Server::start(&["--summary", "--capture", "tc", "nic"]);
         sh("ip addr add 10.7.0.1/24 dev br0");
         std::thread::sleep(Duration::from_millis(800));
@@ -184,7 +184,7 @@ fn addresses_that_come_and_go_are_named() {
 }
 
 #[test]
-fn unknown_directions_are_told_with_the_remedy() {
+fn advises_a_remedy_for_unknown_directions() {
     if !can_run() {
         return;
     }
@@ -195,7 +195,7 @@ fn unknown_directions_are_told_with_the_remedy() {
         cable(second, "veth2", "10.7.0.3/24");
         sh("ip link set veth1 master br0; ip link set veth2 master br0");
         watch("tc", |server| {
-            // A minute can end in between.
+            // A minute may end in between.
             let started = Instant::now();
             let advice = loop {
                 datagrams_of(first, "10.7.0.3:9", 150);
@@ -211,7 +211,7 @@ fn unknown_directions_are_told_with_the_remedy() {
     });
 }
 
-/// An interface that goes to another namespace and comes back has missed nothing there.
+/// An interface that moves to another namespace and back has missed no packet there.
 #[test]
 fn interface_that_returns_reports_no_loss() {
     if !can_run() {
@@ -224,7 +224,7 @@ fn interface_that_returns_reports_no_loss() {
             sh("ip addr add 10.7.0.1/24 dev traveller");
             let (view, log) = watch(mode, |_| {
                 datagrams_of(world, "10.7.0.1:9", 20);
-                // libpcap reads what it has after a moment, and no more once the interface is gone.
+                // Give libpcap time to read: it reads nothing more once the interface is gone.
                 std::thread::sleep(Duration::from_millis(300));
                 sh(&format!(
                     "ip link set traveller netns {away}; ip -n {away} link set traveller up
@@ -232,7 +232,7 @@ fn interface_that_returns_reports_no_loss() {
                 ));
                 std::thread::sleep(Duration::from_millis(500));
                 datagrams_of(world, "10.7.0.1:9", 200);
-                // The shell is in this namespace.
+                // The shell runs in this namespace.
                 sh(&format!(
                     "ip -n {away} link set traveller netns $$
                      ip addr add 10.7.0.1/24 dev traveller; ip link set traveller up"

@@ -1,4 +1,4 @@
-//! Interfaces that go, come back, are renamed, get other addresses, or appear.
+//! Interfaces that disappear, return, are renamed, change their addresses, or are new.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::support::{self, shapes, tc};
 use crate::{SETTLED, Watch, can_run, hooks, modes, wait_for};
 
 #[test]
-fn an_interface_is_followed_with_its_addresses() {
+fn follows_an_interface_and_its_addresses() {
     if !can_run() {
         return;
     }
@@ -31,7 +31,7 @@ fn an_interface_is_followed_with_its_addresses() {
         }
 
         let name = pair.interface.clone();
-        // Gone, and there again under the same name.
+        // Remove it and create it again with the same name.
         pair.unplug();
         wait_for(&watch, "gone", <[_]>::is_empty);
         assert_eq!(watch.server.get("/readyz").0, 503);
@@ -39,7 +39,7 @@ fn an_interface_is_followed_with_its_addresses() {
         wait_for(&watch, "there again", |watched| watched.len() == 1);
         assert_eq!(watch.server.get("/readyz").0, 200);
 
-        // Down and up, renamed, with another address.
+        // Set it down, rename it, set it up, and add an address.
         sh(&format!("ip link set {name} down"));
         pair.rename("pvr");
         let interface = pair.interface.clone();
@@ -65,7 +65,7 @@ fn an_interface_is_followed_with_its_addresses() {
 }
 
 #[test]
-fn an_interface_that_comes_back_under_load_is_accounted_for() {
+fn accounts_for_an_interface_that_returns_under_load() {
     if !can_run() {
         return;
     }
@@ -79,7 +79,7 @@ fn an_interface_that_comes_back_under_load_is_accounted_for() {
         let (first, since) = watch.settled(&pair);
         assert_eq!(first.packets.total, since.packets(), "{mode}");
 
-        // What comes between being there again and being watched again is known.
+        // Packets between the return of the interface and attachment count as missed.
         pair.unplug();
         wait_for(&watch, "gone", <[_]>::is_empty);
         support::program::signal(&watch.server.child, "STOP");
@@ -96,7 +96,7 @@ fn an_interface_that_comes_back_under_load_is_accounted_for() {
         let counted = view.packets.total - first.packets.total;
         let missed = view.capture.evictions.get("not_watched_yet").copied().unwrap_or(0);
         assert!((5_000..10_000).contains(&missed), "{mode}: {missed} of {now:?}");
-        // Those of the moment when it is attached can be in both.
+        // Packets at the moment of attachment may be in both counts.
         let off = (counted + missed).abs_diff(now.packets());
         assert!(off < 200, "{mode}: {counted} counted, {missed} missed of {now:?}");
         let (code, log) = watch.server.stop("TERM", Duration::from_secs(5));
@@ -106,11 +106,11 @@ fn an_interface_that_comes_back_under_load_is_accounted_for() {
 }
 
 #[test]
-fn any_watches_what_comes_later() {
+fn any_watches_new_interfaces() {
     if !can_run() {
         return;
     }
-    // In a namespace of its own: elsewhere other tests make interfaces.
+    // In a namespace of its own, because other tests create interfaces elsewhere.
     let pair = Pair::new(true, 1500);
     let program = env!("CARGO_BIN_EXE_pktvisord");
     let log = TempDir::new().unwrap();
@@ -130,7 +130,7 @@ fn any_watches_what_comes_later() {
     wait_for_log(&format!("watching lo: {tc} in only: loopback receives all that it sends"));
     pair.run_there("ip link add later type veth peer name other; ip link set later up");
     wait_for_log(&format!("watching later: {tc} in, {tc} out"));
-    // A bridge takes it over: what it sends comes from the bridge from then on.
+    // A bridge takes over the interface. From then on, what the port sends comes from the bridge.
     pair.run_there(
         "ip link add bridge type bridge; ip link set bridge up; ip link set later master bridge",
     );

@@ -1,4 +1,4 @@
-//! Few file descriptors, many interfaces, names that are no text.
+//! Few file descriptors, many interfaces, names that are not UTF-8.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -12,9 +12,10 @@ use crate::support::net::sh;
 use crate::support::program::{PATIENCE, Server, pktvisord};
 use crate::{SETTLED, can_run};
 
-/// With too few file descriptors the daemon says so, or does without some; it never panics.
+/// With too few file descriptors the daemon fails with an error or does without some. It never
+/// panics.
 #[test]
-fn few_file_descriptors_are_no_panic() {
+fn few_file_descriptors_cause_no_panic() {
     if !can_run() {
         return;
     }
@@ -40,7 +41,7 @@ fn few_file_descriptors_are_no_panic() {
                 let output = child.wait_with_output().expect("it ends");
                 let said = String::from_utf8_lossy(&output.stderr);
                 assert!(!said.contains("panicked"), "{mode} {limit}: {said}");
-                // Of `timeout`, where the daemon went on.
+                // 124 is the code of `timeout` if the daemon kept running.
                 let code = output.status.code();
                 assert!([Some(1), Some(3), Some(4), Some(124)].contains(&code), "{limit}: {said}");
             }
@@ -49,13 +50,13 @@ fn few_file_descriptors_are_no_panic() {
 }
 
 #[test]
-fn many_interfaces_are_attached_in_the_background() {
+fn attaches_many_interfaces_in_the_background() {
     if !can_run() {
         return;
     }
     host(1, |guests| {
         let guest = &guests[0];
-        // Enough for more than a second of TCX.
+        // Enough interfaces that attaching TCX takes more than a second.
         let made: Vec<String> = (0..120)
             .map(|at| {
                 format!("link add m{at} type veth peer name m{at} netns {guest}\nlink set m{at} up")
@@ -87,14 +88,14 @@ fn many_interfaces_are_attached_in_the_background() {
 }
 
 #[test]
-fn name_that_is_no_text_does_no_harm() {
+fn name_that_is_not_utf8_does_no_harm() {
     if !can_run() {
         return;
     }
     for (mode, watched) in [("tc", vec!["bad\u{fffd}", "lo"]), ("libpcap", vec!["lo"])] {
         host(1, |guests| {
             cable(&guests[0], "nic", "10.7.0.2/24");
-            // Older kernels rename only what is down.
+            // Older kernels rename only interfaces that are down.
             sh("ip link set nic down");
             let renamed = Command::new("ip")
                 .args(["link", "set", "nic", "name"])
@@ -118,8 +119,8 @@ fn name_that_is_no_text_does_no_harm() {
     }
 }
 
-/// An interface is known by its index: it is followed when it is renamed, and only one side of it is
-/// watched once it is the port of a bridge.
+/// Interfaces are identified by index. The daemon follows one through a rename, and watches only
+/// one side once it becomes the port of a bridge.
 #[test]
 fn libpcap_follows_interfaces_by_index() {
     if !can_run() {

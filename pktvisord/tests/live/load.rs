@@ -1,4 +1,4 @@
-//! Requests, and time that jumps, change no packet's fate.
+//! HTTP requests and clock steps lose no packet.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::support::tool::has_tool;
 use crate::{SETTLED, Watch, can_run, dnsperf};
 
 #[test]
-fn a_thousand_requests_a_second_cost_no_packet() {
+fn a_thousand_requests_a_second_lose_no_packet() {
     if !can_run() || !has_tool("curl", "curl") {
         return;
     }
@@ -35,7 +35,7 @@ fn a_thousand_requests_a_second_cost_no_packet() {
     assert_eq!(view.capture.ring_full, 0);
 }
 
-/// Packets since the start, as `/metrics` says.
+/// Returns the packets since the start, from `/metrics`.
 fn packets(server: &Server) -> u64 {
     let text = String::from_utf8(server.get("/metrics").1).expect("UTF-8");
     let samples = text.lines().filter(|line| line.starts_with("pktvisor_packets_total{"));
@@ -46,7 +46,7 @@ fn packets(server: &Server) -> u64 {
 
 #[test]
 #[ignore = "sets the clock of the machine: for a virtual one"]
-fn the_clock_may_be_set_by_an_hour() {
+fn loses_no_packet_when_the_clock_is_set_by_an_hour() {
     if !can_run() {
         return;
     }
@@ -64,7 +64,7 @@ fn the_clock_may_be_set_by_an_hour() {
         std::thread::sleep(SETTLED);
         let since = pair.statistics().since(&before.0).packets();
         let counted = packets(&server) - before.1;
-        // A host says something of its own accord now and then, also between two looks.
+        // A host sends packets of its own now and then, also between the two reads.
         assert!(counted.abs_diff(since) <= 20, "{mode}: {counted} of {since}");
         assert!(since >= 12_000, "{since}");
         if mode != "libpcap" {

@@ -1,5 +1,5 @@
-//! Live capture with a real DNS server and real clients on another host: a network namespace at the
-//! other end of a veth pair.
+//! Live capture with a real DNS server, and real clients on a second host: a network namespace at
+//! the other end of a veth pair.
 
 mod blind;
 mod counts;
@@ -25,14 +25,14 @@ use support::tool::skipped;
 use support::{has_rights, tc};
 use tempfile::TempDir;
 
-/// The modes of programs in the kernel that this one knows.
+/// Returns the capture modes with kernel programs that this kernel supports.
 fn modes() -> Vec<&'static str> {
     let mut modes = vec!["xdp", tc(), "clsact"];
     modes.dedup();
     modes
 }
 
-/// What a mode calls its hooks, for packets that come and that go.
+/// Returns the names of a mode's hooks for ingress and egress.
 fn hooks(mode: &str) -> (Option<&str>, Option<&str>) {
     match mode {
         "xdp" => (Some("xdp"), Some(tc())),
@@ -41,7 +41,7 @@ fn hooks(mode: &str) -> (Option<&str>, Option<&str>) {
     }
 }
 
-/// How long until all that was sent is counted and answers from before are forgotten.
+/// Time until all packets sent are counted and earlier answers have expired.
 const SETTLED: Duration = Duration::from_millis(2_300);
 
 fn can_run() -> bool {
@@ -52,11 +52,11 @@ fn can_run() -> bool {
     can
 }
 
-/// Times that a daemon is started for the interface to be quiet meanwhile; a start takes seconds on a
-/// machine that is emulated and busy.
+/// Attempts to start a daemon while the interface is quiet. A start takes seconds on a busy
+/// emulated machine.
 const STARTS: usize = 20;
 
-/// A daemon that watches an interface, and what the interface had counted at its start.
+/// A daemon that watches an interface, and the interface's counters at its start.
 struct Watch {
     server: Server,
     before: Statistics,
@@ -73,7 +73,7 @@ impl Watch {
         for _ in 0..STARTS {
             let before = pair.statistics();
             let server = Server::start(&args);
-            // A host says something of its own accord now and then, most of it in its first seconds.
+            // A host sends packets of its own now and then, mostly in its first seconds.
             if pair.statistics() == before {
                 return Self { server, before };
             }
@@ -81,7 +81,7 @@ impl Watch {
         panic!("the interface is never quiet while the daemon starts");
     }
 
-    /// What was counted, and what the interface has counted meanwhile.
+    /// Returns the daemon's view, and the interface's counters over the same time.
     fn settled(&self, pair: &Pair) -> (MetricsView, Statistics) {
         let started = Instant::now();
         loop {
@@ -98,7 +98,7 @@ impl Watch {
     }
 }
 
-/// Waits until the daemon says this of what it watches.
+/// Waits until the daemon reports a state of its interfaces.
 fn wait_for(watch: &Watch, what: &str, is: impl Fn(&[api::Watched]) -> bool) {
     let started = Instant::now();
     loop {
@@ -111,7 +111,7 @@ fn wait_for(watch: &Watch, what: &str, is: impl Fn(&[api::Watched]) -> bool) {
     }
 }
 
-/// Queries completed, as dnsperf says.
+/// Runs dnsperf. Returns the number of completed queries.
 fn dnsperf(pair: &Pair, server: &str, args: &str) -> u64 {
     let folder = TempDir::new().unwrap();
     let file = queries(folder.path(), 500);
@@ -120,12 +120,13 @@ fn dnsperf(pair: &Pair, server: &str, args: &str) -> u64 {
     line.split_whitespace().nth(2).unwrap().parse().unwrap()
 }
 
-/// With XDP the driver of a veth pair counts what it receives without the Ethernet header.
+/// Returns the bytes that an interface leaves out: with XDP, the driver of a veth pair counts
+/// received packets without their Ethernet headers.
 fn ethernet_headers(mode: &str, since: &Statistics) -> u64 {
     if mode == "xdp" { 14 * since.rx_packets } else { 0 }
 }
 
-/// Sends so many bytes to this host in one TCP stream.
+/// Sends this many bytes to this host in one TCP stream.
 fn stream(pair: &Pair, bytes: u64) {
     let listener = std::net::TcpListener::bind((pair.v4.as_str(), 0)).unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -1,5 +1,5 @@
-//! DNS over TCP counts once a message, whatever super-packets carry it: with segmentation left to
-//! the network card (TSO, GSO) and segments joined (GRO), as on most hosts, and without.
+//! DNS over TCP counts once per message, whatever super-packets carry it. Tested with segmentation
+//! by the network card (TSO, GSO) and joined segments (GRO), as on most hosts, and without.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,13 +11,13 @@ use crate::support::dns::{A, Message, NOERROR};
 use crate::support::net::{DNS_PORT, Pair, Statistics};
 use crate::{Watch, can_run, modes, outcomes_sum_up};
 
-/// Bytes of the payload of a segment that fits the wire, with timestamps.
+/// Payload bytes of a full segment with TCP timestamps.
 const SEGMENT: u64 = 1_448;
-/// Bytes of an answer of [`Message`].
+/// Bytes of one answer of [`Message`].
 const ANSWER: usize = 16;
 
-/// Answers queries on one connection, each with a message of about so many bytes, as soon as so
-/// many have come.
+/// Answers the queries on one connection with messages of about `bytes` bytes. Sends the answers of
+/// `together` queries at once. Returns the bytes sent.
 fn serve(pair: &Pair, bytes: usize, together: usize) -> JoinHandle<u64> {
     let port: u16 = DNS_PORT.parse().unwrap();
     let listener = TcpListener::bind((pair.v4.as_str(), port)).expect("a port for DNS");
@@ -39,7 +39,7 @@ fn serve(pair: &Pair, bytes: usize, together: usize) -> JoinHandle<u64> {
     })
 }
 
-/// Asks so many queries over one connection from the other host, so many at once.
+/// Sends `count` queries over one connection from the second host, `together` at once.
 fn ask(pair: &Pair, count: u16, together: usize) {
     let ids: Vec<u16> = (0..count).collect();
     let port: u16 = DNS_PORT.parse().unwrap();
@@ -61,7 +61,7 @@ fn name(id: u16) -> String {
     format!("n{id}.example.org")
 }
 
-/// The next message of a stream; `None` at its end.
+/// Reads the next message of a stream; `None` at its end.
 fn read(stream: &mut TcpStream) -> Option<Vec<u8>> {
     let mut length = [0; 2];
     stream.read_exact(&mut length).ok()?;
@@ -70,8 +70,8 @@ fn read(stream: &mut TcpStream) -> Option<Vec<u8>> {
     Some(message)
 }
 
-/// Asks and answers while the daemon watches. Returns what it counted, what the interface did, and
-/// the bytes of the replies.
+/// Runs a client and a server while the daemon watches. Returns the view, the interface's counters,
+/// and the bytes of the replies.
 fn exchange(
     mode: &str,
     offloads: bool,
@@ -107,20 +107,20 @@ fn counts_once(view: &MetricsView, count: u16, what: &str) {
     outcomes_sum_up(view);
 }
 
-/// The modes that take packets as the kernel has them, super-packets too.
+/// Returns the modes that see packets as the kernel has them, including super-packets.
 fn with_super_packets() -> Vec<&'static str> {
     [&modes()[1..], &["libpcap"]].concat()
 }
 
 #[test]
-fn large_replies_over_tcp_count_once() {
+fn counts_large_replies_over_tcp_once() {
     if !can_run() {
         return;
     }
     for mode in with_super_packets() {
         // One by one, and all in one stretch, which fills super-packets of 64 KiB.
         for (bytes, together) in [(4_000, 1), (20_000, 1), (20_000, 50)] {
-            // Without offloads the last one stands for all.
+            // Without offloads, the last case is enough.
             let offloads: &[bool] = if together == 1 { &[true] } else { &[true, false] };
             for &offloads in offloads {
                 let what = format!("{mode}, {bytes} bytes, {together}, offloads {offloads}");
@@ -132,7 +132,7 @@ fn large_replies_over_tcp_count_once() {
                 } else {
                     assert!(since.tx_packets >= segments, "{what}: there are none");
                 }
-                // A super-packet counts as its segments, but through libpcap.
+                // A super-packet counts as its segments, except with libpcap.
                 if mode != "libpcap" {
                     assert!(view.packets.outbound >= segments, "{what}: {segments} segments");
                 }
@@ -142,7 +142,7 @@ fn large_replies_over_tcp_count_once() {
 }
 
 #[test]
-fn pipelined_queries_over_tcp_count_once() {
+fn counts_pipelined_queries_over_tcp_once() {
     if !can_run() {
         return;
     }

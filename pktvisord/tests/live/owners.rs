@@ -1,4 +1,5 @@
-//! Filters of clsact belong to those who attached them, and nobody else's is removed.
+//! clsact filters belong to the agent that attached them. The daemon removes no filter of another
+//! agent.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -31,7 +32,7 @@ fn theirs() -> usize {
     filters().iter().filter(|filter| filter.name == "firewall").count()
 }
 
-/// Whether a ping gets through.
+/// Returns true if a ping gets an answer.
 fn passes(guest: &str) -> bool {
     let ping = format!("ip netns exec {guest} ping -c 1 -W 1 10.7.0.1 >/dev/null; echo $?");
     sh(&ping).trim() == "0"
@@ -65,18 +66,18 @@ fn plugged(test: impl FnOnce(&str) + Send) {
 }
 
 #[test]
-fn drop_all_filter_of_another_agent_still_drops_after_the_stop() {
+fn filter_of_another_agent_still_drops_after_stop() {
     plugged(|guest| {
         let requests = Requests::open().unwrap();
         let index = index();
         requests.add_clsact(index).unwrap();
         let firewall = verdict(CLASSIFIER, TC_SHOT);
-        // The place that clsact gives the first filter, of which the daemon could take itself.
+        // The place that clsact gives to a first filter, which the daemon might take for its own.
         let place = Place { index, egress: false, priority: 1, handle: 1 };
         requests.add_filter(place, firewall.as_fd(), "firewall").unwrap();
         assert!(!passes(guest));
         let server = start();
-        // It sees what the firewall drops.
+        // The daemon sees what the firewall drops.
         datagrams_of(guest, "10.7.0.1:9", 20);
         std::thread::sleep(SETTLED);
         let view = server.view("/api/v1/metrics/bucket/0");
@@ -88,7 +89,7 @@ fn drop_all_filter_of_another_agent_still_drops_after_the_stop() {
 }
 
 #[test]
-fn filter_that_took_the_place_of_ours_stays() {
+fn keeps_filter_that_took_the_place_of_ours() {
     plugged(|_| {
         let requests = Requests::open().unwrap();
         let server = start();
@@ -111,7 +112,7 @@ fn filter_that_took_the_place_of_ours_stays() {
 }
 
 #[test]
-fn daemons_leave_each_others_filters() {
+fn daemons_leave_filters_of_other_daemons() {
     plugged(|guest| {
         let [first, second] = [(); 2].map(|()| start());
         assert_eq!(ours().len(), 2);
@@ -125,10 +126,10 @@ fn daemons_leave_each_others_filters() {
             let view = server.view("/api/v1/metrics/bucket/0");
             assert_eq!(view.packets.udp, 20, "{}", server.log_so_far());
         }
-        // One that is killed leaves a filter behind, which the next one removes, and no other.
+        // A killed daemon leaves a filter behind. The next daemon removes this one and no other.
         kill(first);
         assert_eq!(ours().len(), 2);
-        // Not even where a daemon of another interface has started since.
+        // That holds even if a daemon for another interface has started since.
         let elsewhere = Server::start(&["--summary", "--capture", "clsact", "lo"]);
         let fourth = start();
         assert_eq!(ours().len(), 2, "{:?} {}", ours(), fourth.log_so_far());
@@ -140,13 +141,13 @@ fn daemons_leave_each_others_filters() {
 }
 
 #[test]
-fn filter_of_a_killed_daemon_goes_when_programs_are_attached_later() {
+fn removes_filter_of_killed_daemon_when_attaching_again() {
     plugged(|_| {
         let server = start();
         let own = ours();
         kill(start());
         assert_eq!(ours().len(), 2);
-        // Shut in as it is, the first daemon attaches anew.
+        // The first daemon attaches again from within its sandbox.
         let Filter { priority, handle, .. } = own[0];
         let place = Place { index: index(), egress: false, priority, handle };
         Requests::open().unwrap().remove_filter(place).unwrap();

@@ -10,19 +10,19 @@ use crate::support::program::{PATIENCE, Server, signal};
 use crate::support::tc;
 use crate::{SETTLED, can_run, dnsperf};
 
-/// Waits until so many reloads have been logged.
+/// Waits until this many reloads have been logged.
 fn wait_for_reload(server: &Server, times: usize) {
     let started = Instant::now();
     while server.log_so_far().matches("options were read again").count() < times {
         assert!(started.elapsed() < PATIENCE, "{}", server.log_so_far());
         std::thread::sleep(Duration::from_millis(20));
     }
-    // Whoever watches the interfaces looks four times a second.
+    // The thread that follows the interfaces checks four times a second.
     std::thread::sleep(Duration::from_millis(600));
 }
 
 #[test]
-fn ports_sampling_and_filter_change_while_it_runs() {
+fn ports_sampling_and_filter_change_at_runtime() {
     if !can_run() {
         return;
     }
@@ -31,7 +31,7 @@ fn ports_sampling_and_filter_change_while_it_runs() {
         let _dns = DnsServer::start(&pair);
         let folder = Folder::new();
         let file = folder.store("pktvisord.toml", b"dns-port = 5399\nverbose = 1\n");
-        // Files of a folder that is root's alone are read again.
+        // As root, the daemon can still read files in a folder that only root may enter.
         let user = ["--user", "root"];
         let arguments = ["--config", &file, "--summary", "--capture", mode, &pair.interface];
         let arguments = [&user[..], &arguments].concat();
@@ -47,7 +47,7 @@ fn ports_sampling_and_filter_change_while_it_runs() {
         signal(&server.child, "HUP");
         wait_for_reload(&server, 1);
         assert!(server.log_so_far().contains(&format!("dns-port: [5399] -> [{DNS_PORT}]")));
-        // On a slow machine dnsperf may miss a reply.
+        // On a slow machine, dnsperf may miss a reply.
         let completed = dnsperf(&pair, &pair.v4, "-n 1");
         let queries = wire().queries;
         assert!(completed > 0 && queries >= completed, "{mode}: {queries} of {completed}");
@@ -60,7 +60,7 @@ fn ports_sampling_and_filter_change_while_it_runs() {
         assert_eq!(wire().queries, queries, "{mode}: none are inspected");
 
         let filtered = format!("dns-port = {DNS_PORT}\nfilter = \"tcp port domain\"\n");
-        // The name of a port is looked up in /etc/services.
+        // libpcap looks up the name of the port in /etc/services.
         folder.store("pktvisord.toml", filtered.as_bytes());
         signal(&server.child, "HUP");
         wait_for_reload(&server, 3);

@@ -1,4 +1,4 @@
-//! What the daemon can't do any more while it watches.
+//! Restrictions of the daemon while it watches.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -12,7 +12,7 @@ use crate::support::net::{Pair, sh};
 use crate::support::program::{PATIENCE, Server, signal};
 use crate::support::tc;
 
-/// A field of the process' status (proc_pid_status(5)).
+/// Returns a field of the daemon's process status (proc_pid_status(5)).
 fn status(server: &Server, field: &str) -> String {
     let status = fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(":\t"));
@@ -20,7 +20,7 @@ fn status(server: &Server, field: &str) -> String {
 }
 
 #[test]
-fn it_is_shut_in_and_says_so() {
+fn is_sandboxed_and_reports_it() {
     if !can_run() {
         return;
     }
@@ -40,8 +40,8 @@ fn it_is_shut_in_and_says_so() {
             (status(&server, "NoNewPrivs"), status(&server, "Seccomp")),
             ("1".into(), "2".into())
         );
-        // Root has become another user, whose other processes cannot read its memory: then the files
-        // under /proc are root's (proc(5)).
+        // Root has become another user, whose other processes must not read the daemon's memory. If
+        // they cannot, the files under /proc belong to root (proc(5)).
         let id = status(&server, "Uid").split_whitespace().next().map(str::to_owned);
         assert_ne!(id.as_deref(), Some("0"));
         let of_process = fs::metadata(format!("/proc/{}/fd", server.child.id())).unwrap();
@@ -75,7 +75,7 @@ fn it_is_shut_in_and_says_so() {
 }
 
 #[test]
-fn it_reads_only_what_lies_beside_what_it_was_started_with() {
+fn reads_only_files_in_folders_that_it_was_started_with() {
     if !can_run() {
         return;
     }
@@ -87,7 +87,7 @@ fn it_reads_only_what_lies_beside_what_it_was_started_with() {
         folder.store(&format!("{version}/tokens"), token);
         symlink(version, folder.file("link")).unwrap();
         fs::rename(folder.file("link"), folder.file("current")).unwrap();
-        // Who is nobody reads the files as far as others may.
+        // The user nobody reads files only with the permissions of others.
         sh(&format!("chmod -R a+rX {}", folder.path().display()));
     };
     lay("1", b"0123456789abcdef\n");
@@ -118,12 +118,12 @@ fn it_reads_only_what_lies_beside_what_it_was_started_with() {
             std::thread::sleep(Duration::from_millis(20));
         }
     };
-    // A new folder in the place of the old one, as those do who replace files in one step.
+    // Replace the folder in one step, as tools do that update files atomically.
     lay("2", b"fedcba9876543210\n");
     signal(&server.child, "HUP");
     wait_for("options were read again");
     assert_eq!((status("0123456789abcdef"), status("fedcba9876543210")), (401, 200));
-    // Elsewhere.
+    // A file in another folder.
     let database = elsewhere.store("asn.mmdb", b"no database");
     sh(&format!("chmod -R a+rX {}", elsewhere.path().display()));
     let config = format!("{token}geo-asn = \"{database}\"\n");

@@ -1,17 +1,17 @@
-//! A program of another agent, that gives every packet the same verdict.
+//! A program of another agent that returns the same verdict for every packet.
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
-/// Kinds of programs (`BPF_PROG_TYPE_SCHED_CLS`, `BPF_PROG_TYPE_XDP`).
+/// Program types (`BPF_PROG_TYPE_SCHED_CLS`, `BPF_PROG_TYPE_XDP`).
 pub const CLASSIFIER: u32 = 3;
 pub const XDP: u32 = 6;
-/// Verdicts: of TC to end the chain and let the packet pass, and to drop it; of XDP to drop it.
+/// Verdicts: TC ends the chain and passes the packet, TC drops it, XDP drops it.
 pub const TC_OK: i32 = 0;
 pub const TC_SHOT: i32 = 2;
 pub const XDP_DROP: i32 = 1;
 
-/// `struct { … } prog_load` of `union bpf_attr`, as far as it is needed.
+/// The members of `union bpf_attr` for loading a program that are needed here.
 #[repr(C)]
 struct Load {
     kind: u32,
@@ -21,7 +21,7 @@ struct Load {
     rest: [u64; 13],
 }
 
-/// The command of bpf(2) that loads a program.
+/// Command of bpf(2) to load a program.
 const PROG_LOAD: i64 = 5;
 
 /// Loads a program that returns this verdict.
@@ -36,10 +36,10 @@ pub fn verdict(kind: u32, verdict: i32) -> OwnedFd {
         license: license.as_ptr() as u64,
         rest: [0; 13],
     };
-    // SAFETY: the kernel reads the struct, of the size that is said, and what it points to.
+    // SAFETY: the kernel reads the struct with the given size, and the memory that it points to.
     let answer =
         unsafe { libc::syscall(libc::SYS_bpf, PROG_LOAD, &raw const load, size_of::<Load>()) };
     assert!(answer >= 0, "{}", io::Error::last_os_error());
-    // SAFETY: the answer is a new descriptor that nobody else has.
+    // SAFETY: the result is a new descriptor that nothing else owns.
     unsafe { OwnedFd::from_raw_fd(answer as i32) }
 }

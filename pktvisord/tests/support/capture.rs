@@ -1,4 +1,4 @@
-//! Capture files.
+//! Capture files, and a folder for them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,12 +8,12 @@ use tempfile::TempDir;
 pub const MICROSECOND: i64 = 1_000;
 pub const MILLISECOND: i64 = 1_000_000;
 pub const SECOND: i64 = 1_000_000_000;
-/// A full minute of unix time, for captures to start at: 2023-11-14 22:14:00.
+/// Start of captures: a full minute of unix time, 2023-11-14 22:14:00.
 pub const START: i64 = 1_700_000_040 * SECOND;
 
 const LINK_ETHERNET: u32 = 1;
 
-/// Packets to be written, with their times in nanoseconds.
+/// Packets for a capture file, with times in nanoseconds.
 #[derive(Clone, Debug, Default)]
 pub struct Capture {
     pub packets: Vec<(i64, Vec<u8>)>,
@@ -24,12 +24,12 @@ impl Capture {
         self.packets.push((time, frame));
     }
 
-    /// Brings the packets in the order of their times; those of one time stay as they are.
+    /// Sorts the packets by time. The sort is stable.
     pub fn sort(&mut self) {
         self.packets.sort_by_key(|&(time, _)| time);
     }
 
-    /// The file in the classic format, with nanoseconds.
+    /// Returns a pcap file with times in nanoseconds.
     pub fn pcap(&self) -> Vec<u8> {
         let mut file = Vec::new();
         let le = |file: &mut Vec<u8>, number: u32| file.extend(number.to_le_bytes());
@@ -47,11 +47,11 @@ impl Capture {
         file
     }
 
-    /// The file in the newer format, with nanoseconds.
+    /// Returns a pcapng file with times in nanoseconds.
     pub fn pcapng(&self) -> Vec<u8> {
         let mut file = Vec::new();
         block(&mut file, 0x0a0d_0d0a, &[&0x1a2b_3c4du32.to_le_bytes(), &[1, 0, 0, 0], &[0xff; 8]]);
-        // The resolution of times, 10^-9 s, is option 9 of the interface.
+        // Option 9 of the interface is the resolution of times: 10^-9 s.
         let options: [u8; 12] = [9, 0, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0];
         block(&mut file, 1, &[&LINK_ETHERNET.to_le_bytes(), &[0; 4], &options]);
         for (time, frame) in &self.packets {
@@ -74,7 +74,7 @@ fn block(file: &mut Vec<u8>, kind: u32, parts: &[&[u8]]) {
     file.extend(length);
 }
 
-/// A folder for the files of a test.
+/// A temporary folder for the files of a test.
 pub struct Folder(TempDir);
 
 impl Folder {
@@ -86,7 +86,7 @@ impl Folder {
         self.0.path()
     }
 
-    /// The path of a file, as an argument.
+    /// Returns the path of a file as text.
     pub fn file(&self, name: &str) -> String {
         self.path().join(name).to_str().expect("a path in UTF-8").to_owned()
     }

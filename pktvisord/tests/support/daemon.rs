@@ -1,4 +1,4 @@
-//! The inside of a daemon that has seen some packets, for tests of what is served.
+//! A daemon in the test process that has seen some packets, for tests of the HTTP interface.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use pktvisord::store::Store;
 use pktvisord::store::minutes::Retention;
 use pktvisord::time::{MINUTE, SECOND};
 
-/// Buckets that the daemon keeps.
+/// Number of buckets that the daemon keeps.
 const PERIODS: usize = 5;
 
 /// An Ethernet frame of UDP over IPv4 from 192.0.2.7 to 192.0.2.1, port 9 to 9, without payload.
@@ -26,12 +26,13 @@ pub const FRAME: [u8; 42] = [
     7, 192, 0, 2, 1, 0, 9, 0, 9, 0, 8, 0, 0,
 ];
 
-/// A daemon that has seen so many packets in each minute, spread over it, oldest first.
+/// Returns a daemon that has seen this many packets in each minute, evenly spread, the oldest
+/// minute first.
 pub fn live(minutes: &[u32]) -> Arc<Live> {
     live_with(minutes, false)
 }
 
-/// The same, where `single` asks for everything in one summary, as `--summary` does.
+/// Does the same. `single` puts everything in one summary, as `--summary` does.
 pub fn live_with(minutes: &[u32], single: bool) -> Arc<Live> {
     let settings = Arc::new(Settings {
         hosts: "192.0.2.1/32".parse::<HostSpec>().unwrap().into(),
@@ -59,12 +60,12 @@ pub fn live_with(minutes: &[u32], single: bool) -> Arc<Live> {
     let block =
         Arc::new(Block { data: FRAME.to_vec(), packets: packets.collect(), ..Block::default() });
     pipeline.feed(&block, 0..block.packets.len());
-    // The answer comes behind all that was fed.
+    // The workers answer this after everything that was fed.
     pipeline.present();
     let status = Arc::new(Status::file("test".into()));
     let control = pipeline.control();
     let live = Live::new(settings, Arc::new(store), pipeline.clock(), control, status, None);
-    // The shards have to outlive whoever asks.
+    // The workers must outlive every request.
     std::mem::forget(pipeline);
     Arc::new(live)
 }

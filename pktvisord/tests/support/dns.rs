@@ -26,12 +26,12 @@ pub struct Message {
     pub flags: u16,
     pub name: String,
     pub qtype: u16,
-    /// Answers, each with an IPv4 address.
+    /// Number of answers, each with an IPv4 address.
     pub answers: u16,
     pub edns: Option<Edns>,
 }
 
-/// What EDNS adds.
+/// EDNS fields of a message.
 #[derive(Clone, Debug, Default)]
 pub struct Edns {
     pub udp_size: u16,
@@ -45,7 +45,7 @@ impl Message {
         Self { id, flags: 0x0100, name: name.to_owned(), qtype, ..Self::default() }
     }
 
-    /// The reply to this query.
+    /// Returns the reply to this query.
     pub fn reply(&self, rcode: u16, answers: u16) -> Self {
         let flags = QR | self.flags | 0x0080 | rcode & 0xf;
         Self { flags, answers, edns: None, ..self.clone() }
@@ -74,7 +74,7 @@ impl Message {
         bytes
     }
 
-    /// As it stands in a TCP stream, behind its length.
+    /// Returns the message as in a TCP stream, after its length.
     pub fn framed(&self) -> Vec<u8> {
         let message = self.octets();
         [&(message.len() as u16).to_be_bytes(), message.as_slice()].concat()

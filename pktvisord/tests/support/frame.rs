@@ -1,4 +1,4 @@
-//! Packets from the link layer up.
+//! Packets and frames, built by hand.
 
 use std::net::IpAddr;
 
@@ -14,7 +14,7 @@ const ETHERTYPE_QINQ: u16 = 0x88a8;
 const IPV6_HEADER: usize = 40;
 const IPV6_FRAGMENT: u8 = 44;
 
-/// The ends of a flow, as one of its packets has them.
+/// Source and destination of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
     pub src: IpAddr,
@@ -52,7 +52,7 @@ fn checksum(parts: &[&[u8]]) -> [u8; 2] {
     (!(sum as u16)).to_be_bytes()
 }
 
-/// An IP packet of the version that its addresses have.
+/// Returns an IP packet of the version of its addresses.
 pub fn ip(src: IpAddr, dst: IpAddr, protocol: u8, payload: &[u8]) -> Vec<u8> {
     let mut packet = match src {
         IpAddr::V4(_) => {
@@ -86,7 +86,7 @@ fn ports(flow: &Flow) -> Vec<u8> {
     [flow.src_port.to_be_bytes(), flow.dst_port.to_be_bytes()].concat()
 }
 
-/// An IP packet with a UDP datagram.
+/// Returns an IP packet with a UDP datagram.
 pub fn udp(flow: &Flow, payload: &[u8]) -> Vec<u8> {
     let mut datagram = ports(flow);
     datagram.extend((8 + payload.len() as u16).to_be_bytes());
@@ -95,7 +95,7 @@ pub fn udp(flow: &Flow, payload: &[u8]) -> Vec<u8> {
     transport(flow, UDP, datagram, 6)
 }
 
-/// An IP packet with a TCP segment.
+/// Returns an IP packet with a TCP segment.
 pub fn tcp(flow: &Flow, sequence: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
     let mut segment = ports(flow);
     segment.extend(sequence.to_be_bytes());
@@ -105,7 +105,7 @@ pub fn tcp(flow: &Flow, sequence: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
     transport(flow, TCP, segment, 16)
 }
 
-/// An IP packet with an echo request.
+/// Returns an IP packet with an echo request.
 pub fn echo(src: IpAddr, dst: IpAddr) -> Vec<u8> {
     match src {
         IpAddr::V4(_) => ip(src, dst, 1, &[8, 0, 0xf7, 0xff, 0, 0, 0, 0]),
@@ -116,7 +116,7 @@ pub fn echo(src: IpAddr, dst: IpAddr) -> Vec<u8> {
     }
 }
 
-/// Cuts an IP packet into fragments of at most `size` bytes of payload, a multiple of 8.
+/// Splits an IP packet into fragments of at most `size` bytes of payload, a multiple of 8.
 pub fn fragments(packet: &[u8], id: u16, size: usize) -> Vec<Vec<u8>> {
     let ipv4 = packet[0] >> 4 == 4;
     let (header, payload) = packet.split_at(if ipv4 { 20 } else { IPV6_HEADER });
@@ -145,7 +145,7 @@ pub fn fragments(packet: &[u8], id: u16, size: usize) -> Vec<Vec<u8>> {
     payload.chunks(size).enumerate().map(fragment).collect()
 }
 
-/// A frame with an IP packet behind these VLAN tags, the outer one first.
+/// Returns a frame with an IP packet behind these VLAN tags, the outer one first.
 pub fn tagged(vlans: &[u16], packet: &[u8]) -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
     for (at, vlan) in vlans.iter().enumerate() {
@@ -158,12 +158,12 @@ pub fn tagged(vlans: &[u16], packet: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// An Ethernet frame with an IP packet.
+/// Returns an Ethernet frame with an IP packet.
 pub fn ethernet(packet: &[u8]) -> Vec<u8> {
     tagged(&[], packet)
 }
 
-/// An Ethernet frame with an ARP request.
+/// Returns an Ethernet frame with an ARP request.
 pub fn arp() -> Vec<u8> {
     let mut frame = vec![0xff; 6];
     frame.extend([2, 0, 0, 0, 0, 2, 0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1]);

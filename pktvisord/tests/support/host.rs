@@ -1,4 +1,4 @@
-//! A host of its own: a network namespace in which a test runs, with the daemon and what it watches.
+//! A host of its own for a test: a network namespace with the daemon and its interfaces.
 
 use std::fs::File;
 use std::net::UdpSocket;
@@ -13,20 +13,20 @@ use super::net::sh;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// Namespaces that are deleted at the end.
+/// Namespaces to delete on drop.
 struct Namespaces(Vec<String>);
 
 impl Drop for Namespaces {
     fn drop(&mut self) {
         for name in &self.0 {
-            // What is left of it is another test's concern.
+            // Best effort: a failed cleanup must not fail the test.
             let _ = Command::new("ip").args(["netns", "del", name]).status();
         }
     }
 }
 
-/// Runs a test in a new namespace, with `guests` other ones that it gets the names of. All commands
-/// and sockets of the test are in that namespace, but sysfs is that of the machine.
+/// Runs a test in a new namespace. The test gets the names of `guests` further namespaces. Its
+/// commands and sockets are in the new namespace, but sysfs is that of the machine.
 pub fn host(guests: usize, test: impl FnOnce(&[String]) + Send) {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let name = |at: usize| format!("ph{:x}-{number}-{at}", std::process::id());
@@ -39,11 +39,11 @@ pub fn host(guests: usize, test: impl FnOnce(&[String]) + Send) {
     inside(own, || test(guests));
 }
 
-/// Runs something in a namespace.
+/// Runs `run` in a namespace.
 pub fn inside<T: Send>(name: &str, run: impl FnOnce() -> T + Send) -> T {
     let namespace = File::open(format!("/run/netns/{name}")).expect("it is there");
     std::thread::scope(|scope| {
-        // The namespace of a thread ends with it.
+        // The namespace applies to this thread only.
         let inside = scope.spawn(|| {
             let kind = Some(LinkNameSpaceType::Network);
             move_into_link_name_space(namespace.as_fd(), kind).expect("root may");
@@ -53,7 +53,7 @@ pub fn inside<T: Send>(name: &str, run: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// A cable from here, as `name`, to a guest, as `eth0` with this address.
+/// Creates a veth pair: `name` here, and `eth0` with this address on a guest.
 pub fn cable(guest: &str, name: &str, address: &str) {
     sh(&format!(
         "ip link add {name} type veth peer name eth0 netns {guest}
@@ -63,7 +63,7 @@ pub fn cable(guest: &str, name: &str, address: &str) {
     ));
 }
 
-/// Sends UDP datagrams, one a millisecond, from this namespace.
+/// Sends UDP datagrams from this namespace, one each millisecond.
 pub fn datagrams(to: &str, number: usize) {
     let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
     for _ in 0..number {

@@ -1,10 +1,10 @@
-//! Files that do not come with the project: captures with known answers, and databases.
+//! Files that are not part of the project: captures with known answers, and databases.
 
 use std::path::PathBuf;
 
 use super::tool::skipped;
 
-/// The folder that `PKTVISOR_CAPTURES` names.
+/// Returns the folder that `PKTVISOR_CAPTURES` names.
 pub fn captures() -> Option<PathBuf> {
     let folder = std::env::var_os("PKTVISOR_CAPTURES").map(PathBuf::from);
     if folder.is_none() {
@@ -13,7 +13,8 @@ pub fn captures() -> Option<PathBuf> {
     folder
 }
 
-/// MaxMind's test databases of places and of autonomous systems, in the folder `geo` beside the captures.
+/// Returns MaxMind's test databases of places and of autonomous systems, in the folder `geo` beside
+/// the captures.
 pub fn databases() -> Option<[String; 2]> {
     let folder = captures()?.join("../geo");
     let files = ["GeoIP2-City-Test.mmdb", "GeoIP2-ISP-Test.mmdb"].map(|name| folder.join(name));

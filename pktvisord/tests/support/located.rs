@@ -1,4 +1,4 @@
-//! Traffic with addresses that MaxMind's test databases know.
+//! Traffic with addresses that MaxMind's test databases contain.
 
 use std::net::IpAddr;
 
@@ -12,7 +12,8 @@ pub const RUSSIA: &str = "2a02:dac0::";
 pub const TELSTRA: &str = "1.128.0.0";
 pub const NOWHERE: &str = "6.6.6.6";
 
-/// Queries between HOST and these addresses, so many of each, with a client subnet of the address.
+/// Returns DNS traffic between HOST and each of these addresses, with the address as client subnet
+/// if `subnets` is set.
 pub fn located(subnets: bool) -> Capture {
     let hosts: [IpAddr; 2] = ["192.0.2.1", "2001:db8::1"].map(|host| host.parse().unwrap());
     let mut capture = Capture::default();
@@ -26,7 +27,8 @@ pub fn located(subnets: bool) -> Capture {
             let edns = Some(Edns { udp_size: 1232, client_subnet, ..Edns::default() });
             let query = Message { edns, ..Message::query(id, "example.com", A) };
             let inbound = Flow::new(address, 4000 + id, host, 53);
-            // Both directions count for the remote address, but for client subnets only queries.
+            // Packets in both directions count for the remote address, but only queries count for
+            // client subnets.
             capture.push(START, ethernet(&udp(&inbound, &query.octets())));
             let reply = query.reply(0, 1);
             let reply = Message { edns: query.edns, ..reply };

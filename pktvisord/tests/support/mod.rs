@@ -1,4 +1,4 @@
-//! Captures made for a test, and the daemon as its user runs it.
+//! Generated captures, and the daemon as a child process.
 #![allow(dead_code, reason = "each test takes the parts it needs")]
 
 pub mod bpf;
@@ -17,7 +17,7 @@ pub mod traffic;
 pub mod tshark;
 pub mod wrappings;
 
-/// What `--capture tc` takes here: the kernel knows TCX since Linux 6.6.
+/// Returns the hook that `--capture tc` selects on this kernel: TCX since Linux 6.6.
 pub fn tc() -> &'static str {
     let release = rustix::system::uname();
     let release = release.release().to_str().expect("a version");
@@ -26,7 +26,7 @@ pub fn tc() -> &'static str {
     if version >= (6, 6) { "tcx" } else { "clsact" }
 }
 
-/// Whether programs can be loaded into the kernel and interfaces be made. In CI they have to be.
+/// Returns true if the test may load kernel programs and create interfaces. In CI it must.
 pub fn has_rights() -> bool {
     let root = rustix::process::geteuid().is_root();
     assert!(root || std::env::var_os("CI").is_none(), "in CI tests run as root");

@@ -1,4 +1,4 @@
-//! Another host: a network namespace at the other end of a veth pair.
+//! A second host: a network namespace at the other end of a veth pair.
 
 use std::fs;
 use std::io::Write as _;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
 
-/// Runs a command that has to work.
+/// Runs a shell command that must succeed. Returns its standard output.
 #[track_caller]
 pub fn sh(command: &str) -> String {
     let output = Command::new("sh").args(["-c", command]).output().expect("a shell");
@@ -21,23 +21,23 @@ pub fn sh(command: &str) -> String {
     text
 }
 
-/// This host and another one with a cable between them.
+/// This host and a second one with a cable between them.
 pub struct Pair {
-    /// The interface here.
+    /// The interface on this host.
     pub interface: String,
-    /// The namespace of the other host; its interface has the same name.
+    /// Namespace of the second host. Its interface has the same name.
     pub namespace: String,
-    /// Addresses here.
+    /// Addresses of this host.
     pub v4: String,
     pub v6: String,
-    /// Addresses there.
+    /// Addresses of the second host.
     pub peer_v4: String,
     pub peer_v6: String,
     offloads: bool,
     mtu: u32,
 }
 
-/// What went through the interface of this host, by its own counters.
+/// The interface's own counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Statistics {
     pub rx_packets: u64,
@@ -68,13 +68,14 @@ impl Statistics {
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 impl Pair {
-    /// Makes the pair. With `offloads` segments are joined and cut late, as on most hosts.
+    /// Creates the pair. With `offloads`, segments are joined and split late, as on most hosts.
     pub fn new(offloads: bool, mtu: u32) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        // Tests run in processes of their own, many at once.
+        // Tests run in separate processes, many at once.
         let process = std::process::id();
         let name = format!("pv{process:x}-{number}");
-        // Addresses for carriers' own use (RFC 6598), four for each pair, and unique local ones.
+        // Shared address space of carriers (RFC 6598), four addresses for each pair, and unique
+        // local addresses.
         let v4 = |host: u32| {
             let (third, fourth) = (process >> 6 & 0xff, (process & 0x3f) << 2);
             format!("100.{}.{third}.{}", 64 + number % 64, fourth + host)
@@ -119,7 +120,8 @@ impl Pair {
         }
     }
 
-    /// Takes all addresses away, those too that are made by themselves: the host has nothing to say.
+    /// Removes all addresses, including automatic ones, so that neither host sends anything on its
+    /// own.
     pub fn forget_addresses(&self) {
         let Self { interface, namespace, .. } = self;
         sh(&format!(
@@ -130,26 +132,26 @@ impl Pair {
         ));
     }
 
-    /// Takes the cable away, with the interfaces at its ends.
+    /// Removes the cable with both interfaces.
     pub fn unplug(&self) {
         sh(&format!("ip link del {}", self.interface));
     }
 
-    /// Renames the interface here, to a name that starts like this.
+    /// Renames the interface on this host to a name with this prefix.
     pub fn rename(&mut self, prefix: &str) {
         let name = format!("{prefix}{:x}", std::process::id());
         sh(&format!("ip link set {} name {name}", self.interface));
         self.interface = name;
     }
 
-    /// A command on the other host.
+    /// Returns a command that runs on the second host.
     pub fn there(&self, command: &str) -> Command {
         let mut shell = Command::new("ip");
         shell.args(["netns", "exec", &self.namespace, "sh", "-c", command]);
         shell
     }
 
-    /// Runs a command on the other host, which has to work.
+    /// Runs a command on the second host. The command must succeed.
     #[track_caller]
     pub fn run_there(&self, command: &str) -> String {
         let output = self.there(command).output().expect("ip netns exec");
@@ -159,12 +161,12 @@ impl Pair {
         text
     }
 
-    /// Does something on the other host, in a thread whose sockets are there.
+    /// Runs `work` in a thread whose sockets are on the second host.
     pub fn do_there<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let namespace =
             fs::File::open(format!("/run/netns/{}", self.namespace)).expect("it is there");
         std::thread::scope(|scope| {
-            // The namespace of a thread ends with it.
+            // The namespace applies to this thread only.
             let done = scope.spawn(|| {
                 let kind = Some(LinkNameSpaceType::Network);
                 move_into_link_name_space(namespace.as_fd(), kind).expect("root may");
@@ -174,7 +176,7 @@ impl Pair {
         })
     }
 
-    /// Sends frames from the other host, as they are.
+    /// Sends raw frames from the second host.
     pub fn send(&self, frames: &[Vec<u8>]) {
         self.do_there(|| {
             let capture = pcap::Capture::from_device(self.namespace.as_str());
@@ -183,13 +185,13 @@ impl Pair {
                 for frame in some {
                     capture.sendpacket(frame.as_slice()).expect("a frame is sent");
                 }
-                // The other end of the cable has room for 256.
+                // The other end of the cable can queue 256 frames.
                 std::thread::sleep(Duration::from_micros(500));
             }
         });
     }
 
-    /// What went through the interface here.
+    /// Returns the counters of the interface on this host.
     pub fn statistics(&self) -> Statistics {
         let number = |name: &str| {
             let path = format!("/sys/class/net/{}/statistics/{name}", self.interface);
@@ -207,7 +209,7 @@ impl Pair {
 
 impl Drop for Pair {
     fn drop(&mut self) {
-        // What is left of it is another test's concern.
+        // Best effort: a failed cleanup must not fail the test.
         let _ = Command::new("ip").args(["netns", "del", &self.namespace]).status();
         let _ = Command::new("ip")
             .args(["link", "del", &self.interface])
@@ -216,10 +218,10 @@ impl Drop for Pair {
     }
 }
 
-/// The port of the DNS server. On port 53 there may be another one.
+/// Port of the DNS server. Another server may use port 53.
 pub const DNS_PORT: &str = "5300";
 
-/// A DNS server on this host, with the zone `example.org`.
+/// A DNS server on this host with the zone `example.org`.
 pub struct DnsServer {
     child: Child,
     folder: TempDir,
@@ -262,7 +264,7 @@ impl DnsServer {
         server
     }
 
-    /// Waits until it answers.
+    /// Waits until the server answers.
     fn wait(&mut self, pair: &Pair) {
         let started = Instant::now();
         let ask =
@@ -277,13 +279,13 @@ impl DnsServer {
 
 impl Drop for DnsServer {
     fn drop(&mut self) {
-        // Its workers end with it.
+        // The workers of nsd end with it.
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let _ = self.child.wait();
     }
 }
 
-/// Queries for dnsperf, for so many names of the zone.
+/// Writes queries for `names` names of the zone, for dnsperf. Returns the path.
 pub fn queries(folder: &Path, names: usize) -> String {
     let path = folder.join("queries");
     let mut file = fs::File::create(&path).expect("a file");

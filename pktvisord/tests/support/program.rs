@@ -1,4 +1,4 @@
-//! The daemon as its user runs it.
+//! The daemon as a child process.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
@@ -11,19 +11,19 @@ use std::time::{Duration, Instant};
 use pktvisor_common::api::{AppMetrics, MetricsView, Views};
 use serde::de::DeserializeOwned;
 
-/// How long anything may take that a test waits for.
+/// Maximum time that a test waits for anything.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How a run ended.
+/// Result of a run.
 #[derive(Debug)]
 pub struct Done {
-    /// `None` where a signal ended it.
+    /// Exit code, or `None` if a signal ended the process.
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
 }
 
-/// The daemon, without what the environment of the tests would change.
+/// Returns a command for the daemon, without environment variables that would change its output.
 pub fn pktvisord(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pktvisord"));
     command
@@ -46,12 +46,12 @@ pub fn run(args: &[&str]) -> Done {
     }
 }
 
-/// Runs the daemon with these bytes on standard input, which is closed then.
+/// Runs the daemon with these bytes on standard input.
 pub fn run_with_input(args: &[&str], input: &[u8]) -> Done {
     let mut child = pktvisord(args).stdin(Stdio::piped()).spawn().expect("pktvisord starts");
     let mut stdin = child.stdin.take().expect("a pipe");
     std::thread::scope(|scope| {
-        // A daemon that reads no more says why on standard error.
+        // A daemon that stops reading reports the reason on standard error.
         scope.spawn(move || drop(stdin.write_all(input)));
         let output = child.wait_with_output().expect("pktvisord ends");
         Done {
@@ -62,7 +62,7 @@ pub fn run_with_input(args: &[&str], input: &[u8]) -> Done {
     })
 }
 
-/// The one view that a run printed.
+/// Returns the only view that a run printed.
 #[track_caller]
 pub fn view(done: &Done) -> MetricsView {
     assert_eq!(done.code, Some(0), "{}", done.stderr);
@@ -71,13 +71,13 @@ pub fn view(done: &Done) -> MetricsView {
     views.into_values().next().expect("a view")
 }
 
-/// Sends a signal, by its name, to a process.
+/// Sends the signal with this name to a process.
 pub fn signal(child: &Child, name: &str) {
     let kill = format!("kill -{name} {}", child.id());
     assert!(Command::new("sh").args(["-c", &kill]).status().expect("a shell").success());
 }
 
-/// Waits for the end of a process. Returns its exit code, or `None` where it goes on.
+/// Waits for the end of a process. Returns its exit code, or `None` if it is still running.
 pub fn wait(child: &mut Child, patience: Duration) -> Option<i32> {
     let started = Instant::now();
     while started.elapsed() < patience {
@@ -89,7 +89,7 @@ pub fn wait(child: &mut Child, patience: Duration) -> Option<i32> {
     None
 }
 
-/// A daemon that serves a capture. It is ended when dropped.
+/// A running daemon with an HTTP server. Dropping it kills the daemon.
 pub struct Server {
     pub child: Child,
     pub address: SocketAddr,
@@ -104,12 +104,12 @@ impl Server {
         Self::start_as(pktvisord(&Self::arguments(args)))
     }
 
-    /// Arguments for a free port.
+    /// Adds arguments for a free port.
     pub fn arguments<'a>(args: &[&'a str]) -> Vec<&'a str> {
         [&["-l", "127.0.0.1", "-p", "0"], args].concat()
     }
 
-    /// Starts the daemon by this command, which serves on a free port.
+    /// Starts the daemon with this command, which must use a free port.
     pub fn start_as(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("pktvisord starts");
@@ -132,14 +132,14 @@ impl Server {
         format!("http://{}{path}", self.address)
     }
 
-    /// Status and body of an answer.
+    /// Returns status and body of an answer.
     pub fn get(&self, path: &str) -> (u16, Vec<u8>) {
         let mut response = self.agent.get(self.url(path)).call().expect("an answer");
         let body = response.body_mut().with_config().limit(1 << 28).read_to_vec();
         (response.status().as_u16(), body.expect("a body"))
     }
 
-    /// The JSON of an answer that is no error.
+    /// Returns the JSON of an answer, which must have status 200.
     #[track_caller]
     pub fn json<T: DeserializeOwned>(&self, path: &str) -> T {
         let (status, body) = self.get(path);
@@ -148,7 +148,7 @@ impl Server {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}: {text}"))
     }
 
-    /// The one view of an answer.
+    /// Returns the only view of an answer.
     #[track_caller]
     pub fn view(&self, path: &str) -> MetricsView {
         let views: Views = self.json(path);
@@ -156,19 +156,19 @@ impl Server {
         views.into_values().next().expect("a view")
     }
 
-    /// Waits until all of the capture was taken in and answers from before are forgotten.
+    /// Waits until the whole capture was read and earlier answers have expired.
     pub fn wait_for_end(&self) {
         let started = Instant::now();
         while !self.json::<AppMetrics>("/api/v1/metrics/app").app.capture.finished {
             assert!(started.elapsed() < PATIENCE, "the capture does not end");
             std::thread::sleep(Duration::from_millis(50));
         }
-        // Answers can be a second old.
+        // Answers can be one second old.
         std::thread::sleep(Duration::from_millis(1_100));
     }
 
-    /// Asks for the end by a signal. Returns the exit code, or `None` where it goes on for longer
-    /// than `patience`, and the log.
+    /// Sends a signal and waits for the end. Returns the exit code, or `None` if the daemon runs
+    /// for longer than `patience`, and the log.
     pub fn stop(mut self, name: &str, patience: Duration) -> (Option<i32>, String) {
         signal(&self.child, name);
         let code = wait(&mut self.child, patience);
@@ -178,7 +178,7 @@ impl Server {
         (code, self.log_so_far())
     }
 
-    /// What was logged so far.
+    /// Returns the log so far.
     pub fn log_so_far(&self) -> String {
         self.written.lock().expect("a log").clone()
     }
@@ -192,7 +192,7 @@ impl Drop for Server {
     }
 }
 
-/// Reads lines as they come, and keeps all of them.
+/// Sends each line of a stream to the receiver, and keeps all lines.
 fn follow(
     stderr: impl Read + Send + 'static,
 ) -> (Receiver<String>, Arc<Mutex<String>>, JoinHandle<()>) {
@@ -202,7 +202,7 @@ fn follow(
     let thread = std::thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
             log.lock().expect("a log").extend([line.as_str(), "\n"]);
-            // Nobody may listen any more.
+            // The receiver may be gone.
             drop(sender.send(line));
         }
     });

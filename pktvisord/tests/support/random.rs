@@ -1,8 +1,8 @@
-//! Numbers that look random and are the same in each run.
+//! Pseudo-random numbers, the same in each run.
 
 use pktvisor_common::flow::mix;
 
-/// A generator of numbers.
+/// A random number generator.
 pub struct Random(u64);
 
 impl Random {
@@ -15,17 +15,17 @@ impl Random {
         mix(self.0)
     }
 
-    /// A number below `bound`.
+    /// Returns a number below `bound`.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
-    /// Whether an event of so many percent happens.
+    /// Returns true with a probability of `percent` percent.
     pub fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    /// A number below `bound`, small ones far more often than large ones: log-uniform.
+    /// Returns a number below `bound` with a log-uniform distribution: small ones far more often.
     pub fn skewed(&mut self, bound: u64) -> u64 {
         let unit = (self.next() >> 11) as f64 / (1u64 << 53) as f64;
         (((bound + 1) as f64).powf(unit) as u64).saturating_sub(1).min(bound - 1)

@@ -10,7 +10,7 @@ pub fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// Packets of every shape, from the IP header on.
+/// Returns packets of every shape, starting at the IP header.
 pub fn packets() -> Vec<Vec<u8>> {
     let mut packets = Vec::new();
     for (host, remote) in [("192.0.2.1", "198.51.100.7"), ("2001:db8::1", "2001:db8:1::7")] {
@@ -60,12 +60,13 @@ pub fn packets() -> Vec<Vec<u8>> {
         extended[4..6].copy_from_slice(&length.to_be_bytes());
         packets.push(extended);
     }
-    // A chain of headers longer than what is read in the kernel: as wide as one can be.
+    // An IPv6 header with a protocol that is not an extension header (96) and a payload length
+    // beyond the packet.
     packets.push(vec![0x60; 60]);
     packets
 }
 
-/// The same as Ethernet frames without and with VLAN tags, and frames that are not IP.
+/// Returns these packets as Ethernet frames with and without VLAN tags, and frames that are not IP.
 pub fn frames() -> Vec<Vec<u8>> {
     let mut frames: Vec<Vec<u8>> = packets()
         .iter()
@@ -78,7 +79,7 @@ pub fn frames() -> Vec<Vec<u8>> {
     frames
 }
 
-/// Messages and parts of them, from the IP header on.
+/// Returns messages and fragments, starting at the IP header.
 fn inner() -> Vec<Vec<u8>> {
     let mut packets = Vec::new();
     for (host, remote) in [("192.0.2.1", "198.51.100.7"), ("2001:db8::1", "2001:db8:1::7")] {
@@ -92,19 +93,19 @@ fn inner() -> Vec<Vec<u8>> {
     packets
 }
 
-/// Ethernet frames with labels and tags of every kind before IP.
+/// Returns Ethernet frames with every kind of label and tag before IP.
 pub fn wrapped() -> Vec<Vec<u8>> {
     let wrapped = |packet: &Vec<u8>| wrappings::wrapped(packet);
     inner().iter().flat_map(wrapped).map(|(_, frame)| frame).collect()
 }
 
-/// The ends of tunnels.
+/// Returns the ends of tunnels.
 pub fn tunnel_ends() -> [(IpAddr, IpAddr); 2] {
     [("203.0.113.1", "203.0.113.2"), ("2001:db8:f::1", "2001:db8:f::2")]
         .map(|(src, dst)| (address(src), address(dst)))
 }
 
-/// Ethernet frames with tunnels of every kind, tunnels in tunnels, and what looks like one.
+/// Returns Ethernet frames with every kind of tunnel, nested tunnels, and near misses.
 pub fn tunnelled() -> Vec<Vec<u8>> {
     let mut packets = Vec::new();
     for (src, dst) in tunnel_ends() {

@@ -1,15 +1,15 @@
-//! Programs that a test needs.
+//! Programs that tests need.
 
 use std::process::Command;
 
-/// Says, past the capture of a test's output, that a test checks nothing and why.
+/// Reports that a test is skipped, and why. Bypasses the capture of test output.
 pub fn skipped(reason: &str) {
     use std::io::Write;
-    // Without standard error there is nobody to tell.
+    // Without standard error the message is lost.
     drop(writeln!(std::io::stderr(), "\nskipped: {reason}"));
 }
 
-/// Whether a program of a Debian package is there; in continuous integration it has to be.
+/// Returns true if a program of a Debian package is installed. In CI it must be.
 pub fn has_tool(program: &str, package: &str) -> bool {
     let found = Command::new(program).arg("--version").output();
     if let Err(error) = &found {

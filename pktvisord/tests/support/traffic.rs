@@ -1,4 +1,4 @@
-//! Minutes of traffic of every kind, and what is true of it.
+//! Generated traffic of every kind with the true counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,23 +10,23 @@ use super::dns::{
 use super::frame::{self, ACK, FIN, Flow, RST, SYN};
 use super::random::Random;
 
-/// The `-H` of the traffic: its servers and its resolvers.
+/// HOST of the traffic, for `-H`: its servers and its resolvers.
 pub const HOSTS: &str = "192.0.2.0/24,2001:db8::/64";
 
-/// Distinct names: more than sketches keep one by one.
+/// Number of distinct names: more than sketches count exactly.
 const NAMES: u64 = 30_000;
-/// Distinct addresses of each version: the same.
+/// Number of distinct remote addresses of each IP version: more than sketches count exactly.
 const REMOTES: u64 = 20_000;
-/// The lowest port of a client: all are above those of mDNS and LLMNR and below 53000.
+/// Lowest port of a client. All are above those of mDNS and LLMNR and below 53000.
 const FIRST_PORT: u16 = 6_000;
-/// Answers of a reply that is sent in fragments.
+/// Number of answers in a reply that is fragmented.
 const LARGE: u16 = 60;
 const FRAGMENT: usize = 400;
 
 /// Counts by name.
 pub type Counts = BTreeMap<String, u64>;
 
-/// What is true of some traffic.
+/// True counts of some traffic.
 #[derive(Clone, Debug, Default)]
 pub struct Truth {
     pub packets: u64,
@@ -51,14 +51,14 @@ pub struct Truth {
     pub address_bytes: Counts,
 }
 
-/// Traffic and what is true of it.
+/// Traffic with its true counts.
 pub struct Traffic {
     pub capture: Capture,
     pub truth: Truth,
     random: Random,
 }
 
-/// Traffic of about so many packets from `start` on, spread over so many nanoseconds.
+/// Generates about `packets` packets from `start` on, spread over `duration` nanoseconds.
 pub fn traffic(seed: u64, packets: u64, start: i64, duration: i64) -> Traffic {
     let mut traffic =
         Traffic { capture: Capture::default(), truth: Truth::default(), random: Random::new(seed) };
@@ -67,13 +67,13 @@ pub fn traffic(seed: u64, packets: u64, start: i64, duration: i64) -> Traffic {
         traffic.event(start + at * MICROSECOND);
     }
     traffic.capture.sort();
-    // A few come out of order, as from a capture of several queues. Segments stay in order, since
-    // the start of a stream that comes after its data cannot be told from another stream.
+    // A few packets are out of order, as in a capture of several queues. TCP segments stay in
+    // order: a SYN after its data cannot be distinguished from another stream.
     let packets = &mut traffic.capture.packets;
     let minute = |&(time, _): &(i64, Vec<u8>)| time / (60 * SECOND);
     let turns =
         packets.windows(2).enumerate().filter(|(_, pair)| minute(&pair[0]) != minute(&pair[1]));
-    // The last packets of a minute too, behind the first ones of the next.
+    // Also swap the last packets of a minute with the first ones of the next.
     let turns: Vec<usize> = turns.flat_map(|(at, _)| at - 4..=at).collect();
     let turns = turns.into_iter().filter(|&at| at + 5 < packets.len());
     for at in (500..packets.len() - 5).step_by(250).chain(turns.collect::<Vec<_>>()) {
@@ -84,12 +84,12 @@ pub fn traffic(seed: u64, packets: u64, start: i64, duration: i64) -> Traffic {
     traffic
 }
 
-/// The minutes that tests share: four and a bit, from within a minute on.
+/// Returns the traffic that tests share: a little over four minutes, starting within a minute.
 pub fn minutes() -> Traffic {
     traffic(7, 200_000, START + 20 * SECOND + SECOND / 2, 250 * SECOND)
 }
 
-/// A capture of a few seconds in a file. Returns its folder and path.
+/// Stores a capture of a few seconds. Returns its folder and path.
 pub fn stored() -> (Folder, String) {
     let folder = Folder::new();
     let bytes = traffic(3, 5_000, START, 20 * SECOND).capture.pcap();
@@ -146,7 +146,7 @@ impl Traffic {
         Ipv4Addr::new(192, 0, 2, number).into()
     }
 
-    /// A flow between HOST and a remote address, begun by either.
+    /// Returns a flow between HOST and a remote address, opened by either side.
     fn flow(&mut self, service: u16) -> Flow {
         let ipv6 = self.random.percent(40);
         let (host, remote) = (self.host(ipv6), self.remote(ipv6));
@@ -185,7 +185,7 @@ impl Traffic {
         }
     }
 
-    /// A latency from 100 µs to 2 s, most of them short.
+    /// Returns a latency from 100 µs to 2 s, mostly short.
     fn latency(&mut self) -> i64 {
         (100 + self.random.skewed(2_000_000) as i64) * MICROSECOND
     }
@@ -254,7 +254,7 @@ impl Traffic {
         self.send(time, &frame::tcp(&flow, sequence, flags, &payload), &flow);
     }
 
-    /// Notes what a message adds.
+    /// Adds a message to the true counts.
     fn message(&mut self, message: &Message) {
         let truth = &mut self.truth;
         let name = message.name.to_ascii_lowercase();
@@ -305,7 +305,7 @@ impl Traffic {
     }
 }
 
-/// Whether a frame without VLAN tags holds TCP.
+/// Returns true if a frame without VLAN tags carries TCP.
 fn is_tcp(frame: &[u8]) -> bool {
     match frame[12..14] {
         [0x08, 0x00] => frame[23] == frame::TCP,
@@ -314,7 +314,7 @@ fn is_tcp(frame: &[u8]) -> bool {
     }
 }
 
-/// Whether an address is one of [`HOSTS`].
+/// Returns true if an address is in [`HOSTS`].
 fn is_host(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.octets()[..3] == [192, 0, 2],

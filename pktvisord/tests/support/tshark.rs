@@ -1,10 +1,10 @@
-//! Another dissector, with nothing in common with this project.
+//! Access to `tshark`, a dissector that shares no code with this project.
 
 use std::process::Command;
 
 use super::tool::has_tool;
 
-/// The fields that `tshark` prints for each frame, in this order; `options` are further arguments.
+/// Returns these fields of each frame, in this order. `options` are further arguments of `tshark`.
 pub fn fields(file: &str, options: &[&str], fields: &[&str]) -> Vec<Vec<String>> {
     let mut command = Command::new("tshark");
     command.args(["-n", "-r", file, "-T", "fields", "-E", "separator=/t", "-E", "occurrence=a"]);
@@ -16,7 +16,7 @@ pub fn fields(file: &str, options: &[&str], fields: &[&str]) -> Vec<Vec<String>>
     text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect()
 }
 
-/// Whether `tshark` is there; in continuous integration it has to be.
+/// Returns true if `tshark` is installed. In CI it must be.
 pub fn is_there() -> bool {
     has_tool("tshark", "tshark")
 }

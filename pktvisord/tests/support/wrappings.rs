@@ -6,21 +6,21 @@ use super::frame::{self, Flow, UDP};
 
 const GRE: u8 = 47;
 
-/// A name, for failures, and bytes.
+/// A name for failure messages, and bytes.
 pub type Named = (&'static str, Vec<u8>);
 
-/// The EtherType of an IP packet.
+/// Returns the EtherType of an IP packet.
 fn ethertype(packet: &[u8]) -> [u8; 2] {
     if packet[0] >> 4 == 4 { [0x08, 0x00] } else { [0x86, 0xdd] }
 }
 
-/// A frame whose addresses are followed by these parts.
+/// Returns a frame of fixed MAC addresses followed by these parts.
 fn frame_of(parts: &[&[u8]]) -> Vec<u8> {
     let addresses: &[u8] = &[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
     [&[addresses], parts].concat().concat()
 }
 
-/// Ethernet frames with an IP packet behind everything that is looked through.
+/// Returns Ethernet frames with an IP packet in each encapsulation that the walk looks through.
 pub fn wrapped(packet: &[u8]) -> Vec<Named> {
     let ethertype = ethertype(packet);
     let ppp = if ethertype == [0x08, 0x00] { 0x21 } else { 0x57 };
@@ -60,12 +60,12 @@ pub fn wrapped(packet: &[u8]) -> Vec<Named> {
     frames
 }
 
-/// A UDP datagram to a port of a tunnel.
+/// Returns a UDP datagram to the port of a tunnel.
 fn over_udp(src: IpAddr, dst: IpAddr, port: u16, parts: &[&[u8]]) -> Vec<u8> {
     frame::udp(&Flow::new(src, 50_000, dst, port), &parts.concat())
 }
 
-/// IP packets between two ends with an IP packet in every tunnel there is.
+/// Returns IP packets between two ends with an IP packet in every kind of tunnel.
 pub fn tunnelled(src: IpAddr, dst: IpAddr, packet: &[u8]) -> Vec<Named> {
     let ethertype = ethertype(packet);
     let ethernet = frame::ethernet(packet);
@@ -77,7 +77,7 @@ pub fn tunnelled(src: IpAddr, dst: IpAddr, packet: &[u8]) -> Vec<Named> {
         let header = [0x30 | flags, 255, length[0], length[1], 0, 0, 0, 9];
         over_udp(src, dst, 2_152, &[&header, more, packet])
     };
-    // Version 3, a frame, and perhaps eight bytes of the platform.
+    // Version 3 with a frame, and optionally eight bytes of platform data.
     let erspan_iii = |last: u8| [0x20, 5, 0, 1, 0, 0, 0, 9, 0, 0, 0, last];
     let number = [0, 0, 0, 1];
     vec![
@@ -118,8 +118,8 @@ pub fn tunnelled(src: IpAddr, dst: IpAddr, packet: &[u8]) -> Vec<Named> {
     ]
 }
 
-/// IP packets to the ports of tunnels whose headers are not valid, and tunnels with nothing inside
-/// that is read.
+/// Returns IP packets to tunnel ports with invalid tunnel headers, and tunnels whose content is not
+/// read.
 pub fn hardly_tunnels(src: IpAddr, dst: IpAddr) -> Vec<Named> {
     let gre = |bytes: &[u8]| frame::ip(src, dst, GRE, bytes);
     vec![
@@ -138,7 +138,7 @@ pub fn hardly_tunnels(src: IpAddr, dst: IpAddr) -> Vec<Named> {
     ]
 }
 
-/// The protocol number of what an IP packet carries.
+/// Returns true if an IP packet without extension headers carries UDP.
 pub fn is_udp(packet: &[u8]) -> bool {
     if packet[0] >> 4 == 4 { packet[9] == UDP } else { packet[6] == UDP }
 }

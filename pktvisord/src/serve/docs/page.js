@@ -1,5 +1,5 @@
 "use strict";
-// Everything from the document and from answers goes into the page as text, never as HTML.
+// Inserts data of the document and of answers as text, never as HTML.
 
 function element(tag, properties, ...children) {
   const node = Object.assign(document.createElement(tag), properties);
@@ -7,10 +7,10 @@ function element(tag, properties, ...children) {
   return node;
 }
 
-// The name of the schema that a reference points at.
+// Returns the name of the schema that a reference points to.
 const nameOf = (reference) => reference.split("/").pop();
 
-// What a value may be, with links to the schemas it is made of.
+// Returns the type of a value, with links to its schemas.
 function typeOf(schema) {
   if (!schema || Object.keys(schema).length === 0) return ["any"];
   if (schema.$ref) {
@@ -36,7 +36,7 @@ function table(rows) {
       element("td", {}, ...prose(description))))));
 }
 
-// Text with its `code` set apart.
+// Returns text with its `code` spans as elements.
 function prose(text) {
   return (text || "").split("`").map((part, i) => (i % 2 ? element("code", { textContent: part }) : part));
 }
@@ -45,7 +45,7 @@ function paragraphs(text) {
   return (text || "").split("\n\n").filter(Boolean).map((part) => element("p", {}, ...prose(part)));
 }
 
-// The first octets of what is no text.
+// Returns a hex dump of the first 512 bytes of a binary answer.
 function hex(octets) {
   const lines = [];
   for (let at = 0; at < Math.min(octets.length, 512); at += 16) {
@@ -62,7 +62,7 @@ function show(type, octets) {
   return type.startsWith("application/json") ? JSON.stringify(JSON.parse(body), null, 2) : body;
 }
 
-// A form that asks for the route and shows the answer.
+// Returns a form that requests the route and shows the answer.
 function tryIt(path, parameters) {
   const inputs = parameters.map((parameter) => element("input", {
     name: parameter.name,
@@ -158,7 +158,7 @@ function render(api) {
   const schemas = Object.entries(api.components.schemas);
   group("schemas", "A ? marks what may be left out", schemas.map(([name, definition]) =>
     [name, schema(name, definition)]));
-  // The page is made by now: go where the address points.
+  // The page is complete: scroll to the fragment of the URL.
   if (location.hash) document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
 }
 

@@ -1,4 +1,4 @@
-//! What was counted since the start.
+//! Counters and histograms since the start of the daemon.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use pktvisor_common::summary::cumulative::Cumulative;
 
 use super::{Families, Label, Rest, direction, label};
 
-/// The value of a label where a number has no name at IANA: there may be thousands of them.
+/// Label value that sums all numbers without an IANA name, of which there may be thousands.
 const OTHER: &str = "other";
 
 pub(super) fn write(
@@ -27,7 +27,7 @@ pub(super) fn write(
     distributions(families, cumulative)
 }
 
-/// One sample for each value of a label.
+/// Builds one sample for each value of a label.
 fn by<const N: usize>(
     name: &'static str,
     samples: [(&'static str, u64); N],
@@ -197,10 +197,10 @@ fn dns(families: &mut Families<'_>, cumulative: &Cumulative) -> fmt::Result {
     )
 }
 
-/// The response codes that are told even before one was seen: those of RFC 1035.
+/// Response codes that are exported even at zero: those of RFC 1035.
 const RCODES: std::ops::Range<u16> = 0..6;
 
-/// Counts by the names of numbers; those without a name are added up.
+/// Sums counts by the names of their numbers. Numbers without a name are summed as [`OTHER`].
 fn named(
     label: &'static str,
     tally: &Tally,
@@ -215,7 +215,7 @@ fn named(
     counts.into_iter().map(move |(name, count)| ([(label, Cow::Borrowed(name))], count))
 }
 
-/// Microseconds of a second.
+/// Microseconds in a second.
 const MICROSECONDS: f64 = 1e6;
 
 fn distributions(families: &mut Families<'_>, cumulative: &Cumulative) -> fmt::Result {

@@ -1,4 +1,4 @@
-//! What the last closed bucket says: cardinalities, percentiles, top lists.
+//! Gauges of the last closed bucket: cardinalities, percentiles, top lists.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -54,7 +54,7 @@ fn cardinalities(families: &mut Families<'_>, summary: &Summary) -> fmt::Result 
     )
 }
 
-/// One sample for each percentile, in units of `unit`.
+/// Builds one sample for each percentile, with values divided by `unit`.
 fn each(
     percentiles: Option<Percentiles>,
     unit: f64,
@@ -65,7 +65,7 @@ fn each(
     })
 }
 
-/// The samples of several distributions, each under its direction.
+/// Builds these samples for each direction.
 fn by_direction(
     distributions: [(&'static str, Option<Percentiles>); 3],
     unit: f64,
@@ -122,7 +122,7 @@ fn amplification(families: &mut Families<'_>, summary: &Summary) -> fmt::Result 
     )
 }
 
-/// The samples of a top list: the first `top` entries, under a label that names the list.
+/// Builds a sample for each of the first `top` entries of a list.
 fn entries<'a>(
     list: Label<'static>,
     entries: &'a [Entry],

@@ -1,8 +1,8 @@
-//! The metrics in Prometheus' text formats: what grew since the start as counters and histograms,
-//! what the last closed bucket says as gauges.
+//! The metrics in Prometheus' text formats: counters and histograms since the start, and gauges of
+//! the last closed bucket.
 //!
-//! The number of series is bounded: names from the wire stand in top lists only, of which each has
-//! [`MAX_TOP`] entries at most, and so many lists there are.
+//! The number of series is bounded. Names from packets appear only in top lists, a fixed number of
+//! lists with at most [`MAX_TOP`] entries each.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -28,10 +28,10 @@ mod gauges;
 mod process;
 pub(super) mod route;
 
-/// Entries of a top list, at most.
+/// Maximum number of entries of a top list.
 pub const MAX_TOP: u8 = 10;
 
-/// A way to write the metrics.
+/// A text format for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     /// Prometheus' text format 0.0.4.
@@ -41,10 +41,10 @@ pub enum Format {
 }
 
 impl Format {
-    /// All of them.
+    /// All formats.
     pub const ALL: [Format; 2] = [Format::Text, Format::OpenMetrics];
 
-    /// Its content type.
+    /// Returns the content type of the format.
     pub fn content_type(self) -> &'static str {
         match self {
             Format::Text => prometheus_text::CONTENT_TYPE,
@@ -53,31 +53,32 @@ impl Format {
     }
 }
 
-/// What is written.
+/// A snapshot of everything that is exported.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     /// The daemon's own state.
     pub app: api::AppMetrics,
-    /// Whether packets are taken in.
+    /// True if packets are taken in from everything that is to be watched.
     pub ready: bool,
-    /// How far user space is behind the packets, in milliseconds, where that can be told.
+    /// Delay of user space behind the packets, in milliseconds, if known.
     pub lag_ms: Option<u64>,
-    /// What was counted since the start.
+    /// Counts since the start.
     pub cumulative: Cumulative,
-    /// Packets of no kind that is counted by itself.
+    /// Packets that no counter of a protocol covers.
     pub rest: Rest,
-    /// The last closed bucket, or all of a single summary; none in the first minute.
+    /// The last closed bucket, or with `--summary` the single summary. `None` before the first
+    /// bucket has closed.
     pub closed: Option<Arc<Summary>>,
-    /// No packet had a time, so there are no rates and no latencies.
+    /// True if no packet had a time, so that there are no rates and no latencies.
     pub timeless: bool,
-    /// How often a wrong token was shown.
+    /// Number of requests with a wrong token.
     pub wrong_tokens: u64,
-    /// Entries of each top list.
+    /// Maximum number of entries of each top list.
     pub top: usize,
 }
 
 impl Metrics {
-    /// The metrics as of now, with so many entries of each top list.
+    /// Takes a snapshot with at most `top` entries in each top list.
     pub fn of(live: &Live, top: u8) -> Self {
         let cumulative = live.cumulative();
         Self {
@@ -93,10 +94,10 @@ impl Metrics {
         }
     }
 
-    /// Writes them.
+    /// Writes the metrics as text.
     ///
     /// # Errors
-    /// None that is known of: memory is written to.
+    /// None known: writing to memory does not fail.
     pub fn write(self, format: Format) -> Result<String, fmt::Error> {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(self));
@@ -109,22 +110,22 @@ impl Metrics {
     }
 }
 
-/// The metrics of a daemon.
+/// Exporter of a daemon's metrics.
 pub struct Exposition {
     live: Arc<Live>,
     top: u8,
     wrong_tokens: Arc<Occasional>,
-    /// As it was written last.
+    /// The values written last.
     rest: Mutex<Rest>,
 }
 
-/// Packets that are none of those counted by themselves. The kernel's counters are not read at one
-/// moment, so that a difference of theirs can be one packet less the next time.
+/// Packets that no counter of a protocol covers, as differences of counters. The kernel's counters
+/// are not read at one moment, so a difference can be lower at the next read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rest {
-    /// Neither TCP nor UDP nor ICMP.
+    /// Neither TCP, UDP nor ICMP.
     transport: u64,
-    /// Neither version of IP.
+    /// Neither IPv4 nor IPv6.
     ip: u64,
 }
 
@@ -133,23 +134,23 @@ impl Rest {
         Self { transport: totals.other_transports(), ip: totals.non_ip() }
     }
 
-    /// No less than before.
+    /// Raises each value to at least the one `before`.
     fn since(self, before: Self) -> Self {
         Self { transport: self.transport.max(before.transport), ip: self.ip.max(before.ip) }
     }
 }
 
 impl Exposition {
-    /// The metrics of `live`, with so many entries of each top list, and how often a wrong token was
-    /// shown.
+    /// Exports the metrics of `live` with at most `top` entries in each top list. `wrong_tokens`
+    /// counts requests with a wrong token.
     pub fn new(live: Arc<Live>, top: u8, wrong_tokens: Arc<Occasional>) -> Self {
         Self { live, top, wrong_tokens, rest: Mutex::default() }
     }
 
-    /// The metrics as they are written.
+    /// Writes the current metrics as text.
     ///
     /// # Errors
-    /// None that is known of: memory is written to.
+    /// None known: writing to memory does not fail.
     pub fn text(&self, format: Format) -> Result<String, fmt::Error> {
         let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
         let mut metrics = Metrics::of(&self.live, self.top);
@@ -171,14 +172,14 @@ impl Collector for Metrics {
     }
 }
 
-/// A label: its name and its value.
+/// A label: name and value.
 type Label<'a> = (&'static str, Cow<'a, str>);
 
-/// Families of metrics, as they are written.
+/// Writes families of metrics.
 struct Families<'a>(DescriptorEncoder<'a>);
 
 impl Families<'_> {
-    /// What only grows. `name` is without `_total`.
+    /// Writes a counter. `name` has no `_total` suffix.
     fn counter<'l, const N: usize>(
         &mut self,
         name: &str,
@@ -192,7 +193,7 @@ impl Families<'_> {
         Ok(())
     }
 
-    /// What goes up and down.
+    /// Writes a gauge, or nothing if there are no samples.
     fn gauge<'l, const N: usize>(
         &mut self,
         name: &str,
@@ -210,7 +211,7 @@ impl Families<'_> {
         Ok(())
     }
 
-    /// A distribution, in units of `unit`.
+    /// Writes a histogram, with its values divided by `unit`.
     fn histogram<'l, 'c, const N: usize>(
         &mut self,
         name: &str,
@@ -236,12 +237,12 @@ impl Families<'_> {
     }
 }
 
-/// A label with a value that is known beforehand.
+/// Makes a label with a constant value.
 fn label(name: &'static str, value: &'static str) -> Label<'static> {
     (name, Cow::Borrowed(value))
 }
 
-/// The label of a direction.
+/// Builds the label of a direction.
 fn direction(direction: Direction) -> Label<'static> {
     label("direction", direction.name())
 }

@@ -1,4 +1,4 @@
-//! The daemon itself: what it is, what it watches, what it costs.
+//! Metrics of the daemon itself: version, interfaces, sampling, resource use.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,9 +10,10 @@ use rustix::process::{Resource, getrlimit};
 
 use super::{Families, Metrics, label};
 
-/// Open file descriptors, and how many there may be; none where the system does not tell.
+/// Returns the number of open file descriptors and its limit, or `None` if the system does not
+/// report them.
 fn descriptors() -> Option<(u64, u64)> {
-    // One of them is that of the folder while it is read.
+    // Subtract the descriptor that reads this directory.
     let open = std::fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1) as u64;
     Some((open, getrlimit(Resource::Nofile).current?))
 }
@@ -77,7 +78,7 @@ pub(super) fn write(families: &mut Families<'_>, metrics: &Metrics) -> fmt::Resu
         "Requests with a token that is none of those accepted",
         [([], metrics.wrong_tokens)],
     )?;
-    // The names that Prometheus' own client libraries give these.
+    // Names that the Prometheus client libraries use for these metrics.
     let cpu = families.0.encode_descriptor(
         "process_cpu_seconds",
         "Processor time since the start, of all threads",

@@ -1,4 +1,4 @@
-//! What Prometheus scrapes.
+//! The `/metrics` route for Prometheus.
 
 use std::sync::Arc;
 
@@ -40,8 +40,8 @@ pub(crate) async fn metrics(
     Ok(response)
 }
 
-/// The format that an Accept header prefers (RFC 9110, section 12.5.1): `OpenMetrics` only where it
-/// is named and not less liked than text.
+/// Returns the format that an Accept header prefers (RFC 9110, section 12.5.1). `OpenMetrics` has
+/// to be named, with a quality no lower than that of text.
 fn preferred(accept: &str) -> Format {
     let (mut text, mut open) = (None::<f32>, None::<f32>);
     for range in accept.split(',') {
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn open_metrics_only_where_it_is_asked_for() {
+    fn uses_open_metrics_only_on_request() {
         use Format::{OpenMetrics, Text};
         for (accept, format) in [
             ("", Text),
@@ -73,7 +73,7 @@ mod tests {
             ("text/html, */*;q=0.1", Text),
             ("text/plain;version=0.0.4", Text),
             ("application/openmetrics-text", OpenMetrics),
-            // What Prometheus 2.42 sends.
+            // The header that Prometheus 2.42 sends.
             (
                 "application/openmetrics-text;version=1.0.0,application/openmetrics-text;\
                  version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",

@@ -1,4 +1,4 @@
-//! Names from the wire stay within their quotes, and there are only so many series.
+//! Tests that label values are escaped and that the number of series is bounded.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,10 +12,11 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Series there can be without top lists, with one interface: as docs/FLEET.md says.
+/// Maximum number of series without top lists and with one interface, as documented in
+/// docs/FLEET.md.
 const MOST: usize = 347;
 
-/// A summary that has every list, with these names where a list can hold any text.
+/// Builds a summary with every list filled: with these names where a list holds any text.
 fn summary(names: &[String]) -> Summary {
     let mut summary = Summary { end: MINUTE, ..Summary::default() };
     summary.totals.packets[Direction::Unknown] = 7;
@@ -79,7 +80,7 @@ fn samples(text: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn there_are_only_so_many_series() {
+fn bounds_the_number_of_series() {
     let names: Vec<String> = (0..50).map(|number| format!("name-{number}")).collect();
     let mut metrics = metrics(&names);
     let every = || Tally::try_from((0..=u16::MAX).map(|number| (number, 1)).collect::<Vec<_>>());
@@ -98,7 +99,7 @@ fn there_are_only_so_many_series() {
 }
 
 #[test]
-fn without_times_there_are_no_rates_and_no_latencies() {
+fn omits_rates_and_latencies_without_packet_times() {
     let metrics = Metrics { timeless: true, ..metrics(&["a".to_owned()]) };
     let text = metrics.write(Format::Text).unwrap();
     for absent in ["per_second", "dns_latency", "slow"] {
@@ -109,7 +110,7 @@ fn without_times_there_are_no_rates_and_no_latencies() {
     }
 }
 
-/// The value of a label, as the formats define it: backslash, quote and line feed are escaped.
+/// Decodes a label value: both formats escape backslash, quote and line feed.
 fn unescape(text: &str) -> Option<String> {
     let mut value = String::new();
     let mut characters = text.chars();
@@ -129,7 +130,7 @@ fn unescape(text: &str) -> Option<String> {
 
 proptest! {
     #[test]
-    fn names_do_not_break_out(name in "(?s).{0,40}|[\"\\\\\n{},= #]{1,12}") {
+    fn escapes_names_in_label_values(name in "(?s).{0,40}|[\"\\\\\n{},= #]{1,12}") {
         for format in Format::ALL {
             let text = metrics(std::slice::from_ref(&name)).write(format).unwrap();
             let mut found = 0;
@@ -148,7 +149,7 @@ proptest! {
     }
 }
 
-/// The metrics of Prometheus' text format: their types, labels and help.
+/// Renders the metrics of Prometheus' text format as a Markdown table: name, type, labels, help.
 fn table(text: &str) -> String {
     let mut labels: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for sample in text.lines().filter(|line| !line.starts_with('#')) {
@@ -184,7 +185,7 @@ const BEFORE: &str =
 const AFTER: &str = "\n<!-- metrics: end -->";
 
 #[test]
-fn the_document_has_every_metric() {
+fn document_lists_every_metric() {
     let mut metrics = metrics(&["a".to_owned()]);
     metrics.cumulative.qtypes = Tally::try_from(vec![(1, 1)]).unwrap();
     let generated = table(&metrics.write(Format::Text).unwrap());
