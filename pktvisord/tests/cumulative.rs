@@ -121,8 +121,7 @@ fn counts_only_grow_and_end_at_the_totals() {
         assert_eq!(cumulative.account, all.account);
         assert_eq!(cumulative.unpaired.orphans, all.dns.xact.unpaired.orphans);
         let answered: u64 = cumulative.latencies.iter().map(|(_, of)| of.count()).sum();
-        let expected: u64 =
-            all.dns.xact.directions.iter().map(|(_, of)| of.classes.total()).sum();
+        let expected: u64 = all.dns.xact.directions.iter().map(|(_, of)| of.classes.total()).sum();
         assert_eq!(answered, expected);
         assert!(
             answered > 100 && cumulative.unpaired.timed_out > 10,

@@ -90,8 +90,9 @@ fn slow_reading_of_counters_adds_no_rate() {
     let end = NOW + 10 * SECOND;
     let summary = worker.snapshot(end).finish(end, &mut geo).0;
     assert_eq!(summary.totals.packets[Direction::In], 510);
-    let seconds: u64 =
-        (0..10).map(|second| summary.rates.second(NOW / SECOND + second).packets[Direction::In]).sum();
+    let seconds: u64 = (0..10)
+        .map(|second| summary.rates.second(NOW / SECOND + second).packets[Direction::In])
+        .sum();
     assert_eq!(seconds, 10);
 }
 

@@ -120,28 +120,15 @@ fn svg(screen: &Screen) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
          width=\"{width}\" height=\"{height}\" role=\"img\" \
          aria-label=\"The dashboard of pktvisor in a terminal\">\n\
-         <style>text{{font:14px ui-monospace,\"DejaVu Sans Mono\",Menlo,Consolas,monospace;\
-         white-space:pre}}</style>\n\
+         <style>text{{font:14px ui-monospace,\"DejaVu Sans Mono\",Menlo,Consolas,monospace}}</style>\n\
          <rect width=\"{width}\" height=\"{height}\" rx=\"8\" fill=\"{BACKGROUND}\"/>\n"
     );
     for line in 0..lines {
-        let mut column = 0;
-        while column < columns {
-            let start = column;
-            let look = screen.cell(line, column).map(Look::of);
-            let mut text = String::new();
-            while column < columns && screen.cell(line, column).map(Look::of) == look {
-                let cell = screen.cell(line, column);
-                let symbol = cell.map_or("", |cell| cell.contents());
-                if !cell.is_some_and(Cell::is_wide_continuation) {
-                    text += if symbol.is_empty() { " " } else { symbol };
-                }
-                column += 1;
-            }
-            if let Some(look) = look {
-                // Writing to a String does not fail.
-                let _ = piece(&mut svg, &look, &text, (start, line), column - start);
-            }
+        let cells = (0..columns).filter_map(|column| Some((column, screen.cell(line, column)?)));
+        let cells: Vec<(u16, &Cell)> = cells.collect();
+        for alike in cells.chunk_by(|(_, one), (_, next)| Look::of(one) == Look::of(next)) {
+            // Writing to a String does not fail.
+            let _ = piece(&mut svg, alike, line);
         }
     }
     svg + "</svg>\n"
@@ -178,28 +165,35 @@ impl Look {
     }
 }
 
-/// Adds characters that look the same.
-fn piece(
-    svg: &mut String,
-    look: &Look,
-    text: &str,
-    (column, line): (u16, u16),
-    columns: u16,
-) -> std::fmt::Result {
-    if text.trim().is_empty() && !look.inverse {
-        return Ok(());
-    }
-    let x = f64::from(MARGIN) + f64::from(column) * CHARACTER.0;
+/// Adds neighbouring cells that look the same. Each character has a position of its own and spaces
+/// are left out, so that the columns stand below each other whatever font the viewer has.
+fn piece(svg: &mut String, cells: &[(u16, &Cell)], line: u16) -> std::fmt::Result {
+    let Some(&(column, first)) = cells.first() else { return Ok(()) };
+    let look = Look::of(first);
+    let x = |column: u16| f64::from(MARGIN) + f64::from(column) * CHARACTER.0;
     let top = MARGIN + u32::from(line) * CHARACTER.1;
-    let width = f64::from(columns) * CHARACTER.0;
     let mut color = look.color;
     if look.inverse {
+        let (x, width) = (x(column), cells.len() as f64 * CHARACTER.0);
         let height = CHARACTER.1;
         writeln!(
             svg,
             "<rect x=\"{x:.1}\" y=\"{top}\" width=\"{width:.1}\" height=\"{height}\" fill=\"{color}\"/>"
         )?;
         color = BACKGROUND;
+    }
+    let (mut text, mut positions) = (String::new(), Vec::new());
+    for &(column, cell) in cells {
+        let symbol = cell.contents();
+        if symbol.trim().is_empty() || cell.is_wide_continuation() {
+            continue;
+        }
+        text += symbol;
+        // Positions are of UTF-16 code units (SVG 2, section 11.5).
+        positions.extend(symbol.encode_utf16().map(|_| format!("{:.1}", x(column))));
+    }
+    if text.is_empty() {
+        return Ok(());
     }
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let mut style = String::new();
@@ -210,9 +204,6 @@ fn piece(
     ] {
         style += if is { attribute } else { "" };
     }
-    let y = top + 13;
-    writeln!(
-        svg,
-        "<text x=\"{x:.1}\" y=\"{y}\" textLength=\"{width:.1}\" fill=\"{color}\"{style}>{text}</text>"
-    )
+    let (positions, y) = (positions.join(" "), top + 13);
+    writeln!(svg, "<text x=\"{positions}\" y=\"{y}\" fill=\"{color}\"{style}>{text}</text>")
 }

@@ -333,10 +333,15 @@ pub(super) mod tests {
             pipeline.feed(&block(&[start + 2, start + 3], 60), 0..2);
             let present = pipeline.present();
             store.settle();
-            let closed = [2, 1].map(|n| store.closed(n).unwrap().totals.packets[Direction::Unknown]);
+            let closed =
+                [2, 1].map(|n| store.closed(n).unwrap().totals.packets[Direction::Unknown]);
             assert_eq!((closed, total(&present)), ([2, 3], 3), "{workers} workers");
             assert_eq!(present.live.account.late, 2, "{workers} workers");
-            assert_eq!(present.cumulative.totals.packets[Direction::Unknown], 8, "{workers} workers");
+            assert_eq!(
+                present.cumulative.totals.packets[Direction::Unknown],
+                8,
+                "{workers} workers"
+            );
         }
     }
 

@@ -270,7 +270,9 @@ mod tests {
         hand_in(&store, 1..6);
         let minutes = |subscription: &mut Subscription| -> Vec<(i64, u64)> {
             std::iter::from_fn(|| subscription.try_next())
-                .map(|closed| (closed.summary.minute, closed.cumulative.totals.packets[Direction::In]))
+                .map(|closed| {
+                    (closed.summary.minute, closed.cumulative.totals.packets[Direction::In])
+                })
                 .collect()
         };
         assert_eq!(minutes(&mut quick), [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5)]);

@@ -238,7 +238,8 @@ mod tests {
             let mut cumulative = assembly.cumulative.get(&worker).cloned().unwrap_or_default();
             cumulative.add(&summary);
             assembly.take(worker, Part::of(summary, &cumulative), &mut |whole, cumulative| {
-                let since_start = cumulative.values().map(|one| one.totals.packets[Direction::In]).sum();
+                let since_start =
+                    cumulative.values().map(|one| one.totals.packets[Direction::In]).sum();
                 closed.push((whole.minute, whole.totals.packets[Direction::In], since_start));
             });
         }
@@ -266,7 +267,8 @@ mod tests {
         assert_eq!(closed(&mut assembly, &[(0, 1, 10), (1, 1, 5), (0, 2, 10)]).len(), 1);
         let mut minutes = Vec::new();
         assembly.leave(1, &mut |whole, cumulative| {
-            let since_start: u64 = cumulative.values().map(|one| one.totals.packets[Direction::In]).sum();
+            let since_start: u64 =
+                cumulative.values().map(|one| one.totals.packets[Direction::In]).sum();
             minutes.push((whole.minute, since_start));
         });
         assert_eq!(minutes, [(2, 25)]);

@@ -76,14 +76,13 @@ fn wire_packets(wire: &Wire, rcodes: &Tally) -> WirePackets {
 }
 
 fn transactions(xact: &Xact) -> api::Xact {
-    let direction = |XactDirection { quantiles: latencies, classes }: &XactDirection| {
-        api::XactDirection {
+    let direction =
+        |XactDirection { quantiles: latencies, classes }: &XactDirection| api::XactDirection {
             total: classes.total(),
             quantiles_us: quantiles(latencies.percentiles()),
             histogram_us: histogram(classes),
             top_slow: list(classes.slow()),
-        }
-    };
+        };
     let [inbound, outbound, unknown] = xact.directions.by_query().as_array().map(direction);
     api::Xact {
         counts: XactCounts {

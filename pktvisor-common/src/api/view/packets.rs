@@ -1,9 +1,7 @@
 //! The view of packets of every kind.
 
 use super::{list, quantiles};
-use crate::api::{
-    PacketBytesTotals, PacketCardinality, PacketRates, Packets, Protocol, TcpFlags,
-};
+use crate::api::{PacketBytesTotals, PacketCardinality, PacketRates, Packets, Protocol, TcpFlags};
 use crate::direction::Direction;
 use crate::summary::packets::{DistinctAddresses, PacketSketches, Totals};
 use crate::summary::rates::RatePercentiles;

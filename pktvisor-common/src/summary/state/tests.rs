@@ -82,7 +82,10 @@ fn merges_the_counters_that_both_releases_know() {
     bytes.splice(place, section(Section::Counters as u16, 1, &payload));
     let Decoded { summary, left_out, .. } = decode(&bytes, &terms()).unwrap();
     assert_eq!(left_out, ["counter time_outliers", "counter dns.[31mlater"]);
-    assert_eq!((summary.totals.packets, summary.account.time_outliers), (PerDirection::new(1, 2, 3), 0));
+    assert_eq!(
+        (summary.totals.packets, summary.account.time_outliers),
+        (PerDirection::new(1, 2, 3), 0)
+    );
 }
 
 #[test]

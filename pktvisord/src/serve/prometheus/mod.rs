@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pktvisor_common::api;
 use pktvisor_common::direction::Direction;
-use pktvisor_common::summary::cumulative::{Classes, Cumulative};
 use pktvisor_common::summary::Summary;
+use pktvisor_common::summary::cumulative::{Classes, Cumulative};
 use pktvisor_common::summary::packets::Totals;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, prometheus_text, text};
