@@ -28,7 +28,7 @@ use pktvisord::decode::block::{Block, LinkType, PacketRecord};
 use pktvisord::decode::dns::scan::scan;
 use pktvisord::store::Store;
 use pktvisord::store::minutes::Retention;
-use pktvisord::time::SECOND;
+use pktvisord::time::{Span, Timestamp};
 
 /// Items in one iteration, where a single one is too fast to measure.
 const MANY: u64 = 10_000;
@@ -141,7 +141,7 @@ fn block() -> Arc<Block> {
         let bytes = message(&name, random as u16, reply);
         let packet = packet((random >> 40) as u32 & 0xffff, random as u16 | 1024, &bytes, reply);
         block.packets.push(PacketRecord {
-            time: at as i64 * 1_000_000,
+            time: Timestamp::EPOCH + Span::from_millis(at as i64),
             offset: block.data.len() as u32,
             captured: packet.len() as u32,
             wire_len: packet.len() as u32,
@@ -157,14 +157,7 @@ fn shard(criterion: &mut Criterion) {
     let pipeline = || {
         let settings = Settings {
             hosts: "192.0.2.1/32".parse::<HostSpec>().unwrap().into(),
-            ports: DnsPorts::new(&DEFAULT_DNS_PORTS).into(),
-            other_ports: OtherPorts::default(),
-            databases: GeoDatabases::default().into(),
-            timeout: 5 * SECOND,
-            anonymizer: Anonymizer::default(),
-            sampling: Sampling::new(100),
-            tunnels: Tunnels::Outer,
-            flow_key: FlowKey::FIXED,
+            ..Settings::default()
         };
         let store = Store::inline(1, Retention { periods: 5, single: false });
         Pipeline::inline(Arc::new(settings), &store)

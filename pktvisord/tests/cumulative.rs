@@ -77,15 +77,9 @@ fn block(capture: &Capture) -> Arc<Block> {
 fn pipeline(workers: usize, single: bool) -> (Pipeline, Store) {
     let settings = Arc::new(Settings {
         hosts: HOSTS.parse::<pktvisord::aggregate::host::HostSpec>().expect("HOSTSPEC").into(),
-        ports: DnsPorts::new(&DEFAULT_DNS_PORTS).into(),
-        other_ports: OtherPorts::default(),
-        databases: GeoDatabases::default().into(),
         // Short, so that queries time out while the counts are read.
         timeout: SECOND / 50,
-        anonymizer: Anonymizer::default(),
-        sampling: Sampling::new(100),
-        tunnels: Tunnels::Outer,
-        flow_key: FlowKey::FIXED,
+        ..Settings::default()
     });
     let store =
         Store::start(Pipeline::parts(workers), Retention { periods: 2, single }).expect("a thread");

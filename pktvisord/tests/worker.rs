@@ -26,17 +26,7 @@ fn worker() -> (Worker, Store) {
 }
 
 fn settings() -> Arc<Settings> {
-    Arc::new(Settings {
-        hosts: HostSpec::default().into(),
-        ports: DnsPorts::new(&DEFAULT_DNS_PORTS).into(),
-        other_ports: OtherPorts::default(),
-        databases: GeoDatabases::default().into(),
-        timeout: 5 * SECOND,
-        anonymizer: Anonymizer::default(),
-        sampling: Sampling::new(100),
-        tunnels: Tunnels::Outer,
-        flow_key: FlowKey::FIXED,
-    })
+    Arc::new(Settings::default())
 }
 
 fn worker_of(settings: Arc<Settings>) -> (Worker, Store) {

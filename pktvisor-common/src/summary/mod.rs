@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use self::counters::Counters;
 use crate::loss::Loss;
 use crate::outcome::{OUTCOMES, Outcome};
+use crate::time::Timestamp;
 
 pub mod across;
 pub mod counters;
@@ -77,10 +78,10 @@ pub struct Summary {
     pub turn: u64,
     /// The newest unix minute in it.
     pub minute: i64,
-    /// Start in nanoseconds: of the minute, or the first packet within it.
-    pub start: i64,
-    /// End in nanoseconds: of the minute, or the present within it.
-    pub end: i64,
+    /// Start: of the minute, or the first packet within it.
+    pub start: Timestamp,
+    /// End: of the minute, or the present within it.
+    pub end: Timestamp,
     /// Exact counts.
     pub totals: packets::Totals,
     /// Counts by second.
@@ -114,7 +115,7 @@ impl Summary {
     }
 
     /// A minute in which nothing happened.
-    pub fn empty(minute: i64, start: i64, end: i64) -> Self {
+    pub fn empty(minute: i64, start: Timestamp, end: Timestamp) -> Self {
         let rates = rates::Rates::of(minute, rates::Minute::default());
         Self { minute, start, end, rates, ..Self::default() }
     }

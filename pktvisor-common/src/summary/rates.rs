@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::direction::{Direction, PerDirection};
 use crate::sketch::quantiles::{Percentiles, Quantiles, of_sorted};
-use crate::time::{SECOND, SECONDS_OF_MINUTE};
+use crate::time::{SECONDS_OF_MINUTE, Timestamp};
 
 /// What one second saw.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,10 +124,10 @@ impl Rates {
         self.folded_until = self.folded_until.max(other.folded_until);
     }
 
-    /// Folds the full seconds from `start` (nanoseconds) on of all but the latest minutes, and
+    /// Folds the full seconds from `start` on of all but the latest minutes, and
     /// forgets them one by one. Minutes that saw nothing need not be here.
-    pub fn fold(&mut self, start: i64) {
-        let from = first_full_second(start);
+    pub fn fold(&mut self, start: Timestamp) {
+        let from = start.next_second();
         let mut until = self.folded_until.unwrap_or(from);
         while self.minutes.len() > KEPT_MINUTES
             && let Some((minute, seconds)) = self.minutes.pop_first()
@@ -160,10 +160,10 @@ impl Rates {
         self.minutes.get(&minute).map(|seconds| seconds.0[at]).unwrap_or_default()
     }
 
-    /// Percentiles over the full seconds between two times in nanoseconds, idle ones included; each
+    /// Percentiles over the full seconds between two times, idle ones included; each
     /// `None` where there is no full second.
-    pub fn percentiles(&self, start: i64, end: i64) -> RatePercentiles {
-        let seconds = first_full_second(start)..end.div_euclid(SECOND);
+    pub fn percentiles(&self, start: Timestamp, end: Timestamp) -> RatePercentiles {
+        let seconds = start.next_second()..end.second();
         let (idle, columns) = self.columns(seconds);
         let percentiles: [Option<Percentiles>; SERIES] = if self.folded[0].count() == 0 {
             columns.map(|mut column| {
@@ -205,13 +205,10 @@ impl Rates {
     }
 }
 
-fn first_full_second(start: i64) -> i64 {
-    start.div_euclid(SECOND) + i64::from(start.rem_euclid(SECOND) > 0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::SECOND;
 
     fn minute(packets: impl Fn(u64) -> u64) -> Minute {
         let mut minute = Minute::default();
@@ -224,17 +221,21 @@ mod tests {
     #[test]
     fn only_full_seconds_count() {
         let rates = Rates::of(1, minute(|at| if at < 3 { 10 + at } else { 0 }));
-        let pps = |start, end| rates.percentiles(start, end).pps_in.map(|pps| (pps.p50, pps.p99));
-        assert_eq!(pps(60 * SECOND, 63 * SECOND), Some((11, 12)));
-        assert_eq!(pps(60 * SECOND + 1, 62 * SECOND + 999), Some((11, 11)), "one full second");
-        assert_eq!(pps(60 * SECOND + 1, 61 * SECOND + 999), None);
-        assert_eq!(pps(61 * SECOND, 64 * SECOND), Some((11, 12)), "the idle one is the least");
+        let pps = |start, end| {
+            let (start, end) = (Timestamp::from_nanos(start), Timestamp::from_nanos(end));
+            rates.percentiles(start, end).pps_in.map(|pps| (pps.p50, pps.p99))
+        };
+        let second = SECOND.as_nanos();
+        assert_eq!(pps(60 * second, 63 * second), Some((11, 12)));
+        assert_eq!(pps(60 * second + 1, 62 * second + 999), Some((11, 11)), "one full second");
+        assert_eq!(pps(60 * second + 1, 61 * second + 999), None);
+        assert_eq!(pps(61 * second, 64 * second), Some((11, 12)), "the idle one is the least");
     }
 
     #[test]
     fn folding_keeps_the_distribution() {
         let minutes = KEPT_MINUTES as i64 + 3;
-        let (start, end) = (60 * SECOND, (minutes + 2) * 60 * SECOND);
+        let (start, end) = (Timestamp::from_minute(1), Timestamp::from_minute(minutes + 2));
         let mut whole = Rates::default();
         let mut folded = Rates::default();
         // The last one first, and none of the second.
@@ -252,7 +253,7 @@ mod tests {
             assert!(near.abs_diff(exact) * 100 <= exact, "{near} for {exact}");
         }
         // Nothing but idle seconds is added by time that passes.
-        let idle = folded.percentiles(start, end * 100);
+        let idle = folded.percentiles(start, Timestamp::from_minute(minutes * 100));
         assert_eq!(idle.pps_in.unwrap().p50, 0);
     }
 }

@@ -26,7 +26,7 @@ use super::counters::Counters;
 use super::mask::Mask;
 use crate::sketch::hyperloglog::PRECISION;
 use crate::sketch::key::FleetKey;
-use crate::time::MINUTE;
+use crate::time::{MINUTE, Timestamp};
 
 /// The version of the framing that is written and read.
 pub const VERSION: u16 = 3;
@@ -196,7 +196,7 @@ pub fn encode(summary: &Summary, terms: &Terms, keyed: Keyed) -> Vec<u8> {
     bytes.extend_from_slice(&[keyed.function, PRECISION]);
     bytes.extend_from_slice(&keyed.fingerprint.to_be_bytes());
     let Summary { turn: _, minute, start, end, totals: _, rates, packets, dns, account } = summary;
-    let period = Period { minute: *minute, start: *start, end: *end };
+    let period = Period { minute: *minute, start: start.as_nanos(), end: end.as_nanos() };
     let mut counted = summary.clone_counters();
     let counters: Vec<(&str, u64)> =
         counted.counters().into_iter().map(|(name, count)| (name, *count)).collect();
@@ -246,7 +246,8 @@ pub fn decode(bytes: &[u8], terms: &Terms) -> Result<Decoded, StateError> {
     let Some(Period { minute, start, end }) = sections.read(Section::Period, &mut left_out)? else {
         return Err(StateError::Broken("it does not say which time it covers".into()));
     };
-    (summary.minute, summary.start, summary.end) = (minute, start, end);
+    summary.minute = minute;
+    (summary.start, summary.end) = (Timestamp::from_nanos(start), Timestamp::from_nanos(end));
     let read = &mut left_out;
     if let Some(counters) = sections.read::<Vec<(&str, u64)>>(Section::Counters, read)? {
         set_counters(&mut summary, counters, read)?;
@@ -420,9 +421,13 @@ fn open(bytes: &[u8]) -> Result<(Keyed, Sections<'_>), StateError> {
 
 /// Checks what deserialization alone does not see.
 fn check(summary: &Summary, has_rates: bool) -> Result<(), &'static str> {
-    let length = summary.end.checked_sub(summary.start).ok_or("a span that overflows")?;
+    let length = summary
+        .end
+        .as_nanos()
+        .checked_sub(summary.start.as_nanos())
+        .ok_or("a span that overflows")?;
     let minutes = summary.rates.minutes() as i64;
-    let covered = summary.rates.is_folded() || length <= minutes.saturating_mul(MINUTE);
+    let covered = summary.rates.is_folded() || length <= (minutes * MINUTE).as_nanos();
     if length < 0 || has_rates && !covered {
         return Err("a span that its minutes do not cover");
     }

@@ -6,6 +6,7 @@ use pktvisor_common::sketch::key::FleetKey;
 use pktvisor_common::summary::Summary;
 use pktvisor_common::summary::rates::{Minute, Rates};
 use pktvisor_common::summary::state::{Terms, encode};
+use pktvisor_common::time::Timestamp;
 
 use super::{answer, app, fail, frame, press};
 use crate::app::App;
@@ -20,7 +21,8 @@ const SIZE: (u16, u16) = (120, 40);
 /// key of a seed.
 fn state(minute: i64, packets: u64, port: u16, seed: u64) -> Vec<u8> {
     let mut summary = Summary { minute, ..Summary::default() };
-    (summary.start, summary.end) = (minute * 60_000_000_000, (minute + 1) * 60_000_000_000);
+    (summary.start, summary.end) =
+        (Timestamp::from_minute(minute), Timestamp::from_minute(minute + 1));
     summary.rates = Rates::of(minute, Minute::default());
     summary.totals.packets[Direction::In] = packets;
     let terms = Terms { ports: vec![port], public_suffix: false, mask: None, names: None };

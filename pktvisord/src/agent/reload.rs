@@ -166,7 +166,7 @@ impl Reloader {
         if ports != *self.settings.ports.now() && self.reloads.is_live {
             // One second, until the kernel programs use the new ports and the workers have seen
             // them.
-            self.settings.other_ports.set_until(wall_clock().saturating_add(SECOND));
+            self.settings.other_ports.set_until(wall_clock() + SECOND);
         }
         self.settings.ports.set(ports);
         self.settings.databases.set(databases);

@@ -14,6 +14,7 @@ use crate::aggregate::settings::DnsSide;
 use crate::aggregate::transaction::{Query, Reply};
 use crate::decode::block::Block;
 use crate::decode::dns::unreachable;
+use crate::time::Timestamp;
 
 /// The question of a query or a reply. Its name is in the names of the batch.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +33,7 @@ enum Record {
     Segment { place: u32, decision: Decision },
     Undelivered { place: u32 },
     Fragment { place: u32 },
-    Pass { time: i64 },
+    Pass { time: Timestamp },
 }
 
 /// The records of a piece for one worker, in the order of the packets.
@@ -203,7 +204,7 @@ impl FlowSink for Batches {
         self.place = place;
     }
 
-    fn pass(&mut self, _: &mut Scanner, time: i64) {
+    fn pass(&mut self, _: &mut Scanner, time: Timestamp) {
         self.for_workers.iter_mut().for_each(|batch| batch.records.push(Record::Pass { time }));
     }
 
@@ -220,13 +221,13 @@ impl FlowSink for Batches {
         None
     }
 
-    fn undelivered(&mut self, scanner: &mut Scanner, quoted: &PacketMeta, _: &[u8], _: i64) {
+    fn undelivered(&mut self, scanner: &mut Scanner, quoted: &PacketMeta, _: &[u8], _: Timestamp) {
         let flow = scanner.settings.flow_key.flow(quoted);
         let place = self.place;
         self.push_place(self.share.of_flow(flow), Record::Undelivered { place });
     }
 
-    fn fragment(&mut self, _: &mut Scanner, _: &PacketMeta, _: &[u8], _: i64) {
+    fn fragment(&mut self, _: &mut Scanner, _: &PacketMeta, _: &[u8], _: Timestamp) {
         let place = self.place;
         (0..self.share.of).for_each(|worker| self.push_place(worker, Record::Fragment { place }));
     }

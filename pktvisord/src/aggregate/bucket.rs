@@ -26,7 +26,7 @@ use super::front::Front;
 use crate::aggregate::geo::Geo;
 use crate::decode::dns::name;
 use crate::store::parts::Part;
-use crate::time::{MINUTE, SECOND, SECONDS_OF_MINUTE, minute_of};
+use crate::time::{SECOND, SECONDS_OF_MINUTE, Span, Timestamp};
 
 /// Maximum addresses held in front of the sketches.
 const ADDRESSES: usize = 1 << 16;
@@ -41,7 +41,7 @@ pub struct Packet {
     /// Parsed headers.
     pub meta: PacketMeta,
     /// Time in nanoseconds since the Unix epoch.
-    pub time: i64,
+    pub time: Timestamp,
     /// Symmetric hash of the flow.
     pub flow: u64,
     /// Bytes on the wire.
@@ -70,8 +70,8 @@ pub struct Bucket {
     turn: u64,
     minute: i64,
     /// Start of the minute. The bucket may start later.
-    minute_start: i64,
-    start: i64,
+    minute_start: Timestamp,
+    start: Timestamp,
     totals: Totals,
     seconds: Minute,
     packets: PacketSketches,
@@ -111,8 +111,8 @@ impl Bucket {
             anonymizer,
             turn: 0,
             minute: 0,
-            minute_start: 0,
-            start: 0,
+            minute_start: Timestamp::EPOCH,
+            start: Timestamp::EPOCH,
             totals: Totals::default(),
             seconds: Minute::default(),
             packets: PacketSketches::default(),
@@ -136,9 +136,9 @@ impl Bucket {
     }
 
     /// Starts the bucket at `start`, in the minute that `start` lies in.
-    pub fn begin(&mut self, start: i64) {
-        self.minute = minute_of(start);
-        self.minute_start = self.minute.saturating_mul(MINUTE);
+    pub fn begin(&mut self, start: Timestamp) {
+        self.minute = start.minute();
+        self.minute_start = Timestamp::from_minute(self.minute);
         self.start = start;
     }
 
@@ -159,8 +159,9 @@ impl Bucket {
 
     /// Returns the counters of the second that `time` lies in, or of the nearest second of this minute.
     #[inline]
-    pub fn second(&mut self, time: i64) -> &mut Second {
-        let second = time.saturating_sub(self.minute_start).max(0) as u64 / SECOND as u64;
+    pub fn second(&mut self, time: Timestamp) -> &mut Second {
+        let since = (time - self.minute_start).max(Span::ZERO).as_nanos() as u64;
+        let second = since / SECOND.as_nanos() as u64;
         self.seconds.second(second.min(SECONDS_OF_MINUTE as u64 - 1) as usize)
     }
 
@@ -202,7 +203,7 @@ impl Bucket {
 
     /// Adds the kernel's counters to the totals, and to the second of `time`. `None` if they cover too
     /// long a period for the rate of a second.
-    pub fn add_counted(&mut self, counted: &Counters, time: Option<i64>) {
+    pub fn add_counted(&mut self, counted: &Counters, time: Option<Timestamp>) {
         // Workers count the records that were sent, and the packets that are still undecided.
         let Counters {
             packets,
@@ -462,14 +463,14 @@ impl Bucket {
     }
 
     /// Returns the summary of this bucket up to `end`, and the totals since the start.
-    pub fn finish(mut self, end: i64, geo: &mut Geo) -> (Summary, Cumulative) {
+    pub fn finish(mut self, end: Timestamp, geo: &mut Geo) -> (Summary, Cumulative) {
         let summary = self.take_summary(end, geo);
         self.cumulative.unpaired.timed_out -= self.due;
         (summary, self.cumulative)
     }
 
     /// Closes the bucket at `end` and starts the next one at `next_start`. The maps keep their memory.
-    pub fn close(&mut self, end: i64, next_start: i64, geo: &mut Geo) -> Part {
+    pub fn close(&mut self, end: Timestamp, next_start: Timestamp, geo: &mut Geo) -> Part {
         if self.is_untouched() {
             let part = Part::empty(self.place(), self.start, end.max(self.start));
             self.begin(next_start);
@@ -493,7 +494,7 @@ impl Bucket {
             && self.account == Account::default()
     }
 
-    fn take_summary(&mut self, end: i64, geo: &mut Geo) -> Summary {
+    fn take_summary(&mut self, end: Timestamp, geo: &mut Geo) -> Summary {
         self.drain_addresses(geo);
         self.drain_names();
         let mut dns = std::mem::take(&mut self.dns);

@@ -21,6 +21,7 @@ use crate::aggregate::settings::Settings;
 use crate::aggregate::workers::{Step, Ticket, Work};
 use crate::store::Intake;
 use crate::store::parts::Part;
+use crate::time::Timestamp;
 
 /// Returns the number of parts that `workers` workers hand in for each minute.
 pub fn parts(workers: usize) -> usize {
@@ -31,11 +32,11 @@ pub fn parts(workers: usize) -> usize {
 struct Reading(Scanner);
 
 impl Minute for Reading {
-    fn begin(&mut self, start: i64) {
+    fn begin(&mut self, start: Timestamp) {
         self.0.bucket.begin(start);
     }
 
-    fn close(&mut self, end: i64, next_start: i64) -> Part {
+    fn close(&mut self, end: Timestamp, next_start: Timestamp) -> Part {
         self.0.bucket.close(end, next_start, &mut self.0.geo)
     }
 }
@@ -47,11 +48,11 @@ struct Owning {
 }
 
 impl Minute for Owning {
-    fn begin(&mut self, start: i64) {
+    fn begin(&mut self, start: Timestamp) {
         self.scanner.bucket.begin(start);
     }
 
-    fn close(&mut self, end: i64, next_start: i64) -> Part {
+    fn close(&mut self, end: Timestamp, next_start: Timestamp) -> Part {
         self.flows.close(&mut self.scanner, end, next_start)
     }
 }
@@ -65,14 +66,14 @@ struct Side<M> {
 }
 
 impl<M: Minute> Side<M> {
-    fn advance(&mut self, time: i64) {
+    fn advance(&mut self, time: Timestamp) {
         let closed = self.minutes.advance(time, self.store.retention(), &mut self.live);
         if !closed.is_empty() {
             self.store.hand_in(self.part, closed);
         }
     }
 
-    fn restart(&mut self, before: i64, time: i64) {
+    fn restart(&mut self, before: Timestamp, time: Timestamp) {
         let closed = self.minutes.restart(before, time, &mut self.live);
         self.store.hand_in(self.part, vec![closed]);
     }
@@ -92,7 +93,7 @@ enum Due {
 /// A request for the live buckets that waits until the flows have reached `until`.
 struct Question {
     until: u64,
-    now: i64,
+    now: Timestamp,
     reply: Sender<(usize, Bucket)>,
 }
 
@@ -294,7 +295,7 @@ mod tests {
         // Work 0 is still missing, so the request waits.
         work.send(Work::Step(1, Step::Nothing, Ticket::default())).unwrap();
         let (reply, answer) = channel();
-        work.send(Work::Snapshot(0, reply)).unwrap();
+        work.send(Work::Snapshot(Timestamp::EPOCH, reply)).unwrap();
         work.send(Work::Batch(0, Batch::broken(), Ticket::default())).unwrap();
         assert!(answer.recv().is_err(), "the question is dropped");
         // The worker still sends the batches that others wait for.
@@ -302,8 +303,8 @@ mod tests {
             block: Arc::default(),
             packets: 0..0,
             before: 0,
-            since: 0,
-            latest: 0,
+            since: Timestamp::EPOCH,
+            latest: Timestamp::EPOCH,
             is_outlier: false,
         };
         work.send(Work::Step(2, Step::Read(piece), Ticket::default())).unwrap();

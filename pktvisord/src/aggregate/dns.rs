@@ -16,7 +16,7 @@ use crate::aggregate::settings::DnsSide;
 use crate::decode::dns::detail;
 use crate::decode::dns::name::{self, LowerName};
 use crate::decode::dns::scan::{FLAG_AA, FLAG_AD, FLAG_CD, FLAG_TC, Scan, ScanError, scan};
-use crate::time::MICROSECOND;
+use crate::time::Timestamp;
 
 /// Opcode of DSO (RFC 8490).
 const OPCODE_DSO: u8 = 6;
@@ -26,7 +26,7 @@ const TRANSFERS: std::ops::RangeInclusive<u16> = 251..=252;
 /// The properties of a message that are not in its bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Context {
-    time: i64,
+    time: Timestamp,
     flow: u64,
     /// Amount added to sampled counters. It is not multiplied by segments: a message counts once,
     /// whatever super-packet carried it.
@@ -65,7 +65,7 @@ impl Context {
 
     /// Returns the context with another time.
     #[must_use]
-    pub fn at(&self, time: i64) -> Self {
+    pub fn at(&self, time: Timestamp) -> Self {
         Self { time, ..*self }
     }
 }
@@ -312,8 +312,7 @@ impl<X: Exchanges> Message<'_, X> {
 fn pair(bucket: &mut Bucket, query: &Query, reply: &Reply, asked: Option<Asked<'_>>) {
     let anonymizer = *bucket.anonymizer();
     let xact = &mut bucket.dns.xact;
-    let latency = reply.time.saturating_sub(query.time).max(0);
-    let microseconds = ((latency + MICROSECOND / 2) / MICROSECOND) as u64;
+    let microseconds = (reply.time - query.time).as_micros();
     let ratio = u64::from(reply.length) * 100 / u64::from(query.length.max(1));
     xact.ratio.record(ratio, 1);
     let to = Direction::from_number(reply.direction);

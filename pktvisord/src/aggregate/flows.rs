@@ -20,7 +20,7 @@ use crate::decode::dns::stream::{
     Message as StreamMessage, Segment, StreamLimits, StreamLosses, StreamTable,
 };
 use crate::store::parts::Part;
-use crate::time::SECOND;
+use crate::time::{SECOND, Span, Timestamp};
 
 /// Number of partitions, and the maximum number of workers that share them.
 pub const PARTITIONS: usize = 16;
@@ -31,9 +31,9 @@ const QUERIES: usize = 16_384;
 const STREAMS: StreamLimits = StreamLimits {
     connections: 1_024,
     bytes: 1 << 20,
-    idle: 120 * SECOND,
-    gap: 5 * SECOND,
-    reorder: SECOND / 20,
+    idle: Span::from_seconds(120),
+    gap: Span::from_seconds(5),
+    reorder: Span::from_millis(50),
     ahead: 256 * 1024,
 };
 /// Limits of the doubtful TCP connections of a partition: 1,024 connections and 1 MiB held in all.
@@ -41,11 +41,11 @@ const DOUBTFUL_STREAMS: StreamLimits =
     StreamLimits { connections: 64, bytes: 64 * 1024, ..STREAMS };
 /// Limits of the datagrams in reassembly: 4 MiB at most.
 const FRAGMENTS: DefragLimits =
-    DefragLimits { entries: 4_096, bytes: 4 << 20, age: 30 * SECOND, first: SECOND };
+    DefragLimits { entries: 4_096, bytes: 4 << 20, age: Span::from_seconds(30), first: SECOND };
 
 /// Returns how long a first fragment waits for the others: short enough that its message can still
 /// answer a query.
-pub fn first_fragment_waits(dns_timeout: i64) -> i64 {
+pub fn first_fragment_waits(dns_timeout: Span) -> Span {
     FRAGMENTS.first.min(dns_timeout / 2)
 }
 
@@ -89,7 +89,7 @@ struct Partition {
 impl Partition {
     /// Advances packet time to `now`: gives up gaps and times out queries.
     #[inline]
-    fn pass(&mut self, now: i64, bucket: &mut Bucket, geo: &mut Geo) {
+    fn pass(&mut self, now: Timestamp, bucket: &mut Bucket, geo: &mut Geo) {
         let Self { transactions, streams, doubtful_streams } = self;
         if transactions.is_due(now) || streams.is_due(now) || doubtful_streams.is_due(now) {
             self.end_what_is_due(now, bucket, geo);
@@ -100,7 +100,7 @@ impl Partition {
     ///
     /// No query times out while a stream may still yield a message of its time.
     #[inline(never)]
-    fn end_what_is_due(&mut self, now: i64, bucket: &mut Bucket, geo: &mut Geo) {
+    fn end_what_is_due(&mut self, now: Timestamp, bucket: &mut Bucket, geo: &mut Geo) {
         let Self { transactions, streams, doubtful_streams } = self;
         let mut until = now;
         for streams in [streams, doubtful_streams] {
@@ -149,7 +149,7 @@ pub enum Forwarded {
         /// The quoted part of the payload.
         payload: Box<[u8]>,
         /// Capture time of the ICMP error.
-        time: i64,
+        time: Timestamp,
     },
 }
 
@@ -183,7 +183,7 @@ pub struct Flows {
 
 impl Flows {
     /// Creates the flows of a worker that sees all fragments, as the other workers do.
-    pub fn new(share: Share, dns_timeout: i64) -> Self {
+    pub fn new(share: Share, dns_timeout: Span) -> Self {
         let partition = |_| Partition {
             transactions: Transactions::new(QUERIES, dns_timeout),
             streams: StreamTable::new(STREAMS),
@@ -200,7 +200,7 @@ impl Flows {
 
     /// Creates the flows of a worker that alone sees the fragments of an address. Datagrams of other
     /// workers are to be forwarded, see [`Self::take_forwarded`].
-    pub fn of_spread_packets(share: Share, dns_timeout: i64) -> Self {
+    pub fn of_spread_packets(share: Share, dns_timeout: Span) -> Self {
         Self { others: Others::AreToGetIt(Vec::new()), ..Self::new(share, dns_timeout) }
     }
 
@@ -236,7 +236,7 @@ impl Flows {
         scanner: &mut Scanner,
         quoted: &PacketMeta,
         payload: &[u8],
-        time: i64,
+        time: Timestamp,
     ) {
         let flow = scanner.settings.flow_key.flow(quoted);
         let partition = &mut self.partitions[partition(flow)];
@@ -250,12 +250,12 @@ impl Flows {
 
     /// Returns true if [`Self::give_up_fragments`] is due before a packet of this time.
     #[inline]
-    pub fn is_due(&self, now: i64) -> bool {
+    pub fn is_due(&self, now: Timestamp) -> bool {
         self.defrag.is_due(now)
     }
 
     /// Advances the time of the reassembly to `now`.
-    pub fn give_up_fragments(&mut self, scanner: &mut Scanner, now: i64) {
+    pub fn give_up_fragments(&mut self, scanner: &mut Scanner, now: Timestamp) {
         self.reassemble(scanner, |defrag, emit| defrag.advance(now, emit));
     }
 
@@ -314,7 +314,7 @@ impl Flows {
     }
 
     /// Advances packet time: times out queries and gives up streams.
-    fn advance(&mut self, scanner: &mut Scanner, now: i64) {
+    fn advance(&mut self, scanner: &mut Scanner, now: Timestamp) {
         let Scanner { bucket, geo, .. } = scanner;
         for partition in &mut self.partitions {
             let Partition { transactions, streams, doubtful_streams } = partition;
@@ -328,7 +328,7 @@ impl Flows {
     }
 
     /// Closes the bucket of the minute that ends at `end` and starts the next one at `next_start`.
-    pub fn close(&mut self, scanner: &mut Scanner, end: i64, next_start: i64) -> Part {
+    pub fn close(&mut self, scanner: &mut Scanner, end: Timestamp, next_start: Timestamp) -> Part {
         self.give_up_fragments(scanner, end);
         self.advance(scanner, end);
         self.take_losses(&mut scanner.bucket);
@@ -337,7 +337,7 @@ impl Flows {
 
     /// Ends the input: reads incomplete data as far as it goes. `latest` is the time of the last packet, if
     /// there was one. Unanswered queries stay open.
-    pub fn end_input(&mut self, scanner: &mut Scanner, latest: Option<i64>) {
+    pub fn end_input(&mut self, scanner: &mut Scanner, latest: Option<Timestamp>) {
         self.reassemble(scanner, |defrag, emit| defrag.finish(emit));
         let Some(latest) = latest else { return };
         let Scanner { bucket, geo, .. } = scanner;
@@ -357,7 +357,7 @@ impl Flows {
 
     /// Returns a copy of the live bucket as of `now`, to be merged elsewhere. This does not change how
     /// later packets count.
-    pub fn snapshot(&mut self, bucket: &mut Bucket, now: i64) -> Bucket {
+    pub fn snapshot(&mut self, bucket: &mut Bucket, now: Timestamp) -> Bucket {
         self.take_losses(bucket);
         let mut bucket = bucket.clone();
         for Partition { transactions, .. } in &self.partitions {
@@ -426,7 +426,7 @@ impl Exchanges for Flows {
 
 impl FlowSink for Flows {
     #[inline(always)]
-    fn pass(&mut self, scanner: &mut Scanner, now: i64) {
+    fn pass(&mut self, scanner: &mut Scanner, now: Timestamp) {
         if self.is_due(now) {
             self.give_up_fragments(scanner, now);
         }
@@ -459,7 +459,7 @@ impl FlowSink for Flows {
         scanner: &mut Scanner,
         quoted: &PacketMeta,
         payload: &[u8],
-        time: i64,
+        time: Timestamp,
     ) {
         let flow = scanner.settings.flow_key.flow(quoted);
         if self.share.has(flow) {
@@ -471,7 +471,13 @@ impl FlowSink for Flows {
     }
 
     /// Processes a fragment, and the datagram that it completes.
-    fn fragment(&mut self, scanner: &mut Scanner, meta: &PacketMeta, bytes: &[u8], time: i64) {
+    fn fragment(
+        &mut self,
+        scanner: &mut Scanner,
+        meta: &PacketMeta,
+        bytes: &[u8],
+        time: Timestamp,
+    ) {
         self.reassemble(scanner, |defrag, emit| {
             defrag.advance(time, emit);
             defrag.fragment(meta, bytes, time, emit);

@@ -2,44 +2,44 @@
 
 use crate::store::minutes::Retention;
 use crate::store::parts::Part;
-use crate::time::{MINUTE, minute_of};
+use crate::time::{MINUTE, Span, Timestamp};
 
 /// The bucket of the live minute, which closes at its end.
 pub trait Minute {
     /// Starts the first bucket at `start`.
-    fn begin(&mut self, start: i64);
+    fn begin(&mut self, start: Timestamp);
 
     /// Closes the bucket at `end` and starts the next one at `next_start`.
-    fn close(&mut self, end: i64, next_start: i64) -> Part;
+    fn close(&mut self, end: Timestamp, next_start: Timestamp) -> Part;
 }
 
 /// Tracks the end of the live minute.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MinuteClock {
     /// `None` before the first packet.
-    end: Option<i64>,
+    end: Option<Timestamp>,
 }
 
 impl MinuteClock {
     /// Returns the end of the live minute; `None` before the first one.
-    pub fn end(&self) -> Option<i64> {
+    pub fn end(&self) -> Option<Timestamp> {
         self.end
     }
 
     /// Returns true if the live minute is over at `time`, or has not started.
     #[inline]
-    pub fn is_over(&self, time: i64) -> bool {
+    pub fn is_over(&self, time: Timestamp) -> bool {
         self.end.is_none_or(|end| time >= end)
     }
 
     /// Returns true if `time` lies before the live minute.
-    pub fn is_before(&self, time: i64) -> bool {
-        self.end.is_some_and(|end| minute_of(time) < minute_of(end.saturating_sub(1)))
+    pub fn is_before(&self, time: Timestamp) -> bool {
+        self.end.is_some_and(|end| time.minute() < (end - Span::from_nanos(1)).minute())
     }
 
     /// Makes the minute of `time` the live one.
-    pub fn set(&mut self, time: i64) {
-        self.end = Some(minute_of(time).saturating_add(1).saturating_mul(MINUTE));
+    pub fn set(&mut self, time: Timestamp) {
+        self.end = Some(Timestamp::from_minute(time.minute()) + MINUTE);
     }
 
     /// Advances packet time to `time` and returns the minutes that ended, empty ones included, but at
@@ -47,7 +47,7 @@ impl MinuteClock {
     /// would wait for each other at each of many empty minutes. The first call starts the first bucket.
     pub fn advance(
         &mut self,
-        time: i64,
+        time: Timestamp,
         retention: Retention,
         live: &mut impl Minute,
     ) -> Vec<Part> {
@@ -60,15 +60,15 @@ impl MinuteClock {
         if time < end {
             return closed;
         }
-        let minute = minute_of(time);
+        let minute = time.minute();
         // A single summary has no empty minutes.
         let kept = if retention.single { 0 } else { retention.periods as i64 };
         let first_kept = minute.saturating_sub(kept);
         loop {
-            let next = minute_of(end).max(first_kept).min(minute);
-            let next_start = next.saturating_mul(MINUTE);
+            let next = end.minute().max(first_kept).min(minute);
+            let next_start = Timestamp::from_minute(next);
             closed.push(live.close(end, next_start));
-            end = next_start.saturating_add(MINUTE);
+            end = next_start + MINUTE;
             if next >= minute {
                 break;
             }
@@ -79,8 +79,8 @@ impl MinuteClock {
 
     /// Handles a clock that was set, or packet time that went back, at `before`: closes the bucket there
     /// and starts one at `time`, without empty ones in between.
-    pub fn restart(&mut self, before: i64, time: i64, live: &mut impl Minute) -> Part {
-        let closed = live.close(before, minute_of(time).saturating_mul(MINUTE));
+    pub fn restart(&mut self, before: Timestamp, time: Timestamp, live: &mut impl Minute) -> Part {
+        let closed = live.close(before, Timestamp::from_minute(time.minute()));
         live.begin(time);
         self.set(time);
         closed

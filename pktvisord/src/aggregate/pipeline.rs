@@ -18,20 +18,21 @@ use crate::aggregate::worker::Worker;
 use crate::aggregate::workers::{Step, WorkerControl, Workers};
 use crate::decode::block::{Block, Mark};
 use crate::store::Store;
+use crate::time::Timestamp;
 
 /// Current packet time, shared with the server.
 #[derive(Debug, Default)]
 pub struct Clock(AtomicI64);
 
 impl Clock {
-    /// Returns the current time in nanoseconds of packet time; 0 before the first packet.
-    pub fn now(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
+    /// Returns the current packet time; [`Timestamp::EPOCH`] before the first packet.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_nanos(self.0.load(Ordering::Relaxed))
     }
 
     /// Sets the current time.
-    pub fn set(&self, now: i64) {
-        self.0.store(now, Ordering::Relaxed);
+    pub fn set(&self, now: Timestamp) {
+        self.0.store(now.as_nanos(), Ordering::Relaxed);
     }
 }
 
@@ -48,12 +49,12 @@ pub struct Pipeline {
     settings: Arc<Settings>,
     clock: Arc<Clock>,
     /// Current packet time, as published in `clock`.
-    now: i64,
+    now: Timestamp,
     /// True if everything goes into a single summary, which follows packet time when it goes back.
     single: bool,
     minutes: MinuteClock,
     /// Latest packet time.
-    latest: i64,
+    latest: Timestamp,
     /// Packets read.
     packets: u64,
     to: To,
@@ -87,7 +88,16 @@ impl Pipeline {
     fn new(settings: Arc<Settings>, store: &Store, to: To) -> Self {
         let single = store.retention().single;
         let (clock, minutes) = (Arc::default(), MinuteClock::default());
-        Self { settings, clock, now: 0, single, minutes, latest: i64::MIN, packets: 0, to }
+        Self {
+            settings,
+            clock,
+            now: Timestamp::EPOCH,
+            single,
+            minutes,
+            latest: Timestamp::MIN,
+            packets: 0,
+            to,
+        }
     }
 
     /// Returns the clock of packet time.
@@ -137,12 +147,12 @@ impl Pipeline {
     /// Divides packets between two marks by minute.
     fn span(&mut self, block: &Arc<Block>, packets: Range<usize>, is_outlier: bool) {
         let mut from = packets.start;
-        let mut latest = i64::MIN;
+        let mut latest = Timestamp::MIN;
         for place in packets.clone() {
             let time = block.packets[place].time;
             if self.minutes.is_over(time) {
                 self.read(block, from..place, latest, is_outlier);
-                (from, latest) = (place, i64::MIN);
+                (from, latest) = (place, Timestamp::MIN);
                 self.pass(time);
             }
             latest = latest.max(time);
@@ -150,7 +160,13 @@ impl Pipeline {
         self.read(block, from..packets.end, latest, is_outlier);
     }
 
-    fn read(&mut self, block: &Arc<Block>, packets: Range<usize>, latest: i64, is_outlier: bool) {
+    fn read(
+        &mut self,
+        block: &Arc<Block>,
+        packets: Range<usize>,
+        latest: Timestamp,
+        is_outlier: bool,
+    ) {
         if packets.is_empty() {
             return;
         }
@@ -173,7 +189,7 @@ impl Pipeline {
     }
 
     /// Advances packet time into another minute, or starts the first one.
-    fn pass(&mut self, time: i64) {
+    fn pass(&mut self, time: Timestamp) {
         if self.minutes.end().is_none() {
             self.latest = time;
         }
@@ -183,7 +199,7 @@ impl Pipeline {
 
     /// Moves packet time back to `time`. A single summary then counts later packets in their own seconds.
     /// Otherwise the live minute stays live and counts them.
-    fn go_back(&mut self, time: i64) {
+    fn go_back(&mut self, time: Timestamp) {
         if !self.single {
             return;
         }
@@ -196,7 +212,7 @@ impl Pipeline {
     }
 
     /// Advances packet time to `time` and closes the minutes that ended.
-    pub fn advance(&mut self, time: i64) {
+    pub fn advance(&mut self, time: Timestamp) {
         if self.minutes.is_over(time) {
             self.pass(time);
         }
@@ -253,7 +269,7 @@ pub struct Present {
 }
 
 /// Merges the live buckets of all workers.
-pub fn merge_live(buckets: Vec<Bucket>, now: i64, geo: &mut Geo) -> Present {
+pub fn merge_live(buckets: Vec<Bucket>, now: Timestamp, geo: &mut Geo) -> Present {
     let newest = buckets.iter().map(Bucket::place).max();
     let mut cumulative = Cumulative::default();
     let mut live: Option<Summary> = None;
@@ -282,20 +298,13 @@ pub(super) mod tests {
     use crate::aggregate::settings::{DnsPorts, OtherPorts, Sampling, Tunnels};
     use crate::decode::block::{LinkType, PacketRecord};
     use crate::store::minutes::Retention;
-    use crate::time::{MINUTE, SECOND};
+    use crate::time::SECOND;
+
+    /// Nanoseconds of a minute.
+    const MINUTE: i64 = crate::time::MINUTE.as_nanos();
 
     pub(in crate::aggregate) fn settings() -> Settings {
-        Settings {
-            hosts: HostSpec::default().into(),
-            ports: DnsPorts::new(&[53]).into(),
-            other_ports: OtherPorts::default(),
-            databases: GeoDatabases::default().into(),
-            timeout: SECOND,
-            anonymizer: Anonymizer::default(),
-            sampling: Sampling::new(100),
-            tunnels: Tunnels::Outer,
-            flow_key: FlowKey::FIXED,
-        }
+        Settings { timeout: SECOND, ..Settings::default() }
     }
 
     fn pipeline(workers: usize) -> (Pipeline, Store) {
@@ -307,7 +316,7 @@ pub(super) mod tests {
     /// Builds a block with a packet for each time. All packets are zero bytes.
     fn block(times: &[i64], captured: u32) -> Arc<Block> {
         let record = |&time: &i64| PacketRecord {
-            time,
+            time: Timestamp::from_nanos(time),
             offset: 0,
             captured,
             wire_len: 60,
@@ -367,7 +376,7 @@ pub(super) mod tests {
         let seen = total(&pipeline.present());
         assert!((600..=670).contains(&seen), "{seen}");
         // Minutes still close.
-        pipeline.advance(3 * MINUTE);
+        pipeline.advance(Timestamp::from_minute(3));
         pipeline.present();
         store.settle();
         assert_eq!(store.available(), 3);

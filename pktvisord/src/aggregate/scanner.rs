@@ -24,6 +24,7 @@ use crate::aggregate::settings::{DnsPorts, DnsSide, Settings, Tunnels};
 use crate::decode::block::{Block, PacketRecord};
 use crate::decode::dns::unreachable;
 use crate::decode::link;
+use crate::time::{Span, Timestamp};
 
 /// Number of times that fragments are checked while a first fragment waits for the others.
 const TICKS: i64 = 8;
@@ -35,7 +36,7 @@ pub trait FlowSink: Exchanges {
     fn set_place(&mut self, _place: u32) {}
 
     /// Advances packet time to `now`. Called several times a second of packet time.
-    fn pass(&mut self, scanner: &mut Scanner, now: i64);
+    fn pass(&mut self, scanner: &mut Scanner, now: Timestamp);
 
     /// Processes a TCP segment on a DNS port. Returns whether it counts as DNS, or `None` if another
     /// worker decides that later.
@@ -55,11 +56,11 @@ pub trait FlowSink: Exchanges {
         scanner: &mut Scanner,
         quoted: &PacketMeta,
         payload: &[u8],
-        time: i64,
+        time: Timestamp,
     );
 
     /// Processes an IP fragment.
-    fn fragment(&mut self, scanner: &mut Scanner, meta: &PacketMeta, bytes: &[u8], time: i64);
+    fn fragment(&mut self, scanner: &mut Scanner, meta: &PacketMeta, bytes: &[u8], time: Timestamp);
 }
 
 /// A range of packets in a block, all of the live minute.
@@ -72,9 +73,9 @@ pub struct Piece {
     /// Number of packets of the input before this piece.
     pub before: u64,
     /// Latest time of the packets before this piece.
-    pub since: i64,
+    pub since: Timestamp,
     /// Latest time of the packets of this piece.
-    pub latest: i64,
+    pub latest: Timestamp,
     /// True if the reader considers the time of the packets an outlier.
     pub is_outlier: bool,
 }
@@ -90,7 +91,7 @@ pub struct Scanner {
     pub(super) bucket: Bucket,
     pub(super) geo: Geo,
     /// Interval in nanoseconds at which packet time is advanced for flows.
-    tick: i64,
+    tick: Span,
 }
 
 impl Scanner {
@@ -101,17 +102,19 @@ impl Scanner {
             hosts: settings.hosts.now(),
             bucket: Bucket::new(settings.anonymizer),
             geo: settings.geo(),
-            tick: (first_fragment_waits(settings.timeout) / TICKS).max(1),
+            tick: (first_fragment_waits(settings.timeout) / TICKS).max(Span::from_nanos(1)),
             settings,
         }
     }
 
     /// Applies the current settings. `end` is the end of the live minute, if there is one.
-    pub fn reload(&mut self, end: Option<i64>) {
+    pub fn reload(&mut self, end: Option<Timestamp>) {
         let ports = self.settings.ports.now();
         if *ports != *self.ports {
             // Covers the whole live minute.
-            self.settings.other_ports.set_until(end.map_or(i64::MIN, |end| end - 1));
+            self.settings
+                .other_ports
+                .set_until(end.map_or(Timestamp::MIN, |end| end - Span::from_nanos(1)));
             self.ports = ports;
         }
         self.geo = self.settings.geo();
@@ -170,8 +173,9 @@ impl Scanner {
     }
 
     /// Returns the first multiple of the tick after `time`.
-    fn tick_after(&self, time: i64) -> i64 {
-        time.div_euclid(self.tick).saturating_add(1).saturating_mul(self.tick)
+    fn tick_after(&self, time: Timestamp) -> Timestamp {
+        let ticks = time.as_nanos().div_euclid(self.tick.as_nanos());
+        Timestamp::EPOCH + ticks.saturating_add(1) * self.tick
     }
 
     /// Returns the headers under which a packet of a block is counted.
@@ -192,7 +196,13 @@ impl Scanner {
 
     /// Processes ICMP errors and fragments.
     #[inline(always)]
-    fn around(&mut self, meta: &PacketMeta, bytes: &[u8], time: i64, flows: &mut impl FlowSink) {
+    fn around(
+        &mut self,
+        meta: &PacketMeta,
+        bytes: &[u8],
+        time: Timestamp,
+        flows: &mut impl FlowSink,
+    ) {
         if meta.transport == Transport::Icmp
             && let Some((quoted, payload)) = unreachable::quoted(meta, bytes)
             && self.ports.side(&quoted).is_some()
@@ -210,7 +220,7 @@ impl Scanner {
         &mut self,
         header: &SampleHeader,
         bytes: &[u8],
-        time: i64,
+        time: Timestamp,
         flows: &mut impl FlowSink,
     ) {
         let wire_len = header.wire_len.saturating_sub(header.tag()) as usize;

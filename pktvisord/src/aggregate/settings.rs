@@ -13,7 +13,7 @@ use pktvisor_common::summary::state::Terms;
 use crate::aggregate::anonymize::Anonymizer;
 use crate::aggregate::geo::{Geo, GeoDatabases};
 use crate::aggregate::host::HostSpec;
-use crate::time::minute_of;
+use crate::time::{Span, Timestamp};
 
 /// DNS, mDNS (RFC 6762), LLMNR (RFC 4795), and 53000, which pktvisor has always treated as a DNS port.
 pub const DEFAULT_DNS_PORTS: [u16; 4] = [53, 5353, 5355, 53000];
@@ -29,8 +29,8 @@ pub struct Settings {
     pub other_ports: OtherPorts,
     /// Location and AS databases.
     pub databases: Shared<GeoDatabases>,
-    /// Time that a query waits for its reply, in nanoseconds.
-    pub timeout: i64,
+    /// Time that a query waits for its reply.
+    pub timeout: Span,
     /// Cutting of names, and hashing of keys.
     pub anonymizer: Anonymizer,
     /// Sampling rates.
@@ -39,6 +39,24 @@ pub struct Settings {
     pub tunnels: Tunnels,
     /// Key of the flow hash. New at each start if packets come from interfaces.
     pub flow_key: FlowKey,
+}
+
+impl Default for Settings {
+    /// The settings without any option or interface: HOST is unknown, DNS uses the default ports,
+    /// queries wait 5 s, every packet is inspected.
+    fn default() -> Self {
+        Self {
+            hosts: HostSpec::default().into(),
+            ports: DnsPorts::new(&DEFAULT_DNS_PORTS).into(),
+            other_ports: OtherPorts::default(),
+            databases: GeoDatabases::default().into(),
+            timeout: Span::from_seconds(5),
+            anonymizer: Anonymizer::default(),
+            sampling: Sampling::new(100),
+            tunnels: Tunnels::default(),
+            flow_key: FlowKey::FIXED,
+        }
+    }
 }
 
 /// What counts of a packet in an IP tunnel.
@@ -101,19 +119,19 @@ pub struct OtherPorts(AtomicI64);
 
 impl Default for OtherPorts {
     fn default() -> Self {
-        Self(AtomicI64::new(i64::MIN))
+        Self(AtomicI64::new(Timestamp::MIN.as_nanos()))
     }
 }
 
 impl OtherPorts {
     /// Records that other DNS ports applied up to this time.
-    pub fn set_until(&self, time: i64) {
-        self.0.fetch_max(time, Ordering::Relaxed);
+    pub fn set_until(&self, time: Timestamp) {
+        self.0.fetch_max(time.as_nanos(), Ordering::Relaxed);
     }
 
     /// Returns true if any part of this unix minute was counted with other DNS ports.
     pub fn cover(&self, minute: i64) -> bool {
-        minute <= minute_of(self.0.load(Ordering::Relaxed))
+        minute <= Timestamp::from_nanos(self.0.load(Ordering::Relaxed)).minute()
     }
 }
 

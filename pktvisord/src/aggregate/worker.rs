@@ -14,6 +14,7 @@ use crate::aggregate::settings::Settings;
 use crate::aggregate::workers::Step;
 use crate::store::Intake;
 use crate::store::parts::Part;
+use crate::time::Timestamp;
 
 /// A worker that reads every packet of the flows it owns.
 pub struct Worker {
@@ -21,7 +22,7 @@ pub struct Worker {
     minutes: MinuteClock,
     store: Intake,
     /// Latest packet time seen, in nanoseconds.
-    latest: i64,
+    latest: Timestamp,
 }
 
 /// State of the live minute.
@@ -39,11 +40,11 @@ impl Drop for Worker {
 }
 
 impl Minute for Live {
-    fn begin(&mut self, start: i64) {
+    fn begin(&mut self, start: Timestamp) {
         self.scanner.bucket.begin(start);
     }
 
-    fn close(&mut self, end: i64, next_start: i64) -> Part {
+    fn close(&mut self, end: Timestamp, next_start: Timestamp) -> Part {
         self.flows.close(&mut self.scanner, end, next_start)
     }
 }
@@ -64,7 +65,7 @@ impl Worker {
 
     fn with(flows: Flows, settings: Arc<Settings>, store: Intake) -> Self {
         let live = Live { scanner: Scanner::new(settings), flows };
-        Self { live, minutes: MinuteClock::default(), store, latest: i64::MIN }
+        Self { live, minutes: MinuteClock::default(), store, latest: Timestamp::MIN }
     }
 
     /// Returns the number of this worker, from 0.
@@ -110,7 +111,7 @@ impl Worker {
     /// Processes one record from the kernel, of a packet captured at `time`. All flows of a ring belong to
     /// this worker, except those of datagrams reassembled from fragments.
     #[inline]
-    pub fn sample(&mut self, header: &SampleHeader, bytes: &[u8], time: i64) {
+    pub fn sample(&mut self, header: &SampleHeader, bytes: &[u8], time: Timestamp) {
         let Live { scanner, flows } = &mut self.live;
         if flows.is_due(time) {
             flows.give_up_fragments(scanner, time);
@@ -120,12 +121,12 @@ impl Worker {
     }
 
     /// Adds the kernel's counters, see [`Bucket::add_counted`].
-    pub fn add_counted(&mut self, counted: &Counters, time: Option<i64>) {
+    pub fn add_counted(&mut self, counted: &Counters, time: Option<Timestamp>) {
         self.live.scanner.bucket.add_counted(counted, time);
     }
 
     /// Advances packet time to `time`, see [`MinuteClock::advance`].
-    pub fn advance(&mut self, time: i64) {
+    pub fn advance(&mut self, time: Timestamp) {
         self.live.scanner.follow_hosts();
         if self.minutes.end().is_none() {
             self.latest = time;
@@ -137,7 +138,7 @@ impl Worker {
     }
 
     /// Restarts at `time` after the clock was set at `before`, see [`MinuteClock::restart`].
-    pub fn restart(&mut self, before: i64, time: i64) {
+    pub fn restart(&mut self, before: Timestamp, time: Timestamp) {
         let closed = self.minutes.restart(before, time, &mut self.live);
         self.store.hand_in(self.number(), vec![closed]);
         self.latest = time;
@@ -160,7 +161,7 @@ impl Worker {
     }
 
     /// Returns a copy of the live bucket as of `now`, to be merged elsewhere.
-    pub fn snapshot(&mut self, now: i64) -> Bucket {
+    pub fn snapshot(&mut self, now: Timestamp) -> Bucket {
         self.live.flows.snapshot(&mut self.live.scanner.bucket, now)
     }
 }

@@ -18,6 +18,7 @@ use crate::aggregate::scanner::Piece;
 use crate::aggregate::settings::Settings;
 use crate::aggregate::worker::Worker;
 use crate::store::Intake;
+use crate::time::Timestamp;
 
 /// Steps in flight for each worker.
 const STEPS: usize = 4;
@@ -35,16 +36,16 @@ pub enum Step {
     /// Read these packets.
     Read(Piece),
     /// Advance packet time to this time, in another minute.
-    Advance(i64),
+    Advance(Timestamp),
     /// Packet time went back. Only a single summary has this step.
     Back {
         /// Latest packet time before.
-        before: i64,
+        before: Timestamp,
         /// New packet time.
-        time: i64,
+        time: Timestamp,
     },
     /// The input ended, with the time of its last packet if there was one.
-    End(Option<i64>),
+    End(Option<Timestamp>),
     /// A marker that every worker receives and that changes nothing.
     Nothing,
 }
@@ -56,7 +57,7 @@ pub enum Work {
     /// Records of the piece with this number for the worker's flows, from the worker that read the piece.
     Batch(u64, Batch, Ticket),
     /// Reply with a copy of each live bucket as of this time.
-    Snapshot(i64, Sender<(usize, Bucket)>),
+    Snapshot(Timestamp, Sender<(usize, Bucket)>),
     /// Count this many losses, for this reason, that happened before the worker.
     Lost(Loss, u64),
     /// Count this many packets of an unsupported link type.
@@ -121,7 +122,7 @@ pub struct WorkerControl(Vec<SyncSender<Work>>);
 impl WorkerControl {
     /// Returns copies of the live buckets of all workers as of `now`. They are sorted by part, so that the
     /// result of merging them is reproducible. A worker that is gone contributes none.
-    pub fn take(&self, now: i64) -> Vec<Bucket> {
+    pub fn take(&self, now: Timestamp) -> Vec<Bucket> {
         let (reply, replies) = channel();
         for sender in &self.0 {
             // An error means that the worker is gone.

@@ -16,6 +16,7 @@ use crate::input::kernel::attach::CaptureMode;
 use crate::serve::access::AccessFiles;
 use crate::serve::prometheus::MAX_TOP;
 use crate::system::telemetry::LogFormat;
+use crate::time::{SECOND, Span};
 
 /// Headings of `--help`.
 const COUNTED: &str = "What is counted";
@@ -349,9 +350,9 @@ impl InputConfig {
 }
 
 impl PolicyConfig {
-    /// Returns the time that a query waits for its reply, in nanoseconds.
-    pub fn dns_timeout(&self) -> i64 {
-        (self.dns_timeout * crate::time::SECOND as f64) as i64
+    /// Returns the time that a query waits for its reply.
+    pub fn dns_timeout(&self) -> Span {
+        Span::from_nanos((self.dns_timeout * SECOND.as_nanos() as f64) as i64)
     }
 }
 

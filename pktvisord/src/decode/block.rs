@@ -3,6 +3,8 @@
 //! A [`Block`] holds bytes as they were read and a record of where each packet lies in them. So packets are
 //! not copied or allocated one by one, and workers can share a block.
 
+use crate::time::Timestamp;
+
 /// The link-layer header of the packets in a capture (`LINKTYPE_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkType {
@@ -57,8 +59,8 @@ pub enum LinkType {
 /// A packet of a [`Block`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PacketRecord {
-    /// Capture time in nanoseconds since the Unix epoch.
-    pub time: i64,
+    /// Capture time.
+    pub time: Timestamp,
     /// Offset of the packet in the block's data.
     pub offset: u32,
     /// Bytes captured.

@@ -30,6 +30,8 @@ use pktvisor_common::packet::PacketMeta;
 use self::fragment::{Fragment, Key};
 use self::open::{First, Open, Start, Step};
 
+use crate::time::{Span, Timestamp};
+
 /// Bounds of a [`Defrag`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DefragLimits {
@@ -38,15 +40,20 @@ pub struct DefragLimits {
     /// Maximum bytes of memory held for fragments.
     pub bytes: usize,
     /// Maximum nanoseconds that the fragments of a datagram may take.
-    pub age: i64,
+    pub age: Span,
     /// Nanoseconds that a first fragment waits for the others before it is emitted by itself.
-    pub first: i64,
+    pub first: Span,
 }
 
 impl Default for DefragLimits {
     /// 4096 datagrams, 4 MiB, 30 s, and 1 s for a first fragment.
     fn default() -> Self {
-        Self { entries: 4096, bytes: 4 << 20, age: 30_000_000_000, first: 1_000_000_000 }
+        Self {
+            entries: 4096,
+            bytes: 4 << 20,
+            age: Span::from_seconds(30),
+            first: Span::from_seconds(1),
+        }
     }
 }
 
@@ -59,7 +66,7 @@ pub struct Datagram<'a> {
     /// The IP payload, transport header included.
     pub payload: &'a [u8],
     /// Capture time of its first fragment in nanoseconds since the Unix epoch.
-    pub time: i64,
+    pub time: Timestamp,
     /// True if it is complete.
     pub whole: bool,
 }
@@ -86,7 +93,7 @@ pub struct Defrag {
     order: BTreeMap<u64, Key>,
     /// First fragments in order of arrival: the end of the wait, and the serial number and key of the
     /// datagram.
-    firsts: VecDeque<(i64, u64, Key)>,
+    firsts: VecDeque<(Timestamp, u64, Key)>,
     next_serial: u64,
     bytes: usize,
     losses: DefragLosses,
@@ -96,7 +103,7 @@ pub struct Defrag {
 struct Entry {
     serial: u64,
     /// Time of the fragment that arrived first; of a complete datagram, of the one that completed it.
-    since: i64,
+    since: Timestamp,
     state: State,
 }
 
@@ -133,7 +140,7 @@ impl Defrag {
         &mut self,
         meta: &PacketMeta,
         packet: &[u8],
-        time: i64,
+        time: Timestamp,
         emit: &mut dyn FnMut(Datagram<'_>),
     ) {
         let Some(fragment) = Fragment::read(meta, packet) else {
@@ -173,13 +180,13 @@ impl Defrag {
     /// Returns true if [`Self::advance`] must be called before a packet of this time, so that first
     /// fragments are emitted in time.
     #[inline]
-    pub fn is_due(&self, now: i64) -> bool {
+    pub fn is_due(&self, now: Timestamp) -> bool {
         self.firsts.front().is_some_and(|(until, ..)| *until < now)
     }
 
     /// Emits the first fragments that have waited for longer than [`DefragLimits::first`] at `now`, and
     /// gives up the datagrams older than [`DefragLimits::age`].
-    pub fn advance(&mut self, now: i64, emit: &mut dyn FnMut(Datagram<'_>)) {
+    pub fn advance(&mut self, now: Timestamp, emit: &mut dyn FnMut(Datagram<'_>)) {
         while self.is_due(now) {
             self.hand_over_first(emit);
         }
@@ -230,8 +237,8 @@ impl Defrag {
         }
     }
 
-    fn is_old(&self, entry: &Entry, now: i64) -> bool {
-        now.saturating_sub(entry.since) > self.limits.age
+    fn is_old(&self, entry: &Entry, now: Timestamp) -> bool {
+        now - entry.since > self.limits.age
     }
 
     fn oldest(&self) -> Option<Key> {
@@ -239,7 +246,13 @@ impl Defrag {
     }
 
     /// Starts a datagram, or restarts a complete one.
-    fn open(&mut self, key: Key, time: i64, repeat: bool, emit: &mut dyn FnMut(Datagram<'_>)) {
+    fn open(
+        &mut self,
+        key: Key,
+        time: Timestamp,
+        repeat: bool,
+        emit: &mut dyn FnMut(Datagram<'_>),
+    ) {
         self.settle(key, time, State::Open(Open::new(repeat)));
         while self.entries.len() > self.limits.entries.max(1) {
             self.evict_oldest(emit);
@@ -247,7 +260,7 @@ impl Defrag {
     }
 
     /// Stores a datagram with this state as the newest one.
-    fn settle(&mut self, key: Key, since: i64, state: State) {
+    fn settle(&mut self, key: Key, since: Timestamp, state: State) {
         let serial = self.next_serial;
         self.next_serial += 1;
         self.order.insert(serial, key);
@@ -284,7 +297,7 @@ impl Defrag {
             Step::Waits => {
                 self.bytes += entry.held();
                 if fragment.offset == 0 {
-                    let until = first.time.saturating_add(self.limits.first);
+                    let until = first.time + self.limits.first;
                     self.firsts.push_back((until, entry.serial, fragment.key));
                     if self.firsts.len() > self.limits.entries.max(1) {
                         self.hand_over_first(emit);

@@ -352,17 +352,7 @@ mod tests {
 
     /// Returns an empty cache for a daemon that has seen no packets.
     fn answers() -> Arc<Answers> {
-        let settings = Settings {
-            hosts: HostSpec::default().into(),
-            ports: DnsPorts::new(&[53]).into(),
-            other_ports: OtherPorts::default(),
-            databases: GeoDatabases::default().into(),
-            timeout: 1,
-            anonymizer: Anonymizer::default(),
-            sampling: Sampling::new(100),
-            tunnels: Tunnels::Outer,
-            flow_key: FlowKey::FIXED,
-        };
+        let settings = Settings::default();
         let store = Arc::new(Store::inline(1, Retention { periods: 5, single: false }));
         let (clock, control) = (Arc::default(), WorkerControl::default());
         let status = Arc::new(Status::file("test".to_owned()));

@@ -22,7 +22,7 @@ use crate::aggregate::workers::WorkerControl;
 use crate::input::status::{Status, Watching};
 use crate::store::Store;
 use crate::system::privileges::Rights;
-use crate::time::{SECOND, minute_of};
+use crate::time::Timestamp;
 
 /// Maximum age of a snapshot.
 const FRESH: Duration = Duration::from_secs(1);
@@ -116,7 +116,7 @@ impl Live {
 
     /// Returns true if there is a bucket.
     fn has_packets(&self) -> bool {
-        self.clock.now() != 0 || self.status.is_finished()
+        self.clock.now() != Timestamp::EPOCH || self.status.is_finished()
     }
 
     fn with_cache<T>(&self, read: impl FnOnce(&mut Cache, &Arc<Present>) -> T) -> T {
@@ -271,7 +271,7 @@ impl Live {
         let terms = self.settings.terms();
         let summary = self.with_cache(|_, present| self.summary(n, present))?;
         // Checked last: packets of ports that change after this are not in the summary.
-        if self.settings.other_ports.cover(minute_of(summary.start)) {
+        if self.settings.other_ports.cover(summary.start.minute()) {
             return Err(PeriodError::OtherPorts);
         }
         Ok(state::encode(&summary, &terms, self.settings.anonymizer.fleet.into()))
@@ -337,7 +337,7 @@ impl Live {
     /// Returns packets and bytes of the last full second of packet time.
     pub fn rates(&self) -> api::Rates {
         let live = Arc::clone(&self.present().live);
-        let second = live.end.div_euclid(SECOND) - 1;
+        let second = live.end.second() - 1;
         let mut counts = live.rates.second(second);
         if counts == Second::default()
             && let Some(closed) = self.store.closed(1)

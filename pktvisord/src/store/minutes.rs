@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use pktvisor_common::summary::Summary;
 
+use crate::time::Timestamp;
+
 /// Bounds on the minutes that the store keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
@@ -18,9 +20,9 @@ pub struct Retention {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeftOut {
     /// Start of the first one in nanoseconds since the Unix epoch.
-    pub start: i64,
+    pub start: Timestamp,
     /// End of the last one in nanoseconds since the Unix epoch.
-    pub end: i64,
+    pub end: Timestamp,
 }
 
 /// The closed minutes that are kept.

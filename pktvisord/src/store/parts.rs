@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use pktvisor_common::summary::Summary;
 use pktvisor_common::summary::cumulative::Cumulative;
 
+use crate::time::Timestamp;
+
 /// Identifies a minute, see [`Summary::place`].
 type Place = (u64, i64);
 /// Parts of a minute by worker, each with its serial number among all parts handed in.
@@ -18,7 +20,7 @@ pub struct Part(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    Empty { place: Place, start: i64, end: i64 },
+    Empty { place: Place, start: Timestamp, end: Timestamp },
     Counted(Box<(Summary, Cumulative)>),
 }
 
@@ -33,7 +35,7 @@ impl Part {
     }
 
     /// Creates the part of a minute in which nothing was counted.
-    pub fn empty(place: (u64, i64), start: i64, end: i64) -> Self {
+    pub fn empty(place: (u64, i64), start: Timestamp, end: Timestamp) -> Self {
         Self(Kind::Empty { place, start, end })
     }
 
@@ -44,7 +46,7 @@ impl Part {
         }
     }
 
-    fn span(&self) -> (i64, i64) {
+    fn span(&self) -> (Timestamp, Timestamp) {
         match &self.0 {
             Kind::Empty { start, end, .. } => (*start, *end),
             Kind::Counted(counted) => (counted.0.start, counted.0.end),

@@ -32,14 +32,8 @@ const NOW: i64 = 28_000_000 * MINUTE;
 fn settings(tunnels: Tunnels) -> Arc<Settings> {
     Arc::new(Settings {
         hosts: HOSTS.parse::<HostSpec>().unwrap().into(),
-        ports: DnsPorts::new(&DEFAULT_DNS_PORTS).into(),
-        other_ports: OtherPorts::default(),
-        databases: GeoDatabases::default().into(),
-        timeout: 5 * SECOND,
-        anonymizer: Anonymizer::default(),
-        sampling: Sampling::new(100),
         tunnels,
-        flow_key: FlowKey::FIXED,
+        ..Settings::default()
     })
 }
 

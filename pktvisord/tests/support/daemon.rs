@@ -36,14 +36,7 @@ pub fn live(minutes: &[u32]) -> Arc<Live> {
 pub fn live_with(minutes: &[u32], single: bool) -> Arc<Live> {
     let settings = Arc::new(Settings {
         hosts: "192.0.2.1/32".parse::<HostSpec>().unwrap().into(),
-        ports: DnsPorts::new(&DEFAULT_DNS_PORTS).into(),
-        other_ports: OtherPorts::default(),
-        databases: GeoDatabases::default().into(),
-        timeout: 5 * SECOND,
-        anonymizer: Anonymizer::default(),
-        sampling: Sampling::new(100),
-        tunnels: Tunnels::Outer,
-        flow_key: FlowKey::FIXED,
+        ..Settings::default()
     });
     let store = Store::start(1, Retention { periods: PERIODS, single }).unwrap();
     let mut pipeline = Pipeline::threads(Arc::clone(&settings), &store, 1).unwrap();

@@ -13,7 +13,6 @@ use crate::sketch::quantiles::Percentiles;
 use crate::sketch::tally::Tally;
 use crate::sketch::top::{Entry, rank};
 use crate::summary::{Account, Summary};
-use crate::time::SECOND;
 
 impl From<Percentiles> for Quantiles {
     fn from(Percentiles { p50, p90, p95, p99 }: Percentiles) -> Self {
@@ -41,7 +40,7 @@ impl Summary {
     /// The view that the REST interface serves, but for what only the source of packets knows.
     pub fn view(&self) -> MetricsView {
         let rates = self.rate_percentiles();
-        let (start, end) = (self.start.div_euclid(SECOND), self.end.div_euclid(SECOND));
+        let (start, end) = (self.start.second(), self.end.second());
         MetricsView {
             packets: packets::view(&self.totals, &self.packets, &rates),
             dns: dns::view(&self.dns, &rates),

@@ -12,8 +12,12 @@ fn keyed() -> Keyed {
 }
 
 fn summary() -> Summary {
-    let mut summary =
-        Summary { minute: 3, start: 3 * MINUTE, end: 4 * MINUTE, ..Summary::default() };
+    let mut summary = Summary {
+        minute: 3,
+        start: Timestamp::from_minute(3),
+        end: Timestamp::from_minute(4),
+        ..Summary::default()
+    };
     summary.rates = Rates::of(3, Minute::default());
     summary.totals.packets = PerDirection::new(1, 2, 3);
     summary.dns.wire.referral = 4;

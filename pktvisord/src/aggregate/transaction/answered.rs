@@ -1,6 +1,7 @@
 //! Recently answered queries.
 
 use super::Key;
+use crate::time::{Span, Timestamp};
 
 /// Slots for answered queries. A later query replaces an earlier one in the same slot. The number is
 /// small enough to stay in a processor's cache.
@@ -18,7 +19,7 @@ pub struct Answered {
 impl Answered {
     /// Records that the query of this key, sent at `time`, was answered.
     #[inline]
-    pub fn note(&mut self, key: &Key, time: i64) {
+    pub fn note(&mut self, key: &Key, time: Timestamp) {
         if self.places.is_empty() {
             self.places = vec![(0, 0); PLACES];
         }
@@ -26,14 +27,14 @@ impl Answered {
         self.places[place] = (tag, tick(time));
     }
 
-    /// Returns true if the query of this key was answered, and was sent at most `timeout` nanoseconds
+    /// Returns true if the query of this key was answered, and was sent at most `timeout`
     /// before `time`, to within a tick.
     #[inline]
-    pub fn has(&self, key: &Key, time: i64, timeout: i64) -> bool {
+    pub fn has(&self, key: &Key, time: Timestamp, timeout: Span) -> bool {
         let (place, tag) = place(key);
         let Some(&(found, asked)) = self.places.get(place) else { return false };
         let passed = i64::from(tick(time).wrapping_sub(asked) as i32);
-        found == tag && (0..=timeout / TICK).contains(&passed)
+        found == tag && (0..=timeout.as_nanos() / TICK).contains(&passed)
     }
 }
 
@@ -44,6 +45,6 @@ fn place(key: &Key) -> (usize, u32) {
 }
 
 #[inline]
-fn tick(time: i64) -> u32 {
-    time.div_euclid(TICK) as u32
+fn tick(time: Timestamp) -> u32 {
+    time.as_nanos().div_euclid(TICK) as u32
 }

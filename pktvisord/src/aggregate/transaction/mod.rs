@@ -25,10 +25,10 @@ use pktvisor_common::packet::PacketMeta;
 use self::answered::Answered;
 use self::pending::{Pending, Place, Waiting};
 use self::transfers::Transfers;
-use crate::time::SECOND;
+use crate::time::{SECOND, Span, Timestamp};
 
 /// Time that a reply waits for a query that follows it in the capture.
-pub const EARLY: i64 = SECOND;
+pub const EARLY: Span = SECOND;
 /// Maximum early replies of a partition. When full, the oldest counts as an orphan.
 const EARLY_REPLIES: usize = 1_024;
 /// Open queries compared with an ICMP error that quotes no DNS id.
@@ -156,7 +156,7 @@ pub struct Query {
     /// Key shared with its reply.
     pub key: Key,
     /// Time of the query in nanoseconds since the Unix epoch.
-    pub time: i64,
+    pub time: Timestamp,
     /// Bytes of the query.
     pub length: u16,
     /// Number of transactions that it stands for.
@@ -176,7 +176,7 @@ pub struct Reply {
     /// Key shared with its query.
     pub key: Key,
     /// Time of the reply in nanoseconds since the Unix epoch.
-    pub time: i64,
+    pub time: Timestamp,
     /// Bytes of the reply.
     pub length: u32,
     /// Number of replies that it stands for.
@@ -239,15 +239,15 @@ pub struct Transactions {
     early: Pending<Reply>,
     answered: Answered,
     transfers: Transfers,
-    timeout: i64,
+    timeout: Span,
     /// No query times out and no early reply expires before this time.
-    due: i64,
+    due: Timestamp,
     evicted: u64,
 }
 
 impl Transactions {
     /// Creates tables for at most `capacity` open queries, which time out after `timeout` nanoseconds.
-    pub fn new(capacity: usize, timeout: i64) -> Self {
+    pub fn new(capacity: usize, timeout: Span) -> Self {
         Self {
             open: Pending::new(capacity),
             unreadable: 0,
@@ -255,7 +255,7 @@ impl Transactions {
             answered: Answered::default(),
             transfers: Transfers::default(),
             timeout,
-            due: i64::MAX,
+            due: Timestamp::MAX,
             evicted: 0,
         }
     }
@@ -278,7 +278,7 @@ impl Transactions {
     pub fn query(&mut self, query: &Query, gone: &mut impl FnMut(Gone)) -> Option<Reply> {
         if let Some(at) = self.open.find(&query.key) {
             let first = self.open.get(at).map_or(query.time, |first| first.time);
-            if query.time.saturating_sub(first) <= self.timeout {
+            if query.time - first <= self.timeout {
                 return None;
             }
             if let Some(query) = self.remove(at).filter(|query| query.readable) {
@@ -295,7 +295,7 @@ impl Transactions {
             self.evicted += u64::from(self.remove_oldest().is_some_and(|query| query.readable));
         }
         self.unreadable += u64::from(!query.readable);
-        self.due = self.due.min(query.time.saturating_add(self.timeout));
+        self.due = self.due.min(query.time + self.timeout);
         self.open.insert(*query);
         None
     }
@@ -305,8 +305,8 @@ impl Transactions {
         let key = &query.key;
         let at = self.early.find(key).or_else(|| self.early.find(&key.without_question()))?;
         let reply = self.early.get(at)?;
-        let apart = reply.time.saturating_sub(query.time);
-        if !(0..=EARLY).contains(&apart) {
+        let apart = reply.time - query.time;
+        if !(Span::ZERO..=EARLY).contains(&apart) {
             return None;
         }
         let reply = self.early.remove(at)?;
@@ -349,7 +349,7 @@ impl Transactions {
         {
             gone(Gone::Orphan(reply));
         }
-        self.due = self.due.min(reply.time.saturating_add(EARLY));
+        self.due = self.due.min(reply.time + EARLY);
         self.early.insert(*reply);
         Answer::Early
     }
@@ -363,7 +363,7 @@ impl Transactions {
         };
         let query = repeated.or_else(|| self.asked_in_part(reply))?;
         self.unreadable -= u64::from(!query.readable);
-        if reply.time.saturating_sub(query.time) > self.timeout {
+        if reply.time - query.time > self.timeout {
             if query.readable {
                 gone(Gone::TimedOut(query));
             }
@@ -398,7 +398,7 @@ impl Transactions {
         !query.stream && self.is_answered(&query.key, query.time)
     }
 
-    fn is_answered(&self, key: &Key, time: i64) -> bool {
+    fn is_answered(&self, key: &Key, time: Timestamp) -> bool {
         self.answered.has(key, time, self.timeout)
     }
 
@@ -418,12 +418,12 @@ impl Transactions {
 
     /// Returns true if a query or an early reply may be over before `now`.
     #[inline]
-    pub fn is_due(&self, now: i64) -> bool {
+    pub fn is_due(&self, now: Timestamp) -> bool {
         self.due < now
     }
 
     /// Advances time to `now`: times out queries and gives up early replies.
-    pub fn expire(&mut self, now: i64, gone: &mut impl FnMut(Gone)) {
+    pub fn expire(&mut self, now: Timestamp, gone: &mut impl FnMut(Gone)) {
         while self.open.oldest().is_some_and(|query| is_over(query.time, self.timeout, now)) {
             let query = self.remove_oldest().filter(|query| query.readable);
             if let Some(query) = query.filter(|query| !self.is_repeated(query)) {
@@ -435,9 +435,9 @@ impl Transactions {
                 gone(Gone::Orphan(reply));
             }
         }
-        let query = self.open.oldest().map(|query| query.time.saturating_add(self.timeout));
-        let reply = self.early.oldest().map(|reply| reply.time.saturating_add(EARLY));
-        self.due = query.unwrap_or(i64::MAX).min(reply.unwrap_or(i64::MAX));
+        let query = self.open.oldest().map(|query| query.time + self.timeout);
+        let reply = self.early.oldest().map(|reply| reply.time + EARLY);
+        self.due = query.unwrap_or(Timestamp::MAX).min(reply.unwrap_or(Timestamp::MAX));
     }
 
     /// Ends the input: all early replies become orphans.
@@ -448,7 +448,7 @@ impl Transactions {
     }
 
     /// Returns the open queries whose time is over before `now`, which [`Self::expire`] would time out.
-    pub fn due(&self, now: i64) -> impl Iterator<Item = &Query> {
+    pub fn due(&self, now: Timestamp) -> impl Iterator<Item = &Query> {
         self.open
             .iter()
             .take_while(move |query| is_over(query.time, self.timeout, now))
@@ -469,6 +469,6 @@ impl Transactions {
 }
 
 /// Returns true if `patience` after `time` lies before `now`.
-fn is_over(time: i64, patience: i64, now: i64) -> bool {
-    time.saturating_add(patience) < now
+fn is_over(time: Timestamp, patience: Span, now: Timestamp) -> bool {
+    time + patience < now
 }

@@ -2,17 +2,28 @@ use proptest::prelude::*;
 
 use super::*;
 
+const SECOND: i64 = crate::time::SECOND.as_nanos();
+/// How long queries wait, in nanoseconds.
 const TIMEOUT: i64 = 5 * SECOND;
+/// How long replies wait for their query, in nanoseconds.
+const EARLY: i64 = super::EARLY.as_nanos();
 
 fn key(flow: u64, id: u16, question: u64) -> Key {
     Key::new(flow, Way::Up, id, 0, question)
 }
 
+/// The moment this many nanoseconds after the epoch.
+fn at(nanoseconds: i64) -> Timestamp {
+    Timestamp::from_nanos(nanoseconds)
+}
+
 fn query(key: Key, time: i64) -> Query {
+    let time = at(time);
     Query { key, time, length: 30, weight: 1, stream: false, transfer: false, readable: true }
 }
 
 fn reply(key: Key, time: i64) -> Reply {
+    let time = at(time);
     Reply { key, time, length: 60, weight: 1, direction: 0, transfer: false }
 }
 
@@ -24,7 +35,10 @@ struct Table {
 
 impl Table {
     fn new(capacity: usize) -> Self {
-        Self { transactions: Transactions::new(capacity, TIMEOUT), gone: Vec::new() }
+        Self {
+            transactions: Transactions::new(capacity, Span::from_nanos(TIMEOUT)),
+            gone: Vec::new(),
+        }
     }
 
     fn query(&mut self, query: Query) -> Option<Reply> {
@@ -39,7 +53,7 @@ impl Table {
 
     fn expire(&mut self, now: i64) {
         let gone = &mut self.gone;
-        self.transactions.expire(now, &mut |one| gone.push(one));
+        self.transactions.expire(at(now), &mut |one| gone.push(one));
     }
 
     fn end_input(&mut self) {
@@ -97,7 +111,7 @@ fn unreadable_query_can_be_answered_but_never_times_out() {
     table.query(unreadable);
     assert_eq!(table.transactions.open(), 0);
     assert_eq!(table.reply(reply(key(1, 7, 0), 11)), Answer::Of(unreadable));
-    table.query(Query { time: 20 * SECOND, ..unreadable });
+    table.query(Query { time: at(20 * SECOND), ..unreadable });
     table.expire(40 * SECOND);
     assert_eq!(table.gone, []);
 }
@@ -122,7 +136,7 @@ fn repeated_query_counts_once() {
     let again = Query { stream: true, ..query(asked.key, 21 + 2 * TIMEOUT) };
     table.query(again);
     assert_eq!(table.reply(reply(asked.key, 22 + 2 * TIMEOUT)), Answer::Of(again));
-    let again = Query { time: 23 + 2 * TIMEOUT, ..again };
+    let again = Query { time: at(23 + 2 * TIMEOUT), ..again };
     table.query(again);
     assert_eq!(table.reply(reply(asked.key, 24 + 2 * TIMEOUT)), Answer::Of(again));
 }
@@ -177,7 +191,7 @@ fn zone_transfer_is_one_transaction() {
     // If the query was not captured, the first message is an orphan, and no other.
     let first = Reply { transfer: true, ..reply(key(2, 7, 3), 30) };
     assert_eq!(table.reply(first), Answer::Early);
-    assert_eq!(table.reply(Reply { time: 31, ..first }), Answer::OfTransfer);
+    assert_eq!(table.reply(Reply { time: at(31), ..first }), Answer::OfTransfer);
 }
 
 #[test]
@@ -214,7 +228,7 @@ fn query_times_out_after_the_deadline_not_at_it() {
     let mut table = Table::new(8);
     table.query(query(key(1, 7, 3), 10));
     table.expire(10 + TIMEOUT);
-    let due = |table: &Table, now| table.transactions.due(now).count();
+    let due = |table: &Table, now| table.transactions.due(at(now)).count();
     assert_eq!((due(&table, 10 + TIMEOUT), due(&table, 11 + TIMEOUT)), (0, 1));
     assert_eq!(table.transactions.open(), 1);
     table.expire(11 + TIMEOUT);
@@ -257,9 +271,9 @@ proptest! {
                     let asked = Query { stream: true, ..query(key, now) };
                     table.query(asked);
                     match list.iter().position(|query| query.key == key) {
-                        Some(at) if now - list[at].time <= TIMEOUT => {}
-                        Some(at) => {
-                            list.remove(at);
+                        Some(found) if now - list[found].time.as_nanos() <= TIMEOUT => {}
+                        Some(found) => {
+                            list.remove(found);
                             timed_out += 1;
                             list.push(asked);
                         }
@@ -270,7 +284,7 @@ proptest! {
                     let answer = table.reply(reply(key, now));
                     let at = list.iter().position(|query| query.key == key);
                     let mut expected = at.map(|at| list.remove(at));
-                    if expected.is_some_and(|query| now - query.time > TIMEOUT) {
+                    if expected.is_some_and(|query| now - query.time.as_nanos() > TIMEOUT) {
                         timed_out += 1;
                         expected = None;
                     }
@@ -285,7 +299,7 @@ proptest! {
                 _ => {
                     table.expire(now);
                     let before = list.len();
-                    list.retain(|query| query.time + TIMEOUT >= now);
+                    list.retain(|query| query.time.as_nanos() + TIMEOUT >= now);
                     timed_out += before - list.len();
                 }
             }

@@ -2,11 +2,12 @@
 
 use super::Key;
 use super::pending::{Pending, Waiting};
+use crate::time::{Span, Timestamp};
 
 /// Maximum transfers remembered. The one that was silent for longest is evicted.
 const TRANSFERS: usize = 256;
 /// Nanoseconds of silence after which a transfer is over.
-const IDLE: i64 = 120_000_000_000;
+const IDLE: Span = Span::from_seconds(120);
 
 /// Exchanges of which the first reply was seen.
 #[derive(Debug)]
@@ -17,7 +18,7 @@ struct Transfer {
     /// Key of the exchange, without the question.
     key: Key,
     /// Time of its latest reply.
-    latest: i64,
+    latest: Timestamp,
 }
 
 impl Waiting for Transfer {
@@ -34,7 +35,7 @@ impl Default for Transfers {
 
 impl Transfers {
     /// Starts a transfer with its first reply.
-    pub fn begin(&mut self, key: &Key, time: i64) {
+    pub fn begin(&mut self, key: &Key, time: Timestamp) {
         self.end(key);
         if self.0.is_full() {
             self.0.remove_oldest();
@@ -52,13 +53,13 @@ impl Transfers {
 
     /// Returns true if a reply at `time` continues a transfer.
     #[inline]
-    pub fn goes_on(&mut self, key: &Key, time: i64) -> bool {
+    pub fn goes_on(&mut self, key: &Key, time: Timestamp) -> bool {
         if self.0.len() == 0 {
             return false;
         }
         let Some(transfer) = self.0.take(&key.without_question(), |_| true) else { return false };
         let latest = time.max(transfer.latest);
         self.0.insert(Transfer { latest, ..transfer });
-        time.saturating_sub(transfer.latest) <= IDLE
+        time - transfer.latest <= IDLE
     }
 }

@@ -6,6 +6,7 @@ use pktvisor_common::packet::{self, IpVersion, PacketMeta};
 
 use super::Datagram;
 use super::fragment::{Fragment, Key, skip_extensions};
+use crate::time::Timestamp;
 
 /// Maximum contiguous parts of a datagram. All are searched for each fragment. The largest datagram has
 /// 119 fragments of 576-byte packets, the size that every link supports (RFC 791), so it has at most 60
@@ -25,7 +26,7 @@ pub struct Open {
 #[derive(Clone, Copy, Debug)]
 pub struct First {
     /// Capture time.
-    pub time: i64,
+    pub time: Timestamp,
     /// Protocol of the datagram's first header.
     pub next_header: u8,
 }

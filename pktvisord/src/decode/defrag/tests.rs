@@ -7,8 +7,12 @@ use proptest::sample::Index;
 use super::*;
 
 const SECOND: i64 = 1_000_000_000;
-const LIMITS: DefragLimits =
-    DefragLimits { entries: 8, bytes: 300_000, age: 30 * SECOND, first: 40 * SECOND };
+const LIMITS: DefragLimits = DefragLimits {
+    entries: 8,
+    bytes: 300_000,
+    age: Span::from_seconds(30),
+    first: Span::from_seconds(40),
+};
 
 /// A fragment to send.
 #[derive(Clone, Debug)]
@@ -82,7 +86,7 @@ fn feed_cut(defrag: &mut Defrag, packet: &[u8], captured: usize, time: i64) -> V
     let meta = walk_l3(captured, 0, ethertype, packet.len());
     let mut got = Vec::new();
     let mut emit = |datagram: Datagram<'_>| got.push(note(&datagram));
-    defrag.fragment(&meta, captured, time, &mut emit);
+    defrag.fragment(&meta, captured, Timestamp::from_nanos(time), &mut emit);
     got
 }
 
@@ -98,7 +102,7 @@ fn note(datagram: &Datagram<'_>) -> Got {
     if whole {
         assert_eq!(usize::from(meta.payload_offset) + meta.payload_len as usize, payload.len());
     }
-    Got { payload: payload.to_vec(), time, whole }
+    Got { payload: payload.to_vec(), time: time.as_nanos(), whole }
 }
 
 fn whole(payload: &[u8], time: i64) -> Got {
@@ -173,9 +177,10 @@ fn incomplete_datagram_emits_its_start() {
         assert!(feed(&mut defrag, &ipv4(&fragments[index]), SECOND).is_empty());
     }
     let mut got = Vec::new();
-    defrag.advance(31 * SECOND, &mut |datagram| got.push(note(&datagram)));
+    defrag.advance(Timestamp::from_nanos(31 * SECOND), &mut |datagram| got.push(note(&datagram)));
     assert!(got.is_empty());
-    defrag.advance(31 * SECOND + 1, &mut |datagram| got.push(note(&datagram)));
+    defrag
+        .advance(Timestamp::from_nanos(31 * SECOND + 1), &mut |datagram| got.push(note(&datagram)));
     assert_eq!(got, [part(&datagram[..1488], SECOND)]);
     assert_eq!(defrag.take_losses(), DefragLosses { incomplete: 1, ..DefragLosses::default() });
 
@@ -322,7 +327,7 @@ fn truncated_start_keeps_message_length() {
     let mut defrag = Defrag::new(LIMITS);
     let meta = walk_l3(&packet[..60], 0, 0x0800, packet.len());
     let mut lens = Vec::new();
-    defrag.fragment(&meta, &packet[..60], 0, &mut |datagram| {
+    defrag.fragment(&meta, &packet[..60], Timestamp::EPOCH, &mut |datagram| {
         lens.push((datagram.payload.len(), datagram.meta.payload_len));
     });
     assert_eq!(lens, [(40, 1472)]);
@@ -407,7 +412,7 @@ proptest! {
         ),
         wild in vec((any::<Index>(), 0_usize..60, any::<u8>(), 0_i64..60), 0..20),
     ) {
-        let limits = DefragLimits { entries: 4, bytes: 4000, age: 20, first: 10 };
+        let limits = DefragLimits { entries: 4, bytes: 4000, age: Span::from_nanos(20), first: Span::from_nanos(10) };
         let mut defrag = Defrag::new(limits);
         for (at, (ident, offset, more, data, snap, six)) in packets.iter().enumerate() {
             let sent = Sent { ident: *ident, offset: offset * 8, more: *more, data: data.clone() };
@@ -422,11 +427,11 @@ proptest! {
             }
             let captured = &packet[..packet.len() - if at % 4 == 0 { snap.index(packet.len()) } else { 0 }];
             let meta = walk_l3(captured, 0, if *six { 0x86dd } else { 0x0800 }, packet.len());
-            defrag.fragment(&meta, captured, time, &mut |_| {});
+            defrag.fragment(&meta, captured, Timestamp::from_nanos(time), &mut |_| {});
             prop_assert!(defrag.datagrams() <= limits.entries);
             prop_assert!(defrag.bytes() <= limits.bytes);
         }
-        defrag.advance(i64::MAX, &mut |_| {});
+        defrag.advance(Timestamp::MAX, &mut |_| {});
         prop_assert_eq!((defrag.datagrams(), defrag.bytes()), (0, 0));
     }
 }
@@ -435,12 +440,12 @@ proptest! {
 fn lone_first_fragment_is_emitted_after_its_wait() {
     let datagram = udp(0, 3000);
     let fragments = cut(7, &datagram, &[1480, 2000]);
-    let mut defrag = Defrag::new(DefragLimits { first: SECOND, ..LIMITS });
+    let mut defrag = Defrag::new(DefragLimits { first: Span::from_seconds(1), ..LIMITS });
     assert!(feed(&mut defrag, &ipv4(&fragments[0]), 5).is_empty());
-    assert!(!defrag.is_due(5 + SECOND));
-    assert!(defrag.is_due(6 + SECOND));
+    assert!(!defrag.is_due(Timestamp::from_nanos(5 + SECOND)));
+    assert!(defrag.is_due(Timestamp::from_nanos(6 + SECOND)));
     let mut got = Vec::new();
-    defrag.advance(6 + SECOND, &mut |datagram| got.push(note(&datagram)));
+    defrag.advance(Timestamp::from_nanos(6 + SECOND), &mut |datagram| got.push(note(&datagram)));
     assert_eq!(got, [part(&datagram[..1480], 5)]);
     assert_eq!(defrag.bytes(), 0);
     // Later fragments no longer count.

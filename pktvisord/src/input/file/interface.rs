@@ -7,6 +7,7 @@ use pcap_parser::pcapng::{InterfaceDescriptionBlock, OptionCode};
 
 use crate::decode::block::LinkType;
 use crate::decode::link::UnsupportedLink;
+use crate::time::Timestamp;
 
 /// Properties shared by the packets of an interface.
 pub(super) struct Interface {
@@ -64,13 +65,14 @@ impl Interface {
         })
     }
 
-    /// Converts ticks to nanoseconds of Unix time, clamped to `TIMES`. The flag is true if the time
+    /// Converts ticks to a time, clamped to `TIMES`. The flag is true if the time
     /// fits.
-    pub(super) fn nanoseconds(&self, ticks: u64) -> (i64, bool) {
+    pub(super) fn time(&self, ticks: u64) -> (Timestamp, bool) {
         let nanoseconds = u128::from(ticks) * 1_000_000_000 / u128::from(self.ticks_per_second);
         let time = nanoseconds as i128 + self.offset;
         let fits = TIMES.contains(&time);
-        (time.clamp(*TIMES.start(), *TIMES.end()) as i64, fits)
+        let time = time.clamp(*TIMES.start(), *TIMES.end());
+        (Timestamp::from_nanos(time as i64), fits)
     }
 
     /// Returns the packets dropped by the interface and by the system. `lost_before` covers both;

@@ -16,6 +16,7 @@ use super::findings::Findings;
 use super::stream::{BLOCK_SIZE, Next};
 use crate::decode::block::{Block, LinkType, PacketRecord};
 use crate::decode::link::UnsupportedLink;
+use crate::time::{Span, Timestamp};
 
 /// Bytes written to the pipe at once.
 const CHUNK: usize = 64 * 1024;
@@ -83,11 +84,11 @@ impl LibpcapReader {
                     continue;
                 }
             };
-            let seconds = packet.header.ts.tv_sec;
-            let nanoseconds = packet.header.ts.tv_usec;
+            // Opened with nanosecond precision.
+            let nanoseconds = Span::from_nanos(packet.header.ts.tv_usec);
             let captured = packet.data.len() as u32;
             block.packets.push(PacketRecord {
-                time: seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds),
+                time: Timestamp::from_second(packet.header.ts.tv_sec) + nanoseconds,
                 offset: block.data.len() as u32,
                 captured,
                 wire_len: packet.header.len.max(captured),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::aggregate::pipeline::Pipeline;
 use crate::decode::block::{Block, Mark};
+use crate::time::{Span, Timestamp};
 
 /// Longest sleep before checking for shutdown and advancing packet time.
 const TICK: Duration = Duration::from_millis(20);
@@ -36,7 +37,7 @@ impl std::str::FromStr for Speed {
 pub struct Pace {
     speed: Speed,
     /// The instant at which the first packet was due, and its time.
-    origin: Option<(Instant, i64)>,
+    origin: Option<(Instant, Timestamp)>,
 }
 
 impl Pace {
@@ -74,7 +75,7 @@ impl Pace {
             let until = until.unwrap_or(block.packets.len());
             let (started, first) = *self.origin.get_or_insert_with(|| (Instant::now(), next));
             let passed = started.elapsed().as_nanos() as f64 * speed;
-            let now = first.saturating_add(passed as i64);
+            let now = first + Span::from_nanos(passed as i64);
             let due =
                 block.packets[from..until].iter().take_while(|packet| packet.time <= now).count();
             if due > 0 {
@@ -82,7 +83,8 @@ impl Pace {
                 from += due;
             } else {
                 pipeline.advance(now);
-                let wait = Duration::from_nanos((next.saturating_sub(now) as f64 / speed) as u64);
+                let ahead = (next - now).as_nanos() as f64;
+                let wait = Duration::from_nanos((ahead / speed) as u64);
                 std::thread::sleep(wait.min(TICK));
             }
         }

@@ -15,6 +15,7 @@ use super::findings::Findings;
 use super::stream::{MAX_CAPTURED, Parsed, Stop};
 use crate::decode::block::{Block, LinkType, PacketRecord};
 use crate::decode::link::UnsupportedLink;
+use crate::time::{Span, Timestamp};
 
 /// Length of the file header, in bytes.
 pub(super) const FILE_HEADER_LEN: usize = 24;
@@ -108,7 +109,8 @@ impl PcapParser {
     pub(super) fn zero_packets(&mut self, block: &mut Block, count: u64) -> u64 {
         let count = count.min(MAX_ZERO_PACKETS);
         let link = self.link.unwrap_or(LinkType::RawIp);
-        let packet = PacketRecord { time: 0, offset: 0, captured: 0, wire_len: 0, link };
+        let packet =
+            PacketRecord { time: Timestamp::EPOCH, offset: 0, captured: 0, wire_len: 0, link };
         let before = block.packets.len();
         block.packets.resize(before + count as usize, packet);
         self.take(block, before, count);
@@ -194,8 +196,8 @@ fn read_records(
                 }
                 let offset = consumed + header_len;
                 packets.push(PacketRecord {
-                    time: i64::from(frame.ts_sec) * 1_000_000_000
-                        + i64::from(frame.ts_usec) * scale,
+                    time: Timestamp::from_second(frame.ts_sec.into())
+                        + Span::from_nanos(i64::from(frame.ts_usec) * scale),
                     offset: offset as u32,
                     captured: frame.caplen,
                     wire_len: frame.origlen.max(frame.caplen),

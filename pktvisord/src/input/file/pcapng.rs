@@ -15,6 +15,7 @@ use super::interface::{Drops, Interface};
 use super::stream::{MAX_BUFFER, MAX_CAPTURED, Parsed, Stop};
 use crate::decode::block::{Block, PacketRecord};
 use crate::decode::link::UnsupportedLink;
+use crate::time::Timestamp;
 
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const INTERFACE_DESCRIPTION: u32 = 1;
@@ -45,7 +46,7 @@ pub(super) struct PcapNgParser {
     /// Remaining bytes of a block that is skipped.
     skip: u64,
     packets: u64,
-    last_time: i64,
+    last_time: Timestamp,
     pub(super) findings: Findings,
 }
 
@@ -312,7 +313,7 @@ impl PcapNgParser {
             return Err(too_long(captured));
         }
         let link = interface.link;
-        let (time, fits) = interface.nanoseconds(ticks);
+        let (time, fits) = interface.time(ticks);
         self.last_time = time;
         if !fits {
             self.findings.unfit_time(self.packets + 1);

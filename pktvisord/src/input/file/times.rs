@@ -11,14 +11,14 @@
 use std::collections::VecDeque;
 
 use crate::decode::block::{Block, Mark, PacketRecord};
-use crate::time::{SECOND, utc};
+use crate::time::{Span, Timestamp, utc};
 
 /// Largest step that is believed without looking ahead.
-const STEP: i64 = 3_600 * SECOND;
+const STEP: Span = Span::from_seconds(3_600);
 /// Largest step back that is disorder, not packet time going back.
-const DISORDER: i64 = 5 * SECOND;
+const DISORDER: Span = Span::from_seconds(5);
 /// Largest step that is believed of the last packet of a section: one year.
-const FAR: i64 = 31_557_600 * SECOND;
+const FAR: Span = Span::from_seconds(31_557_600);
 /// Packets examined after a step.
 const AHEAD: usize = 16;
 
@@ -26,16 +26,16 @@ const AHEAD: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Outlier {
     packet: u64,
-    time: i64,
+    time: Timestamp,
 }
 
 /// Checks packet times block by block.
 #[derive(Debug, Default)]
 pub(super) struct Times {
     /// The latest believed time since packet time last went back; `None` at the start of a section.
-    latest: Option<i64>,
+    latest: Option<Timestamp>,
     /// At the start of a section, the latest time of the section before.
-    section_before: Option<i64>,
+    section_before: Option<Timestamp>,
     /// Packets before the current block, of all link types.
     before: u64,
     /// True if any packet had a timestamp.
@@ -96,7 +96,7 @@ impl Times {
         patience: Patience,
     ) -> Option<usize> {
         if !self.timed {
-            self.timed = block.packets.iter().any(|packet| packet.time != 0);
+            self.timed = block.packets.iter().any(|packet| packet.time != Timestamp::EPOCH);
         }
         let mut at = from;
         while at < block.packets.len() {
@@ -121,7 +121,7 @@ impl Times {
             }
             if let Some(before) = self.section_before.take() {
                 let time = if let Verdict::Outlier(instead) = verdict { instead } else { time };
-                if time < before.saturating_sub(DISORDER) {
+                if time < before - DISORDER {
                     block.marks.push((at as u32, Mark::Back));
                 }
             }
@@ -152,11 +152,11 @@ impl Times {
 /// Returns how many packets from the first on are in order. Sets `latest` to the latest time of
 /// these.
 #[inline]
-fn in_order(packets: &[PacketRecord], latest: &mut i64) -> usize {
+fn in_order(packets: &[PacketRecord], latest: &mut Timestamp) -> usize {
     let mut last = *latest;
     let mut fine = packets.len();
     for (at, packet) in packets.iter().enumerate() {
-        if !(-DISORDER..=STEP).contains(&packet.time.wrapping_sub(last)) {
+        if packet.time < last - DISORDER || packet.time > last + STEP {
             fine = at;
             break;
         }
@@ -196,14 +196,14 @@ enum Verdict {
     /// Packet time goes back to this packet.
     Back,
     /// The packet gets this time instead of its own.
-    Outlier(i64),
+    Outlier(Timestamp),
     /// More packets are needed to decide.
     Unknown,
 }
 
 /// The packets after a packet, in its section.
 struct Following {
-    times: [i64; AHEAD],
+    times: [Timestamp; AHEAD],
     known: usize,
     /// True if there may be more of them.
     open: bool,
@@ -211,7 +211,7 @@ struct Following {
 
 impl Following {
     fn of<'a>(block: &Block, at: usize, ahead: impl Iterator<Item = &'a Block>) -> Self {
-        let mut following = Self { times: [0; AHEAD], known: 0, open: true };
+        let mut following = Self { times: [Timestamp::EPOCH; AHEAD], known: 0, open: true };
         let (end, closed) = section_end(block, at);
         following.take(&block.packets[at + 1..end], closed);
         for block in ahead {
@@ -231,24 +231,24 @@ impl Following {
         self.open = !closed && self.known < AHEAD;
     }
 
-    fn times(&self) -> &[i64] {
+    fn times(&self) -> &[Timestamp] {
         &self.times[..self.known]
     }
 
     /// Judges a packet whose time is more than `DISORDER` before or more than `STEP` after
     /// `latest`.
-    fn judge(&self, time: i64, latest: i64, ended: bool) -> Verdict {
-        let near = distance(time, latest) <= STEP as u64;
+    fn judge(&self, time: Timestamp, latest: Timestamp, ended: bool) -> Verdict {
+        let near = is_within(time, latest, STEP);
         let taken_back = if near {
-            self.times().iter().any(|&next| next >= latest.saturating_sub(DISORDER))
+            self.times().iter().any(|&next| next >= latest - DISORDER)
         } else {
-            self.times().iter().any(|&next| distance(next, latest) <= STEP as u64)
+            self.times().iter().any(|&next| is_within(next, latest, STEP))
         };
         match (near, taken_back) {
             (true, true) => Verdict::Late,
             (false, true) => Verdict::Outlier(latest),
             (_, false) if self.open && !ended => Verdict::Unknown,
-            (false, false) if self.known == 0 && distance(time, latest) > FAR as u64 => {
+            (false, false) if self.known == 0 && !is_within(time, latest, FAR) => {
                 Verdict::Outlier(latest)
             }
             (_, false) if time < latest => Verdict::Back,
@@ -258,8 +258,8 @@ impl Following {
 
     /// Judges the first packet of a section. It is an outlier if at least three quarters of the
     /// packets after it agree on another time.
-    fn judge_first(&self, time: i64, ended: bool) -> Verdict {
-        if self.times().iter().any(|&next| distance(next, time) <= STEP as u64) {
+    fn judge_first(&self, time: Timestamp, ended: bool) -> Verdict {
+        if self.times().iter().any(|&next| is_within(next, time, STEP)) {
             return Verdict::Believed;
         }
         if self.open && !ended {
@@ -269,12 +269,12 @@ impl Following {
         let sorted = &mut sorted[..self.known];
         sorted.sort_unstable();
         let Some(&median) = sorted.get(self.known / 2) else { return Verdict::Believed };
-        let agrees = |next: &&i64| distance(**next, median) <= STEP as u64;
+        let agrees = |next: &&Timestamp| is_within(**next, median, STEP);
         let most = sorted.iter().filter(agrees).count() * 4 >= self.known * 3;
         // Two packets are weak evidence.
         let limit = if self.known < 3 { FAR } else { STEP };
         match self.times().iter().find(agrees) {
-            Some(&next) if most && self.known > 1 && distance(time, median) > limit as u64 => {
+            Some(&next) if most && self.known > 1 && !is_within(time, median, limit) => {
                 Verdict::Outlier(next)
             }
             _ => Verdict::Believed,
@@ -282,6 +282,7 @@ impl Following {
     }
 }
 
-fn distance(a: i64, b: i64) -> u64 {
-    a.abs_diff(b)
+/// Returns true if two times are at most `span` apart.
+fn is_within(a: Timestamp, b: Timestamp, span: Span) -> bool {
+    a.distance(b) <= span.as_nanos() as u64
 }

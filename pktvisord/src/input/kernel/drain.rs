@@ -18,7 +18,7 @@ use crate::aggregate::flows::Forwarded;
 use crate::aggregate::pipeline::Clock;
 use crate::aggregate::worker::Worker;
 use crate::aggregate::workers::Work;
-use crate::time::{MICROSECOND, SECOND};
+use crate::time::{SECOND, Span, Timestamp, wall_clock};
 
 /// Maximum number of records between two readings of the clocks.
 const BATCH: usize = 8_192;
@@ -28,9 +28,9 @@ const SHORT_SLEEP: Duration = Duration::from_millis(2);
 /// Longest sleep while there are no records.
 const LONG_SLEEP: Duration = Duration::from_millis(20);
 /// The wall clock was set if it differs by more than this from the monotonic clock's prediction.
-const STEP: i64 = 2 * SECOND;
+const STEP: Span = Span::from_seconds(2);
 /// A longer span between two readings of the counters gives no rate of one second.
-const LONG_SECOND: i64 = SECOND * 3 / 2;
+const LONG_SECOND: Span = Span::from_millis(1_500);
 
 /// Status of a drain.
 #[derive(Debug, Default)]
@@ -55,16 +55,16 @@ impl DrainStatus {
         self.read.load(Ordering::Relaxed)
     }
 
-    /// Adds a batch; `age` is the age of its first record in nanoseconds.
-    fn note(&self, records: usize, age: i64, now: Now) {
+    /// Adds a batch; `age` is the age of its first record.
+    fn note(&self, records: usize, age: Span, now: Now) {
         self.read.fetch_add(records as u64, Ordering::Relaxed);
-        let place = &self.lag[now.wall.div_euclid(SECOND).rem_euclid(2) as usize];
-        place.fetch_max((age.max(0) / MICROSECOND) as u64, Ordering::Relaxed);
+        let place = &self.lag[now.wall.second().rem_euclid(2) as usize];
+        place.fetch_max(age.as_micros(), Ordering::Relaxed);
     }
 
     /// Starts a new second.
     fn turn(&self, now: Now) {
-        self.lag[now.wall.div_euclid(SECOND).rem_euclid(2) as usize].store(0, Ordering::Relaxed);
+        self.lag[now.wall.second().rem_euclid(2) as usize].store(0, Ordering::Relaxed);
     }
 }
 
@@ -83,24 +83,22 @@ pub struct Drain {
 /// Readings of the two clocks.
 #[derive(Clone, Copy, Debug)]
 struct Now {
-    /// Nanoseconds of Unix time.
-    wall: i64,
-    /// Nanoseconds of the monotonic clock, which the kernel programs stamp records with.
-    steady: i64,
+    /// The wall clock.
+    wall: Timestamp,
+    /// The monotonic clock, which the kernel programs stamp records with.
+    steady: Span,
 }
 
 impl Now {
     fn read() -> Self {
-        let nanoseconds = |clock| {
-            let time = clock_gettime(clock);
-            time.tv_sec.saturating_mul(SECOND).saturating_add(time.tv_nsec)
-        };
-        Self { wall: nanoseconds(ClockId::Realtime), steady: nanoseconds(ClockId::Monotonic) }
+        let steady = clock_gettime(ClockId::Monotonic);
+        let steady = Span::from_seconds(steady.tv_sec) + Span::from_nanos(steady.tv_nsec);
+        Self { wall: wall_clock(), steady }
     }
 
-    /// Returns how far the wall clock is ahead.
-    fn offset(self) -> i64 {
-        self.wall.saturating_sub(self.steady)
+    /// Returns when the monotonic clock was 0.
+    fn start(self) -> Timestamp {
+        self.wall - self.steady
     }
 }
 
@@ -129,9 +127,9 @@ impl Drain {
                 }
             }
             let before = std::mem::replace(&mut now, Now::read());
-            let step = now.offset().saturating_sub(before.offset());
-            let until_second = SECOND - now.wall.rem_euclid(SECOND);
-            if now.wall.div_euclid(SECOND) != before.wall.div_euclid(SECOND) {
+            let step = now.start() - before.start();
+            let until_second = Timestamp::from_second(now.wall.second()) + SECOND - now.wall;
+            if now.wall.second() != before.wall.second() {
                 status.turn(now);
             }
             if let Some(counting) = &mut counting {
@@ -140,7 +138,7 @@ impl Drain {
             if step.abs() > STEP {
                 // All drains notice this; only one logs it.
                 if counting.is_some() {
-                    let by = step / 1_000_000;
+                    let by = step.as_nanos() / 1_000_000;
                     tracing::warn!("the clock was set by {by} ms: a new bucket starts");
                 }
                 worker.restart(before.wall, now.wall);
@@ -153,7 +151,7 @@ impl Drain {
                 _ => SHORT_SLEEP,
             };
             // Wake at the end of the second, so that the counters read then belong to it.
-            let sleep_now = sleep.min(Duration::from_nanos(until_second as u64));
+            let sleep_now = sleep.min(Duration::from_nanos(until_second.as_nanos() as u64));
             let mut next = work.recv_timeout(sleep_now);
             loop {
                 match next {
@@ -183,16 +181,17 @@ impl Drain {
 
 /// Drains at most one batch of records from a ring. Returns their number.
 fn drain(ring: &mut Ring, worker: &mut Worker, now: Now, status: &DrainStatus) -> usize {
-    let offset = now.offset();
-    let (mut records, mut age) = (0, 0);
+    let start = now.start();
+    let (mut records, mut age) = (0, Span::ZERO);
     while records < BATCH {
         let Some(record) = ring.next() else { break };
         // The programs write no record that is too short for a header.
         let Some((header, bytes)) = SampleHeader::read(&record) else { continue };
+        let time = Span::from_nanos(header.time as i64);
         if records == 0 {
-            age = now.steady.saturating_sub(header.time as i64);
+            age = now.steady - time;
         }
-        worker.sample(&header, bytes, (header.time as i64).saturating_add(offset));
+        worker.sample(&header, bytes, start + time);
         records += 1;
     }
     status.note(records, age, now);
@@ -205,11 +204,11 @@ struct Counting {
     clock: Arc<Clock>,
     taken: Counters,
     /// Time of the last reading.
-    read: i64,
+    read: Timestamp,
 }
 
 impl Counting {
-    fn new(map: Arc<CounterMap>, clock: Arc<Clock>, now: i64) -> Self {
+    fn new(map: Arc<CounterMap>, clock: Arc<Clock>, now: Timestamp) -> Self {
         clock.set(now);
         Self { map, clock, taken: Counters::default(), read: now }
     }
@@ -222,18 +221,18 @@ impl Counting {
     }
 
     /// Takes in the counters if a second has ended, or immediately with `at_once`.
-    fn take_in(&mut self, worker: &mut Worker, now: i64, at_once: bool) {
+    fn take_in(&mut self, worker: &mut Worker, now: Timestamp, at_once: bool) {
         self.clock.set(now);
-        let second = now.div_euclid(SECOND);
-        if second == self.read.div_euclid(SECOND) && !at_once {
+        let second = now.second();
+        if second == self.read.second() && !at_once {
             return;
         }
         match self.map.read() {
             Ok(counters) => {
                 // The counts belong to the second that has ended.
-                let ended = second.saturating_mul(SECOND) - 1;
-                let span = now.saturating_sub(self.read);
-                let time = (0..=LONG_SECOND).contains(&span).then_some(ended);
+                let ended = Timestamp::from_second(second) - Span::from_nanos(1);
+                let span = now - self.read;
+                let time = (Span::ZERO..=LONG_SECOND).contains(&span).then_some(ended);
                 worker.add_counted(&counters.since(&self.taken), time);
                 self.taken = counters;
                 self.read = now;

@@ -14,7 +14,7 @@ use crate::aggregate::settings::Shared;
 use crate::decode::block::{Block, LinkType, PacketRecord};
 use crate::decode::link::UnsupportedLink;
 use crate::input::interface::{Interface, Sides};
-use crate::time::MICROSECOND;
+use crate::time::{Span, Timestamp};
 
 /// Bytes captured of a packet: 64 KiB, the largest packet that the network card splits or has
 /// joined, plus room for headers below IP. The kernel's buffer stores packets at their real length.
@@ -274,11 +274,11 @@ impl LiveCapture {
                 Err(error) => return Some(text(error)),
             };
             let fraction = packet.header.ts.tv_usec;
-            let nanoseconds = if self.nanoseconds { fraction } else { fraction * MICROSECOND };
-            let seconds = packet.header.ts.tv_sec.saturating_mul(1_000_000_000);
+            let nanoseconds = if self.nanoseconds { fraction } else { fraction * 1_000 };
+            let second = Timestamp::from_second(packet.header.ts.tv_sec);
             let captured = packet.data.len() as u32;
             block.packets.push(PacketRecord {
-                time: seconds.saturating_add(nanoseconds),
+                time: second + Span::from_nanos(nanoseconds),
                 offset: block.data.len() as u32,
                 captured,
                 wire_len: packet.header.len.max(captured),

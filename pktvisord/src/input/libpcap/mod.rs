@@ -28,13 +28,13 @@ use super::{Context, Input, Options, Reloads, Running};
 use crate::aggregate::pipeline::{Clock, Pipeline};
 use crate::aggregate::workers::WorkerControl;
 use crate::system::needs::{Capability, Needs};
-use crate::time::{SECOND, wall_clock};
+use crate::time::{Span, wall_clock};
 
 /// The capability that libpcap needs to open an interface that comes back.
 const NET_RAW: Capability =
     Capability { set: CapabilitySet::NET_RAW, name: "CAP_NET_RAW", used_by: "libpcap" };
 /// Longest time that packets wait in the kernel before libpcap returns them.
-const LAG: i64 = SECOND * 3 / 10;
+const LAG: Span = Span::from_millis(300);
 /// Capacity of the queue between the capture threads and the thread that feeds the pipeline, in
 /// messages.
 const BLOCKS: usize = 8;

@@ -7,7 +7,6 @@ use pktvisor_common::direction::Direction;
 use pktvisor_common::sketch::quantiles::Percentiles;
 use pktvisor_common::sketch::top::Entry;
 use pktvisor_common::summary::Summary;
-use pktvisor_common::time::SECOND;
 
 use super::{Families, Label, direction, label};
 
@@ -17,7 +16,7 @@ pub(super) fn write(
     timeless: bool,
     top: usize,
 ) -> fmt::Result {
-    let (start, end) = (summary.start.div_euclid(SECOND), summary.end.div_euclid(SECOND));
+    let (start, end) = (summary.start.second(), summary.end.second());
     families.gauge(
         "pktvisor_bucket_start_timestamp_seconds",
         "Start of the bucket that the gauges of cardinalities, percentiles and top lists are of",

@@ -7,7 +7,7 @@ use std::path::Path;
 use pktvisor_common::api::{App, AppMetrics, CaptureInfo, Watched};
 use pktvisor_common::sketch::tally::Tally;
 use pktvisor_common::summary::rates::{Minute, Rates};
-use pktvisor_common::time::MINUTE;
+use pktvisor_common::time::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
@@ -18,7 +18,7 @@ const MOST: usize = 347;
 
 /// Builds a summary with every list filled: with these names where a list holds any text.
 fn summary(names: &[String]) -> Summary {
-    let mut summary = Summary { end: MINUTE, ..Summary::default() };
+    let mut summary = Summary { end: Timestamp::from_minute(1), ..Summary::default() };
     summary.totals.packets[Direction::Unknown] = 7;
     summary.rates = Rates::of(0, Minute::default());
     let Summary { packets, dns, .. } = &mut summary;

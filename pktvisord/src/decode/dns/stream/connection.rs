@@ -6,6 +6,7 @@
 use super::framing::Message;
 use super::half::{Arrival, HalfStream};
 use super::{Segment, StreamLimits, StreamLosses};
+use crate::time::Timestamp;
 
 /// Maximum messages held back. They are sorted with each segment, so more of them would cost more than
 /// a segment may. Beyond the limit, the gaps that hold them back are given up.
@@ -18,7 +19,7 @@ pub type Side = usize;
 #[derive(Debug)]
 struct Held {
     side: Side,
-    time: i64,
+    time: Timestamp,
     length: usize,
     bytes: Box<[u8]>,
 }
@@ -51,12 +52,12 @@ impl<C: Copy> Connection<C> {
     }
 
     /// Returns a lower bound of the time since which segments wait for earlier ones; `None` if none do.
-    pub fn waits_since(&self) -> Option<i64> {
+    pub fn waits_since(&self) -> Option<Timestamp> {
         self.halves.iter().flatten().filter_map(HalfStream::waits_since).min()
     }
 
     /// Returns the deadline of the next gap.
-    pub fn deadline(&self, limits: &StreamLimits) -> Option<i64> {
+    pub fn deadline(&self, limits: &StreamLimits) -> Option<Timestamp> {
         self.halves.iter().flatten().filter_map(|half| half.deadline(limits)).min()
     }
 
@@ -97,7 +98,7 @@ impl<C: Copy> Connection<C> {
     /// Gives up the gaps whose deadline is before `now`.
     pub fn expire(
         &mut self,
-        now: i64,
+        now: Timestamp,
         limits: &StreamLimits,
         losses: &mut StreamLosses,
         emit: &mut dyn FnMut(&C, Message<'_>),
@@ -124,7 +125,7 @@ impl<C: Copy> Connection<C> {
             return;
         }
         self.held.sort_by_key(|held| held.time);
-        let until = self.waits_since().unwrap_or(i64::MAX);
+        let until = self.waits_since().unwrap_or(Timestamp::MAX);
         let ready = self.held.partition_point(|held| held.time <= until);
         for Held { side, time, length, bytes } in self.held.drain(..ready) {
             if let Some(context) = &self.contexts[side] {

@@ -8,6 +8,7 @@ use super::*;
 /// A connection whose client and server are both captured from the start.
 struct Dialogue {
     table: StreamTable<u16>,
+    /// Current time in nanoseconds.
     time: i64,
 }
 
@@ -41,17 +42,19 @@ impl Dialogue {
             From::Client => client,
             From::Server => server,
         };
-        let (context, time) = (key.src_port, self.time);
+        let (context, time) = (key.src_port, Timestamp::from_nanos(self.time));
         let segment = Segment { key, context, time, seq, ack, flags, payload, missing: 0 };
         let mut got = Vec::new();
-        self.table.segment(&segment, |_, message| got.push((message.time, message.bytes.to_vec())));
+        self.table.segment(&segment, |_, message| {
+            got.push((message.time.as_nanos(), message.bytes.to_vec()));
+        });
         got
     }
 
     fn expire(&mut self) -> Vec<(i64, Vec<u8>)> {
         let mut got = Vec::new();
-        self.table.expire(self.time, &mut |_, message: Message<'_>| {
-            got.push((message.time, message.bytes.to_vec()));
+        self.table.expire(Timestamp::from_nanos(self.time), &mut |_, message: Message<'_>| {
+            got.push((message.time.as_nanos(), message.bytes.to_vec()));
         });
         got
     }
@@ -70,7 +73,7 @@ fn message_has_time_of_its_own_segment() {
     // The acknowledgement shows that the peer has the bytes that the capture missed.
     dialogue.time += 5;
     assert!(dialogue.send(From::Server, 0, 0, Some(3 * length), &[]).is_empty());
-    dialogue.time += LIMITS.reorder;
+    dialogue.time += LIMITS.reorder.as_nanos();
     assert!(dialogue.expire().is_empty(), "it may still come");
     dialogue.time += 1;
     assert_eq!(dialogue.expire(), [(SECOND + 5, query(3, 9))]);
@@ -87,7 +90,7 @@ fn reply_does_not_overtake_its_query() {
     dialogue.time += 10;
     let replies = framed(&[reply(1, 50), reply(2, 50)]);
     assert!(dialogue.send(From::Server, 0, 0, Some(2 * length), &replies).is_empty());
-    dialogue.time += LIMITS.reorder + 1;
+    dialogue.time += LIMITS.reorder.as_nanos() + 1;
     let late = SECOND + 10;
     let expected = [(SECOND, query(2, 9)), (late, reply(1, 50)), (late, reply(2, 50))];
     assert_eq!(dialogue.expire(), expected);

@@ -1,6 +1,7 @@
 //! Divides ordered bytes into messages.
 
 use super::StreamLosses;
+use crate::time::Timestamp;
 
 /// Bytes of the length before each message.
 const LENGTH: usize = 2;
@@ -15,7 +16,7 @@ pub struct Message<'a> {
     /// Length of the whole message in bytes.
     pub length: usize,
     /// Latest capture time among the segments that carried it.
-    pub time: i64,
+    pub time: Timestamp,
 }
 
 /// Certainty about where messages start.
@@ -45,7 +46,7 @@ pub struct Framer {
     /// Start of an incomplete message, including its length.
     partial: Vec<u8>,
     /// Latest capture time among the segments of `partial`.
-    time: i64,
+    time: Timestamp,
     /// Bytes to skip up to the end of an open or broken message. None of them are kept.
     skip: u32,
     boundary: Boundary,
@@ -54,7 +55,7 @@ pub struct Framer {
 impl Framer {
     /// Creates a framer for a half-stream that is captured from its start.
     pub fn from_start() -> Self {
-        Self { partial: Vec::new(), time: i64::MIN, skip: 0, boundary: Boundary::Known }
+        Self { partial: Vec::new(), time: Timestamp::MIN, skip: 0, boundary: Boundary::Known }
     }
 
     /// Creates a framer for a half-stream whose start was not captured. Its first segment is taken to start
@@ -77,7 +78,7 @@ impl Framer {
     pub fn feed(
         &mut self,
         segment: &[u8],
-        time: i64,
+        time: Timestamp,
         losses: &mut StreamLosses,
         emit: &mut dyn FnMut(Message<'_>),
     ) {
@@ -132,7 +133,7 @@ impl Framer {
     pub fn cut(
         &mut self,
         bytes: u32,
-        time: i64,
+        time: Timestamp,
         losses: &mut StreamLosses,
         emit: &mut dyn FnMut(Message<'_>),
     ) {
@@ -169,7 +170,7 @@ impl Framer {
     }
 
     /// Sets the bytes to skip to `skip`. At the end of the open message, its captured bytes are emitted.
-    fn skip_to(&mut self, skip: u32, time: i64, emit: &mut dyn FnMut(Message<'_>)) {
+    fn skip_to(&mut self, skip: u32, time: Timestamp, emit: &mut dyn FnMut(Message<'_>)) {
         self.skip = skip;
         if self.is_open() {
             self.time = self.time.max(time);
@@ -202,7 +203,7 @@ impl Framer {
 
     fn hand_over_partial(&mut self, emit: &mut dyn FnMut(Message<'_>)) {
         let partial = std::mem::take(&mut self.partial);
-        let time = std::mem::replace(&mut self.time, i64::MIN);
+        let time = std::mem::replace(&mut self.time, Timestamp::MIN);
         let length = frame_len(&partial).unwrap_or(LENGTH) - LENGTH;
         self.hand_over(partial.get(LENGTH..).unwrap_or_default(), length, time, emit);
     }
@@ -211,7 +212,7 @@ impl Framer {
         &mut self,
         bytes: &[u8],
         length: usize,
-        time: i64,
+        time: Timestamp,
         emit: &mut dyn FnMut(Message<'_>),
     ) {
         if self.boundary == Boundary::Sought {
@@ -223,7 +224,7 @@ impl Framer {
     }
 
     /// Keeps bytes of a message that [`Self::frame`] considers open.
-    fn hold(&mut self, bytes: &[u8], time: i64) {
+    fn hold(&mut self, bytes: &[u8], time: Timestamp) {
         self.time = self.time.max(time);
         let len = self.partial.len() + bytes.len();
         if len > self.partial.capacity() {

@@ -4,6 +4,7 @@ use pktvisor_common::packet::{TCP_FIN, TCP_RST};
 
 use super::framing::{Framer, Message};
 use super::{Segment, StreamLimits, StreamLosses, is_syn};
+use crate::time::Timestamp;
 
 /// Maximum bytes of one segment. IPv6 jumbograms and super-packets stay far below.
 const MAX_SEGMENT: u32 = 1 << 24;
@@ -16,7 +17,7 @@ const MAX_WAITING: usize = 256;
 /// A segment on its way into its half-stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival<'a> {
-    time: i64,
+    time: Timestamp,
     /// Sequence number of the first byte of `payload`.
     seq: u32,
     flags: u8,
@@ -68,7 +69,7 @@ struct Waiting {
     seq: u32,
     /// Number of bytes after `data` that the capture truncated.
     missing: u32,
-    time: i64,
+    time: Timestamp,
     data: Box<[u8]>,
 }
 
@@ -85,7 +86,7 @@ enum Start {
     Syn,
     /// Inside the connection. Until this time, segments before the first captured one may still arrive, so
     /// all segments wait.
-    Open(i64),
+    Open(Timestamp),
     /// Inside the connection, at the earliest segment captured by then.
     Middle,
 }
@@ -97,7 +98,7 @@ pub struct HalfStream {
     /// Sorted by sequence number, without overlaps.
     waiting: Vec<Waiting>,
     /// Lower bound of the times in `waiting`. Meaningless while nothing waits.
-    since: i64,
+    since: Timestamp,
     /// Sequence number of the first byte seen of the stream.
     start: u32,
     begins: Start,
@@ -105,7 +106,7 @@ pub struct HalfStream {
     next: u32,
     /// Highest acknowledgement of the peer and its capture time. If an earlier one already covered the
     /// first gap, the time is that of the earlier one.
-    acknowledged: Option<(u32, i64)>,
+    acknowledged: Option<(u32, Timestamp)>,
     /// Sequence number of the FIN, while bytes before it are missing.
     fin: Option<u32>,
     /// Ended by FIN or RST. The half-stream is kept to recognize retransmissions.
@@ -119,11 +120,11 @@ impl HalfStream {
         Self {
             framer: if syn { Framer::from_start() } else { Framer::from_middle() },
             waiting: Vec::new(),
-            since: 0,
+            since: Timestamp::EPOCH,
             start: first.seq,
             begins: match syn {
                 true => Start::Syn,
-                false => Start::Open(first.time.saturating_add(limits.reorder)),
+                false => Start::Open(first.time + limits.reorder),
             },
             next: first.seq,
             acknowledged: None,
@@ -145,26 +146,27 @@ impl HalfStream {
 
     /// Returns a lower bound of the times of segments that wait for earlier ones; `None` if none do. No
     /// later message of the half-stream will have an earlier time.
-    pub fn waits_since(&self) -> Option<i64> {
+    pub fn waits_since(&self) -> Option<Timestamp> {
         (!self.waiting.is_empty()).then_some(self.since)
     }
 
     /// Returns when the first gap is given up: [`StreamLimits::reorder`] after the peer has acknowledged it,
     /// and at the latest [`StreamLimits::gap`] after the first waiting segment.
-    pub fn deadline(&self, limits: &StreamLimits) -> Option<i64> {
+    pub fn deadline(&self, limits: &StreamLimits) -> Option<Timestamp> {
         let first = self.waiting.first()?;
         if let Start::Open(until) = self.begins {
             return Some(until);
         }
-        let latest = first.time.saturating_add(limits.gap);
+        let latest = first.time + limits.gap;
         let acknowledged = self.acknowledged.filter(|(ack, _)| after(*ack, first.seq) >= 0);
-        Some(acknowledged.map_or(latest, |(_, time)| {
-            time.max(first.time).saturating_add(limits.reorder).min(latest)
-        }))
+        Some(
+            acknowledged
+                .map_or(latest, |(_, time)| (time.max(first.time) + limits.reorder).min(latest)),
+        )
     }
 
     /// Records that the peer acknowledged all bytes before `ack`, as captured at `time`.
-    pub fn acknowledge(&mut self, ack: u32, time: i64) {
+    pub fn acknowledge(&mut self, ack: u32, time: Timestamp) {
         if self.acknowledged.is_none_or(|(highest, _)| after(ack, highest) > 0) {
             // The first gap keeps the time at which it was first acknowledged.
             let kept = self.acknowledged.filter(|(highest, _)| {
@@ -239,7 +241,7 @@ impl HalfStream {
     /// Gives up the gaps whose deadline is before `now`.
     pub fn expire(
         &mut self,
-        now: i64,
+        now: Timestamp,
         limits: &StreamLimits,
         losses: &mut StreamLosses,
         emit: &mut dyn FnMut(Message<'_>),
@@ -366,7 +368,7 @@ impl HalfStream {
         &mut self,
         payload: &[u8],
         missing: u32,
-        time: i64,
+        time: Timestamp,
         losses: &mut StreamLosses,
         emit: &mut dyn FnMut(Message<'_>),
     ) {

@@ -35,6 +35,8 @@ pub use self::framing::Message;
 use self::half::Arrival;
 use self::slots::Slots;
 
+use crate::time::{Span, Timestamp};
+
 /// Bounds of a [`StreamTable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamLimits {
@@ -45,13 +47,13 @@ pub struct StreamLimits {
     /// first.
     pub bytes: usize,
     /// Nanoseconds after which a silent connection is removed.
-    pub idle: i64,
+    pub idle: Span,
     /// Maximum nanoseconds that a segment waits for earlier ones.
-    pub gap: i64,
+    pub gap: Span,
     /// Nanoseconds that a segment waits for earlier ones once the peer has acknowledged them, because a
     /// capture of several queues can show the acknowledgement first. At the start of a capture inside a
     /// connection, the time to wait for earlier segments.
-    pub reorder: i64,
+    pub reorder: Span,
     /// Maximum bytes that a segment may lie ahead before the gap is given up; at most 2^30.
     pub ahead: u32,
 }
@@ -62,9 +64,9 @@ impl Default for StreamLimits {
         Self {
             connections: 8_192,
             bytes: 8 << 20,
-            idle: 60_000_000_000,
-            gap: 2_000_000_000,
-            reorder: 50_000_000,
+            idle: Span::from_seconds(60),
+            gap: Span::from_seconds(2),
+            reorder: Span::from_millis(50),
             ahead: 256 << 10,
         }
     }
@@ -122,7 +124,7 @@ pub struct Segment<'a, C> {
     /// Context that is returned with the messages of the half-stream.
     pub context: C,
     /// Capture time in nanoseconds since the Unix epoch.
-    pub time: i64,
+    pub time: Timestamp,
     /// Sequence number (RFC 9293) of the segment's first byte, or of its SYN.
     pub seq: u32,
     /// Acknowledgement number, if the segment has one.
@@ -137,7 +139,7 @@ pub struct Segment<'a, C> {
 
 impl<'a, C> Segment<'a, C> {
     /// Returns the segment in `packet`, whose walk is `meta`.
-    pub fn of(meta: &PacketMeta, packet: &'a [u8], time: i64, context: C) -> Self {
+    pub fn of(meta: &PacketMeta, packet: &'a [u8], time: Timestamp, context: C) -> Self {
         let captured = packet.get(usize::from(meta.payload_offset)..).unwrap_or_default();
         let payload = &captured[..captured.len().min(meta.payload_len as usize)];
         Self {
@@ -216,7 +218,7 @@ impl<C: Copy> StreamTable<C> {
         };
         let slot = self.slots.touch(index);
         let (limits, losses) = (&self.limits, &mut self.losses);
-        if segment.time.saturating_sub(slot.last) > limits.idle {
+        if segment.time - slot.last > limits.idle {
             losses.idle += u64::from(slot.connection.is_unfinished());
             slot.connection.give_up(losses, &mut emit);
             slot.connection = Connection::new();
@@ -233,7 +235,7 @@ impl<C: Copy> StreamTable<C> {
 
     /// Returns true if the time of a gap is over before `now`.
     #[inline]
-    pub fn is_due(&self, now: i64) -> bool {
+    pub fn is_due(&self, now: Timestamp) -> bool {
         self.slots.due(now).is_some()
     }
 
@@ -241,7 +243,7 @@ impl<C: Copy> StreamTable<C> {
     ///
     /// Call it as time passes, even if no segments arrive.
     #[inline]
-    pub fn expire(&mut self, now: i64, emit: &mut impl FnMut(&C, Message<'_>)) {
+    pub fn expire(&mut self, now: Timestamp, emit: &mut impl FnMut(&C, Message<'_>)) {
         while let Some(index) = self.slots.due(now) {
             let slot = self.slots.get_mut(index);
             slot.connection.expire(now, &self.limits, &mut self.losses, emit);
@@ -251,18 +253,18 @@ impl<C: Copy> StreamTable<C> {
 
     /// Returns a lower bound of the capture times of waiting segments; `None` if none wait. No message
     /// with an earlier time will be emitted.
-    pub fn waits_since(&self) -> Option<i64> {
+    pub fn waits_since(&self) -> Option<Timestamp> {
         self.slots.waits_since()
     }
 
     /// Removes the connections that were silent for longer than [`StreamLimits::idle`] at `now`.
     ///
     /// Complete messages after a gap that was not filled are passed to `emit` first.
-    pub fn advance(&mut self, now: i64, mut emit: impl FnMut(&C, Message<'_>)) {
+    pub fn advance(&mut self, now: Timestamp, mut emit: impl FnMut(&C, Message<'_>)) {
         self.expire(now, &mut emit);
         while let Some(index) = self.slots.oldest() {
             let slot = self.slots.get(index);
-            if now.saturating_sub(slot.last) <= self.limits.idle {
+            if now - slot.last <= self.limits.idle {
                 break;
             }
             self.losses.idle += u64::from(slot.connection.is_unfinished());

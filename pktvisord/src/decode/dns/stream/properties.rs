@@ -11,9 +11,9 @@ use super::*;
 const LIMITS: StreamLimits = StreamLimits {
     connections: 4,
     bytes: 1 << 20,
-    idle: 1_000_000,
-    gap: 1_000_000,
-    reorder: 1_000,
+    idle: Span::from_millis(1),
+    gap: Span::from_millis(1),
+    reorder: Span::from_nanos(1_000),
     ahead: 1 << 18,
 };
 
@@ -69,7 +69,7 @@ fn play(first: u32, stream: &[u8], parts: &[Part]) -> (Vec<Vec<u8>>, StreamLosse
     let mut segment = Segment {
         key: key(7),
         context: (),
-        time: 0,
+        time: Timestamp::EPOCH,
         seq: first.wrapping_sub(1),
         ack: None,
         flags: TCP_SYN,
@@ -197,7 +197,7 @@ proptest! {
             let seq = part.start as u32;
             let key = key(7);
             let segment =
-                Segment { key, context: (), time: 0, seq, ack: None, flags: 0, payload, missing: 0 };
+                Segment { key, context: (), time: Timestamp::EPOCH, seq, ack: None, flags: 0, payload, missing: 0 };
             table.segment(&segment, |(), message| note(&mut got, message));
         }
         prop_assert!(in_order(&got, &messages));
@@ -213,9 +213,9 @@ proptest! {
     ) {
         let limits = StreamLimits { bytes: 3000, ahead: 2000, ..LIMITS };
         let mut table = StreamTable::new(limits);
-        let mut now: i64 = 0;
+        let mut now = Timestamp::EPOCH;
         for (at, (port, elapsed, seq, flags, payload, missing)) in segments.iter().enumerate() {
-            now = now.saturating_add(*elapsed);
+            now = now + Span::from_nanos(*elapsed);
             // SYN, FIN and RST are rare, because otherwise no stream would live long.
             let flags = if at % 8 == 0 { *flags } else { 0 };
             let mut segment = Segment {
@@ -230,7 +230,7 @@ proptest! {
             };
             for (place, seq, missing, time) in &wild {
                 if place.index(segments.len()) == at {
-                    (segment.seq, segment.missing, segment.time) = (*seq, *missing, *time);
+                    (segment.seq, segment.missing, segment.time) = (*seq, *missing, Timestamp::from_nanos(*time));
                 }
             }
             table.segment(&segment, |(), message| assert!(!message.bytes.is_empty()));

@@ -8,6 +8,7 @@ use hashbrown::HashTable;
 
 use super::connection::Connection;
 use super::{StreamKey, StreamLimits};
+use crate::time::Timestamp;
 
 /// Index of a slot in [`Slots`].
 pub type Index = u32;
@@ -29,11 +30,11 @@ pub struct Slot<C> {
     /// Key of the connection's direction 0.
     pub key: StreamKey,
     /// Time of the latest segment.
-    pub last: i64,
+    pub last: Timestamp,
     /// State of the connection.
     pub connection: Connection<C>,
     /// Deadline of its next gap, and since when segments wait, as in [`Slots::gaps`] and [`Slots::waits`].
-    gap: Option<(i64, i64)>,
+    gap: Option<(Timestamp, Timestamp)>,
     /// Bytes of memory held beyond this slot, as counted in [`Slots::bytes`].
     held: usize,
     links: [Link; 2],
@@ -59,9 +60,9 @@ pub struct Slots<C> {
     /// Oldest and newest of each list.
     ends: [Link; 2],
     /// Connections with gaps, by the deadline of the next one.
-    gaps: BTreeSet<(i64, Index)>,
+    gaps: BTreeSet<(Timestamp, Index)>,
     /// Connections with gaps, by the time since which segments wait.
-    waits: BTreeSet<(i64, Index)>,
+    waits: BTreeSet<(Timestamp, Index)>,
     bytes: usize,
 }
 
@@ -108,7 +109,7 @@ impl<C: Copy> Slots<C> {
     }
 
     /// Adds a connection as the newest. Its key must not be in the table.
-    pub fn insert(&mut self, key: StreamKey, last: i64) -> Index {
+    pub fn insert(&mut self, key: StreamKey, last: Timestamp) -> Index {
         let connection = Connection::new();
         let slot = Slot { key, last, connection, gap: None, held: 0, links: [UNLINKED; 2] };
         let index = if let Some(index) = self.free.pop() {
@@ -174,7 +175,7 @@ impl<C: Copy> Slots<C> {
         self.bytes = self.bytes - before + held;
     }
 
-    fn set_gap(&mut self, index: Index, gap: Option<(i64, i64)>) {
+    fn set_gap(&mut self, index: Index, gap: Option<(Timestamp, Timestamp)>) {
         if let Some((deadline, since)) = std::mem::replace(&mut self.get_mut(index).gap, gap) {
             self.gaps.remove(&(deadline, index));
             self.waits.remove(&(since, index));
@@ -187,14 +188,14 @@ impl<C: Copy> Slots<C> {
 
     /// Returns a connection with a gap whose deadline is before `now`.
     #[inline]
-    pub fn due(&self, now: i64) -> Option<Index> {
+    pub fn due(&self, now: Timestamp) -> Option<Index> {
         let (deadline, index) = self.gaps.first()?;
         (*deadline < now).then_some(*index)
     }
 
     /// Returns a lower bound of the time since which segments wait for earlier ones.
     #[inline]
-    pub fn waits_since(&self) -> Option<i64> {
+    pub fn waits_since(&self) -> Option<Timestamp> {
         self.waits.first().map(|(since, _)| *since)
     }
 

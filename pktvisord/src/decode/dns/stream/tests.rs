@@ -9,9 +9,9 @@ pub(super) const SECOND: i64 = 1_000_000_000;
 pub(super) const LIMITS: StreamLimits = StreamLimits {
     connections: 8,
     bytes: 200_000,
-    idle: 60 * SECOND,
-    gap: 2 * SECOND,
-    reorder: SECOND / 20,
+    idle: Span::from_seconds(60),
+    gap: Span::from_seconds(2),
+    reorder: Span::from_millis(50),
     ahead: 70_000,
 };
 
@@ -47,7 +47,8 @@ impl Sender {
     }
 
     fn send_cut(&mut self, at: u32, flags: u8, payload: &[u8], missing: u32) -> Vec<Vec<u8>> {
-        let (key, time, seq) = (self.key, self.time, self.first.wrapping_add(at));
+        let (key, seq) = (self.key, self.first.wrapping_add(at));
+        let time = Timestamp::from_nanos(self.time);
         let mut messages = Vec::new();
         let (context, ack) = (key.src_port, None);
         let segment = Segment { key, context, time, seq, ack, flags, payload, missing };
@@ -57,9 +58,10 @@ impl Sender {
 
     /// Lets the time pass in which segments before the first captured one may arrive.
     fn settle(&mut self) -> Vec<Vec<u8>> {
-        self.time += LIMITS.reorder + 1;
+        self.time += LIMITS.reorder.as_nanos() + 1;
         let mut messages = Vec::new();
-        self.table.expire(self.time, &mut |_, message| messages.push(message.bytes.to_vec()));
+        let now = Timestamp::from_nanos(self.time);
+        self.table.expire(now, &mut |_, message| messages.push(message.bytes.to_vec()));
         messages
     }
 

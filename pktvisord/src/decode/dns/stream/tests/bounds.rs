@@ -59,11 +59,11 @@ fn silent_streams_are_removed() {
 
     let mut messages = Vec::new();
     let mut note = |port: &u16, message: Message<'_>| {
-        messages.push((*port, message.time, message.bytes.to_vec()));
+        messages.push((*port, message.time.as_nanos(), message.bytes.to_vec()));
     };
-    sender.table.advance(61 * SECOND, &mut note);
+    sender.table.advance(Timestamp::from_nanos(61 * SECOND), &mut note);
     assert_eq!(sender.table.connections(), 2);
-    sender.table.advance(61 * SECOND + 1, &mut note);
+    sender.table.advance(Timestamp::from_nanos(61 * SECOND + 1), &mut note);
     assert_eq!(sender.table.connections(), 0);
     assert_eq!(sender.table.bytes(), 0);
     assert_eq!(messages, [(2, SECOND, query(2, 9))]);
