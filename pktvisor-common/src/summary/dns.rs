@@ -25,9 +25,9 @@ pub struct Wire {
     pub tcp: u64,
     /// Messages over IPv6. All others came over IPv4.
     pub ipv6: u64,
-    /// NOERROR replies without an answer of the queried type (RFC 2308).
+    /// NOERROR replies to a standard query without an answer of the queried type (RFC 2308).
     pub nodata: u64,
-    /// NOERROR replies that refer to other servers.
+    /// NOERROR replies to a standard query that refer to other servers.
     pub referral: u64,
     /// Replies with TC set.
     pub truncated: u64,
