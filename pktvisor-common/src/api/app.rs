@@ -104,7 +104,7 @@ pub struct CaptureInfo {
     /// change.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub pending: u64,
-    /// Interfaces whose packets are not captured completely, each with the reason.
+    /// Interfaces whose packets do not all reach the programs, each with the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,
     /// A hint for better metrics, such as setting HOST.
