@@ -1,15 +1,15 @@
-//! Packet time: nanoseconds of unix time in an `i64`, good for the years 1678 to 2262.
+//! Packet time: nanoseconds since the Unix epoch in an `i64`, which covers the years 1678 to 2262.
 
-/// Nanoseconds of a microsecond.
+/// Nanoseconds per microsecond.
 pub const MICROSECOND: i64 = 1_000;
-/// Nanoseconds of a second.
+/// Nanoseconds per second.
 pub const SECOND: i64 = 1_000_000_000;
-/// Seconds of a minute.
+/// Seconds per minute.
 pub const SECONDS_OF_MINUTE: i64 = 60;
-/// Nanoseconds of a minute.
+/// Nanoseconds per minute.
 pub const MINUTE: i64 = SECOND * SECONDS_OF_MINUTE;
 
-/// The unix minute that a time lies in: the number of its bucket.
+/// Returns the Unix minute of a time: the number of its bucket.
 #[inline]
 pub fn minute_of(time: i64) -> i64 {
     time.div_euclid(MINUTE)

@@ -137,7 +137,7 @@ impl Summary {
         self.rates.fold(self.start);
     }
 
-    /// Returns what orders summaries of minutes: how often packet time went back, then the minute.
+    /// Returns the sort key of a minute: how often packet time went back before it, then the minute.
     pub fn place(&self) -> (u64, i64) {
         (self.turn, self.minute)
     }
