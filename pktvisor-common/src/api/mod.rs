@@ -130,7 +130,7 @@ pub struct Capture {
     #[serde(default)]
     pub late_packets: u64,
     /// Packets of a file whose time is far from that of the surrounding packets. They count in the
-    /// bucket of these packets, with its time.
+    /// bucket of these packets and take its time.
     #[serde(default)]
     pub time_outliers: u64,
     /// Packets of a file with an unsupported link type. No other counter includes them.
