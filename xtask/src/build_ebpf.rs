@@ -29,8 +29,7 @@ enum Compiler {
 /// Compile the kernel programs into the BPF object that the daemon embeds
 #[derive(Args)]
 pub struct BuildEbpf {
-    /// Log a line for each packet in the daemon's log (-vv), to debug how packets are classified on a
-    /// quiet interface
+    /// Make the daemon log each packet (-vv), to debug on a quiet interface how packets are classified
     #[arg(long)]
     log: bool,
 }

@@ -10,8 +10,8 @@ use crate::exec::{exec, find_program, is_root, output_of};
 
 /// Packages to build `pktvisord`: a C compiler for zstd, and libpcap with its headers.
 const BUILD: &[&str] = &["gcc", "libc6-dev", "libpcap-dev", "pkg-config"];
-/// Packages for the tests: packet readers to compare results with, Prometheus, and tools for network
-/// namespaces with real DNS servers and clients.
+/// Packages for the tests: packet readers to compare results with, Prometheus, and tools for
+/// network namespaces with real DNS servers and clients.
 const TEST: &[&str] = &[
     "curl",
     "dnsperf",

@@ -19,7 +19,7 @@ pub fn run() -> Result<()> {
     result
 }
 
-/// Runs the steps, quick ones first.
+/// Runs the steps, in an order that finds most failures early.
 fn all(steps: &mut Steps) -> Result<()> {
     steps.step("set up", setup::for_test)?;
     steps.step("formatting", formatting)?;
@@ -94,8 +94,8 @@ fn any_doc_test(dir: &Path) -> Result<bool> {
     Ok(false)
 }
 
-/// Returns true if a documentation comment in `source` has a code block that rustdoc runs as a test:
-/// a Rust block, or one without a language.
+/// Returns true if a documentation comment in `source` has a code block that rustdoc runs as a
+/// test: a Rust block, or one without a language.
 fn has_example(source: &str) -> bool {
     let fences = source.lines().filter_map(|line| {
         let line = line.trim_start();
