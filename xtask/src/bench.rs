@@ -45,8 +45,8 @@ pub struct Bench {
     /// Capture to read
     #[arg(long, value_enum, default_value_t = Captures::All)]
     kind: Captures,
-    /// Only check that the benchmark works: read captures of a tenth of the packets once, or put load
-    /// on an interface for one second
+    /// Only check that the benchmark works: read captures of a tenth of the packets once, or put
+    /// load on an interface for one second
     #[arg(long)]
     short: bool,
     /// Also write the tables to this Markdown file
@@ -223,8 +223,8 @@ fn capture(source: Source, packets: u64) -> Result<PathBuf> {
     let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
     let generator = std::env::current_exe()?;
     if !modified(&path).is_ok_and(|at| modified(&generator).is_ok_and(|built| at > built)) {
-        // Uses another name until the file is complete. Uses another process, because the peak memory
-        // of this one would count for the measured programs, see `Cost`.
+        // Uses another name until the file is complete. Uses another process, because the peak
+        // memory of this one would count for the measured programs, see `Cost`.
         let partial = path.with_extension("partial");
         exec(
             Command::new(&generator)

@@ -29,7 +29,8 @@ enum Compiler {
 /// Compile the kernel programs into the BPF object that the daemon embeds
 #[derive(Args)]
 pub struct BuildEbpf {
-    /// Make the daemon log each packet (-vv), to debug on a quiet interface how packets are classified
+    /// Make the daemon log each packet (-vv), to debug how packets are classified; for quiet
+    /// interfaces only
     #[arg(long)]
     log: bool,
 }

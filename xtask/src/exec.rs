@@ -35,8 +35,8 @@ pub fn has_cargo_command(name: &str) -> Result<bool> {
     Ok(find_program(&format!("cargo-{name}"))?.is_some())
 }
 
-/// Returns the path of a tool that cargo can install. Compiles a missing tool into the target folder,
-/// once.
+/// Returns the path of a tool that cargo can install. Compiles a missing tool into the target
+/// folder, once.
 pub fn cargo_tool(name: &str) -> Result<PathBuf> {
     if let Some(found) = find_program(name)? {
         return Ok(found);

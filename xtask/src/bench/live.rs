@@ -146,8 +146,8 @@ impl Network {
         }
     }
 
-    /// Sends `rate` queries per second, or as many as possible if 0. Returns the number of completed
-    /// queries, and their rate per second.
+    /// Sends `rate` queries per second, or as many as possible if 0. Returns the number of
+    /// completed queries, and their rate per second.
     pub fn dns(&self, rate: u32, seconds: u32) -> Result<(u64, f64)> {
         let mut dnsperf = inside(CLIENT, "dnsperf");
         dnsperf.args(["-s", SERVER_ADDRESS, "-c", "8", "-l", &seconds.to_string(), "-d"]);
@@ -215,8 +215,8 @@ impl Running {
         Ok(running)
     }
 
-    /// Returns the processor time so far in seconds. `ip netns exec` executes the program in its own
-    /// process, so the process id is the program's.
+    /// Returns the processor time so far in seconds. `ip netns exec` executes the program in its
+    /// own process, so the process id is the program's.
     pub fn cpu(&self) -> Result<f64> {
         let Some(child) = &self.0 else { return Ok(0.0) };
         let stat = fs::read_to_string(format!("/proc/{}/stat", child.id()))?;
@@ -261,7 +261,7 @@ pub struct Counted {
     messages: u64,
     /// Packets.
     pub packets: u64,
-    /// Packets whose record the ring buffers had no room for (outcome `ring_full`).
+    /// Records that the ring buffers had no room for.
     pub ring_full: u64,
 }
 

@@ -25,8 +25,8 @@ pub struct Cost {
     pub peak: f64,
 }
 
-/// Runs `program`, discards its standard output, and returns its cost. Standard error goes to a file
-/// beside `capture`; any exit status but success is an error with that text.
+/// Runs `program`, discards its standard output, and returns its cost. Standard error goes to a
+/// file beside `capture`; any exit status but success is an error with that text.
 pub fn measure(program: &Path, arguments: &[OsString], capture: &Path) -> Result<Cost> {
     let said = capture.with_extension("stderr");
     let mut command = Command::new(program);
@@ -64,8 +64,8 @@ fn limit(command: &mut Command, seconds: u32) {
             _ => Err(io::Error::last_os_error()),
         }
     };
-    // SAFETY: between fork and exec only async-signal-safe functions are allowed. `setrlimit` is one,
-    // and the closure allocates nothing.
+    // SAFETY: between fork and exec only async-signal-safe functions are allowed. `setrlimit` is
+    // one, and the closure allocates nothing.
     unsafe { command.pre_exec(set) };
 }
 

@@ -17,8 +17,8 @@ use crate::generate::attacks::Attack;
 /// Packets per second.
 const RATE: u64 = 20_000;
 
-/// Sends each attack to a watched interface for `seconds`. Returns the table, and a message for each
-/// attack of which some packets were not counted.
+/// Sends each attack to a watched interface for `seconds`. Returns the table, and a message for
+/// each attack of which some packets were not counted.
 pub fn bench(pktvisord: &Path, seconds: u64) -> Result<(String, Vec<String>)> {
     if !is_root() {
         bail!("only root makes interfaces and watches them");
