@@ -62,7 +62,7 @@ impl GenerateAttack {
 pub enum Kind {
     /// 2 million packets in 300 s: 60 % DNS, 30 % TCP, 10 % other
     Mixed,
-    /// 1 million packets in 150 s: DNS queries and responses
+    /// 1 million packets in 150 s: DNS queries and replies
     Dns,
     /// 5 million packets in 60 s: DNS queries for distinct random names from random sources
     Flood,

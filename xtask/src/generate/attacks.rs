@@ -1,7 +1,7 @@
 //! Hostile packets, made with knowledge of the source code. Each attack is one that once cost most,
 //! or might.
 //!
-//! `docs/SECURITY.md` states the bounds of their cost, and `cargo xtask bench adversary` measures it.
+//! `docs/SECURITY.md` states the bounds of their cost. `cargo xtask bench adversary` measures it.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -40,9 +40,9 @@ pub enum Attack {
     Questions,
     /// A packet full of EDNS options, the last one a client subnet
     Options,
-    /// Responses full of records
+    /// Replies full of records
     Records,
-    /// Responses full of records whose owners have 126 labels of one byte
+    /// Replies full of records whose owners have 126 labels of one byte
     Labels,
     /// Queries from one socket with one id, each for a new name
     OneId,
@@ -56,9 +56,9 @@ pub enum Attack {
     Capitals,
     /// A different client subnet in each query
     Subnets,
-    /// Responses without a query
+    /// Replies without a query
     Orphans,
-    /// Zone transfer responses without a query, each on a different connection
+    /// Zone transfer replies without a query, each on a different connection
     Transfers,
     /// ICMP errors that quote a query only up to its UDP header
     Unreachable,
@@ -80,8 +80,8 @@ pub enum Attack {
     LongMessages,
     /// A packet full of IPv6 extension headers
     ExtensionHeaders,
-    /// Transactions that fill all name lists with long names, and all counts by port, type, size and
-    /// latency
+    /// Transactions that fill all name lists with long names, and all counts by port, type, size
+    /// and latency
     FullLists,
 }
 
@@ -265,7 +265,7 @@ impl Attacker {
     }
 }
 
-/// Returns a query, or the response to a query of 2^n transactions ago, with n from 0 to 14, so that
+/// Returns a query, or the reply to a query of 2^n transactions ago, with n from 0 to 14, so that
 /// latencies differ.
 fn full_lists(number: u64) -> Vec<u8> {
     let (turn, is_reply) = (number / 2, number % 2 == 1);
