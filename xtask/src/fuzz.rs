@@ -21,7 +21,7 @@ const INPUT_TIMEOUT: u32 = 10;
 /// Fuzz with cargo-fuzz and a rustup nightly; corpora are in pktvisord/fuzz/corpus
 #[derive(Args)]
 pub struct Fuzz {
-    /// Run each target for N seconds
+    /// Run time of each target in seconds
     #[arg(long, default_value_t = 600)]
     seconds: u32,
     /// Targets to run; all by default

@@ -16,7 +16,7 @@ use crate::exec::{cargo, exec, root, target_dir};
 /// Draw docs/dashboard.svg, a picture of the dashboard beside a replayed capture
 #[derive(Args)]
 pub struct Screenshot {
-    /// Watch for N seconds
+    /// Time to watch in seconds
     #[arg(long, default_value_t = 75)]
     seconds: u64,
     /// Number of columns of the terminal

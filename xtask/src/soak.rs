@@ -28,10 +28,10 @@ const GROWTH: f64 = 10.0;
 /// print cost and losses each minute; requires root
 #[derive(Args)]
 pub struct Soak {
-    /// Run for N minutes
+    /// Run time in minutes
     #[arg(long, default_value_t = 60)]
     minutes: u32,
-    /// Send N DNS queries per second
+    /// Number of DNS queries per second
     #[arg(long, default_value_t = 10_000)]
     rate: u32,
 }

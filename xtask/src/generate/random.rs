@@ -58,7 +58,7 @@ impl Random {
     }
 }
 
-/// Draws ranks by Zipf's law with exponent 1: rank k is k times as rare as the first.
+/// Draws ranks by Zipf's law with exponent 1: the k-th rank has 1/k of the probability of the first.
 pub struct Zipf {
     /// Cumulative weights by rank.
     sums: Vec<u64>,

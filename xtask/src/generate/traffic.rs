@@ -32,7 +32,7 @@ pub fn write(kind: Kind, packets: u64, seed: u64, out: &mut impl Write) -> io::R
     Ok(())
 }
 
-/// A packet to be written later. Packets of the same time are written in the order of their numbers.
+/// A packet to be written later. Packets of equal time are written in the order of their numbers.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Pending {
     /// Nanoseconds of unix time.
