@@ -1,12 +1,12 @@
 //! Requests to the kernel's network configuration (rtnetlink(7)).
 //!
 //! Interfaces and addresses come from netlink, because sysfs may show those of another network
-//! namespace (`nsenter --net`).
+//! namespace, as under `nsenter --net`.
 //!
-//! * [`changes`]: notifications of changes.
-//! * [`links`]: interfaces.
-//! * [`addresses`]: addresses of interfaces.
-//! * [`filters`]: filters of the queueing discipline clsact.
+//! * [`changes`] notifies of changes.
+//! * [`links`] lists interfaces.
+//! * [`addresses`] lists the addresses of interfaces.
+//! * [`filters`] lists and removes filters of the queueing discipline clsact.
 
 pub mod addresses;
 pub mod changes;
