@@ -1,8 +1,8 @@
-//! What the kernel programs and the daemon hand each other: the layout of maps and records.
+//! Layout of the maps and records that the kernel programs and the daemon exchange.
 //!
-//! All of it is in the byte order of the machine, for both sides run on it. Fixed widths, padding
-//! written out, and sizes held by tests; the daemon reads and writes whole words, so that nothing
-//! here needs to be `unsafe`.
+//! Everything is in native byte order, because both sides run on the same machine. Widths are fixed,
+//! padding is explicit, and compile-time assertions check sizes. The daemon reads and writes whole
+//! words, so that nothing here needs `unsafe`.
 
 use crate::direction::DIRECTIONS;
 use crate::flow::FlowKey;
@@ -10,45 +10,47 @@ use crate::loss::Loss;
 use crate::outcome::OUTCOMES;
 use crate::sampling::Rate;
 
-/// Rings that records are spread over, at most.
+/// Maximum number of rings that records are spread over.
 pub const RINGS: usize = 4;
-/// Kinds of samples.
+/// Number of sample kinds.
 pub const KINDS: usize = 3;
-/// Ranges of HOST of each IP version that are compared one by one; more go into a trie.
+/// Maximum HOST ranges per IP version that are compared one by one. If there are more, a trie is
+/// used.
 pub const HOST_RANGES: usize = 8;
 
-/// Bytes of payload in one record, at most. A value of a per-processor map, which a record is
-/// built in, has at most 32 KiB.
+/// Maximum bytes of payload in one record. A record is built in a value of a per-CPU map, which
+/// holds at most 32 KiB.
 pub const RECORD_PAYLOAD: u32 = 30 * 1024;
-/// Records that a TCP segment on a DNS port is copied into, at most: as many as 64 KiB take, the
-/// length of a segment that was joined or is yet to be cut by the network card.
+/// Maximum records that a TCP segment on a DNS port is copied into. They hold 64 KiB, the maximum
+/// length of a segment that the kernel has joined or that the network card has yet to split.
 pub const RECORDS: u32 = 3;
-/// Places in the map of hooks that packets have reached: two for each interface, whose indexes share
-/// them from 8,192 on.
+/// Number of entries in the map that marks hooks reached by packets: two per interface. Interfaces
+/// share entries if their indexes differ by a multiple of 8,192.
 pub const SEEN_PLACES: u32 = 16_384;
 
-/// The place of a side of an interface in the map of hooks that packets have reached.
+/// Returns the map entry of one side of an interface.
 #[inline(always)]
 pub const fn seen_place(interface: u32, egress: bool) -> u32 {
     (interface << 1 | egress as u32) & (SEEN_PLACES - 1)
 }
 
-/// Bytes of a DNS message over UDP that are copied.
+/// Maximum bytes copied of a DNS message over UDP.
 pub const DNS_UDP_SNAP: u32 = RECORD_PAYLOAD;
-/// Bytes of a TCP segment on a DNS port that are copied.
+/// Maximum bytes copied of a TCP segment on a DNS port.
 pub const DNS_TCP_SNAP: u32 = RECORDS * RECORD_PAYLOAD;
-/// Bytes of a fragment that are copied with its headers.
+/// Maximum bytes copied of a fragment, besides its headers.
 pub const FRAGMENT_SNAP: u32 = RECORD_PAYLOAD;
-/// Bytes of an ICMP message that are copied: an error quotes the packet that it is about.
+/// Maximum bytes copied of an ICMP message, besides its headers: an error quotes the packet that it
+/// is about.
 pub const ICMP_SNAP: u32 = 128;
-/// Bytes of a packet with contradictory headers that are copied, from its last IP header on.
+/// Maximum bytes copied of a malformed packet, from its last IP header on.
 pub const MALFORMED_SNAP: u32 = 128;
-/// Headers that end behind this many bytes are not read in the kernel.
+/// The kernel programs do not read headers that end beyond this many bytes.
 pub const HEADERS_MAX: usize = 512;
-/// Bytes of a packet in a record, at most.
+/// Maximum bytes of a packet in a record.
 pub const SAMPLE_MAX: usize = HEADERS_MAX + RECORD_PAYLOAD as usize;
 
-/// What kind of packet a sample is.
+/// The kind of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
@@ -56,7 +58,7 @@ pub enum Kind {
     Dns = 0,
     /// A fragment of UDP or TCP, with its payload.
     Fragment = 1,
-    /// The headers of anything else.
+    /// The headers of any other packet.
     Headers = 2,
 }
 
@@ -64,7 +66,7 @@ impl Kind {
     /// All kinds in the order of their numbers.
     pub const ALL: [Kind; KINDS] = [Kind::Dns, Kind::Fragment, Kind::Headers];
 
-    /// The reason under which records that found no room are counted.
+    /// Returns the reason under which records dropped by a full ring are counted.
     pub const fn loss(self) -> Loss {
         match self {
             Kind::Dns => Loss::RingFullDns,
@@ -74,27 +76,29 @@ impl Kind {
     }
 }
 
-/// Where the first byte of a sample belongs.
+/// The header that a sample starts with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Start {
-    /// An Ethernet header.
+    /// Ethernet.
     Ethernet = 0,
-    /// An IP header: the device has no link layer.
+    /// IP: the device has no link layer.
     Ip = 1,
 }
 
-/// What stands before the bytes of a packet in a ring.
+/// The header before the bytes of a packet in a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct SampleHeader {
-    /// Nanoseconds of `CLOCK_MONOTONIC`.
+    /// Time in nanoseconds of `CLOCK_MONOTONIC`.
     pub time: u64,
-    /// Bytes of the packet on the wire, with the headers of each segment it stands for.
+    /// Bytes on the wire, including the headers of each segment that the packet stands for.
     pub wire_len: u32,
-    /// Packets a sample of its sampling rate stands for; 0 where only its payload is wanted.
+    /// Number of packets that the sample stands for due to sampling; 0 if only its payload is
+    /// needed.
     pub weight: u32,
-    /// Segments it stands for: more than 1 where segmentation is left to the network card.
+    /// Number of segments that the packet stands for: more than 1 if the network card does the
+    /// segmentation.
     pub n: u16,
     /// Bytes of the packet that follow.
     pub captured: u16,
@@ -102,49 +106,50 @@ pub struct SampleHeader {
     pub kind: u8,
     /// A [`Direction`](crate::direction::Direction).
     pub direction: u8,
-    /// Parts of the packet's payload that earlier records hold, each of [`RECORD_PAYLOAD`] bytes.
-    /// Above 0 the record continues the packet: its headers stand before its part of the payload and
-    /// do not count again.
+    /// Number of earlier records with parts of the packet's payload, each of [`RECORD_PAYLOAD`]
+    /// bytes. If above 0, the record continues the packet: the headers are repeated before the next
+    /// part of the payload and do not count again.
     pub part: u8,
     /// Bits: [`IP`], [`MORE`], [`UNDECIDED`] and [`TAGGED`].
     pub flags: u8,
 }
 
-/// A flag of a record: it starts with an IP header, as [`Start::Ip`] says.
+/// Record flag: the packet starts with an IP header, see [`Start::Ip`].
 pub const IP: u8 = 1;
-/// A flag of a record: more of the packet's payload follows in another one.
+/// Record flag: another record with more of the packet's payload follows.
 pub const MORE: u8 = 2;
-/// A flag of a record: user space tells the packet's outcome, which the kernel has not counted.
+/// Record flag: user space determines the packet's outcome, which the kernel has not counted.
 pub const UNDECIDED: u8 = 4;
-/// A flag of a record: a VLAN tag was on the wire, or will be, but is kept apart from the packet's
-/// bytes.
+/// Record flag: the packet had or will have a VLAN tag on the wire, but the kernel keeps it apart
+/// from the packet's bytes.
 pub const TAGGED: u8 = 8;
-/// Bytes of a VLAN tag.
+/// Length of a VLAN tag in bytes.
 pub const TAG: u32 = 4;
 
-/// Bytes of a [`SampleHeader`].
+/// Length of a [`SampleHeader`] in bytes.
 pub const SAMPLE_HEADER: usize = size_of::<SampleHeader>();
 
 impl SampleHeader {
-    /// Whether a flag is set.
+    /// Returns true if a flag is set.
     #[inline]
     pub const fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0
     }
 
-    /// Bytes of the packet's payload that earlier records hold.
+    /// Returns the number of payload bytes in earlier records of the packet.
     #[inline]
     pub const fn offset(&self) -> u32 {
         self.part as u32 * RECORD_PAYLOAD
     }
 
-    /// Bytes of the VLAN tag that is kept apart.
+    /// Returns the length of the VLAN tag that is kept apart, in bytes.
     #[inline]
     pub const fn tag(&self) -> u32 {
         if self.has(TAGGED) { TAG } else { 0 }
     }
 
-    /// The header of a record and the bytes of its packet; `None` where the record is too short.
+    /// Splits a record into its header and the bytes of its packet; `None` if the record is too
+    /// short.
     pub fn read(record: &[u8]) -> Option<(Self, &[u8])> {
         let (header, bytes) = record.split_first_chunk::<SAMPLE_HEADER>()?;
         let [t0, t1, t2, t3, t4, t5, t6, t7, l0, l1, l2, l3, rest @ ..] = *header;
@@ -165,7 +170,7 @@ impl SampleHeader {
     }
 }
 
-/// What the kernel counts on each processor: every packet, sampled or not.
+/// Counters of the kernel programs, one set per CPU. They count every packet, sampled or not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Counters {
@@ -183,11 +188,11 @@ pub struct Counters {
     pub udp: u64,
     /// ICMP and ICMPv6 packets.
     pub icmp: u64,
-    /// TCP packets with SYN.
+    /// TCP packets with SYN set.
     pub syn: u64,
-    /// TCP packets with FIN.
+    /// TCP packets with FIN set.
     pub fin: u64,
-    /// TCP packets with RST.
+    /// TCP packets with RST set.
     pub rst: u64,
     /// IP fragments.
     pub fragments: u64,
@@ -195,25 +200,25 @@ pub struct Counters {
     pub malformed: u64,
     /// Packets chosen for inspection.
     pub deep_samples: u64,
-    /// Packets whose outcome user space tells, see [`UNDECIDED`].
+    /// Packets whose outcome user space determines, see [`UNDECIDED`].
     pub undecided: u64,
     /// Packets by outcome.
     pub outcomes: [u64; OUTCOMES],
-    /// Records in a ring, by ring and kind.
+    /// Records written to a ring, by ring and kind.
     pub sent: [[u64; KINDS]; RINGS],
-    /// Records that a ring had no room for, by ring and kind.
+    /// Records dropped because a ring was full, by ring and kind.
     pub lost: [[u64; KINDS]; RINGS],
 }
 
-/// Words of [`Counters`].
+/// Number of words of [`Counters`].
 pub const COUNTER_WORDS: usize = size_of::<Counters>() / size_of::<u64>();
 
 impl Counters {
-    /// The counters that lie in these words.
+    /// Decodes counters from their words.
     pub fn from_words(words: &[u64; COUNTER_WORDS]) -> Self {
         let mut words = words.iter().copied();
         let mut next = || words.next().unwrap_or_default();
-        // In the order of the fields.
+        // Fields are evaluated in the order written, which is that of the struct.
         Self {
             packets: core::array::from_fn(|_| next()),
             bytes: core::array::from_fn(|_| next()),
@@ -235,14 +240,14 @@ impl Counters {
         }
     }
 
-    /// What was counted since `earlier`.
+    /// Returns the increase since `earlier`.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let (now, then) = (self.words(), earlier.words());
         Self::from_words(&core::array::from_fn(|at| now[at].wrapping_sub(then[at])))
     }
 
-    /// The words that the counters lie in.
+    /// Encodes the counters as words.
     fn words(&self) -> [u64; COUNTER_WORDS] {
         let single = [
             self.ipv4,
@@ -272,79 +277,79 @@ impl Counters {
         words
     }
 
-    /// All packets.
+    /// Returns the number of packets of all directions.
     pub fn total(&self) -> u64 {
         self.packets.iter().sum()
     }
 }
 
-/// A range of IPv4 addresses, in network order.
+/// A range of IPv4 addresses, in network byte order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct RangeV4 {
-    /// The address, its host bits 0.
+    /// The address, with host bits 0.
     pub address: [u8; 4],
     /// The network mask.
     pub mask: [u8; 4],
 }
 
-/// A range of IPv6 addresses, in network order.
+/// A range of IPv6 addresses, in network byte order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct RangeV6 {
-    /// The address, its host bits 0.
+    /// The address, with host bits 0.
     pub address: [u8; 16],
     /// The network mask.
     pub mask: [u8; 16],
 }
 
-/// How the kernel tells the direction of packets.
+/// How the kernel programs determine the direction of packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum HostMode {
-    /// HOST is unknown: by the hook, received or sent.
+    /// By the hook, received or sent: HOST is unknown.
     Hook = 0,
-    /// By the ranges of the configuration.
+    /// By the ranges in the configuration.
     Ranges = 1,
-    /// By the tries, for there are more ranges than fit.
+    /// By the tries: there are more ranges than fit in the configuration.
     Tries = 2,
 }
 
-/// What the daemon tells the kernel programs. It can change at any time.
+/// The configuration of the kernel programs. It can change at any time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct ProbeConfig {
-    /// How many packets on DNS ports are inspected.
+    /// Sampling rate of packets on DNS ports.
     pub dns: Rate,
-    /// How many others are.
+    /// Sampling rate of all other packets.
     pub rest: Rate,
-    /// What flows are hashed with.
+    /// Key of the flow hashes.
     pub flow_key: FlowKey,
     /// A [`HostMode`].
     pub host_mode: u32,
-    /// Rings in use less one: 0, 1 or 3.
+    /// Number of rings in use minus one: 0, 1 or 3.
     pub ring_mask: u32,
-    /// Ranges of HOST; those behind [`Self::ranges_v4`] are unused.
+    /// Ranges of HOST. Only the first [`Self::ranges_v4`] are used.
     pub hosts_v4: [RangeV4; HOST_RANGES],
-    /// Ranges of HOST; those behind [`Self::ranges_v6`] are unused.
+    /// Ranges of HOST. Only the first [`Self::ranges_v6`] are used.
     pub hosts_v6: [RangeV6; HOST_RANGES],
-    /// How many of [`Self::hosts_v4`] are used.
+    /// Number of used entries of [`Self::hosts_v4`].
     pub ranges_v4: u32,
-    /// How many of [`Self::hosts_v6`] are used.
+    /// Number of used entries of [`Self::hosts_v6`].
     pub ranges_v6: u32,
-    /// Tunnels in tunnels to look into: 0 where the outer packet counts.
+    /// Maximum nested tunnels to enter; 0 if outer packets count.
     pub tunnels: u32,
-    /// Nothing: the configuration is a whole number of words.
+    /// Unused. Fills the configuration up to a whole number of words.
     pub padding: u32,
-    /// One bit for each DNS port.
+    /// A bit set of the DNS ports.
     pub dns_ports: [u64; 1024],
 }
 
-/// Words of a [`ProbeConfig`].
+/// Number of words of a [`ProbeConfig`].
 pub const CONFIG_WORDS: usize = size_of::<ProbeConfig>() / size_of::<u64>();
 
 impl ProbeConfig {
-    /// The words that the configuration lies in.
+    /// Encodes the configuration as words.
     pub fn words(&self) -> [u64; CONFIG_WORDS] {
         let mut words = [0; CONFIG_WORDS];
         let mut at = 0;
@@ -378,7 +383,7 @@ impl ProbeConfig {
     }
 }
 
-// The kernel programs are compiled by another compiler than the daemon.
+// The kernel programs and the daemon are built by different compilers.
 const _: () = assert!(size_of::<SampleHeader>() == 24);
 const _: () = assert!(size_of::<Counters>() == 8 * (3 + 3 + 12 + 9 + 12 + 12));
 const _: () = assert!(size_of::<ProbeConfig>() == 32 + 16 + 8 + 64 + 256 + 8 + 8 + 8192);
@@ -390,7 +395,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sample_is_read_as_it_was_written() {
+    fn reads_a_sample_as_written() {
         let mut record = Vec::new();
         record.extend(0x0102_0304_0506_0708u64.to_ne_bytes());
         record.extend(1500u32.to_ne_bytes());
@@ -419,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_are_read_in_the_order_of_their_fields() {
+    fn reads_counters_in_field_order() {
         let words: [u64; COUNTER_WORDS] = core::array::from_fn(|at| at as u64);
         let counters = Counters::from_words(&words);
         assert_eq!(counters.packets, [0, 1, 2]);
@@ -435,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_lies_in_its_words() {
+    fn encodes_a_configuration_as_words() {
         let mut config = ProbeConfig {
             dns: Rate { keep: 1, base: 2, round: 3 },
             rest: Rate { keep: 4, base: 5, round: 6 },

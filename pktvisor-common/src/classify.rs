@@ -1,7 +1,8 @@
-//! What becomes of a packet: one decision for the kernel programs, libpcap and capture files.
+//! Decides how a packet is processed, with the same code for the kernel programs, libpcap and
+//! capture files.
 //!
-//! The decision needs headers only. Where the payload has to show whether a packet is DNS, the
-//! decision is [`Dns::Doubtful`], and user space, which has the payload, completes it by
+//! The decision needs headers only. If only the payload can show whether a packet is DNS, the
+//! decision is [`Dns::Doubtful`]. User space, which has the payload, then completes it with
 //! [`Decision::refined`].
 
 use crate::abi::Kind;
@@ -13,61 +14,61 @@ use crate::packet::{
 };
 use crate::sampling::Rate;
 
-/// From here on clients take ports at random (the Linux default range starts here), so a message
-/// has to read like DNS before it counts.
+/// Start of the ephemeral ports, which clients use at random (the default range of Linux starts
+/// here). A message on a DNS port from here on must read like DNS to count.
 pub const EPHEMERAL: u16 = 32_768;
 
-/// A set of ports, one bit for each.
+/// A set of ports, one bit per port.
 pub type PortBits = [u64; 1024];
 
-/// What the decision goes by.
+/// The configuration that decisions depend on.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a> {
-    /// The ports of DNS.
+    /// The DNS ports.
     pub ports: &'a PortBits,
-    /// How many packets on DNS ports are inspected.
+    /// Sampling rate of packets on DNS ports.
     pub dns: &'a Rate,
-    /// How many others are.
+    /// Sampling rate of all other packets.
     pub rest: &'a Rate,
 }
 
-/// Whether a packet's ports make it DNS.
+/// The result of checking a packet's ports for DNS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dns {
-    /// Neither end has a DNS port.
+    /// Neither port is a DNS port.
     No,
-    /// One end has one.
+    /// One port is a DNS port below [`EPHEMERAL`].
     Sure,
-    /// The only DNS port lies among the ephemeral ones: the message has to read like DNS.
+    /// The only DNS port is an ephemeral one: the message must read like DNS.
     Doubtful,
 }
 
-/// What becomes of a packet.
+/// The decision on a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// Its outcome. Where `dns` is [`Dns::Doubtful`], the outcome that it has if it is not DNS.
+    /// The outcome. If `dns` is [`Dns::Doubtful`], the outcome if it turns out not to be DNS.
     pub outcome: Outcome,
-    /// What it stands for; 0 where the sampling rate left it out.
+    /// Number of packets that it stands for; 0 if it was not sampled.
     pub weight: u32,
-    /// Whether it is inspected as DNS. [`Dns::No`] where it is not inspected.
+    /// Result of checking the ports if the packet is inspected as DNS, else [`Dns::No`].
     pub dns: Dns,
-    /// What is read of it, where it is inspected.
+    /// The part of the packet to read, if it is inspected.
     pub record: Option<Record>,
-    /// Bytes of its payload are missing.
+    /// True if bytes of the payload are missing.
     pub cut: bool,
 }
 
-/// What is read of a packet.
+/// The part of a packet to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// For what.
+    /// The kind of sample.
     pub kind: Kind,
-    /// Bytes from the packet's start.
+    /// Number of bytes from the packet's start.
     pub bytes: u32,
 }
 
 impl Decision {
-    /// The outcome after the payload was read: `is_dns` says whether it read like DNS.
+    /// Returns the outcome after the payload was read. `is_dns` is true if it read like DNS.
     #[inline]
     pub fn refined(&self, is_dns: bool) -> Outcome {
         match (self.dns, is_dns) {
@@ -82,13 +83,13 @@ const fn dns_outcome(cut: bool) -> Outcome {
     if cut { Outcome::Truncated } else { Outcome::Dns }
 }
 
-/// Whether a port is in a set.
+/// Returns true if a port is in the set.
 #[inline(always)]
 pub const fn has_port(ports: &PortBits, port: u16) -> bool {
     ports[(port >> 6) as usize] >> (port & 63) & 1 == 1
 }
 
-/// Whether the ports of a TCP or UDP packet make it DNS.
+/// Checks the ports of a TCP or UDP packet for DNS.
 #[inline(always)]
 pub fn dns(ports: &PortBits, meta: &PacketMeta) -> Dns {
     let has_ports = matches!(meta.transport, Transport::Udp | Transport::Tcp);
@@ -105,15 +106,15 @@ pub fn dns(ports: &PortBits, meta: &PacketMeta) -> Dns {
     }
 }
 
-/// Whether a packet is a tunnel: surely DNS goes first.
+/// Returns true if a packet is a tunnel packet. Packets that are certainly DNS are not.
 #[inline(always)]
 pub fn is_tunnel(ports: &PortBits, meta: &PacketMeta) -> bool {
     meta.is_tunnel() && !matches!(dns(ports, meta), Dns::Sure)
 }
 
-/// Walks on inside tunnels, at most [`MAX_TUNNELS`] of them. Returns the walk over the innermost
-/// packet, or `meta` where it is no tunnel or nothing inside is read. Offsets still count from the
-/// start of the outer packet.
+/// Walks on inside nested tunnels, at most [`MAX_TUNNELS`] of them. Returns the walk over the
+/// innermost packet, or `meta` if this is no tunnel packet or its inside is not readable. Offsets
+/// still count from the start of the outer packet.
 pub fn enter_tunnels<B: PacketBytes + ?Sized>(
     ports: &PortBits,
     bytes: &B,
@@ -130,30 +131,30 @@ pub fn enter_tunnels<B: PacketBytes + ?Sized>(
     meta
 }
 
-/// Whether fragments of a protocol are put together: UDP and TCP, also behind the extension headers
-/// of IPv6 that are a part of what is fragmented.
+/// Returns true if fragments of a protocol are reassembled: UDP and TCP, also after the IPv6
+/// extension headers in the fragmentable part.
 #[inline(always)]
 const fn has_parts(protocol: u8) -> bool {
     matches!(protocol, PROTOCOL_UDP | PROTOCOL_TCP | 0 | 43 | 51 | 60 | 135 | 139 | 140)
 }
 
-/// Bytes of payload that are read of a packet at most.
+/// Maximum bytes of payload that are read of a packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Snaps {
-    /// Of DNS over UDP.
+    /// Bytes of a DNS message over UDP.
     pub udp: u32,
-    /// Of DNS over TCP.
+    /// Bytes of a TCP segment on a DNS port.
     pub tcp: u32,
-    /// Of a fragment.
+    /// Bytes of a fragment.
     pub fragment: u32,
-    /// Of an ICMP message.
+    /// Bytes of an ICMP message.
     pub icmp: u32,
     /// Bytes of a malformed packet, from its IP header on.
     pub malformed: u32,
 }
 
 impl Snaps {
-    /// All there is.
+    /// No limits.
     pub const ALL: Self = Self {
         udp: u32::MAX,
         tcp: u32::MAX,
@@ -163,11 +164,11 @@ impl Snaps {
     };
 }
 
-/// Decides what becomes of a packet.
+/// Decides how a packet is processed.
 ///
-/// `flow` is its flow hash, `dns_id` reads the first two bytes of its payload and `random` makes a
-/// random number; each is asked only where the sampling rate needs it. `length` is how many of the
-/// packet's bytes there are, of which `snaps` are read.
+/// `flow` returns its flow hash, `dns_id` the first two bytes of its payload and `random` a random
+/// number. Each is called only if the sampling rate requires it. `length` is the number of
+/// available bytes of the packet, of which at most `snaps` are read.
 #[inline(always)]
 pub fn classify(
     rules: &Rules<'_>,
@@ -193,7 +194,7 @@ pub fn classify(
         rules.rest.weight(mix(random() as u64 | 1 << 32))
     };
     let headers = meta.payload_offset as u32;
-    // As far as there are bytes of the packet.
+    // Limited to the available bytes of the packet.
     let record = |kind: Kind, end: u32| Some(Record { kind, bytes: least(end, length) });
     let without_dns = |outcome: Outcome, record: Option<Record>| Decision {
         outcome,
@@ -208,7 +209,7 @@ pub fn classify(
     }
     if !matches!(meta.fragment, Fragment::None) {
         if has_parts(meta.protocol) {
-            // What is left out by the sampling rate may still be a part of a message that is not.
+            // Even a fragment that was not sampled may be part of a sampled message.
             let record = record(Kind::Fragment, headers + least(meta.payload_len, snaps.fragment));
             return Decision { record, ..without_dns(Outcome::Fragment, None) };
         }
@@ -218,7 +219,7 @@ pub fn classify(
         return without_dns(Outcome::NotSampled, None);
     }
     if matches!(meta.version, IpVersion::None) {
-        // Nothing of it is summed up but that it was there.
+        // Non-IP packets are counted only.
         return without_dns(Outcome::NonIp, None);
     }
     if matches!(dns, Dns::No) {

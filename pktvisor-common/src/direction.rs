@@ -1,12 +1,12 @@
-//! Which way a packet goes, seen from HOST, and values for each of the ways.
+//! The direction of a packet relative to HOST, and values by direction.
 
 use core::ops::{Index, IndexMut};
 
-/// Which way a packet goes, seen from HOST. The numbers are those of the kernel ABI.
+/// The direction of a packet relative to HOST. The discriminants are part of the kernel ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Direction {
-    /// To HOST, also where both ends are HOST.
+    /// To HOST. Also from HOST to HOST.
     In = 0,
     /// From HOST.
     Out = 1,
@@ -14,14 +14,14 @@ pub enum Direction {
     Unknown = 2,
 }
 
-/// How many directions there are.
+/// Number of directions.
 pub const DIRECTIONS: usize = 3;
 
 impl Direction {
-    /// All of them, in the order of their numbers.
+    /// All directions in the order of their numbers.
     pub const ALL: [Self; DIRECTIONS] = [Self::In, Self::Out, Self::Unknown];
 
-    /// The name in labels and in the API.
+    /// Returns the name used in labels and in the API.
     pub const fn name(self) -> &'static str {
         match self {
             Self::In => "in",
@@ -30,7 +30,7 @@ impl Direction {
         }
     }
 
-    /// The direction of a packet by which of its ends are HOST.
+    /// Returns the direction of a packet, given which of its endpoints are HOST.
     #[inline(always)]
     pub const fn of(from_host: bool, to_host: bool) -> Self {
         match (from_host, to_host) {
@@ -40,7 +40,7 @@ impl Direction {
         }
     }
 
-    /// The direction of a number, [`Direction::Unknown`] for one that is none.
+    /// Returns the direction with this number, or [`Direction::Unknown`] if there is none.
     pub const fn from_number(number: u8) -> Self {
         match number {
             0 => Self::In,
@@ -56,32 +56,32 @@ impl Direction {
 pub struct PerDirection<T>([T; DIRECTIONS]);
 
 impl<T> PerDirection<T> {
-    /// The values of packets to HOST, of packets from HOST, and of all others.
+    /// Creates the values of packets to HOST, of packets from HOST, and of all others.
     pub const fn new(inbound: T, outbound: T, unknown: T) -> Self {
         Self([inbound, outbound, unknown])
     }
 
-    /// Makes a value for each direction.
+    /// Creates a value for each direction.
     pub fn from_fn(make: impl FnMut(Direction) -> T) -> Self {
         Self(Direction::ALL.map(make))
     }
 
-    /// The values in the order of [`Direction::ALL`].
+    /// Returns the values in the order of [`Direction::ALL`].
     pub fn as_array(&self) -> &[T; DIRECTIONS] {
         &self.0
     }
 
-    /// The values in the order of [`Direction::ALL`].
+    /// Returns the values in the order of [`Direction::ALL`].
     pub fn as_array_mut(&mut self) -> &mut [T; DIRECTIONS] {
         &mut self.0
     }
 
-    /// Each direction with its value.
+    /// Returns each direction with its value.
     pub fn iter(&self) -> impl Iterator<Item = (Direction, &T)> {
         Direction::ALL.into_iter().zip(&self.0)
     }
 
-    /// Each pair of values with the values of `other`.
+    /// Returns the pairs of each value and the value of `other` for the same direction.
     pub fn zip_mut<'a, U>(
         &'a mut self,
         other: &'a PerDirection<U>,
@@ -89,8 +89,8 @@ impl<T> PerDirection<T> {
         self.0.iter_mut().zip(&other.0)
     }
 
-    /// The same values by the direction of what they answer: a reply that goes out answers a query
-    /// that came in.
+    /// Converts values by direction of the reply to values by direction of the query: an outbound
+    /// reply answers an inbound query.
     pub fn by_query(&self) -> PerDirection<&T> {
         let [inbound, outbound, unknown] = &self.0;
         PerDirection([outbound, inbound, unknown])
@@ -98,12 +98,12 @@ impl<T> PerDirection<T> {
 }
 
 impl PerDirection<u64> {
-    /// The sum over all directions; one that does not fit is the largest number.
+    /// Returns the sum over all directions. It saturates.
     pub fn total(&self) -> u64 {
         self.0.iter().fold(0, |sum, &count| sum.saturating_add(count))
     }
 
-    /// Adds `other`; a sum that does not fit stays at the largest number.
+    /// Adds `other`. Sums saturate.
     pub fn add(&mut self, other: &Self) {
         for (mine, theirs) in self.zip_mut(other) {
             *mine = mine.saturating_add(*theirs);

@@ -1,14 +1,14 @@
 //! The symmetric hash of a flow.
 //!
-//! It decides which ring, worker and partition a packet goes to, and which flows are sampled, so
-//! both directions of a flow must get the same value, in the kernel as in user space. It is never
-//! part of a summary: what merges between agents is hashed with the fleet's key there.
+//! It selects the ring, worker and partition of a packet, and which flows are sampled. So both directions
+//! of a flow must have the same hash, in the kernel and in user space. The hash is never part of a
+//! summary: items that merge between agents are hashed with the fleet key.
 //!
 //! Addresses are compressed by NH (Black et al., "UMAC: Fast and Secure Message Authentication", 1999,
-//! section 4) under a key: of whatever two, fewer than one key in 2^31 gives them one value. So no sender
-//! who does not know the key can choose flows that fall together, or evade sampling. The mixing
-//! steps are the 64-bit finalizer of MurmurHash3 (public domain). Both need nothing but the 64-bit
-//! multiplication that eBPF has.
+//! section 4) under a key. Any two addresses collide under fewer than one key in 2^31. So a sender who
+//! does not know the key can neither choose flows that collide nor evade sampling. The mixing steps are
+//! the 64-bit finalizer of MurmurHash3 (public domain). Both need only 64-bit multiplication, which eBPF
+//! has.
 
 use crate::packet::{PacketMeta, Transport};
 
@@ -16,26 +16,27 @@ use crate::packet::{PacketMeta, Transport};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct FlowKey {
-    /// Two numbers of 32 bits for each half of an address.
+    /// Two 32-bit numbers for each half of an address.
     halves: [u64; 2],
 }
 
 impl FlowKey {
-    /// The key for capture files, whose results are the same in every run: digits of π.
+    /// The key for capture files, so that every run gives the same results: digits of π.
     pub const FIXED: Self = Self::of([0x2438_6a88_85a3_08d3, 0x1319_8a2e_0370_7345]);
 
-    /// The key that is made of random numbers.
+    /// Creates a key from random numbers.
     pub const fn of(random: [u64; 2]) -> Self {
-        // The rest of an IPv4 address is 0: a factor of 0 there would make all of them one.
+        // The other bytes of an IPv4 address are 0. A factor of 0 there would give all of them the same
+        // hash.
         Self { halves: [random[0] | 1 << 32, random[1]] }
     }
 
-    /// The words that the key lies in.
+    /// Returns the key as words.
     pub const fn words(&self) -> [u64; 2] {
         self.halves
     }
 
-    /// The hash of an end of a flow.
+    /// Returns the hash of one endpoint of a flow.
     #[inline(always)]
     fn endpoint(&self, address: &[u8; 16], port: u16) -> u64 {
         let bytes = u128::from_le_bytes(*address);
@@ -44,10 +45,10 @@ impl FlowKey {
         mix(sum ^ ((port as u64) << 48 | port as u64))
     }
 
-    /// The hash of the two endpoints and the transport; equal for both directions.
+    /// Returns the hash of both endpoints and the transport. It is equal for both directions.
     ///
-    /// Packets without ports hash by their addresses. A reassembled datagram hashes like one that
-    /// was never fragmented.
+    /// Packets without ports are hashed by their addresses. A reassembled datagram has the same hash as
+    /// one that was never fragmented.
     #[inline(always)]
     pub fn flow(&self, meta: &PacketMeta) -> u64 {
         let src = self.endpoint(&meta.src, meta.src_port);
@@ -55,7 +56,7 @@ impl FlowKey {
         mix(ends ^ (meta.transport as u64) << 56)
     }
 
-    /// The hash of the two addresses alone; equal for both directions, and for all fragments of a
+    /// Returns the hash of both addresses. It is equal for both directions and for all fragments of a
     /// datagram.
     #[inline(always)]
     pub fn addresses(&self, meta: &PacketMeta) -> u64 {
@@ -63,7 +64,7 @@ impl FlowKey {
     }
 }
 
-/// A step of NH: both halves of a word, each with a part of the key added, multiplied.
+/// Computes one step of NH: adds a part of the key to each half of a word and multiplies the halves.
 #[inline(always)]
 const fn product(word: u64, key: u64) -> u64 {
     let low = (word as u32).wrapping_add(key as u32) as u64;
@@ -71,7 +72,7 @@ const fn product(word: u64, key: u64) -> u64 {
     low * high
 }
 
-/// The 64-bit finalizer of MurmurHash3: every input bit reaches every output bit.
+/// Computes the 64-bit finalizer of MurmurHash3: every input bit affects every output bit.
 #[inline(always)]
 pub const fn mix(mut x: u64) -> u64 {
     x ^= x >> 33;
@@ -81,8 +82,8 @@ pub const fn mix(mut x: u64) -> u64 {
     x ^ x >> 33
 }
 
-/// The hash that decides whether a DNS message is sampled: `flow` and, over UDP, the DNS id, so
-/// that a query and its reply, and all of a TCP stream, are taken or left together.
+/// Returns the hash that decides whether a DNS message is sampled. Over UDP it includes the DNS id. So a
+/// query and its reply, or all messages of a TCP connection, are sampled together or not at all.
 #[inline(always)]
 pub fn dns_sample_hash(flow: u64, transport: Transport, id: u16) -> u64 {
     match transport {
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn both_directions_are_one_flow() {
+    fn both_directions_have_the_same_hash() {
         let (a, b) = (address(1, 2), address(3, 4));
         let (there, back) = (meta(a, b, 5, 6), meta(b, a, 6, 5));
         for key in [FlowKey::FIXED, key(7)] {
@@ -122,11 +123,11 @@ mod tests {
         assert_ne!(key(7).flow(&there), key(8).flow(&there));
     }
 
-    /// Addresses that the fixed key takes for one are told apart by others, and so are those of an
-    /// IPv4 network, whatever the key.
+    /// Addresses that collide under the fixed key do not collide under other keys, and neither do the
+    /// addresses of an IPv4 network under any key.
     #[test]
-    fn flows_that_fall_together_by_one_key_do_not_by_another() {
-        // A factor that the key makes 0 leaves the other one free.
+    fn flows_that_collide_under_one_key_do_not_under_others() {
+        // If the address makes one factor 0, the other factor has no effect.
         let [first, _] = FlowKey::FIXED.words();
         let zero = u64::from((first as u32).wrapping_neg());
         let to = address(9, 9);

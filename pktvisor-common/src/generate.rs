@@ -1,5 +1,5 @@
-//! What packages have beside a program: its manual page and the completions of shells, made of the
-//! definitions of its command line.
+//! Generates the manual page and shell completions of a program from the definition of its command
+//! line, for packages.
 
 use std::ffi::OsString;
 use std::io;
@@ -7,23 +7,23 @@ use std::io;
 use clap::{Command, ValueEnum};
 use clap_complete::Shell;
 
-/// What to print: `PROGRAM --generate KIND`.
+/// The flag that requests a file: `PROGRAM --generate KIND`.
 const FLAG: &str = "--generate";
 
-/// What can be made.
+/// The file to generate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// The manual page, for man(1).
+    /// A manual page for man(1).
     Manual,
     /// Completions for a shell.
     Completions(Shell),
 }
 
-/// Prints what packages have beside the program, where its arguments ask for that and nothing else.
-/// Returns whether they did.
+/// Prints the requested file if the arguments are `--generate KIND` and nothing else. Returns true
+/// if they are.
 ///
 /// # Errors
-/// Where it can't be written, or there is no such kind.
+/// Fails if the output cannot be written or the kind is unknown.
 pub fn generate(command: Command, section: &str, arguments: &[OsString]) -> io::Result<bool> {
     let [_, flag, kind] = arguments else { return Ok(false) };
     if flag != FLAG {

@@ -1,15 +1,16 @@
-//! Names of types and response codes after IANA's registry "Domain Name System (DNS) Parameters".
+//! Names of types and response codes from IANA's registry "Domain Name System (DNS) Parameters".
 //!
-//! In the JSON SERVFAIL is spelled `SRVFAIL`, as pktvisor always did: collectors out there read that.
+//! The JSON spells SERVFAIL as `SRVFAIL`, as pktvisor always did, because existing collectors read
+//! that.
 
 use std::borrow::Cow;
 
-/// The name of a resource record type, `TYPE1234` where it has none (RFC 3597).
+/// Returns the name of a resource record type, or `TYPE1234` if it has none (RFC 3597).
 pub fn type_name(qtype: u16) -> Cow<'static, str> {
     type_mnemonic(qtype).map_or_else(|| format!("TYPE{qtype}").into(), Cow::Borrowed)
 }
 
-/// The name of a resource record type, where it has one.
+/// Returns the name of a resource record type, if it has one.
 pub fn type_mnemonic(qtype: u16) -> Option<&'static str> {
     Some(match qtype {
         1 => "A",
@@ -111,20 +112,20 @@ pub fn type_mnemonic(qtype: u16) -> Option<&'static str> {
     })
 }
 
-/// RCODE 0.
+/// RCODE 0: no error.
 pub const NOERROR: u16 = 0;
-/// RCODE 1.
+/// RCODE 1: format error.
 pub const FORMERR: u16 = 1;
-/// RCODE 2.
+/// RCODE 2: server failure.
 pub const SERVFAIL: u16 = 2;
-/// RCODE 3.
+/// RCODE 3: name does not exist.
 pub const NXDOMAIN: u16 = 3;
-/// RCODE 4.
+/// RCODE 4: not implemented.
 pub const NOTIMP: u16 = 4;
-/// RCODE 5.
+/// RCODE 5: query refused.
 pub const REFUSED: u16 = 5;
 
-/// The name of a response code of up to 12 bits (RFC 6891), `RCODE1234` where it has none.
+/// Returns the name of a response code of up to 12 bits (RFC 6891), or `RCODE1234` if it has none.
 pub fn rcode_name(rcode: u16) -> Cow<'static, str> {
     match rcode_mnemonic(rcode) {
         _ if rcode == SERVFAIL => "SRVFAIL".into(),
@@ -133,7 +134,7 @@ pub fn rcode_name(rcode: u16) -> Cow<'static, str> {
     }
 }
 
-/// The mnemonic of a response code, where it has one.
+/// Returns the mnemonic of a response code, if it has one.
 pub fn rcode_mnemonic(rcode: u16) -> Option<&'static str> {
     Some(match rcode {
         NOERROR => "NOERROR",

@@ -1,5 +1,5 @@
-//! What the kernel programs work out for a packet besides the decision, written apart from how they
-//! get at its bytes, so that user space can work out the same and compare.
+//! Computations of the kernel programs besides the decision. They do not access the packet's bytes,
+//! so that user space can run them too and compare the results.
 
 use crate::abi::{
     DNS_TCP_SNAP, DNS_UDP_SNAP, FRAGMENT_SNAP, HOST_RANGES, ICMP_SNAP, MALFORMED_SNAP, ProbeConfig,
@@ -9,14 +9,14 @@ use crate::direction::Direction;
 use crate::packet::{IpVersion, PacketMeta};
 
 impl ProbeConfig {
-    /// What the decision goes by.
+    /// Returns the configuration that decisions depend on.
     #[inline(always)]
     pub fn rules(&self) -> Rules<'_> {
         Rules { ports: &self.dns_ports, dns: &self.dns, rest: &self.rest }
     }
 }
 
-/// Bytes of payload that the kernel programs copy.
+/// Maximum bytes of payload that the kernel programs copy.
 pub const SNAPS: Snaps = Snaps {
     udp: DNS_UDP_SNAP,
     tcp: DNS_TCP_SNAP,
@@ -30,7 +30,7 @@ const fn least(a: u32, b: u32) -> u32 {
     if a < b { a } else { b }
 }
 
-/// Whether an address is in one of the ranges of the configuration.
+/// Returns true if an address is in one of the ranges of the configuration.
 #[inline(always)]
 pub fn is_host(config: &ProbeConfig, version: IpVersion, address: &[u8; 16]) -> bool {
     let halves = |bytes: &[u8; 16]| {
@@ -68,19 +68,19 @@ pub fn is_host(config: &ProbeConfig, version: IpVersion, address: &[u8; 16]) -> 
     false
 }
 
-/// The direction of a packet by the ranges of the configuration.
+/// Returns the direction of a packet by the ranges of the configuration.
 #[inline(always)]
 pub fn direction(config: &ProbeConfig, meta: &PacketMeta) -> Direction {
-    // The far end need not be looked up where the destination is HOST.
+    // If the destination is HOST, the source need not be looked up.
     let to_host = is_host(config, meta.version, &meta.dst);
     let from_host = !to_host && is_host(config, meta.version, &meta.src);
     Direction::of(from_host, to_host)
 }
 
-/// Segments that a packet stands for, and their bytes on the wire.
+/// Returns the number of segments that a packet stands for, and their bytes on the wire.
 ///
-/// `size` is the payload of each, 0 where segmentation was not left to the network card; `segments`
-/// is their number, 0 where the device does not say (virtio).
+/// `size` is the payload of each segment, or 0 if the network card does not do the segmentation.
+/// `segments` is their number, or 0 if the device does not report it (virtio).
 #[inline(always)]
 pub fn segments(meta: &PacketMeta, length: u32, size: u32, segments: u32) -> (u32, u32) {
     if size == 0 {
@@ -90,13 +90,14 @@ pub fn segments(meta: &PacketMeta, length: u32, size: u32, segments: u32) -> (u3
         0 => meta.payload_len.div_ceil(size),
         segments => segments,
     };
-    // As many as fit a record's count and a kernel's buffer: 64 KiB and, with BIG TCP, 512 KiB.
+    // Limited to the `u16` of a record, which is enough for the kernel's buffers: 64 KiB and, with
+    // BIG TCP, 512 KiB.
     let n = if n == 0 { 1 } else { least(n, u16::MAX as u32) };
     (n, length + (n - 1) * meta.payload_offset as u32)
 }
 
-/// The ring of a flow: that of the worker that owns its partition. Fragments are spread by their
-/// addresses, for most of them have no ports.
+/// Returns the ring of a flow: that of the worker that owns its partition. Fragments are spread by
+/// the hash of their addresses, because most of them have no ports.
 #[inline(always)]
 pub const fn ring(flow: u64, ring_mask: u32) -> u32 {
     (flow >> 60) as u32 & ring_mask

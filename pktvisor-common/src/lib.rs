@@ -1,23 +1,23 @@
-//! What the kernel programs, the daemon and the dashboard of pktvisor share.
+//! Code shared by the kernel programs, the daemon and the dashboard of pktvisor.
 //!
-//! * [`packet`]: the one walk over the headers of a packet, for the kernel and for user space.
+//! * [`packet`]: the walk over packet headers, for the kernel and for user space.
 //! * [`flow`]: the symmetric hash that keeps both directions of a flow together.
-//! * [`loss`]: why something is lost or given up.
-//! * [`outcome`]: what can become of a packet; every packet ends in exactly one outcome.
-//! * [`direction`]: which way a packet goes, seen from HOST.
-//! * [`sampling`]: which packets are inspected, and what each of them stands for.
-//! * [`abi`]: the layout of what the kernel programs and the daemon hand each other.
-//! * [`classify`]: what becomes of a packet: one decision for all inputs.
-//! * [`kernel`]: what the kernel programs work out besides.
+//! * [`loss`]: reasons for losses.
+//! * [`outcome`]: the outcomes of a packet. Every packet has exactly one.
+//! * [`direction`]: the direction of a packet relative to HOST.
+//! * [`sampling`]: selection of the packets to inspect, and their weights.
+//! * [`abi`]: the layout of the data that the kernel programs and the daemon exchange.
+//! * [`classify`]: the decision on how a packet is processed, for all inputs.
+//! * [`kernel`]: further computations of the kernel programs.
 //! * [`ppp`]: protocol numbers of PPP.
-//! * `api` (feature `api`): the JSON of the REST interface.
-//! * `generate` (feature `generate`): manual pages and completions of the programs.
-//! * `sketch` (feature `summary`): distinct counts, top lists, quantiles and latencies that merge.
-//! * `summary` (feature `summary`): the summary of some minutes: how it merges, its byte form, its view.
+//! * `api` (feature `api`): the JSON types of the REST API.
+//! * `generate` (feature `generate`): manual pages and shell completions of the programs.
+//! * `sketch` (feature `summary`): mergeable distinct counts, top lists, quantiles and latencies.
+//! * `summary` (feature `summary`): summaries of one or several minutes, their merge and byte form.
 //! * `iana` (feature `summary`): names of DNS types and response codes.
 //! * [`time`]: units of packet time.
-//! * `tls` (feature `tls`): what is wrong with certificates, in words.
-//! * `report` (feature `api`): a view of that JSON as a report for a terminal.
+//! * `tls` (feature `tls`): descriptions of certificate problems.
+//! * `report` (feature `api`): a text report of a view, for a terminal.
 #![cfg_attr(not(any(feature = "api", feature = "summary", feature = "tls", test)), no_std)]
 #![forbid(unsafe_code)]
 

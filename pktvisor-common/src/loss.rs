@@ -1,39 +1,39 @@
-//! Why something was lost or given up.
+//! Reasons for losses.
 
-/// A reason for which packets, messages, streams or datagrams were lost, given up or left out.
+/// The reason why packets, messages, streams or datagrams were lost, evicted or left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Loss {
-    /// DNS samples that a full ring buffer had no room for.
+    /// DNS samples dropped because a ring buffer was full.
     RingFullDns,
-    /// Fragments that a full ring buffer had no room for.
+    /// Fragments dropped because a ring buffer was full.
     RingFullFragments,
-    /// Header samples that a full ring buffer had no room for.
+    /// Header samples dropped because a ring buffer was full.
     RingFullHeaders,
-    /// Packets that the capture buffer had no room for.
+    /// Packets dropped because the capture buffer was full.
     KernelDrops,
-    /// Packets that the interface dropped.
+    /// Packets dropped by the interface.
     IfDrops,
     /// Open queries evicted by newer ones.
     XactTableFull,
-    /// Questions and records that are not read.
+    /// DNS messages with more questions or records than are read.
     DnsRecordsUnread,
     /// TCP connections with DNS evicted by newer ones.
     TcpStreamsEvicted,
-    /// TCP connections with DNS evicted because all of them hold too many bytes.
+    /// TCP connections with DNS evicted because all connections together held too many bytes.
     TcpBytesEvicted,
-    /// TCP connections that fell silent within a message.
+    /// TCP connections that became idle within a message.
     TcpIdle,
     /// Gaps in TCP connections.
     TcpGaps,
     /// TCP segments cut by the snap length.
     TcpCut,
-    /// Messages over TCP that began and never ended.
+    /// Messages over TCP that started but did not end.
     TcpBrokenMessages,
-    /// Times that it was no longer known where messages start.
+    /// Number of times that the message boundaries in a TCP connection were lost.
     TcpDesync,
-    /// Segments that came after what follows them had been read, where a capture starts inside a connection.
+    /// Segments at the start of a capture inside a connection that arrived after later bytes had been read.
     TcpBeforeStart,
-    /// Datagrams of which fragments are missing.
+    /// Datagrams with missing fragments.
     FragmentsIncomplete,
     /// Fragmented datagrams evicted by newer ones.
     FragmentsEvicted,
@@ -41,16 +41,16 @@ pub enum Loss {
     FragmentsInvalid,
     /// Fragments cut by the snap length.
     FragmentsCut,
-    /// Datagrams for which another worker had no room.
+    /// Datagrams dropped because the queue of another worker was full.
     FragmentsNotForwarded,
-    /// Packets of an interface that came before it was watched.
+    /// Packets that passed an interface before it was watched.
     NotWatchedYet,
-    /// Outer packets of tunnels whose inner packets are counted: nothing is lost.
+    /// Outer packets of tunnels whose inner packets are counted. Nothing is lost.
     LeftOut,
 }
 
 impl Loss {
-    /// All of them.
+    /// All reasons, in ascending order.
     pub const ALL: [Self; 22] = [
         Self::RingFullDns,
         Self::RingFullFragments,
@@ -76,7 +76,7 @@ impl Loss {
         Self::LeftOut,
     ];
 
-    /// Its name in the JSON, the byte form and on `/metrics`.
+    /// Returns the name used in the JSON, the byte form and `/metrics`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::RingFullDns => "ring_full_dns",
@@ -104,7 +104,7 @@ impl Loss {
         }
     }
 
-    /// What it means, for those who read a report.
+    /// Returns a description for reports.
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::RingFullDns => "DNS samples the ring buffers had no room for",
@@ -132,17 +132,17 @@ impl Loss {
         }
     }
 
-    /// The one of this name; agents of other releases know others.
+    /// Returns the reason with this name; `None` for reasons of other releases.
     pub fn of_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|loss| loss.name() == name)
     }
 
-    /// Whether something is missing; what is left out is counted elsewhere.
+    /// Returns true if data is missing. Packets left out are counted elsewhere.
     pub const fn is_lost(self) -> bool {
         !matches!(self, Self::LeftOut)
     }
 
-    /// Whether reading TCP connections lost it.
+    /// Returns true if the loss happened while reading TCP connections.
     pub const fn is_of_tcp(self) -> bool {
         matches!(
             self,
@@ -157,7 +157,7 @@ impl Loss {
         )
     }
 
-    /// Whether a full ring buffer lost it.
+    /// Returns true if a full ring buffer caused the loss.
     pub const fn is_of_ring(self) -> bool {
         matches!(self, Self::RingFullDns | Self::RingFullFragments | Self::RingFullHeaders)
     }
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_is_found_by_its_name_and_in_order() {
+    fn finds_each_reason_by_name_in_sorted_order() {
         assert!(Loss::ALL.is_sorted());
         for loss in Loss::ALL {
             assert_eq!(Loss::of_name(loss.name()), Some(loss));

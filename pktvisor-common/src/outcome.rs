@@ -1,31 +1,32 @@
-//! What can become of a packet: one list for the kernel, the daemon and the dashboard.
+//! The outcomes of a packet, shared by the kernel programs, the daemon and the dashboard.
 
-/// The one outcome of a packet. The counts of all outcomes sum to the packets seen.
+/// The outcome of a packet. Each packet has exactly one, so all counts sum to the number of
+/// packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Outcome {
-    /// Inspected as DNS: a UDP message, or a TCP segment that went to its stream.
+    /// Inspected as DNS: a UDP message, or a TCP segment that was passed to its stream.
     Dns = 0,
-    /// IP without DNS: its headers were inspected.
+    /// IP without DNS. The headers were inspected.
     Headers = 1,
-    /// Not IP: counted only.
+    /// Not IP. Counted only.
     NonIp = 2,
-    /// An IP fragment that was kept for reassembly or, past the bounds, given up.
+    /// An IP fragment that was kept for reassembly or, beyond the bounds, evicted.
     Fragment = 3,
-    /// A DNS packet whose payload was cut: by the capture's snap length, or in a frame that is
-    /// shorter than its IP length.
+    /// A DNS packet whose payload was cut: by the snap length of the capture, or in a frame shorter
+    /// than its IP length.
     Truncated = 4,
-    /// Headers that are cut short or contradict themselves.
+    /// Headers are cut short or contradict each other.
     Malformed = 5,
-    /// Left out by the sampling rate.
+    /// Not chosen by sampling.
     NotSampled = 6,
-    /// Chosen, but the ring had no room for it.
+    /// Chosen, but dropped because the ring was full.
     RingFull = 7,
-    /// An IP tunnel that was not looked into: the outer headers were inspected.
+    /// An IP tunnel packet that was not entered. The outer headers were inspected.
     Tunnel = 8,
 }
 
-/// How many outcomes there are.
+/// Number of outcomes.
 pub const OUTCOMES: usize = 9;
 
 impl Outcome {
@@ -42,7 +43,7 @@ impl Outcome {
         Outcome::Tunnel,
     ];
 
-    /// The name in the JSON.
+    /// Returns the name used in the JSON.
     pub const fn name(self) -> &'static str {
         match self {
             Outcome::Dns => "dns",

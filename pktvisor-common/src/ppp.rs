@@ -1,7 +1,7 @@
 //! PPP protocol numbers (IANA, Point-to-Point Protocol Field Assignments).
 
-/// Returns the EtherType of the packets that a PPP protocol number announces, or `None` where they
-/// are neither IP nor MPLS.
+/// Returns the EtherType that corresponds to a PPP protocol number, or `None` if it is neither IP
+/// nor MPLS.
 ///
 /// IPv4 is 0x0021, IPv6 is 0x0057 (RFC 5072), MPLS is 0x0281 and 0x0283 (RFC 3032).
 #[inline(always)]

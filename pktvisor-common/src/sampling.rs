@@ -1,25 +1,26 @@
-//! Sampling by a hash: which packets are inspected, and what each of them stands for.
+//! Sampling by hash: selects the packets to inspect and their weights.
 
-/// The share of packets that are inspected.
+/// A sampling rate: the share of packets to inspect.
 ///
-/// Made of whole numbers by user space, so that the kernel programs compare and add only.
+/// User space computes the integers, so that the kernel programs only compare and add.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Rate {
-    /// Hashes whose upper 32 bits are below this are taken: 0 to 2^32.
+    /// Hashes whose upper 32 bits are below this are chosen: 0 to 2^32.
     pub keep: u64,
-    /// What each stands for at least.
+    /// Minimum weight of a chosen packet.
     pub base: u32,
-    /// Hashes whose lower 32 bits are below this stand for one more, so that the mean is exact
-    /// although all weights are whole numbers.
+    /// Chosen hashes whose lower 32 bits are below this have one more weight. So the mean is exact
+    /// although all weights are integers.
     pub round: u32,
 }
 
 impl Rate {
-    /// Every packet.
+    /// The rate that chooses every packet.
     pub const ALL: Rate = Rate::of(1, 1);
 
-    /// `share` packets of `of`; `share` is at most `of`, and `of` at most 2^31.
+    /// Creates the rate of `share` in `of` packets. `share` is at most `of`, and `of` is at most
+    /// 2^31.
     pub const fn of(share: u32, of: u32) -> Self {
         if share == 0 {
             return Self { keep: 0, base: 0, round: 0 };
@@ -30,19 +31,19 @@ impl Rate {
         Self { keep, base: (of / share) as u32, round: round as u32 }
     }
 
-    /// Whether every packet is taken.
+    /// Returns true if every packet is chosen.
     #[inline(always)]
     pub const fn takes_all(&self) -> bool {
         self.keep > u32::MAX as u64
     }
 
-    /// Whether no packet is taken.
+    /// Returns true if no packet is chosen.
     #[inline(always)]
     pub const fn takes_none(&self) -> bool {
         self.keep == 0
     }
 
-    /// The weight of what has this hash: 0 where it is left out.
+    /// Returns the weight of a packet with this hash; 0 if it is not chosen.
     #[inline(always)]
     pub const fn weight(&self, hash: u64) -> u32 {
         if hash >> 32 >= self.keep {
@@ -51,7 +52,7 @@ impl Rate {
         self.base + (((hash as u32) < self.round) as u32)
     }
 
-    /// Packets a sample stands for in the mean; 0 where none are taken.
+    /// Returns the mean weight of chosen packets; 0 if none are chosen.
     pub fn mean_weight(&self) -> f64 {
         f64::from(self.base) + f64::from(self.round) / (1u64 << 32) as f64
     }
@@ -63,7 +64,7 @@ mod tests {
     use crate::flow::mix;
 
     #[test]
-    fn weights_have_the_right_mean() {
+    fn weights_have_the_expected_mean() {
         for (share, of) in [(1, 100), (7, 100), (30, 100), (1, 2), (99, 100), (1, 1), (33, 6400)] {
             let rate = Rate::of(share, of);
             let sum: u64 = (0..400_000).map(|at| u64::from(rate.weight(mix(at)))).sum();
@@ -73,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_are_exact() {
+    fn rates_of_0_and_100_percent_are_exact() {
         assert!(Rate::ALL.takes_all());
         assert_eq!(Rate::ALL.weight(u64::MAX), 1);
         assert_eq!(Rate::ALL.weight(0), 1);

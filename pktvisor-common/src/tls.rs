@@ -1,13 +1,13 @@
-//! What is wrong with certificates and keys, in words.
+//! Describes problems of certificates and keys.
 
 use std::path::Path;
 
-/// Why a certificate can't be used with this key, in words.
+/// Describes why a certificate cannot be used with this key.
 pub fn mismatch(error: &rustls::Error, key: &Path) -> String {
     let key = key.display();
     match error {
         rustls::Error::InconsistentKeys(_) => format!("{key} is not its private key"),
-        // Of these rustls only shows the name.
+        // rustls shows only the name of this error.
         other if other.to_string().contains("UnsupportedCertVersion") => {
             "a certificate of version 1, but version 3 is needed: `openssl x509 -req` makes one with \
              -extfile FILE, where FILE says basicConstraints=CA:FALSE"

@@ -1,4 +1,4 @@
-//! The header walk against `etherparse`, on packets that it builds and on what is made of them.
+//! Compares the header walk with `etherparse`, on packets that it builds and on mutations of them.
 
 use etherparse::{
     EtherType, IpNumber, IpPayloadSlice, LaxSlicedPacket, NetSlice, PacketBuilder, SlicedPacket,
@@ -9,7 +9,7 @@ use pktvisor_common::packet::{
 };
 use proptest::prelude::*;
 
-/// How a generated packet is made.
+/// The parameters of a generated packet.
 #[derive(Clone, Debug)]
 struct Recipe {
     vlans: usize,
@@ -85,7 +85,7 @@ fn build(recipe: &Recipe) -> Vec<u8> {
     packet
 }
 
-/// What etherparse says of a packet, in the terms of the walk.
+/// Returns the etherparse result for a packet, as a result of the walk.
 fn oracle(packet: &[u8]) -> Option<PacketMeta> {
     let sliced = SlicedPacket::from_ethernet(packet).ok()?;
     let mut meta = PacketMeta::default();
@@ -127,7 +127,7 @@ fn oracle(packet: &[u8]) -> Option<PacketMeta> {
     Some(meta)
 }
 
-/// The fields that the oracle knows.
+/// Keeps the fields that the oracle knows.
 fn comparable(meta: &PacketMeta) -> PacketMeta {
     PacketMeta {
         l3_offset: 0,
@@ -150,8 +150,8 @@ proptest! {
         prop_assert_eq!(comparable(&meta), oracle(&packet).unwrap());
     }
 
-    /// Cut by the capture, the packet is malformed exactly where its headers are cut. Lengths are
-    /// those of the IP header, also where the frame's length was shortened with it.
+    /// A packet cut by the capture is malformed if and only if its headers are cut. Lengths are
+    /// those of the IP header, even if the frame's length was shortened with the capture.
     #[test]
     fn agrees_on_cut_packets(recipe in recipes(), cut in any::<prop::sample::Index>()) {
         let packet = build(&recipe);
@@ -169,9 +169,9 @@ proptest! {
         }
     }
 
-    /// Whatever the octets are, the walk ends, and stays within the IP length.
+    /// For any bytes, the walk ends and stays within the IP length.
     #[test]
-    fn any_octets_are_walked(octets in prop::collection::vec(any::<u8>(), 0..300), kind in 0..3u8) {
+    fn walks_any_bytes(octets in prop::collection::vec(any::<u8>(), 0..300), kind in 0..3u8) {
         let meta = match kind {
             0 => walk_ethernet(octets.as_slice(), octets.len()),
             1 => walk_l3(octets.as_slice(), 0, 0x0800, octets.len()),
@@ -187,7 +187,8 @@ proptest! {
             };
             prop_assert!(end <= octets.len().max(ip + own));
         }
-        // The lax parser of the oracle takes what it can: both know the addresses, or none.
+        // The oracle's lax parser reads as much as it can: both results have the addresses, or
+        // neither has.
         if kind == 1 && meta.version == IpVersion::V4 && !meta.malformed
             && let Ok(lax) = LaxSlicedPacket::from_ip(&octets)
             && let Some(etherparse::LaxNetSlice::Ipv4(ip)) = lax.net
@@ -208,7 +209,7 @@ fn ipv6(next: u8, rest: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn extension_headers_are_stepped_over() {
+fn skips_extension_headers() {
     // Hop-by-hop, destination options, routing, then UDP.
     let mut rest = vec![60, 0, 0, 0, 0, 0, 0, 0];
     rest.extend([43, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
@@ -221,7 +222,7 @@ fn extension_headers_are_stepped_over() {
 }
 
 #[test]
-fn fragments_are_told_apart() {
+fn distinguishes_first_and_later_fragments() {
     for (position, expected) in [
         ([0, 1], Fragment::First),
         ([0, 9], Fragment::Later),
@@ -240,7 +241,7 @@ fn fragments_are_told_apart() {
 }
 
 #[test]
-fn other_ethertypes_are_no_ip() {
+fn other_ethertypes_are_not_ip() {
     let ethertypes = [EtherType::ARP.0, 0x8863, 0x88cc, 100];
     for ethertype in ethertypes {
         let mut packet = vec![0; 12];
@@ -252,7 +253,7 @@ fn other_ethertypes_are_no_ip() {
 }
 
 #[test]
-fn contradictions_are_malformed() {
+fn contradictory_headers_are_malformed() {
     let good = build(&Recipe {
         vlans: 0,
         ipv6: false,

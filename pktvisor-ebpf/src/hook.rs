@@ -1,4 +1,4 @@
-//! The two kinds of hook: how each gets at the bytes of a packet.
+//! Access to the bytes of a packet at the two kinds of hook, XDP and TC.
 
 use core::ffi::c_void;
 use core::ptr;
@@ -11,20 +11,21 @@ use pktvisor_common::packet::PacketBytes;
 
 /// A packet at a hook.
 pub trait Hook: EbpfContext {
-    /// The bytes that the program can read itself.
+    /// Returns the bytes that the program can read directly.
     fn linear(&self) -> Linear;
-    /// Bytes of the packet.
+    /// Returns the length of the packet in bytes.
     fn length(&self) -> u32;
-    /// Payload of each segment, and segments, that it stands for; 0 where it is not said.
+    /// Returns the payload size of each segment and the number of segments in the packet, 0 if
+    /// unknown.
     fn segments(&self) -> (u32, u32);
-    /// The index of the interface.
+    /// Returns the index of the interface.
     fn interface(&self) -> u32;
-    /// Bytes of a VLAN tag that the kernel keeps apart from the packet's bytes.
+    /// Returns the length of a VLAN tag that the kernel keeps apart from the packet's bytes.
     fn tag(&self) -> u32;
-    /// Copies `length` bytes from `offset` on, wherever they lie.
+    /// Copies `length` bytes from `offset` on, in the linear data or not. Returns false on failure.
     ///
     /// # Safety
-    /// `to` has room for `length` bytes.
+    /// `to` must have room for `length` bytes.
     unsafe fn copy(&self, offset: u32, to: *mut c_void, length: u32) -> bool;
 }
 
@@ -37,7 +38,7 @@ impl Hook for XdpContext {
 
     #[inline(always)]
     fn length(&self) -> u32 {
-        // Not the difference of the two ends, which the verifier does not take for a number.
+        // The verifier does not treat the difference of the two ends as a number.
         // SAFETY: the context is that of the running program.
         unsafe { bpf_xdp_get_buff_len(self.ctx) as u32 }
     }
@@ -60,7 +61,7 @@ impl Hook for XdpContext {
 
     #[inline(always)]
     unsafe fn copy(&self, offset: u32, to: *mut c_void, length: u32) -> bool {
-        // SAFETY: the caller vouches for `to`.
+        // SAFETY: the caller guarantees that `to` has room for `length` bytes.
         unsafe { bpf_xdp_load_bytes(self.ctx, offset, to, length) == 0 }
     }
 }
@@ -98,29 +99,29 @@ impl Hook for TcContext {
 
     #[inline(always)]
     unsafe fn copy(&self, offset: u32, to: *mut c_void, length: u32) -> bool {
-        // SAFETY: the caller vouches for `to`.
+        // SAFETY: the caller guarantees that `to` has room for `length` bytes.
         unsafe { bpf_skb_load_bytes(self.as_ptr().cast(), offset, to, length) == 0 }
     }
 }
 
-/// Bytes that lie in one piece, between two addresses.
+/// A contiguous range of bytes between two addresses.
 ///
-/// Pointers and not numbers, because the verifier allows no arithmetic with the end.
+/// Holds pointers and not numbers, because the verifier forbids arithmetic with the end.
 pub struct Linear {
     start: *const u8,
     end: *const u8,
 }
 
 impl Linear {
-    /// The bytes between the addresses that stand in these two fields of a context.
+    /// Returns the bytes between the addresses in two fields of a context.
     ///
     /// # Safety
-    /// They are fields of the running program's context.
+    /// Both must be fields of the running program's context.
     #[inline(always)]
     unsafe fn between(start: *const u32, end: *const u32) -> Self {
-        // The verifier makes pointers of what is loaded from there. The loads have to stay where
-        // the pointers are used, and their results be taken as they are.
-        // SAFETY: the caller vouches for the fields.
+        // The verifier turns values loaded from these fields into pointers. The compiler must
+        // neither move the loads nor change their results.
+        // SAFETY: the caller guarantees that both are fields of the context.
         let (start, end) = unsafe { (ptr::read_volatile(start), ptr::read_volatile(end)) };
         Self { start: start as *const u8, end: end as *const u8 }
     }
@@ -134,7 +135,7 @@ impl PacketBytes for Linear {
         if offset >= HEADERS_MAX {
             return None;
         }
-        // The mask says to the verifier what the comparison says to the reader.
+        // The comparison above already bounds `offset`; the mask shows the bound to the verifier.
         let start = self.start.wrapping_add(offset & (HEADERS_MAX - 1));
         if start.wrapping_add(N) > self.end {
             return None;
@@ -144,11 +145,11 @@ impl PacketBytes for Linear {
     }
 }
 
-/// The first bytes of a packet, copied.
+/// A copy of the first bytes of a packet.
 pub struct Copied<'a> {
     pub bytes: &'a [u8; HEADERS_MAX],
     pub length: usize,
-    /// A place in a map, where the verifier does not follow what is written.
+    /// A field in a map value. The verifier does not track values that pass through it.
     pub place: *mut u32,
 }
 
@@ -157,7 +158,7 @@ impl PacketBytes for Copied<'_> {
 
     #[inline(always)]
     fn merge_paths(&self, offset: usize) -> usize {
-        // SAFETY: the place is in a map of this processor's own.
+        // SAFETY: the field is in a per-processor map.
         unsafe {
             ptr::write_volatile(self.place, offset as u32);
             ptr::read_volatile(self.place) as usize
@@ -166,9 +167,9 @@ impl PacketBytes for Copied<'_> {
 
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        // The compiler shall not know it from what it is the sum of: what is compared has to be
-        // what is used, because a verifier before Linux 6.11 does not connect the two.
-        // SAFETY: it is a parameter.
+        // The volatile read hides from the compiler which sum `offset` is. The compared value must
+        // be the one used below, because verifiers before Linux 6.11 do not connect the two.
+        // SAFETY: the pointer is to the parameter.
         let offset = unsafe { ptr::read_volatile(&raw const offset) };
         if offset > HEADERS_MAX - N || offset + N > self.length {
             return None;

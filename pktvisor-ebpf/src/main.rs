@@ -1,7 +1,7 @@
-//! The programs of pktvisord that run in the kernel: they count packets, copy some of them into
-//! rings, and never change, drop or redirect one.
+//! The kernel programs of pktvisord. They count packets, copy some of them into ring buffers, and
+//! never change, drop or redirect a packet.
 //!
-//! Their names are of at most 15 bytes, as the kernel keeps them for those who list its programs.
+//! Program names have at most 15 bytes, the length that the kernel keeps for listings.
 
 #![no_std]
 #![no_main]
@@ -18,21 +18,21 @@ use pktvisor_common::direction::Direction;
 
 use crate::observe::observe;
 
-/// What a network card has received, before the kernel has made a socket buffer of it.
+/// Observes packets that a network card received, before the kernel makes a socket buffer.
 #[xdp]
 pub fn pktvisor_xdp(packet: XdpContext) -> u32 {
     observe(&packet, Start::Ethernet, Direction::In);
     XDP_PASS
 }
 
-/// The same for packets of several pages: jumbo frames.
+/// As [`pktvisor_xdp`], also for packets of several pages such as jumbo frames.
 #[xdp(frags)]
 pub fn pktvisor_xdpf(packet: XdpContext) -> u32 {
     observe(&packet, Start::Ethernet, Direction::In);
     XDP_PASS
 }
 
-/// What an interface has received, after the kernel has joined segments.
+/// Observes packets that an interface received, after the kernel has joined segments.
 ///
 /// `TC_ACT_UNSPEC` leaves the verdict to the programs and filters after this one.
 #[classifier]
@@ -41,47 +41,46 @@ pub fn pktvisor_in(packet: TcContext) -> i32 {
     TC_ACT_UNSPEC
 }
 
-/// What an interface is about to send, before it is cut into segments.
+/// Observes packets that an interface is about to send, before segmentation.
 #[classifier]
 pub fn pktvisor_out(packet: TcContext) -> i32 {
     observe(&packet, Start::Ethernet, Direction::Out);
     TC_ACT_UNSPEC
 }
 
-/// What an interface without a link layer has received.
+/// Observes packets that an interface without a link layer received.
 #[classifier]
 pub fn pktvisor_in_ip(packet: TcContext) -> i32 {
     observe(&packet, Start::Ip, Direction::In);
     TC_ACT_UNSPEC
 }
 
-/// What an interface without a link layer is about to send.
+/// Observes packets that an interface without a link layer is about to send.
 #[classifier]
 pub fn pktvisor_out_ip(packet: TcContext) -> i32 {
     observe(&packet, Start::Ip, Direction::Out);
     TC_ACT_UNSPEC
 }
 
-/// Nothing: what the benchmark takes off.
+/// Does nothing: the baseline that the benchmark subtracts.
 #[xdp]
 pub fn pktvisor_xdp0(_: XdpContext) -> u32 {
     XDP_PASS
 }
 
-/// Nothing: what the benchmark takes off.
+/// Does nothing: the baseline that the benchmark subtracts.
 #[classifier]
 pub fn pktvisor_in0(_: TcContext) -> i32 {
     TC_ACT_UNSPEC
 }
 
-/// Never called: the kernel's verifier refuses a program in which it could be.
+/// Never runs: the verifier rejects a program that can reach it.
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// Tells the kernel which helpers it may offer; none that is for GPL-compatible programs only is
-/// called.
+/// License of the programs. The kernel allows GPL-only helpers by it; the programs call none.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 11] = *b"Apache-2.0\0";

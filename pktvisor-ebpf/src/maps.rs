@@ -1,4 +1,4 @@
-//! The maps: what the programs share with the daemon, and a place to build records in.
+//! The maps that the programs share with the daemon, and a scratch map to build records in.
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::LpmTrie;
@@ -8,23 +8,23 @@ use pktvisor_common::abi::{
 };
 use pktvisor_common::packet::PacketMeta;
 
-/// A record while it is built, the headers of packets that lie in pieces, and what was found in
-/// them.
+/// A record under construction, a copy of the packet's headers, and the result of their walk.
 #[repr(C)]
 pub struct Scratch {
     pub header: SampleHeader,
     pub bytes: [u8; SAMPLE_MAX],
     pub headers: [u8; HEADERS_MAX],
     pub meta: PacketMeta,
-    /// The place of the last byte to copy, where the compiler does not see it.
+    /// Index of the last byte to copy, hidden from the compiler.
     pub last: u32,
-    /// The place of a header, where the verifier does not follow it.
+    /// Offset of a header, hidden from the verifier.
     pub offset: u32,
 }
 
-/// Ranges of HOST, where there are more than the configuration holds.
+/// Capacity of a trie of HOST ranges. The tries are used if the ranges do not fit into
+/// [`ProbeConfig`].
 const HOST_TRIE: u32 = 65_536;
-/// The size of a ring, until the daemon sets another one.
+/// Placeholder size of a ring in bytes; the daemon sets the real one.
 const RING: u32 = 4096;
 
 #[map]
@@ -33,7 +33,7 @@ pub static CONFIG: Array<ProbeConfig> = Array::with_max_entries(1, 0);
 pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
-/// 1 at the place of each hook that a packet has reached since the daemon last set it to 0.
+/// 1 for each hook that a packet has reached since the daemon last reset the entry to 0.
 #[map]
 pub static SEEN: Array<u32> = Array::with_max_entries(SEEN_PLACES, 0);
 #[map]

@@ -1,4 +1,4 @@
-//! What is done with a packet: its headers are walked, it is counted, and a record is made of it.
+//! Walks the headers of a packet, counts it, and copies a record of it into a ring buffer.
 
 use core::ffi::c_void;
 
@@ -26,25 +26,25 @@ use crate::maps::{
     CONFIG, COUNTERS, HOSTS_V4, HOSTS_V6, RING_0, RING_1, RING_2, RING_3, SCRATCH, SEEN, Scratch,
 };
 
-/// The reader looks after a rest of its own and need not be woken, which costs more than the copy.
+/// Do not wake the reader: it polls on a timer, and waking it costs more than the copy.
 const NO_WAKEUP: u64 = aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64;
 
-/// Counts a packet and makes a record of it. `hook` is the direction that the hook sees.
+/// Counts a packet, and sends a record of it if its classification asks for one. `hook` is the
+/// direction of packets at the hook.
 #[inline(always)]
 pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
     let (Some(config), Some(counters)) = (CONFIG.get(0), COUNTERS.get_ptr_mut(0)) else { return };
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return };
-    // SAFETY: the maps are per processor, and no other program runs on this one meanwhile.
+    // SAFETY: the maps are per processor, and no other program runs on this processor meanwhile.
     let (counters, scratch) = unsafe { (&mut *counters, &mut *scratch) };
     mark_seen(packet.interface(), hook);
     let length = packet.length();
-    // What is found goes through a map, where the verifier does not follow it: otherwise it would
-    // go through all that comes after once for each way through the headers.
+    // The result of the walk goes through a map, where the verifier does not track it. Otherwise
+    // the verifier would check the code below once for each path through the headers.
     walk_linear(packet, start, length, scratch);
     if !matches!(scratch.meta.behind, Behind::Payload) {
         if !scratch.meta.is_tunnel() {
-            // Perhaps the headers do not lie in the first piece of the packet, or there is more than
-            // VLAN tags before IP.
+            // The headers may extend beyond the linear data, or more than VLAN tags may precede IP.
             walk_copied(packet, start, length, scratch);
         }
         if scratch.meta.is_tunnel() && config.tunnels > 0 {
@@ -68,7 +68,7 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
     let dns_id = || {
         let mut id = [0u8; 2];
         let offset = u32::from(meta.payload_offset);
-        // SAFETY: two bytes have room in two.
+        // SAFETY: `id` has room for two bytes.
         unsafe { packet.copy(offset, id.as_mut_ptr().cast(), 2) };
         u16::from_be_bytes(id)
     };
@@ -84,7 +84,7 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
     let undecided = matches!(dns, Dns::Doubtful);
     if let Some(Record { kind, bytes: captured }) = record {
         let ring = ring(flow(), config.ring_mask) as usize & 3;
-        // A payload that one record has no room for lies behind the headers of several.
+        // A payload too long for one record is split over several, each with the headers.
         let mut first = captured;
         if captured > RECORD_PAYLOAD && matches!(kind, Kind::Dns) {
             first = least(captured, u32::from(meta.payload_offset) + RECORD_PAYLOAD);
@@ -121,7 +121,7 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
         } else {
             add(&mut counters.lost[ring], kind);
             outcome = match outcome {
-                // That it is, is known without its record.
+                // The outcome is known without the record.
                 Outcome::Malformed => Outcome::Malformed,
                 _ => Outcome::RingFull,
             };
@@ -149,7 +149,7 @@ pub fn observe<H: Hook>(packet: &H, start: Start, hook: Direction) {
     );
 }
 
-/// Counts a record of a kind, without a way to a panic.
+/// Counts a record of a kind. Uses `get_mut` because the program must have no path to a panic.
 #[inline(always)]
 fn add(records: &mut [u64; KINDS], kind: Kind) {
     if let Some(count) = records.get_mut(kind as usize) {
@@ -157,13 +157,14 @@ fn add(records: &mut [u64; KINDS], kind: Kind) {
     }
 }
 
-/// Marks the hook as reached. The mark is mostly there already, so that processors share the line.
+/// Marks the hook as reached. Reads first: usually the mark is set, and the cache line stays shared
+/// between processors.
 #[inline(always)]
 fn mark_seen(interface: u32, hook: Direction) {
     let Some(seen) = SEEN.get_ptr_mut(seen_place(interface, matches!(hook, Direction::Out))) else {
         return;
     };
-    // SAFETY: the place is in the map, and all who write it write 1 here.
+    // SAFETY: the pointer is into the map, and every program writes the same value, 1.
     unsafe {
         if core::ptr::read_volatile(seen) == 0 {
             core::ptr::write_volatile(seen, 1);
@@ -171,14 +172,14 @@ fn mark_seen(interface: u32, hook: Direction) {
     }
 }
 
-/// Sets all of it to 0, the default. Word by word, because `memset` is a loop over bytes here.
+/// Sets all fields to 0, the default. Writes words, because `memset` is a loop over bytes here.
 #[inline(always)]
 fn clear(meta: &mut PacketMeta) {
     const WORDS: usize = size_of::<PacketMeta>() / size_of::<u64>();
     const { assert!(size_of::<PacketMeta>() == 64 && align_of::<PacketMeta>() == 8) };
     let words = core::ptr::from_mut(meta).cast::<[u64; WORDS]>();
     for at in 0..WORDS {
-        // SAFETY: they are the words of the struct, and 0 is a value of each of its fields.
+        // SAFETY: the words are those of the struct, and 0 is a valid value of each of its fields.
         unsafe { core::ptr::write_volatile((*words).as_mut_ptr().add(at), 0) };
     }
 }
@@ -192,13 +193,14 @@ fn walk<B: PacketBytes>(bytes: &B, start: Start, length: u32, meta: &mut PacketM
     }
 }
 
-/// Walks the headers of a packet where it lies.
+/// Walks the headers of a packet in place.
 #[inline(never)]
 fn walk_linear<H: Hook>(packet: &H, start: Start, length: u32, scratch: &mut Scratch) {
     walk(&packet.linear(), start, length, &mut scratch.meta);
 }
 
-/// Walks the headers of a packet that lies in pieces, or has more before IP than VLAN tags.
+/// Walks a copy of the headers, for packets whose headers are not all in the linear data or that
+/// have more than VLAN tags before IP.
 #[inline(never)]
 fn walk_copied<H: Hook>(packet: &H, start: Start, length: u32, scratch: &mut Scratch) {
     if let Some(copied) = copy_headers(packet, length, scratch) {
@@ -206,7 +208,7 @@ fn walk_copied<H: Hook>(packet: &H, start: Start, length: u32, scratch: &mut Scr
     }
 }
 
-/// Walks on inside tunnels.
+/// Walks the inner headers of up to [`MAX_TUNNELS`] nested tunnels.
 #[inline(never)]
 fn enter_tunnels<H: Hook>(packet: &H, config: &ProbeConfig, length: u32, scratch: &mut Scratch) {
     let Some(copied) = copy_headers(packet, length, scratch) else { return };
@@ -221,7 +223,7 @@ fn enter_tunnels<H: Hook>(packet: &H, config: &ProbeConfig, length: u32, scratch
     }
 }
 
-/// Copies the first bytes of a packet, in which its headers lie.
+/// Copies the first bytes of a packet, at most [`HEADERS_MAX`].
 #[inline(always)]
 fn copy_headers<H: Hook>(
     packet: &H,
@@ -230,15 +232,15 @@ fn copy_headers<H: Hook>(
 ) -> Option<Copied<'static>> {
     let Scratch { last, headers, offset, .. } = scratch;
     let captured = bounded(last, least(length, HEADERS_MAX as u32), HEADERS_MAX)?;
-    // SAFETY: `captured` bytes have room in the array.
+    // SAFETY: the array has room for `captured` bytes.
     if !unsafe { packet.copy(0, headers.as_mut_ptr().cast::<c_void>(), captured) } {
         return None;
     }
-    // SAFETY: the array lies in a map, and nothing else writes to it while the program runs.
+    // SAFETY: the array is in a map, and nothing else writes to it while the program runs.
     let bytes = unsafe { &*core::ptr::from_ref(headers) };
     let mut copied = Copied { bytes, length: 0, place: core::ptr::from_mut(offset) };
-    // A length that the compiler knows the bound of makes it drop the comparison with a constant,
-    // which a verifier before Linux 6.8 needs.
+    // If the compiler knew the bound of the length, it would drop a comparison with a constant that
+    // verifiers before Linux 6.8 need.
     copied.length = copied.merge_paths(captured as usize);
     Some(copied)
 }
@@ -247,15 +249,15 @@ const fn least(a: u32, b: u32) -> u32 {
     if a < b { a } else { b }
 }
 
-/// The length, where it is from 1 to `max`: as a number whose bounds the verifier sees.
+/// Returns `length` if it is from 1 to `max`, with bounds that the verifier sees.
 ///
-/// It goes by way of a place in a map, after which the compiler knows nothing of it, and what is
-/// compared is what is used. It is compared as the place of the last byte, because a verifier
-/// before Linux 6.8 does not learn from `length != 0` that the length is at least 1.
+/// The value passes through a field in a map, so that the compiler knows nothing of it and uses the
+/// value that it compares. The comparison is of the last byte's index, because verifiers before
+/// Linux 6.8 do not learn from `length != 0` that the length is at least 1.
 #[inline(always)]
 fn bounded(place: &mut u32, length: u32, max: usize) -> Option<u32> {
     *place = length.wrapping_sub(1);
-    // SAFETY: it was written just now.
+    // SAFETY: the field was written just now.
     let last = unsafe { core::ptr::read_volatile(&raw const *place) };
     if last >= max as u32 { None } else { Some(last + 1) }
 }
@@ -309,13 +311,13 @@ fn count(counters: &mut Counters, meta: &PacketMeta, direction: Direction, n: u6
     }
 }
 
-/// Sends what follows of a packet whose first record holds only a part of it, `captured` bytes in
-/// all: each record has the packet's headers and the next part of its payload. Returns how many
-/// found room, in the lower 8 bits, and how many did not.
+/// Sends further records of a packet whose first record holds only a part of the `captured` bytes.
+/// Each has the packet's headers and the next part of its payload. Returns the number of records
+/// sent in the lower 8 bits, and above them the number that the ring had no room for.
 #[inline(never)]
 fn continue_record<H: Hook>(packet: &H, captured: u32, ring: u32) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return 0 };
-    // SAFETY: the map is per processor, and no other program runs on this one meanwhile.
+    // SAFETY: the map is per processor, and no other program runs on this processor meanwhile.
     let Scratch { header: place, bytes, meta, last, offset: held, .. } = unsafe { &mut *scratch };
     let mut records = 0;
     for at in 1..RECORDS {
@@ -337,8 +339,8 @@ fn continue_record<H: Hook>(packet: &H, captured: u32, ring: u32) -> u32 {
     records
 }
 
-/// Copies the headers and a part of the payload into a ring, as the record's header says. False
-/// where it had no room.
+/// Sends a record with the headers and a part of the payload. Returns false if the ring had no room
+/// or the copy failed.
 #[inline(always)]
 fn send_part<H: Hook>(
     packet: &H,
@@ -348,18 +350,19 @@ fn send_part<H: Hook>(
     (headers, offset, part): (u32, u32, u32),
     ring: usize,
 ) -> bool {
-    // The headers stand there from the record before. The part of the payload goes behind them.
+    // `bytes` still has the headers from the previous record. The payload goes behind them.
     let Some(headers) = bounded(held, headers, HEADERS_MAX) else { return false };
     let Some(part) = bounded(last, part, RECORD_PAYLOAD as usize) else { return false };
     let to = bytes.as_mut_ptr().wrapping_add(headers as usize).cast::<c_void>();
-    // SAFETY: `headers` and `part` bytes have room in the array together.
+    // SAFETY: the array has room for `headers` and `part` bytes together.
     if !unsafe { packet.copy(headers + offset, to, part) } {
         return false;
     }
     output(place, headers + part, ring)
 }
 
-/// Copies a record into a ring. False where it had no room.
+/// Sends a record with the first bytes of a packet. Returns false if the ring had no room or the
+/// copy failed.
 #[inline(always)]
 fn send<H: Hook>(
     packet: &H,
@@ -371,21 +374,22 @@ fn send<H: Hook>(
     let Some(captured) = bounded(last, u32::from(place.captured), SAMPLE_MAX) else {
         return false;
     };
-    // SAFETY: `captured` bytes have room in the array.
+    // SAFETY: the array has room for `captured` bytes.
     if !unsafe { packet.copy(0, bytes.as_mut_ptr().cast::<c_void>(), captured) } {
         return false;
     }
     output(place, captured, ring)
 }
 
-/// Puts a record with `captured` bytes of its packet into a ring. False where it had no room.
+/// Copies a record with `captured` bytes of its packet into a ring. Returns false if the ring had
+/// no room.
 #[inline(always)]
 fn output(place: &mut SampleHeader, captured: u32, ring: usize) -> bool {
     let record = core::ptr::from_mut(place).cast::<c_void>();
     let output = |ring: &RingBuf| {
         let length = u64::from(captured) + SAMPLE_HEADER as u64;
         let ring = core::ptr::from_ref(ring).cast_mut().cast::<c_void>();
-        // SAFETY: the bytes lie right behind the header, in one value of the map.
+        // SAFETY: the bytes follow the header in the same map value.
         unsafe { bpf_ringbuf_output(ring, record, length, NO_WAKEUP) == 0 }
     };
     match ring {

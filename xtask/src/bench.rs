@@ -1,7 +1,7 @@
-//! `cargo xtask bench`: what summarizing a file costs, beside what a user would run instead.
+//! `cargo xtask bench`: measures pktvisord beside programs that users run for the same purpose.
 //!
-//! All programs read the same file, out of the page cache, in turn and several times over, so
-//! that what else the machine does hits all of them alike. The figures are medians.
+//! All programs read the same file from the page cache, by turns and several times, so that other
+//! load on the machine affects all of them alike. The figures are medians.
 
 mod adversary;
 pub mod live;
@@ -26,51 +26,51 @@ use crate::generate::Kind;
 use crate::generate::attacks::Attack;
 use crate::{run, setup};
 
-/// The addresses of the host whose packets the generated captures hold.
+/// HOST of the generated captures.
 const HOSTS: &str = "192.0.2.1/32,2001:db8::1/128";
-/// Where Debian installs dnscap's plug-in that keeps statistics.
+/// Path of dnscap's statistics plug-in on Debian.
 const RSSM: &str = "/usr/lib/x86_64-linux-gnu/dnscap/rssm.so";
-/// The seed of the captures that figures are compared on.
+/// Seed of the captures, always the same so that figures are comparable.
 const SEED: u32 = 1;
 
-/// Measure pktvisord beside capinfos, tcpdump, tshark, dnstop and dnscap.
+/// Measure pktvisord beside capinfos, tcpdump, tshark, dnstop and dnscap
 #[derive(Args)]
 pub struct Bench {
-    /// What to measure.
+    /// Benchmark to run
     #[arg(value_enum, default_value_t = What::Files)]
     what: What,
-    /// How often each program reads each file.
+    /// Number of times that each program reads each file
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Which capture to read.
+    /// Capture to read
     #[arg(long, value_enum, default_value_t = Captures::All)]
     kind: Captures,
-    /// Captures of a tenth of the packets, read once, or loads of a second: to see that all of it
-    /// works.
+    /// Only check that the benchmark works: read captures of a tenth of the packets once, or put
+    /// load on an interface for one second
     #[arg(long)]
     short: bool,
-    /// Also write the tables to this Markdown file.
+    /// Also write the tables to this Markdown file
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    /// Leave out `cargo bench`.
+    /// Skip `cargo bench`
     #[arg(long)]
     no_micro: bool,
 }
 
-/// What is measured.
+/// A benchmark.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum What {
-    /// Reading files, beside what a user would run instead.
+    /// Read files, beside other programs
     Files,
-    /// Watching an interface, which takes root.
+    /// Watch an interface, beside other programs; requires root
     Live,
-    /// Reading packets that are made to cost much.
+    /// Read hostile packets from files
     Adversary,
-    /// Watching an interface that such packets come to, which takes root.
+    /// Watch an interface that receives hostile packets; requires root
     Siege,
 }
 
-/// What a capture is made of.
+/// Contents of a generated capture.
 #[derive(Clone, Copy)]
 enum Source {
     Normal(Kind),
@@ -78,7 +78,7 @@ enum Source {
 }
 
 impl Source {
-    /// The name by which it is asked for.
+    /// Returns the name of the contents on the command line.
     fn name(self) -> String {
         let value = match self {
             Self::Normal(kind) => kind.to_possible_value(),
@@ -88,7 +88,7 @@ impl Source {
     }
 }
 
-/// The captures to read.
+/// The captures to read. Each kind is described at [`Kind`].
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Captures {
     Mixed,
@@ -99,19 +99,19 @@ enum Captures {
 
 /// A program that reads a capture file.
 struct Contender {
-    /// How it is called in the table.
+    /// Name in the table.
     name: &'static str,
     program: PathBuf,
-    /// All arguments, the file among them.
+    /// All arguments, including the file.
     arguments: Vec<OsString>,
-    /// One for each time it has read the file.
+    /// Cost of each run.
     costs: Vec<Cost>,
-    /// Why it is out of the race.
+    /// Error of the first failed run. The program does not run again after it.
     failure: Option<String>,
 }
 
 impl Bench {
-    /// Carries the command out. It fails if pktvisord does, and never for being slow.
+    /// Runs the command. Fails if pktvisord fails, but not if pktvisord is slow.
     pub fn run(self) -> Result<()> {
         if self.what == What::Live {
             let (seconds, pairs) = if self.short { (1, 1) } else { (8, 9) };
@@ -149,7 +149,7 @@ impl Bench {
         if self.no_micro { Ok(()) } else { exec(cargo().args(["bench", "--workspace"])) }
     }
 
-    /// Writes the tables where they are asked for, and fails where ours did.
+    /// Writes the tables to the Markdown file, and fails if pktvisord failed.
     fn write(&self, report: &str, failures: &[String]) -> Result<()> {
         if let Some(path) = &self.markdown {
             fs::write(path, report).with_context(|| format!("cannot write {}", path.display()))?;
@@ -160,13 +160,13 @@ impl Bench {
         Ok(())
     }
 
-    /// Measures every program on one capture. Returns what to print, and how ours failed.
+    /// Measures every program on one capture. Returns the report, and the errors of pktvisord.
     fn measure_kind(&self, kind: Kind, pktvisord: &Path) -> Result<(String, Vec<String>)> {
         let packets = if self.short { kind.packets() / 10 } else { kind.packets() };
         let runs = if self.short { 1 } else { self.runs };
         let capture = capture(Source::Normal(kind), packets)?;
         let (mut contenders, missing) = contenders(&capture, pktvisord)?;
-        // Once to have it in the page cache, from where all of them read it.
+        // Loads the file into the page cache.
         io::copy(&mut File::open(&capture)?, &mut io::sink())?;
         for run in 1..=runs {
             for contender in contenders.iter_mut().filter(|one| one.failure.is_none()) {
@@ -210,7 +210,7 @@ impl Bench {
     }
 }
 
-/// The capture to measure on, generated if this program has changed since.
+/// Returns the path of a capture. Generates the capture again if this program is newer.
 fn capture(source: Source, packets: u64) -> Result<PathBuf> {
     let dir = target_dir()?.join("bench");
     fs::create_dir_all(&dir)?;
@@ -223,8 +223,8 @@ fn capture(source: Source, packets: u64) -> Result<PathBuf> {
     let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
     let generator = std::env::current_exe()?;
     if !modified(&path).is_ok_and(|at| modified(&generator).is_ok_and(|built| at > built)) {
-        // Under another name, so that one that was cut short is not taken for whole; and in
-        // another process, as the memory it takes would count for those measured, see `Cost`.
+        // Uses another name until the file is complete. Uses another process, because the peak
+        // memory of this one would count for the measured programs, see `Cost`.
         let partial = path.with_extension("partial");
         exec(
             Command::new(&generator)
@@ -238,7 +238,7 @@ fn capture(source: Source, packets: u64) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The programs to measure, and the names of those that are not installed.
+/// Returns the programs to measure, and the names of those that are not installed.
 fn contenders(capture: &Path, pktvisord: &Path) -> Result<(Vec<Contender>, Vec<&'static str>)> {
     let ours = |workers: &'static str| {
         ["--workers", workers, "-H", HOSTS, "--summary", "--format", "json", "-o", "/dev/null"]
@@ -291,7 +291,7 @@ impl Contender {
     }
 }
 
-/// The processor and the kernel, as figures are worth nothing without.
+/// Describes the processor and the kernel that the figures depend on.
 fn machine() -> String {
     let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = processors

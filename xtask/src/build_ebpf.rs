@@ -11,38 +11,38 @@ use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 use crate::exec::{cargo, exec, find_program, output_of, root, target_dir};
 use crate::setup;
 
-/// The kernel's byte code, little-endian.
+/// Target triple of BPF, little-endian.
 const TARGET: &str = "bpfel-unknown-none";
-/// The newest that goes with the LLVM of the Rust release this project is built with.
+/// The newest bpf-linker that supports the LLVM of the project's Rust release.
 const BPF_LINKER_VERSION: &str = "0.10.3";
-/// Where Debian installs its compiler; a rustup one may come before it in `PATH`.
+/// Path of Debian's compiler. A rustup compiler may precede it in `PATH`.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
-/// A compiler that has `core` for the BPF target.
+/// A compiler with `core` for the BPF target.
 enum Compiler {
     /// Debian's `rustc-web`, with a prebuilt `core`.
     Debian,
-    /// A rustup nightly, which builds `core` from the component `rust-src`.
+    /// A rustup nightly that builds `core` from the component `rust-src`.
     Nightly,
 }
 
-/// Compile the kernel programs into one BPF object, which the daemon has inside when it is built.
+/// Compile the kernel programs into the BPF object that the daemon embeds
 #[derive(Args)]
 pub struct BuildEbpf {
-    /// With a line in the daemon's log (-vv) for each packet: to find out why one is taken for what
-    /// it is, on a quiet interface.
+    /// Make the daemon log each packet (-vv), to debug how packets are classified; for quiet
+    /// interfaces only
     #[arg(long)]
     log: bool,
 }
 
 impl BuildEbpf {
-    /// Carries the command out.
+    /// Runs the command.
     pub fn run(self) -> Result<()> {
         build_with(self.log).map(drop)
     }
 }
 
-/// Compiles the kernel programs, says what came of it, and returns the object's path.
+/// Compiles the kernel programs, lists them, and returns the object's path.
 pub fn build() -> Result<PathBuf> {
     build_with(false)
 }
@@ -61,7 +61,7 @@ fn build_with(log: bool) -> Result<PathBuf> {
     let mut command = match compiler {
         Compiler::Debian => {
             let mut command = cargo();
-            // The target is unstable, and Debian's compiler is a stable one.
+            // The target is unstable, and Debian's compiler is stable.
             command.env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1");
             command
         }
@@ -88,7 +88,7 @@ fn build_with(log: bool) -> Result<PathBuf> {
     let object = target_dir()?.join("bpf/pktvisor.o");
     fs::create_dir_all(object.parent().expect("the object lies in a folder"))?;
     let bytes = fs::read(build_dir.join(TARGET).join("release/pktvisor"))?;
-    // The daemon is built again whenever it is written.
+    // Writing the object makes cargo rebuild the daemon.
     if fs::read(&object).ok().as_ref() != Some(&bytes) {
         fs::write(&object, &bytes).with_context(|| format!("cannot write {}", object.display()))?;
     }
@@ -99,7 +99,7 @@ fn build_with(log: bool) -> Result<PathBuf> {
     Ok(object)
 }
 
-/// The flags that make the linker's output a BPF object with type information.
+/// Returns the compiler flags for a BPF object with type information (BTF).
 fn rustflags(linker: &Path) -> String {
     format!(
         "-C linker={} -C link-arg=--btf -C target-cpu=v3 -C link-arg=--cpu-features=+allows-misaligned-mem-access -C debuginfo=2 --cfg bpf_target_arch=\"{}\"",
@@ -108,7 +108,7 @@ fn rustflags(linker: &Path) -> String {
     )
 }
 
-/// The first compiler on this machine that can do it.
+/// Returns the first suitable compiler on this machine.
 fn find_compiler() -> Option<Compiler> {
     let debian = output_of(
         Command::new(DEBIAN_RUSTC)
@@ -136,13 +136,13 @@ fn install_compiler() -> Result<Compiler> {
     )
 }
 
-/// Installs bpf-linker with cargo, which takes a minute or two, once.
+/// Installs bpf-linker with cargo, which takes one to two minutes.
 fn install_linker() -> Result<PathBuf> {
     exec(cargo().args(["install", "bpf-linker", "--version", BPF_LINKER_VERSION, "--locked"]))?;
     find_program("bpf-linker")?.context("cargo has installed bpf-linker, but not where it is found")
 }
 
-/// The programs in a BPF object, each as `section/name`.
+/// Lists the programs in a BPF object, each as `section/name`.
 fn programs(bytes: &[u8]) -> Result<Vec<String>> {
     let object = object::File::parse(bytes).context("the BPF object is not an ELF file")?;
     let mut programs = Vec::new();
@@ -151,7 +151,7 @@ fn programs(bytes: &[u8]) -> Result<Vec<String>> {
             && let Some(index) = symbol.section_index()
         {
             let section = object.section_by_index(index)?.name()?;
-            // What lies in .text is called by programs and is none itself.
+            // Functions in .text are called by programs, and are no programs.
             if section != ".text" {
                 programs.push(format!("{section}/{}", symbol.name()?));
             }
@@ -169,8 +169,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn object_without_programs_is_refused() {
-        // The header alone of a 64-bit little-endian relocatable file for machine 247 (BPF).
+    fn rejects_object_without_programs() {
+        // Only the ELF header of a 64-bit little-endian relocatable file for machine 247 (BPF).
         let mut elf = [0u8; 64];
         elf[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
         elf[16..24].copy_from_slice(&[1, 0, 247, 0, 1, 0, 0, 0]);

@@ -1,4 +1,4 @@
-//! `cargo xtask audit`, and the part of it that every test run has: what the project is made of.
+//! `cargo xtask audit`: checks dependencies. `cargo xtask test` includes a part of it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,19 +11,19 @@ use serde::Deserialize;
 
 use crate::exec::{cargo, cargo_tool, exec, root};
 
-/// Where packages come from.
+/// The only allowed source of packages, crates.io.
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
-/// Check dependencies against deny.toml, and for known vulnerabilities where their list can be had.
+/// Check dependencies against deny.toml, and for known vulnerabilities if their list is available
 #[derive(Args)]
 pub struct Audit {
-    /// Fail where the list of known vulnerabilities can't be had, instead of saying so.
+    /// Fail if the list of known vulnerabilities is unavailable, instead of skipping the check
     #[arg(long)]
     advisories: bool,
 }
 
 impl Audit {
-    /// Carries the command out.
+    /// Runs the command.
     pub fn run(self) -> Result<()> {
         check()?;
         let deny = CargoDeny(cargo_tool("cargo-deny")?);
@@ -39,7 +39,7 @@ impl Audit {
     }
 }
 
-/// cargo-deny.
+/// Path of cargo-deny.
 struct CargoDeny(PathBuf);
 
 impl CargoDeny {
@@ -56,7 +56,7 @@ impl CargoDeny {
     }
 }
 
-/// The parts of deny.toml that are looked at here.
+/// The parts of deny.toml that [`check`] uses.
 #[derive(Deserialize)]
 struct Policy {
     licenses: Licenses,
@@ -80,7 +80,7 @@ struct Ban {
     reason: String,
 }
 
-/// What cargo says of a package.
+/// A package in the output of `cargo metadata`.
 #[derive(Deserialize)]
 struct Package {
     name: String,
@@ -94,13 +94,13 @@ struct Metadata {
     packages: Vec<Package>,
 }
 
-/// Checks licences, sources and bans of everything that the project is made of.
+/// Checks licences, sources and bans of all dependencies of the workspace and the kernel programs.
 pub fn check() -> Result<()> {
     let policy = fs::read_to_string(root().join("deny.toml")).context("cannot read deny.toml")?;
     let policy: Policy = toml::from_str(&policy).context("deny.toml")?;
     let mut by_license: BTreeMap<String, usize> = BTreeMap::new();
     let mut problems = Vec::new();
-    // The fuzzers are never given to anybody.
+    // Fuzz targets are left out, because they are never distributed.
     for manifest in ["Cargo.toml", "pktvisor-ebpf/Cargo.toml"] {
         let output = cargo()
             .args(["metadata", "--format-version", "1", "--locked", "--manifest-path", manifest])
@@ -125,7 +125,7 @@ pub fn check() -> Result<()> {
     Ok(())
 }
 
-/// What deny.toml has against a package.
+/// Returns the violation of deny.toml by a package, if there is one.
 fn problem(policy: &Policy, package: &Package) -> Option<String> {
     let Package { name, version, license, source } = package;
     let of = |what: String| Some(format!("{name} {version}: {what}"));
@@ -133,7 +133,7 @@ fn problem(policy: &Policy, package: &Package) -> Option<String> {
         return of(format!("banned, {reason}"));
     }
     match source {
-        // The project's own.
+        // A package of this project.
         None => return None,
         Some(source) if source != REGISTRY => return of(format!("from {source}")),
         Some(_) => {}
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_allowed_is_found() {
+    fn finds_violations_of_policy() {
         let policy: Policy = toml::from_str(
             "licenses.allow = [\"MIT\", \"ISC\"]\nbans.deny = [{ name = \"bad\", reason = \"why\" }]",
         )

@@ -1,5 +1,5 @@
-//! `cargo xtask dist`: what is given to others: a tarball, a Debian package, and lists of what they are
-//! made of.
+//! `cargo xtask dist`: builds the release: a tarball, a Debian package, and a bill of materials for
+//! each program.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,28 +12,28 @@ use crate::build_ebpf;
 use crate::exec::{cargo, cargo_tool, exec, is_root, output_of, root, target_dir};
 use crate::setup;
 
-/// The newest glibc that the programs may need: that of Debian 12.
+/// Minor version of the newest glibc that the programs may need: 2.36 of Debian 12.
 const NEWEST_GLIBC: u32 = 36;
-/// The programs, with the section of their manual page.
+/// The programs, and the section of their manual page.
 const PROGRAMS: [(&str, &str); 2] = [("pktvisord", "8"), ("pktvisor", "1")];
-/// Shells with completions, and where Debian keeps them, with the program in the place of `{}`.
+/// Shells, and Debian's path of their completions, where `{}` stands for the program.
 const SHELLS: [(&str, &str); 3] = [
     ("bash", "share/bash-completion/completions/{}"),
     ("fish", "share/fish/vendor_completions.d/{}.fish"),
     ("zsh", "share/zsh/vendor-completions/_{}"),
 ];
 
-/// Build what is released: a tarball and a Debian package, into target/dist.
+/// Build the release into target/dist: a tarball, a Debian package and bills of materials (SBOM)
 #[derive(Args)]
 pub struct Dist {
-    /// Also install the package into a Debian 12 of its own, try it, and remove it, and take the steps
-    /// of the Dockerfile; as root.
+    /// Also test the package and the steps of the Dockerfile, each in a separate Debian 12;
+    /// requires root
     #[arg(long)]
     test: bool,
 }
 
 impl Dist {
-    /// Carries the command out.
+    /// Runs the command.
     pub fn run(self) -> Result<()> {
         setup::for_dist()?;
         build_ebpf::build()?;
@@ -72,14 +72,14 @@ fn file_name(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
-/// The version of the workspace.
+/// Returns the version of the workspace.
 fn version() -> Result<String> {
     let manifest = fs::read_to_string(root().join("Cargo.toml"))?;
     let line = manifest.lines().find_map(|line| line.strip_prefix("version = \""));
     Ok(line.and_then(|rest| rest.split('"').next()).context("no version in Cargo.toml")?.to_owned())
 }
 
-/// Lays everything out as under a prefix, such as /usr.
+/// Copies all files to their paths under a prefix such as /usr.
 fn stage_all(stage: &Path) -> Result<()> {
     let release = target_dir()?.join("release");
     for (program, section) in PROGRAMS {
@@ -100,7 +100,7 @@ fn stage_all(stage: &Path) -> Result<()> {
             write(&stage.join(place.replace("{}", program)), &generate(shell)?)?;
         }
     }
-    // Whoever installs the package watches something; all is a start.
+    // The installed service watches all interfaces by default.
     let example = fs::read_to_string(root().join("docs/pktvisord.toml"))?;
     ensure!(example.contains("\n#target = \"any\"\n"), "docs/pktvisord.toml has no target");
     let config = example.replace("\n#target = \"any\"\n", "\ntarget = \"any\"\n");
@@ -139,7 +139,7 @@ fn write(to: &Path, text: &str) -> Result<()> {
     fs::write(to, text).with_context(|| format!("cannot write {}", to.display()))
 }
 
-/// Fails where a program needs a newer glibc than Debian 12 has.
+/// Fails if a program needs a newer glibc than that of Debian 12.
 fn check_glibc(program: &Path) -> Result<()> {
     let bytes = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
     let newest = newest_glibc(&bytes).context("it needs no glibc")?;
@@ -151,7 +151,7 @@ fn check_glibc(program: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The highest N of the versions `GLIBC_2.N` that a program names.
+/// Returns the highest N among the versions `GLIBC_2.N` in a program.
 fn newest_glibc(bytes: &[u8]) -> Option<u32> {
     const VERSION: &[u8] = b"GLIBC_2.";
     let versions = bytes.windows(VERSION.len()).enumerate().filter(|(_, w)| *w == VERSION);
@@ -162,7 +162,7 @@ fn newest_glibc(bytes: &[u8]) -> Option<u32> {
     numbers.max()
 }
 
-/// The same from the same, whoever builds it.
+/// Builds the tarball. Equal files make an equal tarball: names are sorted, owners and times fixed.
 fn tarball(dist: &Path, stage: &Path) -> Result<PathBuf> {
     let name = format!("pktvisor-{}-{}-linux-gnu", version()?, std::env::consts::ARCH);
     let file = dist.join(format!("{name}.tar.gz"));
@@ -179,7 +179,7 @@ fn tarball(dist: &Path, stage: &Path) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// Lists of all that each program is made of (SBOM, CycloneDX).
+/// Builds the bill of materials (SBOM, CycloneDX) of each program.
 fn bills(dist: &Path) -> Result<[PathBuf; 2]> {
     let tool = cargo_tool("cargo-cyclonedx")?;
     exec(Command::new(tool).current_dir(root()).args([
@@ -188,7 +188,7 @@ fn bills(dist: &Path) -> Result<[PathBuf; 2]> {
         "--spec-version=1.5",
         "--describe=binaries",
     ]))?;
-    // It puts one into the folder of each package.
+    // cargo-cyclonedx writes a file into the folder of each package.
     fs::remove_file(root().join("xtask/xtask_bin.cdx.json"))?;
     let bill = |package: &str, program: &str| -> Result<PathBuf> {
         let made = root().join(package).join(format!("{program}_bin.cdx.json"));
@@ -200,6 +200,7 @@ fn bills(dist: &Path) -> Result<[PathBuf; 2]> {
     Ok([bill("pktvisord", "pktvisord")?, bill("pktvisor-tui", "pktvisor")?])
 }
 
+/// Removes earlier Debian packages and builds a new one.
 fn debian(dist: &Path) -> Result<PathBuf> {
     let tool = cargo_tool("cargo-deb")?;
     for entry in fs::read_dir(dist)? {
@@ -219,11 +220,11 @@ fn debian(dist: &Path) -> Result<PathBuf> {
     package.context("cargo-deb made no package")
 }
 
-/// A Debian 12 of its own.
+/// A Debian 12 root file system in a folder.
 struct Root(PathBuf);
 
 impl Root {
-    /// Makes it, in a folder that is emptied before.
+    /// Creates the file system with debootstrap, in a folder that is emptied first.
     fn make(place: PathBuf) -> Result<Self> {
         ensure!(is_root(), "only root makes a root folder");
         if place.exists() {
@@ -238,7 +239,8 @@ impl Root {
         Ok(root)
     }
 
-    /// Runs a script in it. Returns what it printed. What is mounted by it goes with it.
+    /// Runs a script in a chroot and returns its standard output. Its mounts end with the script,
+    /// because it has a mount namespace of its own.
     fn run(&self, script: &str) -> Result<String> {
         println!("# {script}");
         let output = Command::new("unshare")
@@ -259,7 +261,7 @@ impl Root {
     }
 }
 
-/// Installs the package into a Debian 12 of its own, tries it there, and removes it.
+/// Installs the package into a separate Debian 12, runs both programs, and removes the package.
 fn test_package(dist: &Path, package: &Path) -> Result<()> {
     let root = Root::make(dist.join("root"))?;
     copy(package, &root.0.join("tmp").join(file_name(package)))?;
@@ -275,7 +277,7 @@ fn test_package(dist: &Path, package: &Path) -> Result<()> {
     )?;
     root.run("test -s /lib/systemd/system/pktvisord.service")?;
     root.run("bash -n /usr/share/bash-completion/completions/pktvisord")?;
-    // One packet of Ethernet, which is what there is to read.
+    // A capture file with one Ethernet packet.
     let capture = "printf '\\241\\262\\303\\324\\0\\2\\0\\4\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\377\\377\\0\\0\\0\\1\
                    \\147\\164\\205\\0\\0\\0\\0\\0\\0\\0\\0\\16\\0\\0\\0\\16\\1\\2\\3\\4\\5\\6\\7\\10\\11\\12\\13\\14\\10\\6'";
     let json = root.run(&format!("{capture} | pktvisord --config /dev/null --summary -"))?;
@@ -290,10 +292,11 @@ fn test_package(dist: &Path, package: &Path) -> Result<()> {
     root.remove()
 }
 
-/// Takes the steps of the last stage of the Dockerfile in a Debian 12 of its own, and starts what comes of
-/// them as a container engine would: as its user, with some of root's capabilities or without any.
+/// Runs the steps of the Dockerfile's last stage in a separate Debian 12. Starts the daemon there
+/// as a container engine does: as the image's user, first with NET_RAW, which Docker grants by
+/// default, then with all capabilities that the kernel programs need.
 ///
-/// What the first stage does is done by `cargo xtask dist` itself, with the same commands.
+/// The first stage is not tested: `cargo xtask dist` runs the same commands itself.
 fn test_image(dist: &Path) -> Result<()> {
     let dockerfile =
         fs::read_to_string(crate::exec::root().join("Dockerfile"))?.replace("\\\n", "");
@@ -312,7 +315,7 @@ fn test_image(dist: &Path) -> Result<()> {
         }
     }
     let user = last.lines().find_map(|line| line.strip_prefix("USER ")).context("no user")?;
-    // Docker's default set, and with what is to be added.
+    // NET_RAW of Docker's default set, then also the capabilities to add.
     let all = "-all,+net_raw,+bpf,+net_admin,+perfmon";
     for (bounding, said) in
         [("-all,+net_raw", "--cap-add BPF --cap-add NET_ADMIN"), (all, "watching lo: tc")]
@@ -334,7 +337,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_glibc_is_found() {
+    fn finds_newest_glibc_version() {
         assert_eq!(newest_glibc(b"xGLIBC_2.4\0GLIBC_2.34\0GLIBC_2.3.4 GLIBC_PRIVATE"), Some(34));
         assert_eq!(newest_glibc(b"musl"), None);
     }

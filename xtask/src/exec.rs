@@ -1,4 +1,4 @@
-//! Starting other programs, and where the project's files are.
+//! Starts other programs and locates the project's files.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -6,15 +6,15 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// The top folder of the project, as cargo says when it starts this program: where it was
-/// compiled may be another clone that shares the target folder.
+/// Returns the top folder of the project, from the variable that cargo sets when it starts this
+/// program. The folder at compile time may be another clone that shares the target folder.
 pub fn root() -> PathBuf {
     let manifest_dir = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     manifest_dir.parent().expect("xtask lies in the project's top folder").to_owned()
 }
 
-/// Cargo's target folder: `CARGO_TARGET_DIR`, or `target` at the top.
+/// Returns cargo's target folder: `CARGO_TARGET_DIR`, or `target` in the top folder.
 pub fn target_dir() -> Result<PathBuf> {
     match std::env::var_os("CARGO_TARGET_DIR") {
         Some(dir) => std::path::absolute(&dir)
@@ -23,19 +23,20 @@ pub fn target_dir() -> Result<PathBuf> {
     }
 }
 
-/// The cargo that started this program, to be run at the top folder.
+/// Returns a command for the cargo that started this program, in the top folder.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
     command
 }
 
-/// Whether the cargo subcommand `name` is installed.
+/// Returns true if the cargo subcommand `name` is installed.
 pub fn has_cargo_command(name: &str) -> Result<bool> {
     Ok(find_program(&format!("cargo-{name}"))?.is_some())
 }
 
-/// A tool of cargo's: where it is installed, or compiled into the target folder, once.
+/// Returns the path of a tool that cargo can install. Compiles a missing tool into the target
+/// folder, once.
 pub fn cargo_tool(name: &str) -> Result<PathBuf> {
     if let Some(found) = find_program(name)? {
         return Ok(found);
@@ -49,14 +50,14 @@ pub fn cargo_tool(name: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Where `name` is, in `PATH` or where cargo installs to.
+/// Finds the program `name` in `PATH` or in cargo's `bin` folder.
 pub fn find_program(name: &str) -> Result<Option<PathBuf>> {
     let path = std::env::var_os("PATH").context("PATH is not set")?;
     let candidates = std::env::split_paths(&path).chain([cargo_bin()?]);
     Ok(candidates.map(|dir| dir.join(name)).find(|file| file.is_file()))
 }
 
-/// Where `cargo install` puts programs.
+/// Returns the folder that `cargo install` puts programs in.
 fn cargo_bin() -> Result<PathBuf> {
     let home = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)
@@ -64,7 +65,7 @@ fn cargo_bin() -> Result<PathBuf> {
     Ok(home.context("neither CARGO_HOME nor HOME is set")?.join("bin"))
 }
 
-/// Runs `command` after echoing it to standard error; anything but success is an error.
+/// Echoes `command` to standard error and runs it. Any exit status but success is an error.
 pub fn exec(command: &mut Command) -> Result<()> {
     let line = command_line(command);
     eprintln!("$ {line}");
@@ -75,13 +76,13 @@ pub fn exec(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// What `command` prints to standard output; `None` if it cannot be started or fails.
+/// Returns the standard output of `command`, or `None` if it cannot be started or fails.
 pub fn output_of(command: &mut Command) -> Option<String> {
     let output = command.output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// `command` as one would type it, with the variables it sets.
+/// Formats `command` as a shell command line, with the variables that it sets.
 pub fn command_line(command: &Command) -> String {
     let variables = command
         .get_envs()
@@ -90,7 +91,7 @@ pub fn command_line(command: &Command) -> String {
     variables.chain(words).collect::<Vec<_>>().join(" ")
 }
 
-/// `word` in single quotes if a shell would not take it as it is.
+/// Puts `word` in single quotes if a shell would interpret it.
 fn quoted(word: &OsStr) -> String {
     let word = word.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+:,./@%".contains(c);
@@ -101,7 +102,7 @@ fn quoted(word: &OsStr) -> String {
     }
 }
 
-/// Whether this runs as root.
+/// Returns true if this process runs as root.
 pub fn is_root() -> bool {
     output_of(Command::new("id").arg("-u")).as_deref() == Some("0")
 }
@@ -111,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn echoed_command_can_be_pasted() {
+    fn command_line_is_valid_shell() {
         let mut command = Command::new("cargo");
         command.env("RUSTFLAGS", "-C linker=bpf-linker").args(["build", "it's", ""]);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: looks for inputs that break what reads packets and files.
+//! `cargo xtask fuzz`: runs the fuzz targets of the parsers.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,26 +10,26 @@ use clap::Args;
 
 use crate::exec::{cargo, exec, has_cargo_command, root};
 
-/// Where the fuzz targets are.
+/// Returns the folder of the fuzz crate.
 fn folder() -> PathBuf {
     root().join("pktvisord/fuzz")
 }
 
-/// Longest that one input may take, in seconds; more is a finding.
+/// Time limit for one input in seconds; a slower input is a finding.
 const INPUT_TIMEOUT: u32 = 10;
 
-/// Fuzz with cargo-fuzz and a rustup nightly; corpora are in pktvisord/fuzz/corpus.
+/// Fuzz with cargo-fuzz and a rustup nightly; corpora are in pktvisord/fuzz/corpus
 #[derive(Args)]
 pub struct Fuzz {
-    /// How long for each target, in seconds.
+    /// Run time of each target in seconds
     #[arg(long, default_value_t = 600)]
     seconds: u32,
-    /// Which targets; all of them if none is named.
+    /// Targets to run; all by default
     targets: Vec<String>,
 }
 
 impl Fuzz {
-    /// Carries the command out. Every target has its turn, also after one has found something.
+    /// Runs the command. Continues with the next target after a finding.
     pub fn run(self) -> Result<()> {
         let known = targets(&folder().join("fuzz_targets"))?;
         if let Some(unknown) = self.targets.iter().find(|target| !known.contains(*target)) {
@@ -63,7 +63,7 @@ impl Fuzz {
             }
             summary.extend(found.iter().map(|path| format!("{target}: found {}", path.display())));
         }
-        // At the end, as each run says much.
+        // At the end, because each run prints a lot.
         println!("\n{}", summary.join("\n"));
         if !failed.is_empty() {
             bail!("failed: {}", failed.join(", "));
@@ -72,7 +72,7 @@ impl Fuzz {
     }
 }
 
-/// The names of the fuzz targets, each a source file in `dir`.
+/// Returns the names of the fuzz targets, each a source file in `dir`.
 fn targets(dir: &Path) -> Result<BTreeSet<String>> {
     let sources = files(dir)?;
     let names = sources.iter().filter_map(|path| path.file_stem()?.to_str());
@@ -83,7 +83,7 @@ fn targets(dir: &Path) -> Result<BTreeSet<String>> {
     Ok(names)
 }
 
-/// The files in `dir`, none if there is no such folder.
+/// Returns the files in `dir`, or none if the folder does not exist.
 fn files(dir: &Path) -> Result<BTreeSet<PathBuf>> {
     if !dir.exists() {
         return Ok(BTreeSet::new());
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn targets_are_the_sources() {
+    fn each_source_file_is_a_target() {
         let dir = tempfile::tempdir().unwrap();
         assert!(targets(dir.path()).is_err());
         assert!(targets(&dir.path().join("missing")).is_err());

@@ -1,7 +1,6 @@
-//! `cargo xtask gen KIND FILE`: captures to measure with, the same bytes for the same seed.
+//! `cargo xtask gen KIND FILE`: generates captures for benchmarks. Equal seeds give equal bytes.
 //!
-//! Every packet is to or from one host, 192.0.2.1 and 2001:db8::1, as a capture on a server has
-//! them.
+//! Every packet is to or from one host, 192.0.2.1 and 2001:db8::1, as in a capture on a server.
 
 pub mod attacks;
 mod dns;
@@ -20,38 +19,38 @@ use clap::{Args, ValueEnum};
 
 use self::attacks::Attack;
 
-/// Write a capture file to measure with.
+/// Generate a capture file for benchmarks
 #[derive(Args)]
 pub struct Generate {
-    /// What kind of traffic.
+    /// Kind of traffic
     kind: Kind,
-    /// The capture file to write (pcap, microseconds).
+    /// Capture file to write (pcap, microseconds)
     file: PathBuf,
-    /// How many packets; by default as many as the kind is meant to have. The rate stays.
+    /// Number of packets, by default that of KIND; the packet rate stays the same
     #[arg(long)]
     packets: Option<u64>,
-    /// Another seed makes other packets of the same kind.
+    /// Seed of the random numbers: other seeds give other packets
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
-/// Write a capture file of what someone sends who has read the source.
+/// Generate a capture file of hostile packets, made with knowledge of the source code
 #[derive(Args)]
 pub struct GenerateAttack {
-    /// What is sent.
+    /// Kind of attack
     attack: Attack,
-    /// The capture file to write (pcap, microseconds).
+    /// Capture file to write (pcap, microseconds)
     file: PathBuf,
-    /// How many packets, 20,000 a second.
+    /// Number of packets, at 20,000 per second
     #[arg(long, default_value_t = 200_000)]
     packets: u64,
-    /// Another seed makes other packets of the same kind.
+    /// Seed of the random numbers: other seeds give other packets
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
 impl GenerateAttack {
-    /// Carries the command out.
+    /// Runs the command.
     pub fn run(self) -> Result<()> {
         let Self { attack, file, packets, seed } = self;
         write_file(&file, |out| attacks::write(attack, packets, seed, out))
@@ -61,16 +60,16 @@ impl GenerateAttack {
 /// A kind of traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
-    /// 2 million packets in 300 s: 60 % DNS, 30 % TCP, 10 % other.
+    /// 2 million packets in 300 s: 60 % DNS, 30 % TCP, 10 % other
     Mixed,
-    /// 1 million packets in 150 s: DNS queries and replies.
+    /// 1 million packets in 150 s: DNS queries and replies
     Dns,
-    /// 5 million packets in 60 s: DNS queries for distinct random names from random sources.
+    /// 5 million packets in 60 s: DNS queries for distinct random names from random sources
     Flood,
 }
 
 impl Kind {
-    /// How many packets this kind is meant to have.
+    /// Returns the default number of packets.
     pub fn packets(self) -> u64 {
         match self {
             Kind::Mixed => 2_000_000,
@@ -79,7 +78,7 @@ impl Kind {
         }
     }
 
-    /// Nanoseconds that many packets take.
+    /// Returns the time that the default number of packets takes, in nanoseconds.
     fn span(self) -> u64 {
         let seconds = match self {
             Kind::Mixed => 300,
@@ -89,21 +88,21 @@ impl Kind {
         seconds * 1_000_000_000
     }
 
-    /// The mean time from one packet to the next, in nanoseconds.
+    /// Returns the mean time between packets in nanoseconds.
     fn gap(self) -> u64 {
         self.span() / self.packets()
     }
 }
 
 impl Generate {
-    /// Carries the command out.
+    /// Runs the command.
     pub fn run(self) -> Result<()> {
         let packets = self.packets.unwrap_or(self.kind.packets());
         write_file(&self.file, |out| traffic::write(self.kind, packets, self.seed, out))
     }
 }
 
-/// Writes what `packets` writes to the file at `path`.
+/// Creates the file at `path` and lets `packets` write to it.
 fn write_file(
     path: &Path,
     packets: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,

@@ -1,4 +1,5 @@
-//! `cargo xtask kernels`: the kernel and live tests under Debian's kernels, in a virtual machine.
+//! `cargo xtask kernels`: runs the kernel and live tests under Debian's kernels in a virtual
+//! machine.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write as _};
@@ -12,18 +13,19 @@ use clap::Args;
 use crate::exec::{cargo, command_line, exec, output_of, root, target_dir};
 use crate::{build_ebpf, setup};
 
-/// The tests that load programs into the kernel.
+/// Test targets that load programs into the kernel.
 const TESTS: [&str; 2] = ["kernel", "live"];
-/// Modules that reach this machine's files from the virtual one.
+/// Kernel modules that give the virtual machine access to this machine's files.
 const MODULES: [&str; 3] = ["virtio_pci", "9pnet_virtio", "overlay"];
-/// The file system of those files. It may be built in, or bring others.
+/// File system module for the same. It may depend on further modules.
 const FILE_SYSTEM: &str = "9p";
-/// Longest that the tests of one kernel may take, in seconds.
+/// Time limit for the tests under one kernel, in seconds.
 const PATIENCE: u32 = 3_600;
-/// Starts the line that says how a test has ended.
+/// Prefix of the line with the exit code of a test program.
 const ENDED: &str = "== ended:";
 
-/// The first program: it lays a file system in memory over this machine's, which is read only.
+/// The init script. It overlays this machine's files, which are read-only, with a file system in
+/// memory, and starts the tests there.
 const INIT: &str = r"#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /dev /lower /upper /new
 /bin/busybox mount -t proc proc /proc
@@ -45,17 +47,17 @@ options=trans=virtio,version=9p2000.L,msize=262144,ro,cache=loose
 exec /bin/busybox switch_root /new /bin/sh /run/tests
 ";
 
-/// Run the kernel and live tests under Debian's kernels, in a virtual machine (QEMU).
+/// Run the kernel and live tests under Debian's kernels, in a virtual machine (QEMU)
 #[derive(Args)]
 pub struct Kernels {
-    /// Packages of kernels, such as linux-image-amd64, which stands for the one it depends on.
-    /// The kernel needs 9p as a module, which those for clouds do not have.
+    /// Debian packages of kernels, or metapackages such as linux-image-amd64; the kernel needs the
+    /// module 9p, which cloud kernels lack
     #[arg(default_value = "linux-image-amd64")]
     packages: Vec<String>,
 }
 
 impl Kernels {
-    /// Carries the command out.
+    /// Runs the command.
     pub fn run(self) -> Result<()> {
         setup::for_kernels()?;
         build_ebpf::build()?;
@@ -69,7 +71,7 @@ impl Kernels {
     }
 }
 
-/// The test programs, compiled.
+/// Compiles the test programs and returns their paths.
 fn tests() -> Result<Vec<PathBuf>> {
     let mut build = cargo();
     build.args(["test", "--no-run", "--message-format=json", "-p", "pktvisord"]);
@@ -90,14 +92,14 @@ fn tests() -> Result<Vec<PathBuf>> {
     Ok(programs)
 }
 
-/// A kernel of Debian's, unpacked.
+/// An unpacked Debian kernel.
 struct Kernel {
     folder: PathBuf,
     version: String,
 }
 
 impl Kernel {
-    /// Downloads and unpacks the package, or what it depends on.
+    /// Downloads and unpacks a package, or the kernel that a metapackage depends on.
     fn fetch(package: &str) -> Result<Self> {
         let depends = output_of(Command::new("apt-cache").args(["depends", package]));
         let depends = depends.with_context(|| format!("there is no package {package}"))?;
@@ -119,7 +121,7 @@ impl Kernel {
         Ok(Self { folder, version })
     }
 
-    /// Starts the kernel in a virtual machine, and the tests in it.
+    /// Boots the kernel in a virtual machine and runs the tests there.
     fn run(&self, tests: &[PathBuf]) -> Result<()> {
         let initramfs = self.initramfs(tests)?;
         let share = |path: &Path, tag: &str| {
@@ -156,7 +158,7 @@ impl Kernel {
         Ok(())
     }
 
-    /// Writes the file system that the kernel starts from.
+    /// Writes the initramfs that the kernel boots from, and returns its path.
     fn initramfs(&self, tests: &[PathBuf]) -> Result<PathBuf> {
         let folder = self.folder.join("initramfs");
         if folder.exists() {
@@ -210,7 +212,7 @@ impl Kernel {
     }
 }
 
-/// Runs the tests, one after the other, and then turns the virtual machine off.
+/// Returns the script that runs the tests one after another and powers the virtual machine off.
 fn script(tests: &[PathBuf]) -> String {
     let path = std::env::var("PATH").unwrap_or_default();
     let line = |test: &PathBuf| {
@@ -224,7 +226,7 @@ fn script(tests: &[PathBuf]) -> String {
     )
 }
 
-/// What lies in a folder, in order.
+/// Returns the entries of a folder, sorted.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).with_context(|| format!("{}", folder.display()))?;
     let mut paths: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;

@@ -1,4 +1,4 @@
-//! The project's commands, one file each: `cargo xtask --help`.
+//! Development commands, one module each: `cargo xtask --help`.
 
 mod bench;
 mod build_ebpf;
@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// The project's commands.
+/// Build, test, measure and package pktvisor.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Command {
@@ -36,7 +36,7 @@ enum Command {
     Soak(soak::Soak),
     Audit(dependencies::Audit),
     Dist(dist::Dist),
-    /// Set up, then check formatting, lints, tests, documentation and dependencies.
+    /// Set up, then check formatting, dependencies, lints, tests and documentation
     Test,
 }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask run -- ARGS`: builds `pktvisord` for use and becomes it.
+//! `cargo xtask run -- ARGS`: builds `pktvisord` in release mode and executes it.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
@@ -12,17 +12,17 @@ use crate::build_ebpf;
 use crate::exec::{cargo, command_line, exec, is_root, target_dir};
 use crate::setup;
 
-/// Build pktvisord in release and run it with ARGS.
+/// Build pktvisord in release mode and run it with ARGS
 #[derive(Args)]
 pub struct Run {
-    /// What pktvisord gets, after `--`.
+    /// Arguments of pktvisord, after `--`
     #[arg(last = true)]
     args: Vec<OsString>,
 }
 
 impl Run {
-    /// Carries the command out. Returns only on a failure: exit code and signals are
-    /// pktvisord's own.
+    /// Replaces this process by pktvisord, so that its exit code and signals are pktvisord's.
+    /// Returns only on failure.
     pub fn run(self) -> Result<()> {
         setup::for_run()?;
         let live = is_live(&self.args);
@@ -44,8 +44,8 @@ impl Run {
     }
 }
 
-/// Whether packets are to be captured, and not only read: what is neither a file nor standard input
-/// is a live target, unless only help or the version is asked for.
+/// Returns true if the arguments ask for live capture: the target is neither a file nor standard
+/// input, and no option such as `--help` or `--check-config` ends the program early.
 fn is_live(args: &[OsString]) -> bool {
     let asks = |arg: &OsString| {
         let asked = ["-h", "--help", "-V", "--version", "--check-config", "--print-config"];
@@ -55,7 +55,7 @@ fn is_live(args: &[OsString]) -> bool {
         && !args.iter().any(asks)
 }
 
-/// Builds `pktvisord` in release and returns its path.
+/// Builds `pktvisord` in release mode and returns its path.
 pub fn build_release() -> Result<PathBuf> {
     exec(cargo().args(["build", "--release", "--package", "pktvisord"]))?;
     Ok(target_dir()?.join("release/pktvisord"))

@@ -1,4 +1,4 @@
-//! `cargo xtask screenshot`: the picture of the dashboard in the README, made of the dashboard.
+//! `cargo xtask screenshot`: draws the picture of the dashboard in the README.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -13,40 +13,41 @@ use vt100::{Cell, Color, Screen};
 
 use crate::exec::{cargo, exec, root, target_dir};
 
-/// Draw docs/dashboard.svg: the dashboard while it watches a generated capture.
+/// Draw docs/dashboard.svg, a picture of the dashboard beside a replayed capture
 #[derive(Args)]
 pub struct Screenshot {
-    /// How long it watches, in seconds
+    /// Time to watch in seconds
     #[arg(long, default_value_t = 75)]
     seconds: u64,
-    /// Columns of the terminal
+    /// Number of columns of the terminal
     #[arg(long, default_value_t = 132)]
     columns: u16,
-    /// Lines of the terminal
+    /// Number of lines of the terminal
     #[arg(long, default_value_t = 42)]
     lines: u16,
 }
 
-/// The ends of what is generated that are HOST.
+/// HOST of the generated capture.
 const HOST: &str = "192.0.2.1/32,2001:db8::1/128";
-/// Pixels of a character, and around all of them.
+/// Width and height of a character in pixels.
 const CHARACTER: (f64, u32) = (8.4, 17);
+/// Margin around the screen in pixels.
 const MARGIN: u32 = 14;
 const BACKGROUND: &str = "#1b1f27";
 
-/// A process that ends with this.
+/// A child process. Dropping it kills the process.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // If it has ended already there is nothing to be done.
+        // Killing fails if the process has ended already, which is fine.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
 impl Screenshot {
-    /// Carries the command out.
+    /// Runs the command.
     pub fn run(self) -> Result<()> {
         exec(cargo().args(["build", "--release", "-p", "pktvisord", "-p", "pktvisor-tui"]))?;
         let release = target_dir()?.join("release");
@@ -74,7 +75,7 @@ impl Screenshot {
             "stty cols {columns} rows {lines}; exec {} --color always",
             dashboard.display()
         );
-        // It gives the program a terminal of its own.
+        // `script` gives the program a pseudo-terminal.
         let mut script = Command::new("script")
             .args(["--quiet", "--flush", "--command", &command, "/dev/null"])
             .env("TERM", "xterm-256color")
@@ -87,7 +88,7 @@ impl Screenshot {
         let reader = std::thread::spawn(move || {
             let (mut parser, mut bytes) = (vt100::Parser::new(lines, columns, 0), vec![0; 65_536]);
             let mut last = parser.screen().clone();
-            // What is seen before the terminal is given back.
+            // Keeps the last screen before the dashboard leaves the alternate screen.
             while let Ok(n @ 1..) = output.read(&mut bytes) {
                 parser.process(&bytes[..n]);
                 if parser.screen().alternate_screen() {
@@ -111,7 +112,7 @@ impl Screenshot {
     }
 }
 
-/// The screen as a picture.
+/// Renders the screen as SVG.
 fn svg(screen: &Screen) -> String {
     let (lines, columns) = screen.size();
     let width = (f64::from(columns) * CHARACTER.0).ceil() as u32 + 2 * MARGIN;
@@ -134,7 +135,7 @@ fn svg(screen: &Screen) -> String {
     svg + "</svg>\n"
 }
 
-/// How a character looks.
+/// Style of a character.
 #[derive(PartialEq)]
 struct Look {
     color: &'static str,
@@ -165,8 +166,8 @@ impl Look {
     }
 }
 
-/// Adds neighbouring cells that look the same. Each character has a position of its own and spaces
-/// are left out, so that the columns stand below each other whatever font the viewer has.
+/// Appends neighbouring cells of the same style. Spaces are left out and each character has its own
+/// position, so that columns stay aligned in any font.
 fn piece(svg: &mut String, cells: &[(u16, &Cell)], line: u16) -> std::fmt::Result {
     let Some(&(column, first)) = cells.first() else { return Ok(()) };
     let look = Look::of(first);
@@ -189,7 +190,7 @@ fn piece(svg: &mut String, cells: &[(u16, &Cell)], line: u16) -> std::fmt::Resul
             continue;
         }
         text += symbol;
-        // Positions are of UTF-16 code units (SVG 2, section 11.5).
+        // SVG positions apply to UTF-16 code units (SVG 2, section 11.5).
         positions.extend(symbol.encode_utf16().map(|_| format!("{:.1}", x(column))));
     }
     if text.is_empty() {

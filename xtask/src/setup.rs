@@ -1,4 +1,4 @@
-//! `cargo xtask setup`: the Debian packages that building, testing and measuring need.
+//! `cargo xtask setup`: installs the Debian packages for building, testing and measuring.
 
 use std::io;
 use std::process::{Command, Stdio};
@@ -8,9 +8,9 @@ use clap::Args;
 
 use crate::exec::{exec, find_program, is_root, output_of};
 
-/// To build `pktvisord`: a C compiler for zstd, and libpcap with its headers.
+/// Packages to build `pktvisord`: a C compiler for zstd, and libpcap with its headers.
 const BUILD: &[&str] = &["gcc", "libc6-dev", "libpcap-dev", "pkg-config"];
-/// For the tests: the readers that results are compared with, a Prometheus that scrapes, and hosts in
+/// Packages for the tests: packet readers to compare results with, Prometheus, and tools for
 /// network namespaces with real DNS servers and clients.
 const TEST: &[&str] = &[
     "curl",
@@ -25,27 +25,27 @@ const TEST: &[&str] = &[
     "tcpdump",
     "tshark",
 ];
-/// A compiler with `core` for the BPF target.
+/// Packages of a compiler with `core` for the BPF target.
 const EBPF: &[&str] = &["libstd-rust-web-dev-bpf", "rustc-web"];
-/// What `cargo xtask bench` compares with; capinfos comes in `wireshark-common`.
+/// Programs that `cargo xtask bench` compares with. `wireshark-common` has capinfos.
 const BENCH: &[&str] = &["dnscap", "dnstop", "tcpdump", "tshark", "wireshark-common"];
 
-/// Install the Debian packages that building and testing need.
+/// Install the Debian packages for building and testing
 #[derive(Args)]
 pub struct Setup {
-    /// Also what compiles the kernel programs.
+    /// Also install the compiler for the kernel programs
     #[arg(long)]
     ebpf: bool,
-    /// Also the tools that the benchmark compares with.
+    /// Also install the programs that the benchmark compares with
     #[arg(long)]
     bench: bool,
-    /// Install nothing; fail if something is missing.
+    /// Install nothing, and fail if a package is missing
     #[arg(long)]
     check: bool,
 }
 
 impl Setup {
-    /// Carries the command out.
+    /// Runs the command.
     pub fn run(self) -> Result<()> {
         let mut packages = [BUILD, TEST].concat();
         if self.ebpf {
@@ -58,33 +58,33 @@ impl Setup {
     }
 }
 
-/// Installs what building and running `pktvisord` need.
+/// Installs the packages for building and running `pktvisord`.
 pub fn for_run() -> Result<()> {
     install(BUILD)
 }
 
-/// Installs what building and testing need.
+/// Installs the packages for building and testing.
 pub fn for_test() -> Result<()> {
     install(&[BUILD, TEST].concat())
 }
 
-/// Installs what measuring live capture needs.
+/// Installs the packages for measuring live capture.
 pub fn for_live_bench() -> Result<()> {
     install(&[BUILD, TEST, &["curl", "dnscap", "iperf3", "tcpreplay"]].concat())
 }
 
-/// Installs what testing under other kernels needs.
+/// Installs the packages for testing under other kernels.
 pub fn for_kernels() -> Result<()> {
     let machine = ["busybox-static", "cpio", "kmod", "qemu-system-x86", "xz-utils"];
     install(&[BUILD, TEST, &machine].concat())
 }
 
-/// Installs what packages are made with.
+/// Installs the packages for building the release packages.
 pub fn for_dist() -> Result<()> {
     install(&[BUILD, &["binutils", "dpkg-dev", "gzip", "tar"]].concat())
 }
 
-/// Installs what a Debian of one's own is made with.
+/// Installs debootstrap, which creates a Debian system in a folder.
 pub fn for_dist_test() -> Result<()> {
     install(&["debootstrap"])
 }
@@ -94,7 +94,7 @@ pub fn for_ebpf() -> Result<()> {
     install(EBPF)
 }
 
-/// Installs `packages` as root; anyone else is told the command.
+/// Installs the missing ones of `packages`. Without root, fails with the command to run.
 fn install(packages: &[&str]) -> Result<()> {
     let missing = missing(packages)?;
     if missing.is_empty() {
@@ -116,7 +116,8 @@ fn check(packages: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// apt-get that asks nothing and leaves standard output to the program that is run in the end.
+/// Returns an apt-get command that asks no questions. It prints to standard error, because standard
+/// output belongs to the program that `cargo xtask run` starts.
 fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
     command
@@ -126,8 +127,8 @@ fn apt_get() -> Command {
     command
 }
 
-/// Those of `packages` that dpkg does not call installed. Without dpkg there is nothing to go
-/// by: the list is printed, and what is really missing shows when it is used.
+/// Returns the packages that dpkg does not report as installed. Without dpkg, prints the list and
+/// returns none: a later step fails if something is missing.
 fn missing<'a>(packages: &[&'a str]) -> Result<Vec<&'a str>> {
     if find_program("dpkg-query")?.is_none() {
         eprintln!("not a Debian system; needed is what Debian calls {}", packages.join(" "));
@@ -140,14 +141,14 @@ fn missing<'a>(packages: &[&'a str]) -> Result<Vec<&'a str>> {
     Ok(missing)
 }
 
-/// Whether dpkg calls `package` installed.
+/// Returns true if dpkg reports `package` as installed.
 fn installed(package: &str) -> bool {
     let status =
         output_of(Command::new("dpkg-query").args(["--show", "--showformat=${Status}", package]));
     status.is_some_and(|status| status.ends_with(" installed"))
 }
 
-/// What to type to install `packages`.
+/// Returns the command line that installs `packages`.
 fn install_command(packages: &[&str]) -> String {
     format!(
         "sudo apt-get update && sudo apt-get install --no-install-recommends {}",

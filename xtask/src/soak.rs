@@ -1,4 +1,4 @@
-//! `cargo xtask soak`: the daemon under queries and requests for as long as it is let.
+//! `cargo xtask soak`: runs the daemon under DNS queries and HTTP requests for a long time.
 
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,32 +12,33 @@ use crate::bench::live::{Network, PORT, SERVER, inside};
 use crate::exec::is_root;
 use crate::{build_ebpf, run, setup};
 
-/// Requests of HTTP a second, half of them for `/metrics` and half for the last five minutes.
+/// HTTP requests per second, half of them for `/metrics` and half for the last five minutes.
 const REQUESTS: u32 = 1_000;
-/// Clients that share them: one alone waits for each answer before it asks again.
+/// Clients that share the requests. One client would be too slow, because it waits for each answer.
 const ASKERS: u32 = 4;
-/// Requests a minute that must have been answered at the least: whole batches end in one, and the
-/// watching of its figures takes some of it.
+/// Least number of answered requests per minute. Half of the nominal number, because requests count
+/// in whole batches, and reading the daemon's figures takes a part of the minute.
 const ANSWERED: u64 = 60 * REQUESTS as u64 / 2;
-/// Minutes until memory is what it will be: buckets are there, tables have their size.
+/// Minutes until memory is stable: all buckets exist, and tables have reached their size.
 const WARM: u32 = 6;
-/// By how much memory may have grown from then on, in percent.
+/// Allowed growth of memory after that, in percent.
 const GROWTH: f64 = 10.0;
 
-/// Watch a DNS server under queries, while a thousand requests a second are answered; say each minute
-/// what that costs and what was missed. As root.
+/// Watch a DNS server under load while the daemon answers 1,000 HTTP requests per second, and
+/// print cost and losses each minute; requires root
 #[derive(Args)]
 pub struct Soak {
-    /// For so long.
+    /// Run time in minutes
     #[arg(long, default_value_t = 60)]
     minutes: u32,
-    /// Queries a second.
+    /// Number of DNS queries per second
     #[arg(long, default_value_t = 10_000)]
     rate: u32,
 }
 
 impl Soak {
-    /// Carries the command out. Fails where memory grows or a message is missed.
+    /// Runs the command. Fails if memory grows, if too few requests are answered, or if more DNS
+    /// messages are missed than the daemon counts as lost.
     pub fn run(self) -> Result<()> {
         ensure!(is_root(), "only root makes interfaces and watches them");
         setup::for_live_bench()?;
@@ -60,7 +61,7 @@ impl Soak {
         );
         let end = AtomicBool::new(false);
         let requests = AtomicU64::new(0);
-        // The last five minutes are there once they have passed.
+        // The window of five minutes exists only after that time.
         let window = |minutes| match minutes {
             0..WARM => "/api/v1/metrics/window/1",
             _ => "/api/v1/metrics/window/5",
@@ -72,7 +73,7 @@ impl Soak {
                 scope.spawn(move || ask(window, end, requests));
             }
             let result = self.minute_by_minute(network, daemon, requests);
-            // Those who ask go on until then.
+            // Ends the clients.
             end.store(true, Ordering::Relaxed);
             result
         })
@@ -89,7 +90,7 @@ impl Soak {
             let (cpu, started) = (daemon.cpu()?, Instant::now());
             let asked = requests.load(Ordering::Relaxed);
             queries += network.dns(self.rate, 58)?.0;
-            // Answers can be a second old.
+            // Answers of the daemon can be a second old.
             sleep(Duration::from_millis(2_100));
             let share = (daemon.cpu()? - cpu) / started.elapsed().as_secs_f64() * 100.0;
             let (messages, losses) = counted()?;
@@ -110,11 +111,12 @@ impl Soak {
     }
 }
 
-/// Asks over and over for a path, which may depend on the minutes that have passed: its share of
-/// the requests that there are to be.
+/// Requests a path at one client's share of the rate until `end` is set. The path may depend on the
+/// minutes since the start.
 fn ask(path: impl Fn(u32) -> &'static str, end: &AtomicBool, requests: &AtomicU64) {
     const BATCH: u32 = 1_000;
-    // curl waits whole milliseconds, and starts again after each batch.
+    // A quarter above the share, because curl waits for whole milliseconds, and restarts after each
+    // batch.
     const ASKED: u32 = REQUESTS * 5 / 4 / ASKERS;
     let started = Instant::now();
     while !end.load(Ordering::Relaxed) {
@@ -133,7 +135,8 @@ fn ask(path: impl Fn(u32) -> &'static str, end: &AtomicBool, requests: &AtomicU6
     }
 }
 
-/// DNS messages that the daemon has counted, and those that a ring had no room for.
+/// Returns the number of DNS messages that the daemon has counted, and of those that the ring
+/// buffers had no room for.
 fn counted() -> Result<(u64, u64)> {
     let url = format!("http://127.0.0.1:{PORT}/metrics");
     let output = inside(SERVER, "curl").args(["-s", &url]).output()?;
@@ -148,7 +151,7 @@ fn counted() -> Result<(u64, u64)> {
     Ok((sum("pktvisor_dns_messages_total{"), sum("pktvisor_losses_total{reason=\"ring_full_dns\"")))
 }
 
-/// The daemon, stopped when dropped.
+/// The running daemon. Dropping it stops the process.
 struct Stopped(Child);
 
 impl Stopped {
@@ -157,7 +160,7 @@ impl Stopped {
         std::fs::read_to_string(&path).with_context(|| format!("{path}: the daemon has ended"))
     }
 
-    /// Memory that it holds, in MiB.
+    /// Returns the daemon's resident memory in MiB.
     fn memory(&self) -> Result<f64> {
         let status = self.status("status")?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -166,7 +169,7 @@ impl Stopped {
         Ok(kib / 1024.0)
     }
 
-    /// Processor time so far in seconds.
+    /// Returns the processor time so far in seconds.
     fn cpu(&self) -> Result<f64> {
         Ok(crate::bench::live::cpu_seconds(&self.status("stat")?))
     }
@@ -174,7 +177,7 @@ impl Stopped {
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        // It may have ended.
+        // The process may have ended already.
         let _ = Command::new("kill").arg(self.0.id().to_string()).status();
         let _ = self.0.wait();
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that has to hold before a change goes in.
+//! `cargo xtask test`: all checks that a change must pass.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::dependencies;
 use crate::exec::{cargo, exec, has_cargo_command, root};
 use crate::setup;
 
-/// Takes every step and says how long each took; ends at the first that fails.
+/// Runs all steps, stops at the first failure, and prints the duration of each.
 pub fn run() -> Result<()> {
     let mut steps = Steps::default();
     let result = all(&mut steps);
@@ -19,11 +19,11 @@ pub fn run() -> Result<()> {
     result
 }
 
-/// Every step, in the order in which they fail soonest.
+/// Runs the steps, in an order that finds most failures early.
 fn all(steps: &mut Steps) -> Result<()> {
     steps.step("set up", setup::for_test)?;
     steps.step("formatting", formatting)?;
-    // Before all that compiles the daemon, which has them inside.
+    // Before the steps that compile the daemon, which embeds the kernel programs.
     steps.step("kernel programs", || build_ebpf::build().map(drop))?;
     steps.step("dependencies", dependencies::check)?;
     steps.step("clippy", || {
@@ -45,7 +45,7 @@ fn all(steps: &mut Steps) -> Result<()> {
     Ok(())
 }
 
-/// The workspace, and the crates that stand apart from it.
+/// Checks the formatting of the workspace and of the crates outside it.
 fn formatting() -> Result<()> {
     exec(cargo().args(["fmt", "--all", "--check"]))?;
     for apart in ["pktvisor-ebpf", "pktvisord/fuzz"] {
@@ -57,7 +57,7 @@ fn formatting() -> Result<()> {
     Ok(())
 }
 
-/// Every test of the workspace, through nextest where it is installed.
+/// Runs every test of the workspace, with nextest if it is installed.
 fn tests() -> Result<()> {
     let runner: &[&str] = if has_cargo_command("nextest")? {
         &["nextest", "run", "--workspace"]
@@ -67,8 +67,8 @@ fn tests() -> Result<()> {
     exec(cargo().args(runner))
 }
 
-/// Whether a documentation comment of a library under `dir` has an example that would be run.
-/// A run of none at all would look like one that lost its tests.
+/// Returns true if a library under `dir` has a documentation test. Without any, the step is left
+/// out: a run of zero tests would look like a run that lost its tests.
 fn has_doc_tests(dir: &Path) -> Result<bool> {
     for krate in ["pktvisor-common", "pktvisord"] {
         if any_doc_test(&dir.join(krate).join("src"))? {
@@ -78,7 +78,7 @@ fn has_doc_tests(dir: &Path) -> Result<bool> {
     Ok(false)
 }
 
-/// Whether a source file under `dir` has an example in a documentation comment.
+/// Returns true if a source file under `dir` has a documentation test.
 fn any_doc_test(dir: &Path) -> Result<bool> {
     for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
         let path = entry?.path();
@@ -94,8 +94,8 @@ fn any_doc_test(dir: &Path) -> Result<bool> {
     Ok(false)
 }
 
-/// Whether a documentation comment in `source` has a code block that rustdoc takes for a test:
-/// one of Rust, or one that does not say.
+/// Returns true if a documentation comment in `source` has a code block that rustdoc runs as a
+/// test: a Rust block, or one without a language.
 fn has_example(source: &str) -> bool {
     let fences = source.lines().filter_map(|line| {
         let line = line.trim_start();
@@ -108,12 +108,12 @@ fn has_example(source: &str) -> bool {
         .any(|info| matches!(info.trim(), "" | "rust" | "no_run" | "should_panic" | "compile_fail"))
 }
 
-/// The steps that were taken, each with how long it took.
+/// The completed steps: name, duration, and true if the step passed.
 #[derive(Default)]
 struct Steps(Vec<(&'static str, Duration, bool)>);
 
 impl Steps {
-    /// Takes the step `name` under a header, and notes its time.
+    /// Runs the step `name` under a heading and records its duration.
     fn step(&mut self, name: &'static str, body: impl FnOnce() -> Result<()>) -> Result<()> {
         println!("\n== {name}");
         let start = Instant::now();
@@ -124,7 +124,7 @@ impl Steps {
         result.with_context(|| format!("step \"{name}\" failed"))
     }
 
-    /// One line for each step, and one for all.
+    /// Formats one line for each step, and one for the total.
     fn table(&self) -> String {
         let lines = self.0.iter().map(|(name, took, passed)| {
             let end = if *passed { "" } else { "  FAILED" };
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn first_failure_is_named_and_marked() {
+    fn names_and_marks_failed_step() {
         let mut steps = Steps::default();
         steps.step("good", || Ok(())).unwrap();
         let error = steps.step("bad", || anyhow::bail!("why")).unwrap_err();
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn doc_tests_are_told_from_other_blocks() {
+    fn distinguishes_doc_tests_from_other_code_blocks() {
         assert!(has_example("    /// ```\n    /// f();\n    /// ```"));
         assert!(has_example("//! ```text\n//! ```\n//! ```rust"));
         assert!(!has_example("/// ```text\n/// a diagram\n/// ```"));

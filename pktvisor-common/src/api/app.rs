@@ -1,117 +1,119 @@
-//! The daemon's own state and its current rates.
+//! The state of the daemon and its current rates.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Answer of `/api/v1/metrics/app`.
+/// Response of `/api/v1/metrics/app`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AppMetrics {
     /// The daemon.
     pub app: App,
-    /// DNS state that is no part of a bucket.
+    /// DNS state that does not belong to a bucket.
     pub dns: AppDns,
 }
 
-/// The daemon's own state.
+/// The state of the daemon.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct App {
     /// Version of pktvisord.
     pub version: String,
-    /// Buckets kept, the live one included.
+    /// Number of buckets kept, including the live one.
     pub periods: u64,
-    /// Percent of packets chosen for deep inspection.
+    /// Configured maximum percentage of packets chosen for deep inspection.
     pub deep_sample_rate_pct: u64,
-    /// Whether everything goes into one summary.
+    /// True if everything is merged into a single summary.
     pub single_summary: bool,
     /// Minutes since the start of the daemon.
     pub up_time_min: f64,
-    /// Start of the daemon in unix seconds.
+    /// Start of the daemon in Unix seconds.
     #[serde(default)]
     pub started_ts: i64,
-    /// Where packets come from.
+    /// The source of the packets.
     #[serde(default)]
     pub capture: CaptureInfo,
-    /// The key that names and addresses are hashed with; left out by older daemons.
+    /// The key that hashes names and addresses; left out by older daemons.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub fleet_key: Option<FleetKey>,
-    /// What the daemon costs.
+    /// Resource usage of the daemon.
     #[serde(default)]
     pub process: Process,
-    /// What the daemon may still do; left out where it watches no interfaces.
+    /// The remaining privileges of the daemon; left out if it does not watch interfaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub security: Option<Security>,
 }
 
 impl App {
-    /// Returns how many buckets can be asked for: one where everything goes into one summary.
+    /// Returns the number of buckets that can be requested: one if there is a single summary.
     pub fn kept(&self) -> u64 {
         if self.single_summary { 1 } else { self.periods }
     }
 }
 
-/// The key that names and addresses are hashed with in all that merges.
+/// The key that hashes names and addresses in everything that merges.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FleetKey {
-    /// Equal for equal keys, and reveals nothing about the key: distinct counts merge where it is
-    /// equal. 16 hexadecimal digits.
+    /// Fingerprint of the key, 16 hexadecimal digits: equal for equal keys, reveals nothing about
+    /// the key. Distinct counts merge if it is equal.
     pub fingerprint: String,
-    /// Whether everybody knows the key (there is no `--fleet-key`): whoever sends packets can forge
-    /// distinct counts and top lists.
+    /// True if the key is publicly known, because `--fleet-key` is not set. Anyone who sends
+    /// packets can then forge distinct counts and top lists.
     pub public: bool,
 }
 
-/// What a daemon that watches interfaces may still do.
+/// The remaining privileges of a daemon that watches interfaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Security {
-    /// The user that it has become; left out where it stayed who it was.
+    /// The user that the daemon switched to; left out if it did not switch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub user: Option<String>,
-    /// Capabilities that it has kept (capabilities(7)).
+    /// Capabilities that the daemon kept (capabilities(7)).
     pub capabilities: Vec<String>,
-    /// Whether Landlock keeps it from files and TCP: `on`, `off`, or why only partly or not.
+    /// Landlock restrictions on files and TCP: `on`, `off`, or the reason why they are partial or
+    /// missing.
     pub landlock: String,
-    /// Whether calls of the system are filtered: `on` or `off`.
+    /// Filter of system calls: `on` or `off`.
     pub seccomp: String,
 }
 
-/// What the daemon costs.
+/// Resource usage of the daemon.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Process {
-    /// Processor time since the start, of all threads, in seconds.
+    /// CPU time of all threads since the start, in seconds.
     pub cpu_seconds: f64,
-    /// Bytes of memory that it holds.
+    /// Resident memory in bytes.
     pub resident_bytes: u64,
 }
 
-/// Where packets come from.
+/// The source of the packets.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CaptureInfo {
-    /// `ebpf`, `libpcap` or `file`.
+    /// Kind of source: `ebpf`, `libpcap` or `file`.
     pub source: String,
-    /// Names of the interfaces or the file.
+    /// Names of the interfaces, or of the file.
     pub interfaces: Vec<String>,
-    /// The same with the hooks of each interface.
+    /// The interfaces, or the file, with the hooks of each interface.
     #[serde(default)]
     pub watched: Vec<Watched>,
-    /// Why packets do not come from programs in the kernel, where that was tried.
+    /// Why the daemon uses libpcap, if it tried kernel programs first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<String>,
-    /// Interfaces to which programs are still being attached, since the start or a change.
+    /// Number of interfaces that still wait for programs to be attached, after the start or a
+    /// change.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub pending: u64,
-    /// Interfaces whose packets are not seen as they should be, each with the reason.
+    /// Interfaces whose packets do not all reach the programs, each with the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,
-    /// What would make the metrics say more, such as naming HOST.
+    /// A hint for better metrics, such as setting HOST.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
-    /// How many packets are inspected now.
+    /// Current sampling rates.
     #[serde(default)]
     pub sampling: SamplingRates,
-    /// Whether the end of the input was reached.
+    /// True if the end of the input was reached.
     #[serde(default)]
     pub finished: bool,
 }
@@ -121,49 +123,50 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// How many packets are inspected: what was asked for, or less while user space does not keep up.
+/// Current sampling rates: as configured, or lower while user space does not keep up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SamplingRates {
-    /// Percent of those on DNS ports.
+    /// Percentage of packets on DNS ports.
     pub dns_pct: f64,
-    /// Percent of all others.
+    /// Percentage of all other packets.
     pub rest_pct: f64,
 }
 
-/// Something that packets come from, and how.
+/// A source of packets and its hooks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Watched {
-    /// Name of the interface or the file.
+    /// Name of the interface or file.
     pub name: String,
-    /// The hook in the kernel for packets received: `xdp`, `tcx` or `clsact`.
+    /// The kernel hook for received packets: `xdp`, `tcx` or `clsact`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress: Option<String>,
-    /// The hook for packets sent; none on loopback, where all that is sent is received too.
+    /// The kernel hook for sent packets. Loopback has none: every packet sent there is received
+    /// there too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress: Option<String>,
-    /// Why only one side is watched: where the packets of the other side are seen.
+    /// Why only one direction is watched: where packets of the other direction are seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub one_sided: Option<String>,
-    /// Hooks that would have been better, each with why it was refused.
+    /// Better hooks that could not be used, each with the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<String>,
 }
 
-/// DNS state that is no part of a bucket.
+/// DNS state that does not belong to a bucket.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AppDns {
-    /// Transactions.
+    /// Pending transactions.
     pub xact: AppXact,
 }
 
-/// Transactions that wait.
+/// Pending transactions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AppXact {
-    /// Queries that wait for their reply now.
+    /// Queries that currently wait for their reply.
     pub open: u64,
 }
 
-/// Answer of `/api/v1/metrics/rates`: the last full second.
+/// Response of `/api/v1/metrics/rates`: rates of the last full second of packet time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Rates {
     /// Packets per second.
@@ -171,7 +174,7 @@ pub struct Rates {
     /// Bytes per second.
     #[serde(default)]
     pub bytes: RatesInOut,
-    /// DNS messages.
+    /// DNS messages per second.
     #[serde(default)]
     pub dns: DnsRate,
 }
@@ -179,20 +182,20 @@ pub struct Rates {
 /// DNS messages per second.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DnsRate {
-    /// Of all kinds.
+    /// DNS messages of all kinds.
     pub total: u64,
 }
 
 /// A rate by direction.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RatesInOut {
-    /// To HOST.
+    /// Packets or bytes to HOST.
     #[serde(rename = "in")]
     pub inbound: u64,
-    /// From HOST.
+    /// Packets or bytes from HOST.
     #[serde(rename = "out")]
     pub outbound: u64,
-    /// All directions.
+    /// Packets or bytes of all directions.
     #[serde(default)]
     pub total: u64,
 }

@@ -1,23 +1,23 @@
-//! `dns` of a view.
+//! The `dns` part of a view.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Quantiles, TopEntry};
 
-/// DNS messages and transactions, over UDP and TCP, mDNS and LLMNR included.
+/// DNS messages and transactions over UDP and TCP, including mDNS and LLMNR.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Dns {
     /// DNS messages.
     pub wire_packets: WirePackets,
-    /// Quantiles of the rates of each full second.
+    /// Quantiles of the rates over the full seconds.
     #[serde(default)]
     pub rates: DnsRates,
-    /// Distinct names.
+    /// Distinct query names.
     pub cardinality: DnsCardinality,
-    /// Messages by the last two labels of the query name, or what `--public-suffix` makes of it.
+    /// Messages by the last two labels of the query name, or as cut by `--public-suffix`.
     pub top_qname2: Vec<TopEntry>,
-    /// Messages by the last three labels of the query name.
+    /// Messages by the last three labels of the query name, or as cut by `--public-suffix`.
     pub top_qname3: Vec<TopEntry>,
     /// NXDOMAIN replies by query name.
     pub top_nxdomain: Vec<TopEntry>,
@@ -25,7 +25,7 @@ pub struct Dns {
     pub top_refused: Vec<TopEntry>,
     /// SERVFAIL replies by query name.
     pub top_srvfail: Vec<TopEntry>,
-    /// NOERROR replies without answers by query name.
+    /// NODATA replies (RFC 2308) by query name.
     #[serde(default)]
     pub top_nodata: Vec<TopEntry>,
     /// NOERROR replies by query name.
@@ -36,20 +36,20 @@ pub struct Dns {
     pub top_qname_by_resp_bytes: Vec<TopEntry>,
     /// Questions by type.
     pub top_qtype: Vec<TopEntry>,
-    /// Replies by response code, the extended ones of EDNS included.
+    /// Replies by response code, including extended ones (EDNS).
     pub top_rcode: Vec<TopEntry>,
-    /// UDP messages by the port of the side that is not the DNS port.
+    /// UDP messages by the port that is not the DNS port.
     pub top_udp_ports: Vec<TopEntry>,
     /// Queries by EDNS client subnet.
     #[serde(default)]
     pub top_ecs: Vec<TopEntry>,
-    /// Queries by the place of their EDNS client subnet.
+    /// Queries by location of their EDNS client subnet.
     #[serde(default, rename = "top_geoLoc_ecs")]
     pub top_geo_loc_ecs: Vec<TopEntry>,
-    /// Queries by the autonomous system of their EDNS client subnet.
+    /// Queries by autonomous system of their EDNS client subnet.
     #[serde(default, rename = "top_ASN_ecs")]
     pub top_asn_ecs: Vec<TopEntry>,
-    /// What EDNS advertises.
+    /// Parameters advertised in EDNS.
     #[serde(default)]
     pub edns: Edns,
     /// Transactions: queries and their replies.
@@ -59,14 +59,14 @@ pub struct Dns {
 /// DNS messages by kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WirePackets {
-    /// DNS messages: queries, replies and malformed ones.
+    /// All DNS messages: queries, replies and malformed ones.
     pub total: u64,
-    /// DNS messages that were inspected.
+    /// Inspected DNS messages, not scaled.
     #[serde(default)]
     pub deep_samples: u64,
-    /// Messages without QR.
+    /// Messages with QR clear.
     pub queries: u64,
-    /// Messages with QR.
+    /// Messages with QR set.
     pub replies: u64,
     /// Messages of less than 12 bytes or with an unreadable first question.
     #[serde(default)]
@@ -93,28 +93,29 @@ pub struct WirePackets {
     /// Replies with RCODE 4.
     #[serde(default)]
     pub notimp: u64,
-    /// Replies with any other RCODE, the extended ones of EDNS included.
+    /// Replies with any other RCODE, including extended ones (EDNS).
     #[serde(default)]
     pub other_rcode: u64,
-    /// NOERROR replies to a query without an answer of the type asked for (RFC 2308).
+    /// NOERROR replies to a standard query without an answer of the queried type (RFC 2308).
     #[serde(default)]
     pub nodata: u64,
-    /// NOERROR replies that point to other servers: no answer, NS but no SOA, not AA.
+    /// NOERROR replies to a standard query that refer to other servers: no answer, NS but no SOA, AA
+    /// clear.
     #[serde(default)]
     pub referral: u64,
-    /// Replies with TC (truncated).
+    /// Replies with TC (truncated) set.
     #[serde(default)]
     pub truncated: u64,
-    /// Replies with AA (authoritative answer).
+    /// Replies with AA (authoritative answer) set.
     #[serde(default)]
     pub aa: u64,
-    /// Replies with AD (authentic data).
+    /// Replies with AD (authentic data) set.
     #[serde(default)]
     pub ad: u64,
-    /// Queries with CD (checking disabled).
+    /// Queries with CD (checking disabled) set.
     #[serde(default)]
     pub cd: u64,
-    /// Queries with DO (DNSSEC OK).
+    /// Queries with DO (DNSSEC OK) set.
     #[serde(default, rename = "do")]
     pub dnssec_ok: u64,
     /// Queries with an EDNS client subnet.
@@ -122,7 +123,8 @@ pub struct WirePackets {
     pub ecs: u64,
 }
 
-/// Quantiles over the full seconds of the period.
+/// Quantiles over the full seconds of the period, including idle ones. Left out if the period has no
+/// full second.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DnsRates {
     /// DNS messages per second.
@@ -131,23 +133,23 @@ pub struct DnsRates {
     pub total: Option<Quantiles>,
 }
 
-/// Distinct names; a lower bound where messages were sampled, and where the fleet keys of summaries
-/// that were merged differ: then there is an upper bound too.
+/// Distinct query names. If messages were sampled, the count is a lower bound. If summaries of
+/// different fleet keys were merged, it is a lower bound too, and `qname_max` is the upper bound.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DnsCardinality {
-    /// Distinct query names, case-insensitively (RFC 4343).
+    /// Distinct query names, compared case-insensitively (RFC 4343).
     pub qname: u64,
-    /// What they are at most; left out where `qname` is the number.
+    /// Upper bound of `qname`. Left out unless the merged summaries have different fleet keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub qname_max: Option<u64>,
-    /// Standard error in percent, for names that were chosen without knowledge of the fleet's key; 0
-    /// while exact.
+    /// Standard error in percent, for names chosen without knowledge of the fleet key; 0 if the
+    /// count is exact.
     #[serde(default)]
     pub error_pct: f64,
 }
 
-/// What EDNS advertises.
+/// Parameters advertised in EDNS.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Edns {
     /// Advertised UDP payload sizes in bytes.
@@ -156,18 +158,19 @@ pub struct Edns {
     pub udp_size: Option<Quantiles>,
 }
 
-/// Transactions. A pair belongs to the bucket of its reply, a timeout to that of its deadline.
+/// Transactions. A transaction belongs to the bucket of its reply, a timeout to that of its
+/// deadline.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Xact {
-    /// Pairs and what did not become one.
+    /// Transactions, and queries and replies that did not form one.
     pub counts: XactCounts,
     /// Queries that wait for their reply at the end of the view.
     #[serde(default)]
     pub open: u64,
-    /// HOST is the server: its reply is an outbound packet.
+    /// HOST is the server: the reply is an outbound packet.
     #[serde(rename = "in")]
     pub inbound: XactDirection,
-    /// HOST is the client, or both ends are: the reply is an inbound packet.
+    /// HOST is the client, or both ends are HOST: the reply is an inbound packet.
     #[serde(rename = "out")]
     pub outbound: XactDirection,
     /// Neither end is HOST.
@@ -184,16 +187,16 @@ pub struct Xact {
 pub struct XactCounts {
     /// Pairs of a query and its reply.
     pub total: u64,
-    /// Queries nobody answered in time.
+    /// Queries without a reply before the timeout.
     #[serde(default)]
     pub timed_out: u64,
     /// Replies without a query.
     #[serde(default)]
     pub orphans: u64,
-    /// Further replies to a query that was answered.
+    /// Further replies to an answered query.
     #[serde(default)]
     pub duplicates: u64,
-    /// Queries that ICMP or ICMPv6 said cannot be delivered.
+    /// Queries that ICMP or ICMPv6 reported as undeliverable.
     #[serde(default)]
     pub unreachable: u64,
 }
@@ -201,26 +204,27 @@ pub struct XactCounts {
 /// Transactions of one direction.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct XactDirection {
-    /// Pairs.
+    /// Number of transactions.
     pub total: u64,
     /// Latency from query to reply in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub quantiles_us: Option<Quantiles>,
-    /// The latencies as a histogram, for merging.
+    /// Histogram of the latencies, for merging.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub histogram_us: Option<Histogram>,
-    /// Names of slow transactions: those at or above the 90th percentile of latency.
+    /// Query names of slow transactions: those in the latency class of the 90th percentile or above.
     #[serde(default)]
     pub top_slow: Vec<TopEntry>,
 }
 
-/// A histogram with upper bounds spaced by a factor of √2.
+/// A histogram whose upper bounds are spaced by a factor of √2. Empty classes at both ends are left
+/// out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Histogram {
     /// Upper bounds in microseconds, inclusive, ascending.
     pub le: Vec<u64>,
-    /// Values above the bound before and up to this one.
+    /// Number of values in each class: above the previous bound, up to and including this one.
     pub count: Vec<u64>,
 }

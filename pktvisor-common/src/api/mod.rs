@@ -1,7 +1,7 @@
-//! The JSON of the REST interface, written once for daemon, dashboard and OpenAPI.
+//! The JSON types of the REST API, shared by the daemon, the dashboard and the OpenAPI document.
 //!
-//! Names and nesting of what pktvisor 3 had are kept to the letter. A part that is unknown or does
-//! not apply is left out, not null; a list is empty then. Readers ignore fields they do not know.
+//! Names and nesting that pktvisor 3 had are unchanged. An unknown or inapplicable field is left
+//! out rather than null, and such a list is empty. Readers ignore unknown fields.
 
 use std::collections::BTreeMap;
 
@@ -23,26 +23,26 @@ pub use dns::{
 };
 pub use packets::{PacketBytesTotals, PacketCardinality, PacketRates, Packets, Protocol, TcpFlags};
 
-/// Bucket or window views by their name: `1m` for one bucket, `5m` for five merged, `summary` for
-/// a whole capture file.
+/// Bucket or window views by name: `1m` for one bucket, `5m` for five merged, `summary` for a whole
+/// capture file.
 pub type Views = BTreeMap<String, MetricsView>;
 
-/// The summary of one bucket (a minute) or of a window of several.
+/// The summary of one bucket (a minute) or of a window of several buckets.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MetricsView {
-    /// Packets of every kind.
+    /// Packets of all protocols.
     pub packets: Packets,
     /// DNS messages and transactions.
     pub dns: Dns,
-    /// The time the view covers.
+    /// The time that the view covers.
     pub period: Period,
-    /// What was seen, what was not, and why.
+    /// Capture statistics: outcomes, drops and other losses.
     #[serde(default)]
     pub capture: Capture,
 }
 
 impl MetricsView {
-    /// Leaves out all that is made of the times of packets, which had none.
+    /// Clears everything computed from packet times, for captures without times.
     pub fn forget_times(&mut self) {
         self.packets.rates = PacketRates::default();
         self.dns.rates = DnsRates::default();
@@ -55,15 +55,16 @@ impl MetricsView {
     }
 }
 
-/// The time a view covers.
+/// The time that a view covers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Period {
-    /// Start in unix seconds: the minute, or the first packet or the start of capture within it.
+    /// Start in Unix seconds: of the minute, or of the first packet or the capture if it started
+    /// within the minute.
     pub start_ts: i64,
-    /// Seconds covered.
+    /// Number of seconds covered.
     pub length: u64,
-    /// The unix minute (unix seconds / 60) of the bucket, the newest one of a window: the key by
-    /// which buckets of several agents merge.
+    /// Unix minute (Unix seconds / 60) of the bucket, or of the newest bucket of a window. Buckets
+    /// of several agents are merged by it.
     #[serde(default)]
     pub minute: i64,
 }
@@ -71,17 +72,17 @@ pub struct Period {
 /// An entry of a top list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TopEntry {
-    /// The name, address, port or place.
+    /// The name, address, port or location.
     pub name: String,
-    /// The estimated count, never below the true one.
+    /// Estimated count, never below the true count.
     pub estimate: u64,
-    /// By how much the estimate can be above the true count; left out where it is exact.
+    /// Maximum excess of the estimate over the true count; left out if the estimate is exact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub error: Option<u64>,
 }
 
-/// Quantiles of a distribution, each within 1 % of the true value.
+/// Quantiles of a distribution, each within 0.4 % of the value at its index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Quantiles {
     /// The median.
@@ -94,55 +95,55 @@ pub struct Quantiles {
     pub p99: u64,
 }
 
-/// What was seen, what was not seen or not inspected, and why.
+/// Capture statistics: outcomes, drops and other losses.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Capture {
-    /// Where packets come from: `ebpf`, `libpcap` or `file`.
+    /// Source of the packets: `ebpf`, `libpcap` or `file`.
     #[serde(default)]
     pub source: String,
-    /// Names of the interfaces or the file.
+    /// Names of the interfaces, or of the file.
     #[serde(default)]
     pub interfaces: Vec<String>,
-    /// Packets by what became of them; they sum to `packets.total`. Outcomes without packets are
-    /// left out.
+    /// Packets by outcome. They sum to `packets.total`. Outcomes without packets are left out.
     #[serde(default)]
     pub outcomes: BTreeMap<String, u64>,
-    /// Percent of the packets that were chosen for deep inspection.
+    /// Percentage of packets chosen for deep inspection.
     #[serde(default)]
     pub sample_rate_pct: f64,
-    /// Packets the kernel's capture buffer had no room for.
+    /// Packets dropped because the kernel's capture buffer was full.
     #[serde(default)]
     pub kernel_drops: u64,
-    /// Samples the ring buffers had no room for.
+    /// Samples dropped because a ring buffer was full.
     #[serde(default)]
     pub ring_full: u64,
-    /// Packets the interfaces dropped.
+    /// Packets dropped by the interfaces.
     #[serde(default)]
     pub if_drops: u64,
-    /// DNS over TCP that could not be put together: bytes or streams given up, all reasons.
+    /// TCP reassembly failures of DNS over TCP: bytes and streams given up, for all reasons.
     #[serde(default)]
     pub tcp_reassembly_errors: u64,
-    /// What the bounded tables gave up, by reason. Reasons without losses are left out.
+    /// Losses by reason, such as entries evicted from bounded tables. Reasons without losses are
+    /// left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub evictions: BTreeMap<String, u64>,
     /// Packets whose time lies before the bucket they were counted in.
     #[serde(default)]
     pub late_packets: u64,
-    /// Packets of a file whose time is far off that of the packets around them. They count in the
-    /// bucket in which they stand, with its time.
+    /// Packets of a file whose time is far from that of the surrounding packets. They count in the
+    /// bucket of these packets and take its time.
     #[serde(default)]
     pub time_outliers: u64,
-    /// Packets of a file whose link type is not read. They are in no other count.
+    /// Packets of a file with an unsupported link type. No other counter includes them.
     #[serde(default)]
     pub unread_link_types: u64,
-    /// How far user space is behind the packets, in milliseconds.
+    /// Lag of user space behind the packets, in milliseconds.
     #[serde(default)]
     pub lag_ms: u64,
 }
 
-/// The body of every answer that is an error.
+/// The body of every error response.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorBody {
-    /// What was wrong and what would be right.
+    /// The error, and how to correct the request.
     pub error: String,
 }

@@ -1,4 +1,4 @@
-//! IP and transport headers.
+//! Walks IP and transport headers.
 //!
 //! Sources: RFC 791 (IPv4), RFC 8200 (IPv6 and its extension headers), RFC 4302 (authentication
 //! header), RFC 768 (UDP), RFC 9293 (TCP).
@@ -13,11 +13,11 @@ const PROTOCOL_ICMPV6: u8 = 58;
 /// Nothing follows an IPv6 header.
 const NO_NEXT_HEADER: u8 = 59;
 
-/// IPv6 extension headers (and IPv4 authentication headers) the walk steps over; what lies
-/// behind more of them counts as [`Transport::Other`].
+/// Maximum IPv6 extension headers (and IPv4 authentication headers) that the walk skips. If more of
+/// them follow, the packet counts as [`Transport::Other`].
 pub const MAX_EXTENSION_HEADERS: usize = 6;
 
-/// Walks a packet that starts with an IP header, of either version.
+/// Walks a packet that starts with an IPv4 or IPv6 header.
 #[inline(always)]
 pub fn walk_ip<B: PacketBytes + ?Sized>(bytes: &B, wire_len: usize) -> PacketMeta {
     let mut meta = PacketMeta::default();
@@ -25,7 +25,7 @@ pub fn walk_ip<B: PacketBytes + ?Sized>(bytes: &B, wire_len: usize) -> PacketMet
     meta
 }
 
-/// [`walk_ip`] into a fresh [`PacketMeta`], which need not lie on the kernel's small stack.
+/// Like [`walk_ip`], into a fresh [`PacketMeta`] that need not be on the kernel's small stack.
 #[inline(always)]
 pub fn walk_ip_into<B: PacketBytes + ?Sized>(bytes: &B, wire_len: usize, meta: &mut PacketMeta) {
     match bytes.read::<1>(0) {
@@ -56,7 +56,7 @@ pub(super) fn walk_ipv4<B: PacketBytes + ?Sized>(
     meta.addressed = true;
     let header_len = usize::from(header[0] & 0x0f) * 4;
     let total_len = usize::from(u16::from_be_bytes([header[2], header[3]]));
-    // A total length of 0 stands in packets over 64 KiB that were recorded before segmentation.
+    // The total length is 0 in packets over 64 KiB that were captured before segmentation.
     let end = if total_len == 0 { wire_len } else { offset + total_len };
     if header_len < 20 || offset + header_len > end {
         return meta.set_malformed();
@@ -79,7 +79,7 @@ pub(super) fn walk_ipv6<B: PacketBytes + ?Sized>(
 ) {
     meta.l3_offset = offset as u16;
     meta.version = IpVersion::V6;
-    // In words: longer pieces are moved byte by byte in the kernel.
+    // Read in words: the kernel programs copy longer pieces byte by byte.
     let Some(header) = bytes.read::<8>(offset) else { return meta.set_malformed() };
     let Some(src_high) = bytes.read::<8>(offset + 8) else { return meta.set_malformed() };
     let Some(src_low) = bytes.read::<8>(offset + 16) else { return meta.set_malformed() };
@@ -94,7 +94,7 @@ pub(super) fn walk_ipv6<B: PacketBytes + ?Sized>(
     meta.dst[8..].copy_from_slice(&dst_low);
     meta.addressed = true;
     let payload_len = usize::from(u16::from_be_bytes([header[4], header[5]]));
-    // A length of 0 stands in jumbograms and in packets over 64 KiB.
+    // The length is 0 in jumbograms and in packets over 64 KiB.
     let unknown = payload_len == 0 && header[6] != NO_NEXT_HEADER;
     let end = if unknown { wire_len } else { offset + 40 + payload_len };
     if offset + 40 > end {
@@ -116,8 +116,8 @@ fn walk_next_header<B: PacketBytes + ?Sized>(
             break;
         }
         let ipv6 = matches!(meta.version, IpVersion::V6);
-        // Hop-by-hop options, routing, fragment, authentication, destination options,
-        // mobility, HIP, Shim6: the IPv6 extension header types of IANA that have a length.
+        // Hop-by-hop options, routing, fragment, authentication, destination options, mobility,
+        // HIP, Shim6: the IPv6 extension header types of IANA that have a length.
         let extension = matches!(protocol, 51)
             || ipv6 && matches!(protocol, 0 | 43 | 44 | 60 | 135 | 139 | 140);
         if !extension {
@@ -150,8 +150,8 @@ fn walk_next_header<B: PacketBytes + ?Sized>(
 
 /// Walks the transport header at `offset` of an IP packet that ends at `end` by its own length.
 ///
-/// `meta` brings the protocol and what is known of the IP header. A reassembled datagram, which
-/// has no IP header before it any more, is walked from here with offset 0.
+/// `meta` provides the protocol and the fields of the IP header. The walk over a reassembled
+/// datagram, which no longer has an IP header, starts here with offset 0.
 #[inline(always)]
 pub fn walk_transport<B: PacketBytes + ?Sized>(
     bytes: &B,
@@ -197,7 +197,8 @@ fn walk_udp<B: PacketBytes + ?Sized>(bytes: &B, offset: usize, end: usize, meta:
         return meta.set_malformed();
     };
     let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
-    // A length of 0 stands in UDP super-packets and jumbograms (RFC 2675): up to the end then.
+    // The length is 0 in UDP super-packets and jumbograms (RFC 2675). The datagram then extends to
+    // the end.
     let datagram_end = if length == 0 { end } else { offset + length };
     let first = matches!(meta.fragment, Fragment::First);
     if length != 0 && length < 8 || datagram_end > end && !first {

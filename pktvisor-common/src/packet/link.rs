@@ -1,23 +1,24 @@
-//! From a link header to IP, through what stands between: VLAN tags, MPLS labels, PPPoE, LLC and
-//! switch tags.
+//! Walks from a link header to IP, through the wrappings in between: VLAN tags, MPLS labels, PPPoE,
+//! LLC and switch tags.
 //!
 //! Sources: IEEE 802.1Q and 802.1ad (VLAN tags), RFC 3032 (MPLS labels), RFC 4385 and RFC 4448
 //! (Ethernet over MPLS with a control word), RFC 2516 (PPPoE), IEEE 802.2 with RFC 1042 (LLC and
 //! SNAP), and the tag formats of Linux (`net/dsa/tag_dsa.c`, `net/dsa/tag_brcm.c`).
 //!
-//! Switch tags without an EtherType cannot be told from one. Only the link type of a capture says
-//! that they are there, so that they belong to the link header, before this walk.
+//! A switch tag without an EtherType cannot be distinguished from an EtherType. Only the link type
+//! of a capture announces such tags, so they belong to the link header, which is read before this
+//! walk.
 
 use super::ip::{walk_ipv4, walk_ipv6};
 use super::{Behind, ETHERTYPE_ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, PacketBytes, PacketMeta};
 use crate::ppp::ppp_ethertype;
 
-/// VLAN tags that the first pass of the kernel programs steps over.
+/// Maximum VLAN tags that the first pass of the kernel programs skips.
 pub const FAST_VLAN_TAGS: usize = 2;
 
 /// Walks a packet that starts with an Ethernet header.
 ///
-/// `wire_len` is the packet's length on the wire; it can be above what `bytes` holds.
+/// `wire_len` is the packet's length on the wire, which can be more than `bytes` holds.
 #[inline(always)]
 pub fn walk_ethernet<B: PacketBytes + ?Sized>(bytes: &B, wire_len: usize) -> PacketMeta {
     let mut meta = PacketMeta::default();
@@ -25,7 +26,8 @@ pub fn walk_ethernet<B: PacketBytes + ?Sized>(bytes: &B, wire_len: usize) -> Pac
     meta
 }
 
-/// [`walk_ethernet`] into a fresh [`PacketMeta`], which need not lie on the kernel's small stack.
+/// Like [`walk_ethernet`], into a fresh [`PacketMeta`] that need not be on the kernel's small
+/// stack.
 #[inline(always)]
 pub fn walk_ethernet_into<B: PacketBytes + ?Sized>(
     bytes: &B,
@@ -38,9 +40,10 @@ pub fn walk_ethernet_into<B: PacketBytes + ?Sized>(
     }
 }
 
-/// Walks a packet from behind its link header: wrappings, then IP.
+/// Walks the payload of a link header: wrappings, then IP.
 ///
-/// `ethertype` is the link header's protocol and `offset` where its payload starts.
+/// `ethertype` is the protocol that the link header announces, and `offset` is the start of its
+/// payload.
 #[inline(always)]
 pub fn walk_l3<B: PacketBytes + ?Sized>(
     bytes: &B,
@@ -53,7 +56,7 @@ pub fn walk_l3<B: PacketBytes + ?Sized>(
     meta
 }
 
-/// [`walk_l3`] into a fresh [`PacketMeta`], which need not lie on the kernel's small stack.
+/// Like [`walk_l3`], into a fresh [`PacketMeta`] that need not be on the kernel's small stack.
 #[inline(always)]
 pub fn walk_l3_into<B: PacketBytes + ?Sized>(
     bytes: &B,
@@ -90,23 +93,23 @@ pub fn walk_l3_into<B: PacketBytes + ?Sized>(
     }
 }
 
-/// 802.1Q, 802.1ad, and the older types of outer tags.
+/// Returns true for 802.1Q, 802.1ad, and the older EtherTypes of outer tags.
 #[inline(always)]
 const fn is_vlan(ethertype: u16) -> bool {
     matches!(ethertype, 0x8100 | 0x88a8 | 0x9100 | 0x9200)
 }
 
-/// Steps through wrappings: the EtherType behind them and where its payload starts. `None` where
-/// the packet ends inside one.
+/// Skips wrappings. Returns the offset and EtherType of the payload; `None` if the packet ends
+/// inside a wrapping.
 ///
-/// A packet with more than [`PacketBytes::WRAPPINGS`] of them is not IP.
+/// A packet with more than [`PacketBytes::WRAPPINGS`] wrappings is not IP.
 #[inline(always)]
 fn unwrap<B: PacketBytes + ?Sized>(
     bytes: &B,
     mut offset: usize,
     mut ethertype: u16,
 ) -> Option<(usize, u16)> {
-    // Each step is at least 3 bytes long: a slice ends the loop.
+    // Each step is at least 3 bytes long, so the end of a slice ends the loop.
     for _ in 0..B::WRAPPINGS {
         let (length, inside) = match ethertype {
             vlan if is_vlan(vlan) => {
@@ -139,8 +142,9 @@ fn unwrap<B: PacketBytes + ?Sized>(
     Some((offset, ethertype))
 }
 
-/// What the first half-byte behind a stack of MPLS labels says (RFC 4928): IPv4, IPv6, or the
-/// control word of an Ethernet pseudowire. Returns the bytes from the last label on.
+/// Interprets the first half-byte after a stack of MPLS labels (RFC 4928): IPv4, IPv6, or the
+/// control word of an Ethernet pseudowire. Returns the number of bytes from the last label on and
+/// the EtherType.
 #[inline(always)]
 fn behind_labels<B: PacketBytes + ?Sized>(bytes: &B, offset: usize) -> Option<(usize, u16)> {
     let [first] = bytes.read::<1>(offset)?;
@@ -152,10 +156,10 @@ fn behind_labels<B: PacketBytes + ?Sized>(bytes: &B, offset: usize) -> Option<(u
     })
 }
 
-/// What lies inside is not read.
+/// The payload is not read.
 const NOTHING: (usize, u16) = (0, 0);
 
-/// A PPPoE session: six bytes, then a PPP protocol number of two bytes, or of one.
+/// Reads the header of a PPPoE session: six bytes, then a PPP protocol number of one or two bytes.
 #[inline(always)]
 fn pppoe<B: PacketBytes + ?Sized>(bytes: &B, offset: usize) -> Option<(usize, u16)> {
     let [version, code, _, _, _, _, high, low] = bytes.read::<8>(offset)?;
@@ -172,10 +176,10 @@ fn pppoe<B: PacketBytes + ?Sized>(bytes: &B, offset: usize) -> Option<(usize, u1
     })
 }
 
-/// LLC, with SNAP or with the number that IP once had.
+/// Reads an LLC header: with SNAP, or with the SAP once assigned to IP.
 #[inline(always)]
 fn llc<B: PacketBytes + ?Sized>(bytes: &B, offset: usize) -> Option<(usize, u16)> {
-    // Without these bytes nothing says that it is IP.
+    // Without these bytes nothing indicates IP.
     let Some(llc) = bytes.read::<3>(offset) else { return Some(NOTHING) };
     Some(match llc {
         [0xaa, 0xaa, 0x03] => match bytes.read::<5>(offset + 3)? {

@@ -1,16 +1,16 @@
-//! The walk over the headers of a packet, written once for the kernel and for user space.
+//! Walks the headers of a packet, with the same code in the kernel and in user space.
 //!
-//! The walk is generic over [`PacketBytes`], so that an XDP program, a TC program and a byte
-//! slice run the same code. It reads each header field once, has no loop without a constant
-//! bound (the kernel's verifier must see its end) and never trusts a length field further than
-//! the bytes that are there.
+//! The walk is generic over [`PacketBytes`], so that an XDP program, a TC program and a byte slice
+//! run the same code. It reads each header field once. Each loop has a constant bound, because the
+//! kernel's verifier must see its end. The walk never trusts a length field beyond the available
+//! bytes.
 //!
-//! [`link`] goes from a link header to IP, [`ip`] over IP and transport headers, and [`tunnel`]
-//! tells IP tunnels and goes inside them.
+//! [`link`] walks from a link header to IP, [`ip`] over IP and transport headers, and [`tunnel`]
+//! recognizes IP tunnels and enters them.
 //!
-//! A frame can be shorter than its IP length: the capture cut it. The walk reads such a packet as
-//! far as it goes and takes lengths from the IP header. Only a header that is itself cut short, or
-//! lengths that contradict each other, make a packet malformed.
+//! A frame can be shorter than its IP length if the capture cut it. The walk reads such a packet as
+//! far as it goes and takes lengths from the IP header. A packet is malformed only if a header
+//! itself is cut short or lengths contradict each other.
 
 pub mod ip;
 pub mod link;
@@ -21,18 +21,18 @@ pub use self::link::{walk_ethernet, walk_ethernet_into, walk_l3, walk_l3_into};
 
 /// Read access to the captured bytes of a packet.
 pub trait PacketBytes {
-    /// Link-layer wrappings (VLAN tags, MPLS labels, PPPoE and others) that the walk looks through
-    /// in one packet: in effect any number. The kernel's verifier needs a smaller one.
+    /// Maximum link-layer wrappings (VLAN tags, MPLS labels, PPPoE and others) that the walk looks
+    /// through in one packet: practically unlimited. The kernel's verifier needs a smaller number.
     const WRAPPINGS: usize = 1_024;
-    /// Whether only VLAN tags are looked through. The kernel programs read other wrappings in a
-    /// second pass, so that the first one stays short.
+    /// True to look through VLAN tags only. The kernel programs read other wrappings in a second
+    /// pass, so that the first one stays short.
     const VLAN_ONLY: bool = false;
 
-    /// The `N` bytes at `offset`, or `None` where the packet ends before their end.
+    /// Returns the `N` bytes at `offset`, or `None` if the packet ends before their end.
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
 
-    /// Returns `offset`. The kernel programs make the verifier forget its value here, so that the
-    /// code behind is verified once and not for each way to it.
+    /// Returns `offset`. The kernel programs make the verifier forget its value here, so that it
+    /// verifies the following code once and not once for each path to it.
     #[inline(always)]
     fn merge_paths(&self, offset: usize) -> usize {
         offset
@@ -61,7 +61,7 @@ pub const PROTOCOL_UDP: u8 = 17;
 /// The IP version of a packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IpVersion {
-    /// Not IP: ARP, LLDP and all else.
+    /// Not IP: ARP, LLDP and others.
     #[default]
     None,
     /// IPv4.
@@ -70,10 +70,10 @@ pub enum IpVersion {
     V6,
 }
 
-/// The transport of a packet, as far as it is told apart.
+/// The transport protocol of a packet, as far as the walk distinguishes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Transport {
-    /// No IP, a non-first fragment, malformed, or a protocol not listed here.
+    /// Not IP, a non-first fragment, malformed, or any other protocol.
     #[default]
     Other,
     /// TCP.
@@ -84,59 +84,59 @@ pub enum Transport {
     Icmp,
 }
 
-/// Whether a packet is an IP fragment.
+/// The fragmentation of a packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fragment {
-    /// Not fragmented (an IPv6 atomic fragment, RFC 6946, is not either).
+    /// Not fragmented. An IPv6 atomic fragment (RFC 6946) counts as not fragmented.
     #[default]
     None,
-    /// The fragment at offset 0; its transport header is readable.
+    /// The fragment at offset 0. Its transport header is readable.
     First,
     /// A fragment at another offset.
     Later,
 }
 
-/// What there is behind the headers that the walk has read. The kernel programs look again at
-/// packets for which that is not a payload.
+/// The data after the headers that the walk has read. The kernel programs take a second look at
+/// packets in which this is not a payload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Behind {
     /// A payload.
     #[default]
     Payload,
-    /// Not known: a header is cut short or contradicts itself, there is no IP, or the header that
-    /// would make it a tunnel is not there.
+    /// Unknown: a header is cut short or contradicts itself, the packet is not IP, or the header
+    /// that would make it a tunnel packet is missing.
     Unknown,
-    /// Another packet: an IP tunnel.
+    /// Another packet, in an IP tunnel.
     Tunnel,
 }
 
-/// What the walk found in the headers of one packet. All 0 is the default.
+/// The result of the walk over the headers of one packet. All fields are 0 by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub struct PacketMeta {
-    /// Source address in network order; an IPv4 address fills the first four bytes, the
-    /// others are 0. All 0 where unknown.
+    /// Source address in network byte order. An IPv4 address fills the first four bytes, and the
+    /// others are 0. All 0 if unknown.
     pub src: [u8; 16],
-    /// Destination address, as `src`.
+    /// Destination address, like `src`.
     pub dst: [u8; 16],
     /// TCP sequence number.
     pub tcp_seq: u32,
-    /// TCP acknowledgement number; it means something only where [`TCP_ACK`] is set.
+    /// TCP acknowledgement number, valid only if [`TCP_ACK`] is set.
     pub tcp_ack: u32,
-    /// Bytes of transport payload by the packet's own length fields. It can be more than was
-    /// captured, and more than the frame holds where the capture shortened it.
+    /// Bytes of transport payload according to the packet's own length fields. This can be more
+    /// than was captured, and more than the frame holds if the capture shortened it.
     pub payload_len: u32,
-    /// Source port, of TCP and UDP.
+    /// Source port of TCP and UDP.
     pub src_port: u16,
-    /// Destination port, of TCP and UDP.
+    /// Destination port of TCP and UDP.
     pub dst_port: u16,
     /// Bytes from the start of the packet to its IP header.
     pub l3_offset: u16,
     /// Bytes from the start of the packet to its transport payload.
     pub payload_offset: u16,
-    /// Protocol number of what follows the IP header and its extensions.
+    /// Protocol number of the data that follows the IP header and its extensions.
     pub protocol: u8,
-    /// TCP flags as in byte 13 of its header: FIN 1, SYN 2, RST 4, PSH 8, ACK 16.
+    /// TCP flags as in byte 13 of the TCP header: FIN 1, SYN 2, RST 4, PSH 8, ACK 16.
     pub tcp_flags: u8,
     /// IP version.
     pub version: IpVersion,
@@ -144,12 +144,12 @@ pub struct PacketMeta {
     pub transport: Transport,
     /// Fragmentation.
     pub fragment: Fragment,
-    /// A header is cut short or contradicts itself. `version` and addresses are as far as they
-    /// could be read; `transport` is [`Transport::Other`].
+    /// True if a header is cut short or contradicts itself. `version` and addresses are then set as
+    /// far as they could be read, and `transport` is [`Transport::Other`].
     pub malformed: bool,
-    /// The addresses were read. A header that is cut before them has none.
+    /// True if the addresses were read: false if the IP header is cut before them.
     pub addressed: bool,
-    /// What there is behind the headers that were read.
+    /// The data after the headers that were read.
     pub behind: Behind,
 }
 
@@ -170,7 +170,7 @@ impl PacketMeta {
         self.transport = Transport::Other;
     }
 
-    /// Whether the packet carries another one, see [`tunnel`].
+    /// Returns true if the packet carries another one, see [`tunnel`].
     #[inline(always)]
     pub fn is_tunnel(&self) -> bool {
         matches!(self.behind, Behind::Tunnel)

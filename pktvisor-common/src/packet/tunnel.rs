@@ -1,6 +1,6 @@
-//! IP tunnels: which packets are one, and what lies inside.
+//! Recognizes IP tunnels and finds the packet inside.
 //!
-//! | tunnel | told by |
+//! | tunnel | recognized by |
 //! |---|---|
 //! | IP in IP, 6in4, MPLS in IP | protocols 4, 41 and 137 |
 //! | GRE with IP, MPLS or Ethernet; ERSPAN I, II and III | protocol 47 |
@@ -23,7 +23,7 @@ const PROTOCOL_MPLS: u8 = 137;
 
 const PORT_GTP_U: u16 = 2_152;
 const PORT_VXLAN: u16 = 4_789;
-/// The port that Linux takes for VXLAN where none is given.
+/// The default VXLAN port of Linux.
 const PORT_VXLAN_LINUX: u16 = 8_472;
 const PORT_GENEVE: u16 = 6_081;
 
@@ -32,37 +32,39 @@ const ETHERTYPE_MPLS_UPSTREAM: u16 = 0x8848;
 const ETHERTYPE_ERSPAN: u16 = 0x88be;
 const ETHERTYPE_ERSPAN_III: u16 = 0x22eb;
 
-/// Tunnels in tunnels that are gone into, at most. A packet in more of them counts by the headers
-/// of the last one.
+/// Maximum nested tunnels that are entered. A packet in more of them counts by the headers inside
+/// the last one entered.
 pub const MAX_TUNNELS: usize = 3;
 
-/// Extension headers of GTP-U that are stepped over.
+/// Maximum extension headers of GTP-U that are skipped.
 const GTP_EXTENSIONS: usize = 3;
 
-/// What a tunnel carries.
+/// The packet inside a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inside {
-    /// Where it starts, in bytes from the start of the packet.
+    /// Its start, in bytes from the start of the outer packet.
     pub offset: usize,
     /// Its EtherType; [`ETHERTYPE_ETHERNET`] for an Ethernet frame.
     pub ethertype: u16,
 }
 
-/// Whether packets of an IP protocol are tunnels.
+/// Returns true if packets of an IP protocol are tunnel packets.
 #[inline(always)]
 pub const fn is_protocol(protocol: u8) -> bool {
     matches!(protocol, PROTOCOL_IPV4 | PROTOCOL_IPV6 | PROTOCOL_GRE | PROTOCOL_MPLS)
 }
 
-/// Whether UDP datagrams to a port are tunnels, if their header is valid.
+/// Returns true if UDP datagrams to this port are tunnel packets, provided that their header is
+/// valid.
 #[inline(always)]
 pub const fn is_port(port: u16) -> bool {
-    // One comparison for nearly all ports that are none.
+    // One comparison rules out nearly all other ports.
     let between = port.wrapping_sub(PORT_GTP_U) <= PORT_VXLAN_LINUX - PORT_GTP_U;
     between && matches!(port, PORT_GTP_U | PORT_VXLAN | PORT_VXLAN_LINUX | PORT_GENEVE)
 }
 
-/// Tells [`PacketMeta::behind`] of a UDP datagram to a tunnel's port whose header is valid.
+/// Sets [`PacketMeta::behind`] for a UDP datagram to a tunnel port: a tunnel if the header is
+/// valid, unknown if it was not captured.
 #[inline(always)]
 pub(super) fn tell_udp<B: PacketBytes + ?Sized>(bytes: &B, meta: &mut PacketMeta) {
     if meta.payload_len < 8 {
@@ -77,27 +79,28 @@ pub(super) fn tell_udp<B: PacketBytes + ?Sized>(bytes: &B, meta: &mut PacketMeta
     }
 }
 
-/// Whether a header of 8 bytes is one of the tunnel of a port.
+/// Returns true if an 8-byte header is valid for the tunnel protocol of the port.
 #[inline(always)]
 const fn is_valid(port: u16, header: [u8; 8], payload_len: u32) -> bool {
     let [first, second, high, low, .., last] = header;
     match port {
-        // The flag I, perhaps the flag G of a group policy, and nothing else.
+        // Only flag I and optionally flag G (group policy) may be set.
         PORT_VXLAN | PORT_VXLAN_LINUX => first & 0x7f == 0x08 && last == 0,
-        // Version 0, and options that fit.
+        // Version 0, and options that fit into the payload.
         PORT_GENEVE => {
             let options = (first & 0x3f) as u32 * 4;
             first >> 6 == 0 && second << 2 == 0 && last == 0 && payload_len >= 8 + options
         }
-        // Version 1 of the protocol GTP (not GTP'), and a length that fits.
+        // Version 1 of the protocol GTP (not GTP'), and a length that fits into the payload.
         PORT_GTP_U => first & 0xf8 == 0x30 && 8 + (high as u32) * 256 + low as u32 <= payload_len,
         _ => false,
     }
 }
 
-/// Returns what a tunnel carries, or `None` where that is nothing that the walk reads.
+/// Returns the packet inside a tunnel, or `None` if the walk cannot read it.
 ///
-/// `meta` is the walk over the packet up to there, and [`PacketMeta::is_tunnel`].
+/// `meta` is the walk over the outer packet, which must be a tunnel packet
+/// ([`PacketMeta::is_tunnel`]).
 #[inline(always)]
 pub fn inside<B: PacketBytes + ?Sized>(bytes: &B, meta: &PacketMeta) -> Option<Inside> {
     let offset = usize::from(meta.payload_offset);
@@ -117,7 +120,7 @@ pub fn inside<B: PacketBytes + ?Sized>(bytes: &B, meta: &PacketMeta) -> Option<I
     }
 }
 
-/// The EtherType of a tunnel's header, if the walk reads what it announces.
+/// Returns true if the walk can read the payload of a tunnel header with this EtherType.
 #[inline(always)]
 const fn is_read(ethertype: u16) -> bool {
     matches!(
@@ -130,7 +133,7 @@ const fn is_read(ethertype: u16) -> bool {
     )
 }
 
-/// Geneve: 8 bytes and options.
+/// Reads a Geneve header: 8 bytes and options.
 #[inline(always)]
 fn geneve<B: PacketBytes + ?Sized>(bytes: &B, offset: usize) -> Option<Inside> {
     let [options, _, high, low] = bytes.read::<4>(offset)?;
@@ -139,8 +142,8 @@ fn geneve<B: PacketBytes + ?Sized>(bytes: &B, offset: usize) -> Option<Inside> {
     if is_read(ethertype) { Some(Inside { offset, ethertype }) } else { None }
 }
 
-/// GTP-U: 8 bytes, 4 more with any of three flags, then extension headers. Only messages that
-/// carry a packet (G-PDU, type 255) have an inside.
+/// Reads a GTP-U header: 8 bytes, 4 more if any of three flags is set, then extension headers. Only
+/// messages of type 255 (G-PDU) carry a packet.
 #[inline(always)]
 fn gtp<B: PacketBytes + ?Sized>(bytes: &B, offset: usize) -> Option<Inside> {
     let [flags, message] = bytes.read::<2>(offset)?;
@@ -175,7 +178,8 @@ fn gtp<B: PacketBytes + ?Sized>(bytes: &B, offset: usize) -> Option<Inside> {
     }
 }
 
-/// GRE of version 0, without source routes: 4 bytes, and 4 for each of checksum, key and number.
+/// Reads a GRE header of version 0 without source routes: 4 bytes, and 4 more for each of checksum,
+/// key and sequence number.
 #[inline(always)]
 fn gre<B: PacketBytes + ?Sized>(bytes: &B, offset: usize) -> Option<Inside> {
     let [flags, version, high, low] = bytes.read::<4>(offset)?;
@@ -186,12 +190,12 @@ fn gre<B: PacketBytes + ?Sized>(bytes: &B, offset: usize) -> Option<Inside> {
     let at = bytes.merge_paths(offset + 4 + 4 * (has(0x80) + has(0x20) + has(0x10)));
     let ethernet = |offset| Some(Inside { offset, ethertype: ETHERTYPE_ETHERNET });
     match u16::from_be_bytes([high, low]) {
-        // Without a number it is type I, which has no header of its own.
+        // Without a sequence number this is ERSPAN type I, which has no header of its own.
         ETHERTYPE_ERSPAN if has(0x10) == 0 => ethernet(at),
         ETHERTYPE_ERSPAN => ethernet(at + 8),
         ETHERTYPE_ERSPAN_III => {
             let [frame, last] = bytes.read::<2>(at + 10)?;
-            // Eight bytes of the platform follow where the last bit says so.
+            // An 8-byte platform-specific subheader follows if the last bit is set.
             let at = bytes.merge_paths(at + 12 + usize::from(last & 1) * 8);
             match frame >> 2 & 0x1f {
                 0 => ethernet(at),

@@ -1,4 +1,4 @@
-//! The sections of DNS messages and of DNS transactions.
+//! The sections on DNS messages and DNS transactions.
 
 use super::layout::{Block, Page, Tone};
 use super::number::{bytes, count, hundredths, micros, si};
@@ -6,7 +6,7 @@ use super::table::{Spread, histogram, part, quantiles, shares, top};
 use super::{distinct, inspected, tops};
 use crate::api::{Dns, Xact};
 
-/// Adds the section of messages.
+/// Adds the section on messages.
 pub(super) fn section(page: &mut Page, dns: &Dns) {
     let wire = &dns.wire_packets;
     let mut facts = vec![format!("{} messages", count(wire.total))];
@@ -113,10 +113,10 @@ fn lists(width: usize, dns: &Dns) -> Vec<(&'static str, Block)> {
     .into()
 }
 
-/// Ends of queries and replies that are mostly absent.
+/// Kinds of unpaired messages that are rare.
 const RARE: [&str; 2] = ["duplicate", "unreachable"];
 
-/// Adds the section of transactions, where there are any.
+/// Adds the section on transactions, if there are any.
 pub(super) fn transactions(page: &mut Page, xact: &Xact) {
     let counts = &xact.counts;
     let rest = [
@@ -130,7 +130,7 @@ pub(super) fn transactions(page: &mut Page, xact: &Xact) {
         return;
     }
     let mut facts = vec![format!("{} paired", count(counts.total))];
-    // What is rare has a place in the line only where it is there.
+    // Rare kinds appear only if they occurred.
     let shown = rest.iter().filter(|(n, what)| *n > 0 || !RARE.contains(what));
     facts.extend(shown.map(|(n, what)| format!("{} {what}", count(*n))));
     page.section(Tone::Strong, "DNS TRANSACTIONS", &facts);

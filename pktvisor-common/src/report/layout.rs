@@ -3,7 +3,7 @@
 use super::Style;
 use super::text;
 
-/// What a piece of text is, which decides its colour.
+/// The role of a piece of text, which determines its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tone {
     Plain,
@@ -14,7 +14,7 @@ pub(super) enum Tone {
 }
 
 impl Tone {
-    /// The SGR sequence that begins it.
+    /// Returns the SGR sequence that starts the tone.
     fn sgr(self) -> &'static str {
         match self {
             Tone::Plain => "",
@@ -26,7 +26,7 @@ impl Tone {
     }
 }
 
-/// A line, made from left to right. What is added has to be safe to show.
+/// A line, built from left to right. Added text must be safe to print.
 #[derive(Debug, Default)]
 pub(super) struct Line {
     spans: Vec<(Tone, String)>,
@@ -44,24 +44,24 @@ impl Line {
         self
     }
 
-    /// Adds `text` from the wire within `width` columns, blanks after it.
+    /// Adds untrusted `text` within `width` columns, padded on the right.
     pub(super) fn left(self, tone: Tone, text: &str, width: usize) -> Self {
         let end = self.width + width;
         self.add(tone, text::fit(text, width)).to(end)
     }
 
-    /// Adds `text` with blanks before it, so that it ends after `width` columns.
+    /// Adds `text` right-aligned within `width` columns.
     pub(super) fn right(self, tone: Tone, text: &str, width: usize) -> Self {
         let start = self.width + width.saturating_sub(text::width(text));
         self.to(start).add(tone, text)
     }
 
-    /// Adds a bar of a share of `width` columns.
+    /// Adds a bar that fills a share of `width` columns.
     pub(super) fn bar(self, share: f64, width: usize) -> Self {
         self.add(Tone::Bar, text::bar(share, width))
     }
 
-    /// Adds blanks up to a column.
+    /// Pads with blanks up to a column.
     fn to(self, column: usize) -> Self {
         match column.saturating_sub(self.width) {
             0 => self,
@@ -69,7 +69,7 @@ impl Line {
         }
     }
 
-    /// Adds another line.
+    /// Appends another line.
     fn join(mut self, other: Line) -> Self {
         self.width += other.width;
         self.spans.extend(other.spans);
@@ -77,40 +77,40 @@ impl Line {
     }
 }
 
-/// Lines that stay together: a title and a table.
+/// Lines that are kept together: a title and a table.
 pub(super) type Block = Vec<Line>;
 
-/// The lines of a report, and how wide they are.
+/// The lines of a report, and its style.
 #[derive(Debug)]
 pub(super) struct Page {
     style: Style,
     lines: Vec<Line>,
 }
 
-/// Columns between blocks.
+/// Number of columns between blocks.
 const GAP: usize = 3;
-/// Columns that a block needs.
+/// Minimum number of columns of a block.
 const BLOCK: usize = 38;
-/// Blocks side by side; more would be hard to follow.
+/// Maximum number of blocks side by side. More would be hard to read.
 const ABREAST: usize = 4;
 
 impl Page {
-    /// An empty page; nothing fits in less than a block.
+    /// Creates an empty page, at least as wide as a block.
     pub(super) fn new(style: Style) -> Self {
         Self { style: Style { width: style.width.max(BLOCK), ..style }, lines: Vec::new() }
     }
 
-    /// Columns of the page.
+    /// Returns the number of columns of the page.
     pub(super) fn width(&self) -> usize {
         self.style.width
     }
 
-    /// Blocks that fit side by side.
+    /// Returns the number of blocks that fit side by side.
     fn abreast(&self) -> usize {
         ((self.style.width + GAP) / (BLOCK + GAP)).clamp(1, ABREAST)
     }
 
-    /// Columns of each block.
+    /// Returns the number of columns of each block.
     pub(super) fn block_width(&self) -> usize {
         let abreast = self.abreast();
         (self.style.width - GAP * (abreast - 1)) / abreast
@@ -121,7 +121,7 @@ impl Page {
         self.lines.push(line);
     }
 
-    /// Adds the title of a section and what is to be said at once.
+    /// Adds the title of a section, followed by the main facts.
     pub(super) fn section(&mut self, tone: Tone, title: &str, facts: &[String]) {
         self.line(Line::default());
         let line = Line::default().add(tone, title).add(Tone::Plain, "  ");
@@ -130,7 +130,7 @@ impl Page {
         self.line(Line::default().add(Tone::Dim, "─".repeat(self.width())));
     }
 
-    /// Adds blocks, as many side by side as there is room for.
+    /// Adds blocks, as many side by side as fit.
     pub(super) fn blocks(&mut self, blocks: Vec<Block>) {
         let (abreast, width) = (self.abreast(), self.block_width());
         let mut blocks = blocks.into_iter().filter(|block| !block.is_empty()).peekable();
@@ -153,7 +153,7 @@ impl Page {
         }
     }
 
-    /// Adds words, as many to a line as there is room for.
+    /// Adds words, as many per line as fit.
     pub(super) fn words(&mut self, tone: Tone, intro: &str, words: &[&str]) {
         let mut text = intro.to_owned();
         for (i, word) in words.iter().enumerate() {
@@ -166,7 +166,7 @@ impl Page {
         self.line(Line::default().add(tone, text));
     }
 
-    /// The page as text.
+    /// Returns the page as text.
     pub(super) fn finish(self) -> String {
         let mut text = String::new();
         for line in &self.lines {

@@ -1,4 +1,4 @@
-//! What was not seen or not inspected.
+//! The section on losses.
 
 use super::layout::{Line, Page, Tone};
 use super::number::count;
@@ -7,21 +7,21 @@ use crate::api::MetricsView;
 use crate::loss::Loss;
 use crate::outcome::Outcome;
 
-/// The name of full rings of all kinds.
+/// Name of the total of samples dropped by full rings, of all kinds.
 const RING_FULL: &str = "ring_full";
 
-/// Something that was lost.
+/// A loss.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lost {
-    /// How much.
+    /// The count.
     pub count: u64,
     /// Its name in the JSON.
     pub name: String,
-    /// What it means.
+    /// A description.
     pub meaning: &'static str,
 }
 
-/// What a view says was lost, each once; nothing where all was seen.
+/// Returns the losses of a view, each once. Empty if there were none.
 pub fn losses(view: &MetricsView) -> Vec<Lost> {
     let capture = &view.capture;
     let outcome = |outcome: Outcome| capture.outcomes.get(outcome.name()).copied().unwrap_or(0);
@@ -36,7 +36,8 @@ pub fn losses(view: &MetricsView) -> Vec<Lost> {
         ("time_outliers", capture.time_outliers),
         ("unread_link_types", capture.unread_link_types),
     ];
-    // Reasons that have a field of their own stand among all reasons too, and full rings by kind.
+    // Omit reasons that have a field of their own, and the total of full rings if it is listed by
+    // kind.
     let by_kind = |reason: &str| Loss::of_name(reason).is_some_and(Loss::is_of_ring);
     let kinds = capture.evictions.keys().any(|reason| by_kind(reason));
     let others =
@@ -52,7 +53,7 @@ pub fn losses(view: &MetricsView) -> Vec<Lost> {
         .collect()
 }
 
-/// Adds a section where anything was lost: how much, its name in the JSON, and what it means.
+/// Adds a section if anything was lost: the count, the name in the JSON, and a description.
 pub(super) fn section(page: &mut Page, view: &MetricsView) {
     let losses = losses(view);
     if losses.is_empty() {
@@ -71,7 +72,7 @@ pub(super) fn section(page: &mut Page, view: &MetricsView) {
     }
 }
 
-/// What a loss means.
+/// Describes a loss.
 fn meaning_of(name: &str) -> &'static str {
     match name {
         "truncated" => "DNS packets cut by the snap length",
@@ -89,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_loss_is_told_once() {
+    fn lists_each_loss_once() {
         let mut view = MetricsView::default();
         let capture = &mut view.capture;
         (capture.kernel_drops, capture.if_drops, capture.ring_full) = (5, 6, 7);

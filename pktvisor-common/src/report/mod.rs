@@ -1,8 +1,8 @@
-//! A view as a report for people at a terminal.
+//! Renders a view as a text report for a terminal.
 //!
-//! What was lost comes first, then packets, DNS messages and DNS transactions, each as aligned
-//! tables with bars, as many side by side as the width allows. Names from the wire are data:
-//! nothing in them reaches the terminal as a command.
+//! Losses come first, then packets, DNS messages and DNS transactions. Each section has aligned
+//! tables with bars, as many side by side as the width allows. Names from packets are untrusted:
+//! the report escapes them, so that a terminal never interprets them as commands.
 
 use crate::api::MetricsView;
 
@@ -19,16 +19,16 @@ pub use loss::{Lost, losses};
 use number::{count, percent};
 pub use table::classes;
 
-/// How a report looks.
+/// The style of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
-    /// Whether to colour it, with ANSI SGR sequences.
+    /// True to colour it with ANSI SGR sequences.
     pub color: bool,
-    /// Columns of the terminal; fewer than 38 are taken as 38.
+    /// Width of the terminal in columns. Less than 38 counts as 38.
     pub width: usize,
 }
 
-/// The report of a view under a title. It ends with a newline.
+/// Renders the report of a view under a title. It ends with a newline.
 pub fn render(title: &str, view: &MetricsView, style: Style) -> String {
     let mut page = Page::new(style);
     head(&mut page, title, view);
@@ -39,12 +39,12 @@ pub fn render(title: &str, view: &MetricsView, style: Style) -> String {
     page.finish()
 }
 
-/// Text from elsewhere with all that a terminal would obey or hide escaped, as in a report.
+/// Escapes all characters of a text that a terminal would interpret or hide, as in a report.
 pub fn printable(text: &str) -> String {
     text::fit(text, usize::MAX)
 }
 
-/// What the report is about: title, time, source.
+/// Adds the head: title, time and source.
 fn head(page: &mut Page, title: &str, view: &MetricsView) {
     let width = page.width();
     page.line(Line::default().left(Tone::Strong, title, width));
@@ -67,7 +67,7 @@ fn head(page: &mut Page, title: &str, view: &MetricsView) {
     }
 }
 
-/// Adds the top lists that hold something, and the names of those that do not.
+/// Adds the non-empty top lists, and the names of the empty ones.
 fn tops(page: &mut Page, lists: Vec<(&str, Block)>) {
     let empty: Vec<&str> =
         lists.iter().filter(|(_, block)| block.is_empty()).map(|(name, _)| *name).collect();
@@ -81,13 +81,13 @@ fn tops(page: &mut Page, lists: Vec<(&str, Block)>) {
     }
 }
 
-/// `12 inspected (50.0%)`; nothing where all are.
+/// Formats the inspected share as `12 inspected (50.0%)`; `None` if all were inspected.
 fn inspected(deep: u64, total: u64) -> Option<String> {
     (deep < total).then(|| format!("{} inspected ({})", count(deep), percent(deep, total)))
 }
 
-/// The title of a table of estimated counts with their standard error; nothing is said of one
-/// that is exact.
+/// Returns the title of a table of estimated counts with their standard error, which is left out if
+/// 0.
 fn distinct(title: &str, error_pct: f64) -> String {
     if error_pct > 0.0 { format!("{title} ±{error_pct:.2}%") } else { title.to_owned() }
 }

@@ -1,8 +1,8 @@
-//! Numbers for people.
+//! Formats numbers for people.
 
 use jiff::Timestamp;
 
-/// With thousands separators; from a hundred billion on with an SI prefix.
+/// Formats a count with thousands separators or, from 100 billion on, with an SI prefix.
 pub fn count(n: u64) -> String {
     if n >= 100_000_000_000 {
         return si(n);
@@ -18,26 +18,26 @@ pub fn count(n: u64) -> String {
     text
 }
 
-/// Three digits and an SI prefix: `1.23M`.
+/// Formats a number with three digits and an SI prefix: `1.23M`.
 pub fn si(n: u64) -> String {
     scaled(n, &["", "k", "M", "G", "T", "P", "E"])
 }
 
-/// Bytes, with an SI prefix: `1.23MB`.
+/// Formats bytes with an SI prefix: `1.23MB`.
 pub fn bytes(n: u64) -> String {
     si(n) + "B"
 }
 
-/// Microseconds in the unit that fits: `1.23ms`.
+/// Formats microseconds in a fitting unit: `1.23ms`.
 pub fn micros(n: u64) -> String {
-    // Above seconds nobody wants ks.
+    // No SI prefixes above seconds: `ks` is unusual.
     match n {
         0..1_000_000_000 => scaled(n, &["µs", "ms", "s"]),
         _ => format!("{}s", n / 1_000_000),
     }
 }
 
-/// Hundredths: `1.96`.
+/// Formats hundredths: `1.96`.
 pub fn hundredths(n: u64) -> String {
     match n {
         0..100_000 => format!("{}.{:02}", n / 100, n % 100),
@@ -45,7 +45,7 @@ pub fn hundredths(n: u64) -> String {
     }
 }
 
-/// `part` of `whole`: `48.6%`; nothing where there is no whole.
+/// Formats `part` of `whole` in percent: `48.6%`. Empty if `whole` is 0.
 pub fn percent(part: u64, whole: u64) -> String {
     match (part, share(part, whole) * 100.0) {
         _ if whole == 0 => String::new(),
@@ -54,12 +54,12 @@ pub fn percent(part: u64, whole: u64) -> String {
     }
 }
 
-/// `part` of `whole`, from 0 to 1.
+/// Returns `part` of `whole`, from 0 to 1.
 pub fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { (part as f64 / whole as f64).min(1.0) }
 }
 
-/// A length of time in its two largest units: `2h 5min`.
+/// Formats a duration in its two largest units: `2h 5min`.
 pub fn duration(seconds: u64) -> String {
     let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     match (hours, minutes, rest) {
@@ -71,7 +71,7 @@ pub fn duration(seconds: u64) -> String {
     }
 }
 
-/// Unix seconds as a date and time of UTC; the bare number where no calendar has it.
+/// Formats Unix seconds as date and time in UTC, or as a number if out of range.
 pub fn time(unix: i64) -> String {
     match Timestamp::from_second(unix) {
         Ok(time) => time.strftime("%F %T UTC").to_string(),
@@ -79,8 +79,8 @@ pub fn time(unix: i64) -> String {
     }
 }
 
-/// Three digits of `n` in the first unit that needs no more than three before the point, each
-/// unit a thousand of the one before.
+/// Formats `n` with three digits in the first unit that needs at most three digits before the
+/// point. Each unit is a thousand times the previous one.
 fn scaled(n: u64, units: &[&str]) -> String {
     let mut value = n as f64;
     let mut left = units;
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn times_have_the_unit_that_fits() {
+    fn times_use_a_fitting_unit() {
         for (n, text) in [
             (0, "0µs"),
             (999, "999µs"),
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_never_leave_the_whole() {
+    fn shares_stay_between_0_and_1() {
         assert_eq!(percent(1, 3), "33.3%");
         assert_eq!(percent(0, 3), "0.0%");
         assert_eq!(percent(1, 3000), "<0.1%");

@@ -1,4 +1,4 @@
-//! The section of packets.
+//! The section on packets.
 
 use super::layout::{Block, Page, Tone};
 use super::number::{bytes, count, si};

@@ -1,4 +1,4 @@
-//! The tables a report is made of.
+//! The tables of a report.
 
 use std::ops::RangeInclusive;
 
@@ -7,31 +7,31 @@ use super::number::{count, micros, percent, share};
 use super::text::{fit, width};
 use crate::api::{Histogram, Quantiles, TopEntry};
 
-/// Columns before each row.
+/// Indentation of each row.
 const INDENT: &str = "  ";
-/// Columns of `100.0%`.
+/// Number of columns of `100.0%`.
 const PERCENT: usize = 6;
-/// Columns of the bars of a top list: as many as the names leave.
+/// Number of columns of the bars in a top list, depending on the width of the names.
 const TOP_BAR: RangeInclusive<usize> = 3..=6;
-/// Rows of a histogram; neighbouring classes are added up until it has no more.
+/// Maximum rows of a histogram. Neighbouring classes are merged until they fit.
 const HISTOGRAM_ROWS: usize = 16;
 
 /// A row of a table of shares.
 pub(super) struct Part<'a> {
-    /// What is counted.
+    /// The label.
     pub(super) label: &'a str,
-    /// How many.
+    /// The count.
     pub(super) value: u64,
-    /// Of how many; 0 where it is no part of anything.
+    /// The count that it is a share of; 0 if none.
     pub(super) whole: u64,
 }
 
-/// A part of `whole`.
+/// Creates a row of `value` out of `whole`.
 pub(super) fn part(label: &str, value: u64, whole: u64) -> Part<'_> {
     Part { label, value, whole }
 }
 
-/// Counts, each with the share it has.
+/// Returns a table of counts with their shares.
 pub(super) fn shares(
     columns: usize,
     title: &str,
@@ -59,8 +59,8 @@ pub(super) fn shares(
     titled(title, rows)
 }
 
-/// A top list: names, estimates, by how much each may be too high, and bars that compare them.
-/// Nothing where the list is empty.
+/// Returns a top list: names, estimates, maximum errors, and bars for comparison. Empty if the list
+/// is empty.
 pub(super) fn top(
     columns: usize,
     title: &str,
@@ -94,22 +94,22 @@ pub(super) fn top(
     titled(title, rows)
 }
 
-/// The name of an entry; the empty one, as of the DNS root, is made to be seen.
+/// Returns the name of an entry. The empty name (the DNS root) is shown as `""`.
 fn name_of(entry: &TopEntry) -> &str {
     if entry.name.is_empty() { "\"\"" } else { &entry.name }
 }
 
 /// A row of a table of quantiles.
 pub(super) struct Spread<'a> {
-    /// What is distributed.
+    /// The label.
     pub(super) label: &'a str,
-    /// How; `None` leaves the row out.
+    /// The quantiles; `None` leaves the row out.
     pub(super) quantiles: Option<Quantiles>,
-    /// How its values are written.
+    /// Formats the values.
     pub(super) number: fn(u64) -> String,
 }
 
-/// Quantiles of several distributions. Nothing where there are none.
+/// Returns a table of the quantiles of several distributions. Empty if there are none.
 pub(super) fn quantiles(columns: usize, title: &str, spreads: &[Spread<'_>]) -> Block {
     let rows: Vec<_> =
         spreads.iter().filter_map(|spread| Some((spread, spread.quantiles?))).collect();
@@ -131,7 +131,7 @@ pub(super) fn quantiles(columns: usize, title: &str, spreads: &[Spread<'_>]) -> 
     titled(title, std::iter::once(head).chain(rows))
 }
 
-/// A histogram of microseconds. Nothing where it has no values.
+/// Returns a histogram of microseconds. Empty if it has no values.
 pub(super) fn histogram(columns: usize, title: &str, histogram: Option<&Histogram>) -> Block {
     let classes = histogram.map_or_else(Vec::new, |histogram| classes(histogram, HISTOGRAM_ROWS));
     let all = classes.iter().fold(0u64, |sum, class| sum.saturating_add(class.1));
@@ -141,8 +141,8 @@ pub(super) fn histogram(columns: usize, title: &str, histogram: Option<&Histogra
     if parts.is_empty() { Block::new() } else { shares(columns, title, count, &parts) }
 }
 
-/// The classes of a histogram from the first one with values to the last one, as upper bounds and
-/// counts; neighbours are added up until there are no more than `most`.
+/// Returns the upper bounds and counts of a histogram, from the first to the last class with
+/// values. Neighbouring classes are merged until there are at most `most`.
 pub fn classes(histogram: &Histogram, most: usize) -> Vec<(u64, u64)> {
     let classes: Vec<(u64, u64)> =
         histogram.le.iter().copied().zip(histogram.count.iter().copied()).collect();
@@ -160,12 +160,12 @@ pub fn classes(histogram: &Histogram, most: usize) -> Vec<(u64, u64)> {
     classes.chunks(classes.len().div_ceil(most.max(1))).map(class).collect()
 }
 
-/// Columns of the widest text.
+/// Returns the number of columns of the widest text.
 fn widest(texts: &[String]) -> usize {
     texts.iter().map(|text| width(text)).max().unwrap_or(0)
 }
 
-/// A block of a title and rows.
+/// Returns a block of a title and rows.
 fn titled(title: &str, rows: impl Iterator<Item = Line>) -> Block {
     std::iter::once(Line::default().add(Tone::Strong, title)).chain(rows).collect()
 }

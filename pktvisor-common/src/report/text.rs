@@ -1,10 +1,11 @@
-//! Text from the wire, made safe to show, and measured in columns of a terminal.
+//! Escapes text from packets for display and measures it in terminal columns.
 
 use std::fmt::Write;
 
 use unicode_width::UnicodeWidthChar;
 
-/// A bar of a share of `columns`, in eighths of a column; what is not nothing shows.
+/// Returns a bar that fills a share of `columns`, in eighths of a column. Any share above 0 is
+/// visible.
 pub fn bar(share: f64, columns: usize) -> String {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     let eighths = (share * (columns * 8) as f64).round() as usize;
@@ -12,15 +13,15 @@ pub fn bar(share: f64, columns: usize) -> String {
     "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
 }
 
-/// Columns that `text` takes.
+/// Returns the number of columns of `text`.
 pub fn width(text: &str) -> usize {
     text.chars().map(|c| c.width().unwrap_or(0)).sum()
 }
 
-/// `text` in at most `limit` columns. What a terminal would not show as itself (control
-/// characters, bidi controls, what has no width, what looks like a blank) is written as an
-/// escape; what is too long loses its middle to `…`, because names tell things apart at their
-/// start and belong together by their end.
+/// Fits `text` into at most `limit` columns. Characters that a terminal would not show as they are
+/// become escapes: control characters, bidi controls, characters without width, and characters that
+/// look like a blank. `…` replaces the middle of a text that is too long, because the start of a
+/// name identifies it and the end shows what it belongs to.
 pub fn fit(text: &str, limit: usize) -> String {
     let shown = Shown::new(text);
     if shown.width <= limit {
@@ -32,11 +33,11 @@ pub fn fit(text: &str, limit: usize) -> String {
     format!("{}…{}", &shown.text[..head], &shown.text[tail..])
 }
 
-/// A text after escaping.
+/// An escaped text.
 struct Shown {
     text: String,
     width: usize,
-    /// Where each character of the original ends, and its width: an escape is never cut.
+    /// End and width of each original character, so that an escape is never cut.
     units: Vec<(usize, usize)>,
 }
 
@@ -50,7 +51,7 @@ impl Shown {
             if is_shown_as_itself(c) {
                 text.push(c);
             } else {
-                // Writing to a String does not fail.
+                // Writing to a `String` cannot fail.
                 let _ = write!(text, "{}", c.escape_unicode());
             }
             let columns = width(&text[start..]);
@@ -60,7 +61,7 @@ impl Shown {
         Self { text, width: total, units }
     }
 
-    /// Where a prefix of at most `room` columns ends.
+    /// Returns the end of the longest prefix of at most `room` columns.
     fn prefix(&self, room: usize) -> usize {
         let mut used = 0;
         let fits = self.units.iter().take_while(|(_, columns)| {
@@ -70,7 +71,7 @@ impl Shown {
         fits.last().map_or(0, |(end, _)| *end)
     }
 
-    /// Where a suffix of at most `room` columns starts.
+    /// Returns the start of the longest suffix of at most `room` columns.
     fn suffix(&self, room: usize) -> usize {
         let mut used = 0;
         let left_out = self.units.iter().rev().find(|(_, columns)| {
@@ -84,9 +85,9 @@ impl Shown {
 fn is_shown_as_itself(c: char) -> bool {
     match c {
         ' '..='~' => true,
-        // The Hangul filler and the Braille blank have a width and no ink.
+        // The Hangul filler and the Braille blank have a width but are invisible.
         '\u{115f}' | '\u{2800}' => false,
-        // One character where it is printable, an escape else.
+        // A printable character escapes to itself, any other to several characters.
         _ => c.escape_debug().len() == 1 && c.width().is_some_and(|columns| columns > 0),
     }
 }
@@ -96,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn printable_text_stays() {
+    fn printable_text_is_unchanged() {
         for text in ["", "www.example.com.", r#"a\.b"c'd\\e"#, "münchen.de", "例え.テスト", "🦀.rs"]
         {
             assert_eq!(fit(text, 80), text);
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_would_obey_or_hide_is_escaped() {
+    fn escapes_control_and_invisible_characters() {
         for (text, shown) in [
             ("a\x1b[31mb", r"a\u{1b}[31mb"),
             ("a\nb\t\0", r"a\u{a}b\u{9}\u{0}"),
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_loses_its_middle() {
+    fn shortens_long_text_in_the_middle() {
         assert_eq!(fit("abcdefghij", 10), "abcdefghij");
         assert_eq!(fit("abcdefghij", 9), "abcd…ghij");
         assert_eq!(fit("abcdefghij", 2), "a…");
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn wide_characters_and_escapes_are_kept_whole() {
+    fn never_cuts_wide_characters_or_escapes() {
         assert_eq!(fit("例例例例", 7), "例…例");
         assert_eq!(fit("例例例例", 6), "例…例");
         assert_eq!(fit("ab\u{202e}cdefgh", 9), "ab…efgh");

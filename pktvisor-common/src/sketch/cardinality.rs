@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::hyperloglog::{ERROR_PCT, HyperLogLog};
 
-/// Up to so many distinct hashes are kept themselves and counted exactly.
+/// Maximum distinct hashes that are stored and counted exactly.
 pub const EXACT: usize = 8192;
 
 /// A count of distinct hashes.
 ///
-/// Its state depends on the set of hashes alone, not on their order, so that it merges exactly.
+/// Its state depends only on the set of hashes, not on their order, so it merges exactly.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "State", into = "State")]
 pub struct Cardinality(Inner);
@@ -30,7 +30,7 @@ impl Default for Cardinality {
 }
 
 impl Cardinality {
-    /// Takes in a hash.
+    /// Adds a hash.
     #[inline]
     pub fn insert(&mut self, hash: u64) {
         match &mut self.0 {
@@ -46,12 +46,12 @@ impl Cardinality {
         }
     }
 
-    /// Whether it has taken nothing in.
+    /// Returns true if no hash was added.
     pub fn is_empty(&self) -> bool {
         matches!(&self.0, Inner::Exact(hashes) if hashes.is_empty())
     }
 
-    /// Takes in all that `other` took in.
+    /// Merges `other` into this count.
     pub fn merge(&mut self, other: &Self) {
         match (&mut self.0, &other.0) {
             (Inner::Sketch(sketch), Inner::Sketch(other)) => sketch.merge(other),
@@ -64,7 +64,7 @@ impl Cardinality {
         }
     }
 
-    /// The number of distinct hashes among `items` that were counted: an estimate above them is wrong.
+    /// Returns the number of distinct hashes among `items` counted items. `items` caps the estimate.
     pub fn count(&self, items: u64) -> u64 {
         match &self.0 {
             Inner::Exact(hashes) => hashes.len() as u64,
@@ -72,8 +72,8 @@ impl Cardinality {
         }
     }
 
-    /// The standard error of [`Self::count`] in percent, for items that were chosen without knowledge
-    /// of the key they are hashed with; 0 while it is exact.
+    /// Returns the standard error of [`Self::count`] in percent, for items chosen without knowledge of
+    /// the hash key; 0 while the count is exact.
     pub fn error_pct(&self) -> f64 {
         match &self.0 {
             Inner::Exact(_) => 0.0,
@@ -82,12 +82,12 @@ impl Cardinality {
     }
 }
 
-/// What is stored of a [`Cardinality`].
+/// The byte form of a [`Cardinality`].
 #[derive(Serialize, Deserialize)]
 enum State {
-    /// The hashes, ascending.
+    /// The hashes in ascending order.
     Exact(Vec<u64>),
-    /// One byte a register.
+    /// One byte per register.
     Registers(Vec<u8>),
 }
 
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn never_counts_more_than_there_were() {
+    fn count_never_exceeds_the_number_of_items() {
         let cardinality = of(0..50_000);
         assert!(cardinality.count(u64::MAX) > 49_000);
         assert_eq!(cardinality.count(40_000), 40_000);
@@ -162,7 +162,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
-        /// Merging equals taking in all, to the byte, in either order.
+        /// Merging, in either order, gives the same bytes as adding all hashes to one count.
         #[test]
         fn merges_exactly(a in 0..20_000u64, b in 0..20_000u64, from in 0..20_000u64) {
             let (left, right) = (of(0..a), of(from..from + b));
@@ -176,9 +176,9 @@ mod tests {
             prop_assert_eq!(bytes(&turned), bytes(&all));
         }
 
-        /// The byte form brings back the same, and goes on the same.
+        /// A decoded count is equal, and also continues equally.
         #[test]
-        fn survives_its_byte_form(count in 0..30_000u64) {
+        fn round_trips_the_byte_form(count in 0..30_000u64) {
             let cardinality = of(0..count);
             let mut back: Cardinality = postcard::from_bytes(&bytes(&cardinality)).unwrap();
             prop_assert_eq!(back.count(u64::MAX), cardinality.count(u64::MAX));

@@ -1,20 +1,20 @@
-//! HyperLogLog of 2^14 registers, estimated as Ertl does ("New cardinality estimation algorithms for
-//! HyperLogLog sketches", 2017, section 4): one formula for every size, without tables of corrections,
-//! that SQL can compute too.
+//! HyperLogLog with 2^14 registers and Ertl's estimator ("New cardinality estimation algorithms for
+//! HyperLogLog sketches", 2017, section 4): one formula for every size, which needs no correction tables
+//! and can be computed in SQL.
 
-/// log2 of the registers.
+/// log2 of the number of registers.
 pub const PRECISION: u8 = 14;
-/// Registers of a sketch.
+/// Number of registers of a sketch.
 pub const REGISTERS: usize = 1 << PRECISION;
-/// The standard error in percent: 1.04 / √16384.
+/// Standard error in percent: 1.04 / √16384.
 pub const ERROR_PCT: f64 = 0.81;
-/// Bits of a hash behind those that name its register; the paper's q.
+/// Bits of a hash that follow those that select the register; the paper's q.
 const RANK_BITS: u8 = 64 - PRECISION;
-/// The most zeros that these bits can start with, and one.
+/// Maximum rank: all these bits are zero.
 const MAX_RANK: u8 = RANK_BITS + 1;
 
-/// Of all hashes taken in that share their first 14 bits, the most zeros that follow, and one; 0 where
-/// there are none.
+/// A register for each value of the first 14 bits of a hash. It holds the maximum rank of its hashes:
+/// the number of zeros that follow, plus one. It is 0 without hashes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HyperLogLog(Box<[u8; REGISTERS]>);
 
@@ -31,21 +31,21 @@ impl Default for HyperLogLog {
 }
 
 impl HyperLogLog {
-    /// Takes in a hash.
+    /// Adds a hash.
     #[inline]
     pub fn insert(&mut self, hash: u64) {
         let register = &mut self.0[(hash >> RANK_BITS) as usize];
-        // The bit that is set behind the last one bounds the rank.
+        // The bit set after the last one bounds the rank.
         let rest = hash << PRECISION | 1 << (PRECISION - 1);
         *register = (*register).max(rest.leading_zeros() as u8 + 1);
     }
 
-    /// Takes in all that `other` took in.
+    /// Merges `other` into this sketch.
     pub fn merge(&mut self, other: &Self) {
         self.0.iter_mut().zip(&*other.0).for_each(|(mine, theirs)| *mine = (*mine).max(*theirs));
     }
 
-    /// How many distinct hashes it took in, about.
+    /// Estimates the number of distinct hashes.
     pub fn estimate(&self) -> f64 {
         let mut registers_of = [0u32; MAX_RANK as usize + 1];
         self.0.iter().for_each(|&rank| registers_of[usize::from(rank)] += 1);
@@ -58,15 +58,15 @@ impl HyperLogLog {
         m * m / (2.0 * std::f64::consts::LN_2 * sum)
     }
 
-    /// The registers, one byte each.
+    /// Returns the registers, one byte each.
     pub fn registers(&self) -> &[u8; REGISTERS] {
         &self.0
     }
 
-    /// The sketch of these registers.
+    /// Creates a sketch from its registers.
     ///
     /// # Errors
-    /// Says what no sketch can have.
+    /// Returns the reason if the number of registers or a value is invalid.
     pub fn of(registers: &[u8]) -> Result<Self, String> {
         let registers: &[u8; REGISTERS] = registers
             .try_into()
@@ -78,7 +78,7 @@ impl HyperLogLog {
     }
 }
 
-/// The paper's σ: x + Σ x^(2^k) · 2^(k - 1), from k = 1 on; infinite for 1.
+/// Computes the paper's σ: x + Σ x^(2^k) · 2^(k - 1), from k = 1 on; infinite for 1.
 fn sigma(x: f64) -> f64 {
     if x >= 1.0 {
         return f64::INFINITY;
@@ -94,7 +94,7 @@ fn sigma(x: f64) -> f64 {
     }
 }
 
-/// The paper's τ: (1 - x - Σ (1 - x^(2^-k))² · 2^-k) / 3, from k = 1 on.
+/// Computes the paper's τ: (1 - x - Σ (1 - x^(2^-k))² · 2^-k) / 3, from k = 1 on.
 fn tau(x: f64) -> f64 {
     if x <= 0.0 || x >= 1.0 {
         return 0.0;
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
     use crate::flow::mix;
 
-    /// Hands a hash through as it is.
+    /// Returns a hash unchanged.
     #[derive(Default)]
     struct Same(u64);
 
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn every_state_has_an_estimate() {
+    fn every_valid_state_has_an_estimate() {
         let estimate = |rank: u8| HyperLogLog::of(&[rank; REGISTERS]).unwrap().estimate();
         assert_eq!(estimate(0).to_bits(), 0f64.to_bits());
         let estimates: Vec<f64> = (0..=MAX_RANK).map(estimate).collect();
@@ -169,9 +169,9 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
-        /// Within four standard errors of the truth and near the oracle, for every size.
+        /// Within four standard errors of the true count and near the oracle, for every size.
         #[test]
-        fn agrees_with_the_truth_and_the_oracle(seed in any::<u64>(), power in 0.0..6.0f64) {
+        fn agrees_with_the_true_count_and_the_oracle(seed in any::<u64>(), power in 0.0..6.0f64) {
             let count = 10f64.powf(power) as u64;
             let mut oracle = HyperLogLogPlus::<u64, _>::new(PRECISION, Same(0)).unwrap();
             let hashes = (0..count).map(|at| mix(seed ^ mix(at)));

@@ -1,22 +1,22 @@
-//! The key of a fleet: all that merges between agents is hashed with it.
+//! The key of a fleet, which hashes everything that agents merge.
 //!
-//! The hash is SipHash-2-4 (Aumasson, Bernstein: "SipHash: a fast short-input PRF", 2012), which is a
-//! pseudo-random function: those who don't have the key can neither choose names and addresses whose
-//! hashes collide, nor such that move an estimate. Without a fleet key the key is a public constant,
-//! so that all who have none merge with each other, and nothing of that holds.
+//! The hash is SipHash-2-4 (Aumasson, Bernstein: "SipHash: a fast short-input PRF", 2012), a
+//! pseudo-random function. Without the key, nobody can choose names and addresses whose hashes
+//! collide, or that move an estimate. The default key is a public constant, so that all agents
+//! without a fleet key merge with each other. It gives none of this protection.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use siphasher::sip::SipHasher24;
 
-/// Bytes of a key.
+/// Length of a key in bytes.
 pub const LENGTH: usize = 16;
-/// What fingerprints are derived for (BLAKE3's context of use).
+/// BLAKE3 derivation context of fingerprints.
 const FINGERPRINT: &str = "pktvisor 2026-11 fingerprint of a fleet key";
-/// What keys are derived from seeds for.
+/// BLAKE3 derivation context of keys made from seeds.
 const SEED: &str = "pktvisor 2026-11 fleet key of a seed";
-/// Different bytes that a key has at least, and differences between neighbours.
+/// Minimum distinct bytes of a key, and minimum distinct differences between neighbouring bytes.
 const LEAST_BYTES: usize = 9;
 const LEAST_STEPS: usize = 6;
 
@@ -28,7 +28,7 @@ pub struct FleetKey {
 }
 
 impl Default for FleetKey {
-    /// The public key, of those who have no other.
+    /// Returns the public key of agents without a fleet key.
     fn default() -> Self {
         Self { bytes: [0; LENGTH], is_public: true }
     }
@@ -41,10 +41,10 @@ impl fmt::Debug for FleetKey {
 }
 
 impl FleetKey {
-    /// The key that a file of these bytes has: 32 hexadecimal digits, or 16 bytes.
+    /// Parses the contents of a key file: 32 hexadecimal digits, or 16 bytes.
     ///
     /// # Errors
-    /// Why they are no key, or one that can be guessed.
+    /// Returns the reason if this is not a key, or one that can be guessed.
     pub fn of(file: &[u8]) -> Result<Self, &'static str> {
         let bytes = match from_hex(file.trim_ascii()) {
             Some(bytes) => bytes,
@@ -64,7 +64,7 @@ impl FleetKey {
         }
     }
 
-    /// The key that a seed stands for: 0 for the public one. A seed is too short to be a secret.
+    /// Derives the key of a seed. Seed 0 gives the public key. A seed is too short to be a secret.
     pub fn of_seed(seed: u64) -> Self {
         let mut bytes = [0; LENGTH];
         if seed != 0 {
@@ -73,30 +73,31 @@ impl FleetKey {
         Self { bytes, is_public: true }
     }
 
-    /// The hash of an item, of an address or a name.
+    /// Returns the hash of an item, such as an address or a name.
     #[inline]
     pub fn hash(&self, item: &[u8]) -> u64 {
         SipHasher24::new_with_key(&self.bytes).hash(item)
     }
 
-    /// Equal for equal keys, and reveals nothing about the key.
+    /// Returns a fingerprint: equal for equal keys, reveals nothing about the key.
     pub fn fingerprint(&self) -> u64 {
         let derived = blake3::derive_key(FINGERPRINT, &self.bytes);
         u64::from_be_bytes(*derived.first_chunk().expect("it has 32 bytes"))
     }
 
-    /// Whether everybody knows it.
+    /// Returns true if the key is no secret.
     pub fn is_public(&self) -> bool {
         self.is_public
     }
 }
 
-/// How many bytes of a key differ: a random one of 16 bytes has 9 at least, but for one in 10^9.
+/// Returns the number of distinct bytes of a key. Of random keys of 16 bytes, all but one in 10^9 have
+/// at least 9.
 pub fn distinct_bytes(key: &[u8]) -> usize {
     key.iter().collect::<BTreeSet<_>>().len()
 }
 
-/// The bytes that 32 hexadecimal digits stand for.
+/// Decodes 32 hexadecimal digits.
 fn from_hex(text: &[u8]) -> Option<[u8; LENGTH]> {
     let digits = text.len() == 2 * LENGTH && text.iter().all(u8::is_ascii_hexdigit);
     let text = std::str::from_utf8(text).ok().filter(|_| digits)?;
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_read_in_both_forms_and_told_by_fingerprint() {
+    fn parses_both_key_formats_and_distinguishes_keys_by_fingerprint() {
         let text = "c0ffee5eed0123456789abcdef314159";
         let key = FleetKey::of(format!("{}\n", text.to_uppercase()).as_bytes()).unwrap();
         assert_eq!(FleetKey::of(&key.bytes).unwrap(), key);
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_can_be_guessed_are_refused() {
+    fn rejects_guessable_keys() {
         let refused: [&[u8]; 9] = [
             b"",
             b"\n",

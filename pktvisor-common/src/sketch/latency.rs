@@ -1,23 +1,22 @@
-//! Latencies by class, and the names of the slow ones.
+//! Latencies by class, and the names of slow transactions.
 //!
-//! Classes are spaced by √2. Each keeps the names whose hashes are the lowest it saw, with exact
-//! counts: as many as it takes to fill it, by their number or their bytes. That is the same for any
-//! order and any split of the stream.
+//! Class bounds are spaced by √2. Each class keeps exact counts of the names with the lowest hashes, up
+//! to a number of names or bytes. The result does not depend on the order or split of the stream.
 
 use serde::{Deserialize, Serialize};
 
 use super::key::FleetKey;
 use super::top::{Entry, rank};
 
-/// Upper bounds of the classes in microseconds, inclusive: √2 to the power of 0, 2, 3, … rounded,
-/// up to 2^26 (67 s).
+/// Upper bounds of the classes in microseconds, inclusive: √2 to the power of 0, 2, 3, … rounded, up to
+/// 2^26 (67 s).
 const BOUNDS: [u64; CLASSES] = bounds();
 const CLASSES: usize = 52;
-/// Names kept in a class, at most.
+/// Maximum names kept in a class.
 pub const NAMES: usize = 128;
-/// Bytes of their texts from which on a class is full.
+/// Bytes of their texts at which a class is full.
 const BYTES: usize = 3 << 10;
-/// A direction of at most so many transactions has no slow ones yet.
+/// Up to this many transactions, a direction has no slow names.
 const MIN_TRANSACTIONS: u64 = 10;
 
 const fn bounds() -> [u64; CLASSES] {
@@ -25,7 +24,7 @@ const fn bounds() -> [u64; CLASSES] {
     let mut at = 1;
     while at < CLASSES {
         let power = at + 1;
-        // 2^(k + 1/2) = 2^k · 1.41421356…, to the nearest whole number.
+        // 2^(k + 1/2) = 2^k · 1.41421356…, rounded to an integer.
         bounds[at] = if power.is_multiple_of(2) {
             1 << (power / 2)
         } else {
@@ -41,10 +40,10 @@ const fn bounds() -> [u64; CLASSES] {
 #[serde(try_from = "Vec<Class>", into = "Vec<Class>")]
 pub struct Latencies(Vec<Class>);
 
-/// The class of a latency: the first whose bound is not below it.
+/// Returns the class of a latency: the first whose bound is not below it, or else the last.
 #[inline]
 fn class_of(microseconds: u64) -> usize {
-    // From 2 on there are two classes to a power of two.
+    // From 2 on, there are two classes per power of two.
     let doublings = microseconds.max(1).ilog2() as usize;
     let guess = (2 * doublings).saturating_sub(1).min(CLASSES - 1);
     let above = |at: usize| usize::from(BOUNDS[at] < microseconds);
@@ -54,7 +53,7 @@ fn class_of(microseconds: u64) -> usize {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Class {
     count: u64,
-    /// Hash, count and text of names, hashes ascending.
+    /// Hash, count and text of names, in ascending order of hashes.
     names: Vec<(u64, u64, Box<str>)>,
     /// Bytes of all texts.
     #[serde(skip)]
@@ -62,7 +61,7 @@ struct Class {
 }
 
 impl Class {
-    /// Whether so many names of so many bytes fill a class.
+    /// Returns true if a class with this many names and bytes is full.
     fn is_full(names: usize, bytes: usize) -> bool {
         names >= NAMES || bytes >= BYTES
     }
@@ -83,7 +82,7 @@ impl Class {
         }
     }
 
-    /// Leaves the lowest hashes that fill it, and no more.
+    /// Keeps only the lowest hashes that fill the class.
     fn trim(&mut self) {
         while let Some((.., last)) = self.names.last()
             && Self::is_full(self.names.len() - 1, self.bytes - last.len())
@@ -95,7 +94,7 @@ impl Class {
 }
 
 impl Latencies {
-    /// Takes in `count` transactions of `microseconds`; `name` is the hash of their query name.
+    /// Records `count` transactions of `microseconds`. `name` is the hash of their query name.
     pub fn record(
         &mut self,
         microseconds: u64,
@@ -113,7 +112,7 @@ impl Latencies {
         }
     }
 
-    /// Takes in all that `other` took in.
+    /// Merges `other` into these latencies.
     pub fn merge(&mut self, other: &Self) {
         if self.0.is_empty() {
             self.0.clone_from(&other.0);
@@ -127,7 +126,7 @@ impl Latencies {
         }
     }
 
-    /// Makes the keys of all names of their texts, whatever they were made of before.
+    /// Rekeys all names by the hash of their text, whatever their keys were before.
     pub fn key_by_label(&mut self) {
         for class in &mut self.0 {
             for (key, _, text) in &mut class.names {
@@ -145,13 +144,13 @@ impl Latencies {
         }
     }
 
-    /// Transactions taken in.
+    /// Returns the number of transactions.
     pub fn total(&self) -> u64 {
         self.0.iter().map(|class| class.count).fold(0, u64::saturating_add)
     }
 
-    /// The upper bounds of all classes in microseconds, inclusive, and their counts; the last one
-    /// takes all above too. None without transactions.
+    /// Returns the upper bound of each class in microseconds, inclusive, and its count. The last class
+    /// has no upper bound: `u64::MAX`. Empty without transactions.
     pub fn counts(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let last = self.0.len().saturating_sub(1);
         self.0.iter().zip(BOUNDS).enumerate().map(move |(at, (class, bound))| {
@@ -159,8 +158,8 @@ impl Latencies {
         })
     }
 
-    /// Upper bounds and counts as in [`Latencies::counts`], but the bound of the last class as it is, and
-    /// without the empty classes at either end. None without transactions.
+    /// Returns bounds and counts like [`Latencies::counts`], but with the nominal bound of the last class
+    /// and without the empty classes at both ends. Empty without transactions.
     pub fn filled(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let is_filled = |class: &Class| class.count > 0;
         let first = self.0.iter().position(is_filled).unwrap_or(0);
@@ -168,8 +167,8 @@ impl Latencies {
         BOUNDS[first..end].iter().copied().zip(self.0[first..end].iter().map(|class| class.count))
     }
 
-    /// Names in the class that holds the 90th percentile and in those above, by count; empty up to
-    /// ten transactions.
+    /// Returns the names in the class of the 90th percentile and above, by count. Empty up to ten
+    /// transactions.
     pub fn slow(&self) -> Vec<Entry> {
         let total = self.total();
         if total <= MIN_TRANSACTIONS {
@@ -203,7 +202,7 @@ impl TryFrom<Vec<Class>> for Latencies {
         let fits = |class: &Class| {
             class.names.len() <= NAMES && class.names.is_sorted_by(|a, b| a.0 < b.0)
         };
-        // Others may keep more.
+        // Another release may keep more names.
         let mut classes = classes;
         for class in &mut classes {
             class.bytes = class.names.iter().map(|(.., text)| text.len()).sum();
@@ -228,14 +227,14 @@ mod tests {
     use crate::flow::mix;
 
     #[test]
-    fn bounds_are_spaced_by_the_root_of_two() {
+    fn bounds_are_spaced_by_the_square_root_of_two() {
         assert_eq!(BOUNDS[..8], [1, 2, 3, 4, 6, 8, 11, 16]);
         assert_eq!(BOUNDS[CLASSES - 1], 1 << 26);
         assert!(BOUNDS.is_sorted_by(|a, b| a < b));
     }
 
     #[test]
-    fn classes_are_found_without_a_search() {
+    fn computes_the_class_that_a_search_finds() {
         for microseconds in (0..100_000).chain((0..40).map(|power| 1 << power)).chain([u64::MAX]) {
             let searched = BOUNDS.partition_point(|&bound| bound < microseconds).min(CLASSES - 1);
             assert_eq!(class_of(microseconds), searched, "{microseconds}");
@@ -255,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn slow_names_are_those_from_the_90th_percentile() {
+    fn slow_names_start_at_the_90th_percentile() {
         let mut values: Vec<(u64, u64)> = (0..89).map(|name| (100, name)).collect();
         values.extend([(5000, 500); 8]);
         values.extend([(9000, 600); 3]);
@@ -267,9 +266,9 @@ mod tests {
     }
 
     proptest! {
-        /// The same for any order and split, past the bound of names too.
+        /// Holds beyond the maximum number of names too.
         #[test]
-        fn the_same_for_any_order(mut values in prop::collection::vec((0..3000u64, 0..2000u64), 0..1500), cut in 0..1500usize, long in 0..255usize) {
+        fn does_not_depend_on_order_or_split(mut values in prop::collection::vec((0..3000u64, 0..2000u64), 0..1500), cut in 0..1500usize, long in 0..255usize) {
             let of = |values: &[(u64, u64)]| of_texts(values, &|name| format!("{name:0$}", long * (name % 3) as usize));
             let all = of(&values);
             prop_assert!(all.0.iter().all(|class| class.names.len() <= NAMES && class.bytes <= BYTES + 2 * 255));

@@ -1,7 +1,7 @@
-//! Bounded, mergeable summaries of unbounded streams: thin wrappers of well-kept libraries.
+//! Bounded, mergeable summaries of unbounded streams: thin wrappers of well-maintained libraries.
 //!
-//! Whatever is merged between workers, minutes and agents is hashed with the fleet's key
-//! ([`key::FleetKey`]), never with a process's random state.
+//! Items that are merged between workers, minutes and agents are hashed with the fleet key
+//! ([`key::FleetKey`]), never with the random state of a process.
 
 pub mod cardinality;
 pub mod hyperloglog;

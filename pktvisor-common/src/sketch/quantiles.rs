@@ -1,19 +1,20 @@
-//! Quantiles of values by `hdrhistogram`.
+//! Quantiles of values, with `hdrhistogram`.
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-/// Values above it are taken for it: 12 days in microseconds, 1 Tbit/s in bits a second.
+/// Maximum value; higher ones count as this one. Enough for 12 days in microseconds or 1 Tbit/s.
 pub const MAX_VALUE: u64 = (1 << 40) - 1;
-/// Two digits: equal values span at most 1/128, of which the middle is reported.
+/// Two significant digits: values in one cell differ by at most 1/128. The middle of the cell is
+/// reported.
 const DIGITS: u8 = 2;
 
-/// The distribution of values from 0 to [`MAX_VALUE`]; takes memory from the first value on.
+/// The distribution of values from 0 to [`MAX_VALUE`]. Allocates memory at the first value.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "State", into = "State")]
 pub struct Quantiles(Option<Histogram<u64>>);
 
-/// Values at or below which so many percent of all values lie.
+/// Percentiles of a distribution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Percentiles {
     /// The median.
@@ -31,18 +32,18 @@ fn histogram() -> Histogram<u64> {
 }
 
 impl Quantiles {
-    /// Takes in `count` times `value`.
+    /// Records `value` `count` times.
     #[inline]
     pub fn record(&mut self, value: u64, count: u64) {
         self.0.get_or_insert_with(histogram).saturating_record_n(value, count);
     }
 
-    /// Values taken in.
+    /// Returns the number of recorded values.
     pub fn count(&self) -> u64 {
         self.0.as_ref().map_or(0, Histogram::len)
     }
 
-    /// Takes in all that `other` took in.
+    /// Merges `other` into this distribution.
     pub fn merge(&mut self, other: &Self) {
         if let Some(other) = &other.0 {
             self.0
@@ -52,8 +53,8 @@ impl Quantiles {
         }
     }
 
-    /// The percentiles; `None` without values. Each is the value at index min(n−1, ⌊n·q⌋) of the
-    /// sorted values, within 0.4 %.
+    /// Returns the percentiles; `None` without values. Each is within 0.4 % of the value at index
+    /// min(n−1, ⌊n·q⌋) of the sorted values.
     pub fn percentiles(&self) -> Option<Percentiles> {
         let histogram = self.0.as_ref().filter(|histogram| !histogram.is_empty())?;
         let counts = histogram
@@ -63,14 +64,15 @@ impl Quantiles {
     }
 }
 
-/// The percentiles of values that were each recorded exactly, after so many zeros.
+/// Returns the exact percentiles of sorted `values` preceded by this many zeros; `None` without
+/// values.
 pub fn of_sorted(zeros: u64, values: &[u64]) -> Option<Percentiles> {
     let counts = std::iter::once((0, zeros)).chain(values.iter().map(|&value| (value, 1)));
     from_counts(zeros.saturating_add(values.len() as u64), counts, |value| value)
 }
 
-/// The percentiles of `total` values given as pairs of a value and its count, values ascending;
-/// `value` makes the number reported.
+/// Returns the percentiles of `total` values, given as pairs of a value and its count in ascending
+/// order of values. `value` converts a value to the reported number.
 pub(super) fn from_counts(
     total: u64,
     counts: impl Iterator<Item = (u64, u64)>,
@@ -93,7 +95,7 @@ pub(super) fn from_counts(
     Some(Percentiles { p50, p90, p95, p99 })
 }
 
-/// What is stored of [`Quantiles`]: pairs of a value and its count, values ascending.
+/// The byte form of [`Quantiles`]: pairs of a value and its count, in ascending order of values.
 #[derive(Serialize, Deserialize)]
 struct State(Vec<(u64, u64)>);
 
@@ -141,7 +143,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn within_one_percent_of_the_sorted_list(mut values in prop::collection::vec(0..MAX_VALUE, 1..300)) {
+        fn stays_within_one_percent_of_the_sorted_values(mut values in prop::collection::vec(0..MAX_VALUE, 1..300)) {
             let got = of(&values).percentiles().unwrap();
             values.sort_unstable();
             let want = of_sorted(0, &values).unwrap();
@@ -151,7 +153,7 @@ mod tests {
         }
 
         #[test]
-        fn merges_exactly_and_survives_its_byte_form(
+        fn merges_exactly_and_round_trips_the_byte_form(
             a in prop::collection::vec(0..MAX_VALUE * 2, 0..100),
             b in prop::collection::vec(0..MAX_VALUE * 2, 0..100),
         ) {
@@ -167,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn index_is_the_floor_of_n_q() {
+    fn percentile_index_is_the_floor_of_n_q() {
         let values: Vec<u64> = (1..=10).collect();
         let quantiles = of_sorted(0, &values).unwrap();
         assert_eq!((quantiles.p50, quantiles.p90, quantiles.p99), (6, 10, 10));

@@ -1,19 +1,19 @@
-//! Exact counts by a number of 16 bits (ports, types, codes, sizes): at most 65536 of them.
+//! Exact counts of 16-bit numbers (ports, types, codes, sizes): at most 65,536 counts.
 
 use serde::{Deserialize, Serialize};
 
 use super::quantiles::{self, Percentiles};
 
-/// Cells of a group, as a power of 2.
+/// Cells of a group, as a power of two.
 const GROUP_BITS: u32 = 9;
 const GROUPS: usize = 1 << (16 - GROUP_BITS);
 
-/// Counts by number, one cell for each number: for the packet path. Groups of cells that were
-/// counted in are known, so that taking a few counts costs as little as there are.
+/// Counts by number with one cell per number, for the packet path. Tracks which groups of cells were
+/// used, so that taking a few counts is cheap.
 #[derive(Clone, Debug)]
 pub struct FlatTally {
     counts: Box<[u64]>,
-    /// The groups that were counted in.
+    /// The groups that were used.
     touched: [bool; GROUPS],
 }
 
@@ -31,7 +31,7 @@ impl FlatTally {
         self.counts[usize::from(number)] += count;
     }
 
-    /// The counts above 0; all are 0 then.
+    /// Returns the counts above 0 and resets all counts.
     pub fn take(&mut self) -> Tally {
         let Self { counts, touched } = self;
         let groups = counts.chunks_mut(1 << GROUP_BITS).zip(touched).enumerate();
@@ -45,16 +45,16 @@ impl FlatTally {
     }
 }
 
-/// Counts by number, numbers ascending.
+/// Counts by number, in ascending order of numbers.
 ///
-/// In memory each takes the few bytes that its distance from the number before it and its count need
-/// (LEB128), so that a count of all numbers takes 128 KiB instead of a MiB.
+/// Each entry is stored as two LEB128 values: the distance to the previous number, and the count. So
+/// counts of all numbers take 128 KiB if the counts are small, instead of 1 MiB.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<(u16, u64)>", into = "Vec<(u16, u64)>")]
 pub struct Tally(Box<[u8]>);
 
 impl Tally {
-    /// Numbers and their counts.
+    /// Returns the numbers and their counts, in ascending order of numbers.
     pub fn iter(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
         let (mut rest, mut number) = (&*self.0, 0u16);
         std::iter::from_fn(move || {
@@ -63,7 +63,7 @@ impl Tally {
         })
     }
 
-    /// Of counts by number, numbers ascending.
+    /// Encodes counts in ascending order of numbers.
     fn of(counts: impl Iterator<Item = (u16, u64)>) -> Self {
         let (mut bytes, mut before) = (Vec::new(), 0);
         for (number, count) in counts {
@@ -74,12 +74,12 @@ impl Tally {
         Self(bytes.into())
     }
 
-    /// The sum of all counts.
+    /// Returns the sum of all counts.
     pub fn total(&self) -> u64 {
         self.iter().fold(0, |sum, (_, count)| sum.saturating_add(count))
     }
 
-    /// The percentiles of the numbers; `None` where there are none.
+    /// Returns percentiles of the numbers; `None` if there are none.
     pub fn percentiles(&self) -> Option<Percentiles> {
         let total = self.total();
         let counts = self.iter().map(|(number, count)| (u64::from(number), count));
@@ -107,7 +107,7 @@ impl Tally {
     }
 }
 
-/// Appends a number in LEB128.
+/// Appends a number as LEB128.
 fn put(bytes: &mut Vec<u8>, mut number: u64) {
     while number > 0x7f {
         bytes.push(number as u8 | 0x80);
@@ -116,7 +116,7 @@ fn put(bytes: &mut Vec<u8>, mut number: u64) {
     bytes.push(number as u8);
 }
 
-/// Takes a number in LEB128 off the start.
+/// Removes a LEB128 number from the start of `bytes`.
 fn take(bytes: &mut &[u8]) -> Option<u64> {
     let length = bytes.iter().position(|byte| byte & 0x80 == 0)? + 1;
     let (number, rest) = bytes.split_at(length);
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_numbers_take_little_memory() {
+    fn counts_of_all_numbers_take_128_kib() {
         let mut flat = FlatTally::default();
         (0..=u16::MAX).for_each(|number| flat.add(number, 1 + u64::from(number % 100)));
         let tally = flat.take();
@@ -171,7 +171,7 @@ mod tests {
         }
 
         #[test]
-        fn holds_any_number_and_count(counts in prop::collection::btree_map(any::<u16>(), any::<u64>(), 0..300)) {
+        fn stores_any_number_and_count(counts in prop::collection::btree_map(any::<u16>(), any::<u64>(), 0..300)) {
             let counts: Vec<(u16, u64)> = counts.into_iter().collect();
             let tally = Tally::try_from(counts.clone()).unwrap();
             prop_assert_eq!(Vec::from(tally), counts);

@@ -1,18 +1,18 @@
 //! Heavy hitters by the frequent-items sketch of Apache DataSketches.
 //!
-//! Every estimate is at least the true count and at most `error` above it, in any order of updates
-//! and merges (Anderson et al., "A High-Performance Algorithm for Identifying Frequent Items in
-//! Data Streams", 2017). `error` is 0 up to [`EXACT`] distinct keys, and at most 3.5 / [`MAP_SIZE`]
-//! of the total weight beyond.
+//! Every estimate is at least the true count and at most `error` above it, in any order of updates and
+//! merges (Anderson et al., "A High-Performance Algorithm for Identifying Frequent Items in Data
+//! Streams", 2017). `error` is 0 up to [`EXACT`] distinct keys, and at most 3.5 / [`MAP_SIZE`] of the
+//! total weight beyond.
 //!
-//! Where many keys come at once with their whole counts, only the [`EXACT`] highest reach the
-//! sketch. `error` grows by the highest count passed over, which is at most the batch's total over
-//! [`EXACT`], so that over all batches it grows by at most 1 / [`EXACT`] of the total weight.
+//! If a batch of keys with their whole counts is large, only the [`EXACT`] highest reach the sketch.
+//! `error` grows by the highest count passed over, which is at most the batch's total over [`EXACT`].
+//! So over all batches it grows by at most 1 / [`EXACT`] of the total weight.
 //!
-//! What a key stands for is kept for every key whose count is surely at or above `error`, whatever
-//! is merged: where the sum of two counts is at or above the sum of two errors, one of them was.
-//! Keys below are noise that no list needs, and in a flood of distinct names they are nearly all. Where
-//! labels take more than [`LABEL_BYTES`], those of the lowest counts go first.
+//! A key whose count is certainly at or above `error` keeps its label through all merges: if the sum of
+//! two counts is at or above the sum of two errors, one of the counts was at or above its error. Keys
+//! below are noise that no list needs, and in a flood of distinct names nearly all keys are below. If
+//! labels take more than [`LABEL_BYTES`], those of the lowest counts are dropped first.
 
 mod counts;
 mod disguise;
@@ -29,16 +29,16 @@ use self::labels::Labels;
 pub use self::labels::{LABEL_BYTES, Label};
 use super::key::FleetKey;
 
-/// Slots of the sketch.
+/// Number of slots of the sketch.
 pub const MAP_SIZE: usize = 4096;
-/// Distinct keys that are counted exactly: the sketch's load limit.
+/// Maximum distinct keys that are counted exactly: the sketch's load limit.
 pub const EXACT: usize = MAP_SIZE * 3 / 4;
-/// The highest total that is taken from outside, or merged to.
+/// Maximum total that is decoded or merged to.
 const MAX_TOTAL: u64 = u64::MAX / 4;
-/// Entries of a top list.
+/// Maximum entries of a top list.
 const ENTRIES: usize = 10;
 
-/// Heavy hitters among keys that are hashes; what they stand for is kept beside the sketch.
+/// Heavy hitters among hashed keys. Their labels are kept beside the sketch.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "State<L>", into = "State<L>")]
 #[serde(bound(serialize = "L: Label + Serialize", deserialize = "L: Label + Deserialize<'de>"))]
@@ -57,12 +57,12 @@ impl<L: Label> Default for Top<L> {
 struct Candidate {
     count: u64,
     key: u64,
-    /// Its place in the batch.
+    /// Position in the batch.
     place: usize,
 }
 
 impl<L: Label> Top<L> {
-    /// Adds `count` to the key; `label` is asked for a key that has none.
+    /// Adds `count` to the key. Calls `label` only if the key needs a label and has none.
     #[inline]
     pub fn add(&mut self, key: u64, count: u64, label: impl FnOnce() -> L) {
         if count == 0 {
@@ -71,7 +71,7 @@ impl<L: Label> Top<L> {
         let counts = self.counts.get_or_insert_default();
         counts.sketch.update_with_count(DISGUISE.put_on(key), count);
         let error = counts.error();
-        // Where all counts are exact and there is room for all labels, nothing needs to be looked up.
+        // If all counts are exact and there is room for all labels, no lookup is needed.
         let needs_label = error == 0 && self.labels.has_room(count) || {
             let at_least = counts.at_least(key);
             at_least >= error && self.labels.has_room(at_least)
@@ -82,8 +82,8 @@ impl<L: Label> Top<L> {
         }
     }
 
-    /// Adds many keys, each of them once with all of its count; `label` is asked for the key at a
-    /// place of the batch.
+    /// Adds a batch of distinct keys, each with its whole count. `label` returns the label of the key
+    /// at a position of the batch.
     pub fn add_batch(
         &mut self,
         batch: impl Iterator<Item = (u64, u64)>,
@@ -95,7 +95,7 @@ impl<L: Label> Top<L> {
             .map(|(place, (key, count))| Candidate { count, key, place })
             .collect();
         if candidates.len() > EXACT {
-            // Ties go by the key, so that the choice does not depend on the order.
+            // Break ties by key, so that the choice does not depend on the order.
             let (_, highest, lower) = candidates
                 .select_nth_unstable_by(EXACT, |a, b| (b.count, b.key).cmp(&(a.count, a.key)));
             let counts = self.counts.get_or_insert_default();
@@ -111,12 +111,12 @@ impl<L: Label> Top<L> {
         }
     }
 
-    /// Takes in all that `other` took in.
+    /// Merges `other` into this list.
     pub fn merge(&mut self, other: &Self) {
         let Some(theirs) = &other.counts else { return };
         let counts = self.counts.get_or_insert_default();
         if counts.total().saturating_add(theirs.total()) > MAX_TOTAL {
-            // No packets add up to so much: what was there is believed.
+            // No traffic adds up to such a total. Keep the counts from before.
             return;
         }
         let error = counts.error();
@@ -127,7 +127,7 @@ impl<L: Label> Top<L> {
         for (key, label) in other.labels.iter() {
             self.labels.add(key, || label.clone());
         }
-        // Where the error has not grown, no key here needs its label any less.
+        // If the error has not grown, all labels from before are still needed.
         if has_grown {
             self.drop_labels();
         } else if error > 0 {
@@ -147,9 +147,9 @@ impl<L: Label> Top<L> {
         }
     }
 
-    /// The same with keys that are made of labels, whatever they were made of before.
+    /// Returns a copy whose keys are hashes of the labels, whatever they were before.
     ///
-    /// Keys without a label are left out: the error grows by the highest of their counts.
+    /// Keys without a label are left out, and the error grows by the highest of their counts.
     #[must_use]
     pub fn by_label(&self) -> Self {
         let Some(counts) = &self.counts else { return Self::default() };
@@ -167,11 +167,11 @@ impl<L: Label> Top<L> {
         let total = counts.total().min(MAX_TOTAL);
         let error = counts.error().saturating_add(left_out).min(total);
         let entries = by_label.into_iter().map(|(key, (count, label))| (key, count, Some(label)));
-        // What cannot be so is not shown, rather than shown wrong.
+        // An inconsistent list is shown empty rather than wrong.
         Self::try_from(State { error, total, entries: entries.collect() }).unwrap_or_default()
     }
 
-    /// Forgets the labels that are not needed any more or for which there is no room.
+    /// Drops the labels that are no longer needed or for which there is no room.
     #[cold]
     fn drop_labels(&mut self) {
         if let Some(counts) = &self.counts {
@@ -179,7 +179,7 @@ impl<L: Label> Top<L> {
         }
     }
 
-    /// The ten keys of the highest estimates, by estimate, then by name.
+    /// Returns the ten keys with the highest estimates, ordered by estimate, then by name.
     pub fn entries(&self) -> Vec<Entry> {
         let Some(counts) = &self.counts else { return Vec::new() };
         let error = counts.error();
@@ -190,7 +190,7 @@ impl<L: Label> Top<L> {
             .filter(|&(at_least, _)| at_least > 0)
             .map(|(at_least, label)| (at_least.saturating_add(error), label))
             .collect();
-        // Names are made only for what can stand in the list.
+        // Create names only for the candidates of the list.
         if estimates.len() > ENTRIES {
             let (_, &mut (least, _), _) =
                 estimates.select_nth_unstable_by(ENTRIES - 1, |a, b| b.0.cmp(&a.0));
@@ -206,15 +206,15 @@ impl<L: Label> Top<L> {
 /// An entry of a top list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The name, address, port or place.
+    /// The name, address, port or location.
     pub name: String,
-    /// The estimated count, never below the true one.
+    /// Estimated count, never below the true count.
     pub estimate: u64,
-    /// By how much the estimate can be above the true count; `None` where it is exact.
+    /// Maximum excess of the estimate over the true count; `None` if the estimate is exact.
     pub error: Option<u64>,
 }
 
-/// The first ten by count, then by name.
+/// Returns the ten entries with the highest counts, ordered by count, then by name.
 pub fn rank(
     counts: impl Iterator<Item = (String, u64)>,
     error: impl Fn(u64) -> Option<u64>,
@@ -226,15 +226,15 @@ pub fn rank(
     entries
 }
 
-/// What is stored of a [`Top`].
+/// The byte form of a [`Top`].
 #[derive(Serialize, Deserialize)]
 #[serde(bound(serialize = "L: Serialize", deserialize = "L: Deserialize<'de>"))]
 struct State<L> {
-    /// By how much a true count can be above the stored one.
+    /// Maximum excess of a true count over the stored one.
     error: u64,
-    /// The sum of all counts taken in.
+    /// Sum of all counts added.
     total: u64,
-    /// Key, count and label, where it has one, of each key kept, keys ascending.
+    /// Key, count and optional label of each kept key, in ascending order of keys.
     entries: Vec<(u64, u64, Option<L>)>,
 }
 
@@ -266,7 +266,7 @@ impl<L: Label> TryFrom<State<L>> for Top<L> {
         if state.error > state.total || state.total > MAX_TOTAL {
             return Err("an error or total that no stream can have".into());
         }
-        // The sketch's own image (family 10, version 1) is the one way to set its error.
+        // Only the sketch's own image (family 10, version 1) can set its error.
         let lg_size = |size: usize| size.trailing_zeros() as u8;
         let needed = (state.entries.len() * 4).div_ceil(3).next_power_of_two().max(8);
         let mut image = vec![4, 1, 10, lg_size(MAP_SIZE), lg_size(needed.min(MAP_SIZE)), 0, 0, 0];

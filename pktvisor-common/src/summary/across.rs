@@ -1,8 +1,8 @@
-//! Summaries of agents whose fleet keys differ, summed up as far as that goes.
+//! Merges summaries of agents whose fleet keys differ, as far as possible.
 //!
-//! Counters, rates and histograms add up whatever the keys are. Top lists are matched by what they
-//! show, and their errors are added. Distinct counts can't be matched: of all keys together there are
-//! at least as many as the largest count of one key, and at most as many as the counts add up to.
+//! Counters, rates and histograms merge whatever the keys are. Top lists are matched by label, and
+//! their errors are added. Distinct counts cannot be matched: the true count over all keys lies
+//! between the largest count of one key and the sum of all counts.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,12 @@ use super::dns::{DnsSummary, Xact};
 use super::packets::PacketSketches;
 use super::state::Keyed;
 
-/// The sum of all summaries of each key.
+/// One merged summary per key.
 #[derive(Clone, Debug, Default)]
 pub struct AcrossKeys(BTreeMap<Keyed, Summary>);
 
 impl AcrossKeys {
-    /// Takes in a summary.
+    /// Merges a summary into the sum of its key.
     pub fn add(&mut self, keyed: Keyed, summary: &Summary) {
         match self.0.get_mut(&keyed) {
             Some(sum) => sum.merge(summary),
@@ -26,22 +26,22 @@ impl AcrossKeys {
         }
     }
 
-    /// Takes in all that `other` took in.
+    /// Merges the sums of `other`.
     pub fn merge(&mut self, other: &Self) {
         other.0.iter().for_each(|(keyed, summary)| self.add(*keyed, summary));
     }
 
-    /// How many keys there are.
+    /// Returns the number of keys.
     pub fn keys(&self) -> usize {
         self.0.len()
     }
 
-    /// The sum of each key.
+    /// Returns the merged summary of each key.
     pub fn sums(&self) -> impl Iterator<Item = &Summary> {
         self.0.values()
     }
 
-    /// The sum over all keys, without distinct counts; `None` where there is no summary.
+    /// Returns the merged summary of all keys, without distinct counts; `None` without a summary.
     pub fn sum_by_label(&self) -> Option<Summary> {
         let mut summaries = self.sums();
         let mut sum = summaries.next()?.by_label();
@@ -51,7 +51,7 @@ impl AcrossKeys {
 }
 
 impl Summary {
-    /// The same without distinct counts, and with lists whose keys are made of what they show: it
+    /// Returns a copy without distinct counts, whose lists are keyed by the hash of their labels. It
     /// merges with those of other fleet keys.
     fn by_label(&self) -> Self {
         let Self { packets, dns, .. } = self;

@@ -1,5 +1,5 @@
-//! What was counted since the start, and only ever grows: minutes come and go, but whoever looks now
-//! and then wants to know what happened in between.
+//! Cumulative counts since the start, which never decrease. A client that polls at any interval can
+//! compute what happened in between, even if minutes are no longer kept.
 
 use super::Account;
 use super::Summary;
@@ -9,8 +9,8 @@ use super::packets::Totals;
 use crate::direction::PerDirection;
 use crate::sketch::tally::Tally;
 
-/// Upper bounds of the classes of latencies in microseconds, inclusive: powers of two up to 8.4 s,
-/// which are bounds of [`crate::sketch::latency::Latencies`] too.
+/// Upper bounds of the latency classes in microseconds, inclusive: powers of two up to 8.4 s. They
+/// are bounds of [`crate::sketch::latency::Latencies`] too.
 pub const LATENCY_BOUNDS_US: [u64; 20] = {
     let mut bounds = [16; 20];
     let mut at = 1;
@@ -20,14 +20,14 @@ pub const LATENCY_BOUNDS_US: [u64; 20] = {
     }
     bounds
 };
-/// Upper bounds of the classes of payload sizes in bytes, inclusive; 1232 is what DNS servers
-/// advertise (DNS flag day 2020), 1472 fills a frame of Ethernet.
+/// Upper bounds of the payload size classes in bytes, inclusive. DNS servers advertise 1232 (DNS
+/// flag day 2020), and 1472 fills an Ethernet frame.
 pub const PAYLOAD_BOUNDS: [u64; 12] =
     [0, 64, 128, 256, 512, 1024, 1232, 1472, 4096, 8192, 16_384, 32_768];
 /// Upper bounds of the classes of advertised UDP payload sizes (RFC 6891) in bytes, inclusive.
 pub const UDP_SIZE_BOUNDS: [u64; 8] = [512, 1220, 1232, 1400, 1452, 1680, 4096, 8192];
 
-/// Counts by class, one more than there are bounds: of what lies above the last of them.
+/// Counts by class. One more class than bounds: the last one counts values above the last bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Classes {
     bounds: &'static [u64],
@@ -60,19 +60,19 @@ impl Classes {
         self.sum = self.sum.saturating_add(other.sum);
     }
 
-    /// All that was counted.
+    /// Returns the sum of all counts.
     pub fn count(&self) -> u64 {
         self.counts.iter().fold(0, |sum, &count| sum.saturating_add(count))
     }
 
-    /// The classes: upper bounds, `None` for what lies above the last, and counts.
+    /// Returns the upper bound and count of each class. The bound of the last class is `None`.
     pub fn iter(&self) -> impl Iterator<Item = (Option<u64>, u64)> + '_ {
         let bounds = self.bounds.iter().copied().map(Some).chain([None]);
         bounds.zip(self.counts.iter().copied())
     }
 }
 
-/// What was counted since the start.
+/// Cumulative counts since the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cumulative {
     /// Exact counts of all packets.
@@ -85,12 +85,12 @@ pub struct Cumulative {
     pub rcodes: Tally,
     /// Questions by type.
     pub qtypes: Tally,
-    /// Queries and replies that made no transaction; `open` stays 0 here.
+    /// Queries and replies that did not form a transaction. `open` is always 0 here.
     pub unpaired: Unpaired,
-    /// Latencies of transactions in microseconds, by direction of the reply. Their
-    /// sums are added to where transactions are.
+    /// Latencies of transactions in microseconds, by direction of the reply. [`Self::add`] leaves
+    /// their sums alone: they are added where transactions are counted.
     pub latencies: PerDirection<Classes>,
-    /// Bytes of TCP and UDP payload, not scaled; 65535 stands for more.
+    /// Packets by bytes of TCP or UDP payload, not scaled. 65535 also counts larger payloads.
     pub payload: Classes,
     /// Advertised UDP payload sizes, not scaled.
     pub udp_size: Classes,
@@ -116,7 +116,7 @@ impl Default for Cumulative {
 }
 
 impl Cumulative {
-    /// Counts a bucket on top.
+    /// Adds the counts of a bucket.
     pub fn add(&mut self, bucket: &Summary) {
         let Self {
             totals,
@@ -145,7 +145,7 @@ impl Cumulative {
         account.merge(&bucket.account);
     }
 
-    /// Adds what another worker has counted.
+    /// Adds the counts of another worker.
     pub fn merge(&mut self, other: &Self) {
         let Self {
             totals,
@@ -181,7 +181,7 @@ mod tests {
     use crate::sketch::latency::Latencies;
 
     #[test]
-    fn latencies_fall_into_the_classes_that_they_belong_to() {
+    fn latencies_fall_into_the_right_classes() {
         let values = [0, 15, 16, 17, 32, 33, 1_000, 1_024, 1_025, 8_388_608, 8_388_609, u64::MAX];
         let mut latencies = Latencies::default();
         let mut expected = Classes::new(&LATENCY_BOUNDS_US);

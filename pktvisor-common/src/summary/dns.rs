@@ -1,4 +1,4 @@
-//! What is summed up of DNS messages and transactions.
+//! Summaries of DNS messages and transactions.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,41 +10,41 @@ use crate::sketch::quantiles::Quantiles;
 use crate::sketch::tally::Tally;
 use crate::sketch::top::{Entry, Top, rank};
 
-/// DNS messages by kind. Each message counts 1/rate, whatever packets carried it.
+/// DNS messages by kind. Each message counts as 1 / sampling rate, whichever packets carried it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wire {
-    /// Messages that were inspected, not scaled.
+    /// Inspected messages, not scaled.
     pub deep_samples: u64,
-    /// Messages without QR.
+    /// Messages with QR clear.
     pub queries: u64,
-    /// Messages with QR.
+    /// Messages with QR set.
     pub replies: u64,
     /// Unreadable messages.
     pub malformed: u64,
-    /// Messages over TCP; all others came over UDP.
+    /// Messages over TCP. All others came over UDP.
     pub tcp: u64,
-    /// Messages over IPv6; all others came over IPv4.
+    /// Messages over IPv6. All others came over IPv4.
     pub ipv6: u64,
-    /// NOERROR replies to a query without an answer of the type asked for (RFC 2308).
+    /// NOERROR replies to a standard query without an answer of the queried type (RFC 2308).
     pub nodata: u64,
-    /// NOERROR replies that point to other servers.
+    /// NOERROR replies to a standard query that refer to other servers.
     pub referral: u64,
-    /// Replies with TC.
+    /// Replies with TC set.
     pub truncated: u64,
-    /// Replies with AA.
+    /// Replies with AA set.
     pub aa: u64,
-    /// Replies with AD.
+    /// Replies with AD set.
     pub ad: u64,
-    /// Queries with CD.
+    /// Queries with CD set.
     pub cd: u64,
-    /// Queries with DO.
+    /// Queries with DO set.
     pub dnssec_ok: u64,
-    /// Queries with a client subnet.
+    /// Queries with an EDNS client subnet.
     pub ecs: u64,
 }
 
 impl Wire {
-    /// All messages.
+    /// Returns the number of all messages.
     pub fn total(&self) -> u64 {
         self.queries.saturating_add(self.replies).saturating_add(self.malformed)
     }
@@ -92,7 +92,7 @@ impl Counters for Wire {
 pub struct XactDirection {
     /// Latencies in microseconds, not scaled.
     pub quantiles: Quantiles,
-    /// Latencies by class, with the names of the slow.
+    /// Latencies by class, with the names of slow transactions.
     pub classes: Latencies,
 }
 
@@ -104,18 +104,18 @@ impl XactDirection {
     }
 }
 
-/// What became of queries and replies that made no transaction.
+/// Queries and replies that did not form a transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unpaired {
-    /// Queries nobody answered in time.
+    /// Queries without a reply before the timeout.
     pub timed_out: u64,
     /// Replies without a query.
     pub orphans: u64,
-    /// Further replies to a query that was answered.
+    /// Further replies to an answered query.
     pub duplicates: u64,
-    /// Queries that ICMP said cannot be delivered.
+    /// Queries that ICMP reported as undeliverable.
     pub unreachable: u64,
-    /// Queries that wait for their reply; set where a summary ends at the present.
+    /// Queries that wait for their reply. Set only in summaries that end at the current time.
     pub open: u64,
 }
 
@@ -135,12 +135,13 @@ impl Counters for Unpaired {
 /// Transactions.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Xact {
-    /// Queries and replies that made no transaction; a part of the counters in the byte form.
+    /// Queries and replies that did not form a transaction. The byte form has them among its
+    /// counters.
     #[serde(skip)]
     pub unpaired: Unpaired,
     /// Answered queries by direction of the reply.
     pub directions: PerDirection<XactDirection>,
-    /// Bytes of the reply per byte of the query, in hundredths.
+    /// Bytes of the reply per byte of the query, in hundredths, not scaled.
     pub ratio: Quantiles,
 }
 
@@ -158,26 +159,26 @@ impl Xact {
 /// DNS messages and transactions.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct DnsSummary {
-    /// Messages by kind; a part of the counters in the byte form.
+    /// Messages by kind. The byte form has them among its counters.
     #[serde(skip)]
     pub wire: Wire,
-    /// Query names.
+    /// Distinct query names.
     pub qnames: Cardinality,
-    /// Messages by the last two labels.
+    /// Messages by the last two labels of the query name.
     pub qname2: Top<Box<str>>,
-    /// Messages by the last three labels.
+    /// Messages by the last three labels of the query name.
     pub qname3: Top<Box<str>>,
-    /// NXDOMAIN replies by name.
+    /// NXDOMAIN replies by query name.
     pub nxdomain: Top<Box<str>>,
-    /// REFUSED replies by name.
+    /// REFUSED replies by query name.
     pub refused: Top<Box<str>>,
-    /// SERVFAIL replies by name.
+    /// SERVFAIL replies by query name.
     pub servfail: Top<Box<str>>,
-    /// NOERROR replies without answers by name.
+    /// NODATA replies (RFC 2308) by query name.
     pub nodata: Top<Box<str>>,
-    /// NOERROR replies by name.
+    /// NOERROR replies by query name.
     pub noerror: Top<Box<str>>,
-    /// Bytes of replies by name.
+    /// Bytes of replies by query name.
     pub reply_bytes: Top<Box<str>>,
     /// Questions by type.
     pub qtypes: Tally,
@@ -187,19 +188,19 @@ pub struct DnsSummary {
     pub udp_ports: Tally,
     /// Queries by client subnet.
     pub ecs: Top<Box<str>>,
-    /// Queries by the place of their client subnet.
+    /// Queries by the location of their client subnet.
     pub ecs_places: Top<Box<str>>,
     /// Queries by the autonomous system of their client subnet.
     pub ecs_systems: Top<Box<str>>,
     /// Advertised UDP payload sizes, not scaled.
     pub udp_size: Tally,
-    /// Transactions; a section of their own in the byte form.
+    /// Transactions. The byte form has them in a section of their own.
     #[serde(skip)]
     pub xact: Xact,
 }
 
 impl DnsSummary {
-    /// Returns the distinct query names, at most as many as there were questions.
+    /// Returns the number of distinct query names, at most the number of questions.
     pub fn distinct_qnames(&self) -> u64 {
         self.qnames.count(self.qtypes.total())
     }

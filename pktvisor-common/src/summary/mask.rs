@@ -1,4 +1,4 @@
-//! What is kept of addresses for privacy: their networks.
+//! Masks addresses for privacy: keeps their networks only.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::packet::IpVersion;
 
-/// The lengths of prefixes that are kept of addresses: `24/48`.
+/// Lengths of the prefixes kept of IPv4 and IPv6 addresses: `24/48`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mask {
     v4: u8,
@@ -15,7 +15,7 @@ pub struct Mask {
 }
 
 impl Mask {
-    /// What is kept of a network: its address and the length of its prefix.
+    /// Masks the address of a network and shortens its prefix length to the mask's.
     pub fn network(self, address: IpAddr, prefix: u8) -> (IpAddr, u8) {
         match address {
             IpAddr::V4(v4) => {
@@ -30,10 +30,10 @@ impl Mask {
         }
     }
 
-    /// What is kept of an address, in network order.
+    /// Masks an address in network byte order.
     #[inline]
     pub fn apply(self, bytes: &[u8; 16], version: IpVersion) -> [u8; 16] {
-        // An IPv4 address stands in front, and nothing behind it.
+        // An IPv4 address is in the first four bytes, followed by zeros.
         let length = if version == IpVersion::V4 { self.v4 } else { self.v6 };
         let bits = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
         (u128::from_be_bytes(*bytes) & bits).to_be_bytes()

@@ -1,8 +1,8 @@
-//! The summary of a minute, or of several merged.
+//! Summaries of packet traffic: of one minute, or of several minutes or agents merged.
 //!
-//! `merge` is associative and commutative: workers make an agent, minutes a window and agents a
-//! fleet in any order, exactly for counters, rates, quantiles, latencies and cardinality, and
-//! within the stated bounds for top lists.
+//! `merge` is associative and commutative: workers merge into an agent, minutes into a window and
+//! agents into a fleet, in any order. It is exact for counters, rates, quantiles, latencies and
+//! cardinality, and within the stated bounds for top lists.
 
 use std::collections::BTreeMap;
 
@@ -20,23 +20,23 @@ pub mod packets;
 pub mod rates;
 pub mod state;
 
-/// What became of packets, and what was lost.
+/// Packets by outcome, and losses by reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// Packets by outcome.
     pub outcomes: [u64; OUTCOMES],
-    /// Packets of a time before the bucket they were counted in.
+    /// Packets whose time lies before the bucket that they were counted in.
     pub late: u64,
-    /// Packets whose time the reader did not believe: they count where they stand in the file.
+    /// Packets whose time the reader did not trust. They count at their position in the file.
     pub time_outliers: u64,
-    /// Packets of a link type that is not read; they are in no other count.
+    /// Packets of an unsupported link type. No other counter includes them.
     pub unread_link_types: u64,
-    /// What was lost or given up, by reason: by name, since other releases have other reasons.
+    /// Losses and evictions by the name of their reason: other releases have other reasons.
     pub losses: BTreeMap<String, u64>,
 }
 
 impl Account {
-    /// Adds to a loss.
+    /// Adds `count` to a loss.
     pub fn lose(&mut self, loss: Loss, count: u64) {
         self.lose_by_name(loss.name(), count);
     }
@@ -71,31 +71,32 @@ impl Counters for Account {
     }
 }
 
-/// The summary of the packets of a span of time.
+/// The summary of the packets of a time span.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
-    /// How often the packet time of a file went back before it; of several merged, the latest.
+    /// Number of times that the packet time of a file went back before this summary; the maximum of
+    /// merged ones.
     pub turn: u64,
-    /// The newest unix minute in it.
+    /// The newest Unix minute that it covers.
     pub minute: i64,
-    /// Start: of the minute, or the first packet within it.
+    /// Start: of the minute, or of the first packet within it.
     pub start: Timestamp,
-    /// End: of the minute, or the present within it.
+    /// End: of the minute, or the current time within it.
     pub end: Timestamp,
-    /// Exact counts.
+    /// Exact counts of all packets.
     pub totals: packets::Totals,
-    /// Counts by second.
+    /// Counts per second.
     pub rates: rates::Rates,
-    /// What inspected packets add up to.
+    /// Sketches and tallies of inspected packets.
     pub packets: packets::PacketSketches,
-    /// DNS.
+    /// DNS messages and transactions.
     pub dns: dns::DnsSummary,
     /// Outcomes and losses.
     pub account: Account,
 }
 
 impl Summary {
-    /// Takes in all that `other` took in.
+    /// Merges `other` into this summary.
     pub fn merge(&mut self, other: &Self) {
         let Self { turn, minute, start, end, totals, rates, packets, dns, account } = self;
         *turn = other.turn.max(*turn);
@@ -109,18 +110,18 @@ impl Summary {
         account.merge(&other.account);
     }
 
-    /// Percentiles of what each second saw.
+    /// Returns percentiles of the per-second counts.
     pub fn rate_percentiles(&self) -> rates::RatePercentiles {
         self.rates.percentiles(self.start, self.end)
     }
 
-    /// A minute in which nothing happened.
+    /// Creates the summary of a minute without packets.
     pub fn empty(minute: i64, start: Timestamp, end: Timestamp) -> Self {
         let rates = rates::Rates::of(minute, rates::Minute::default());
         Self { minute, start, end, rates, ..Self::default() }
     }
 
-    /// Whether nothing was counted: no packet, no message, no end of a transaction, no loss.
+    /// Returns true if it counted nothing: no packet, message, ended transaction or loss.
     pub fn is_empty(&self) -> bool {
         self.totals == packets::Totals::default()
             && self.packets.deep_samples == 0
@@ -130,14 +131,14 @@ impl Summary {
             && self.account == Account::default()
     }
 
-    /// Takes in another minute and folds the seconds of the oldest ones into distributions, so that
-    /// a summary of any length stays small.
+    /// Merges another minute and folds the seconds of the oldest minutes into distributions, so
+    /// that a summary of any length stays small.
     pub fn absorb(&mut self, minute: &Self) {
         self.merge(minute);
         self.rates.fold(self.start);
     }
 
-    /// What tells summaries of minutes apart: how often packet time went back, and the minute.
+    /// Returns the sort key of a minute: how often packet time went back before it, then the minute.
     pub fn place(&self) -> (u64, i64) {
         (self.turn, self.minute)
     }

@@ -1,4 +1,4 @@
-//! What is summed up of packets of every kind.
+//! Summaries of packets of all protocols.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use crate::sketch::cardinality::Cardinality;
 use crate::sketch::tally::Tally;
 use crate::sketch::top::{Entry, Label, Top, rank};
 
-/// Exact counts of all packets, whether they were sampled or not.
+/// Exact counts of all packets, sampled or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Packets by direction.
@@ -21,37 +21,38 @@ pub struct Totals {
     pub udp: u64,
     /// TCP packets.
     pub tcp: u64,
-    /// ICMP packets of either version.
+    /// ICMP and ICMPv6 packets.
     pub icmp: u64,
     /// IPv4 packets.
     pub ipv4: u64,
     /// IPv6 packets.
     pub ipv6: u64,
-    /// TCP packets with SYN.
+    /// TCP packets with SYN set.
     pub syn: u64,
-    /// TCP packets with FIN.
+    /// TCP packets with FIN set.
     pub fin: u64,
-    /// TCP packets with RST.
+    /// TCP packets with RST set.
     pub rst: u64,
     /// IP fragments.
     pub fragments: u64,
-    /// Packets with broken headers.
+    /// Packets with malformed headers.
     pub malformed: u64,
 }
 
 impl Totals {
-    /// Packets of all directions.
+    /// Returns the number of packets of all directions.
     pub fn total(&self) -> u64 {
         self.packets.total()
     }
 
-    /// Packets that are neither TCP nor UDP nor ICMP: other protocols, later fragments, no IP.
+    /// Returns the number of packets that are neither TCP, UDP nor ICMP: other protocols, non-first
+    /// fragments, non-IP packets.
     pub fn other_transports(&self) -> u64 {
         let Self { tcp, udp, icmp, .. } = self;
         self.total().saturating_sub(*tcp).saturating_sub(*udp).saturating_sub(*icmp)
     }
 
-    /// Packets that are neither IPv4 nor IPv6.
+    /// Returns the number of packets that are neither IPv4 nor IPv6.
     pub fn non_ip(&self) -> u64 {
         self.total().saturating_sub(self.ipv4).saturating_sub(self.ipv6)
     }
@@ -106,16 +107,16 @@ impl Label for IpAddr {
     }
 }
 
-/// What packets that were chosen for deep inspection add up to.
+/// Sketches and tallies of the packets chosen for deep inspection.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PacketSketches {
-    /// Packets chosen.
+    /// Packets chosen for deep inspection.
     pub deep_samples: u64,
-    /// Sources of packets to HOST.
+    /// Distinct sources of packets to HOST.
     pub sources_in: Cardinality,
-    /// Destinations of packets from HOST.
+    /// Distinct destinations of packets from HOST.
     pub destinations_out: Cardinality,
-    /// Addresses at either end.
+    /// Distinct addresses, source or destination.
     pub addresses: Cardinality,
     /// Packets by remote IPv4 address.
     pub ipv4: Top<IpAddr>,
@@ -123,7 +124,7 @@ pub struct PacketSketches {
     pub ipv6: Top<IpAddr>,
     /// Bytes by remote address.
     pub bytes: Top<IpAddr>,
-    /// Packets by place of the remote address.
+    /// Packets by location of the remote address.
     pub places: Top<Box<str>>,
     /// Packets by autonomous system of the remote address.
     pub systems: Top<Box<str>>,
@@ -131,25 +132,26 @@ pub struct PacketSketches {
     pub tcp_ports: Tally,
     /// Packets by the lower port of UDP flows.
     pub udp_ports: Tally,
-    /// Bytes of TCP and UDP payload, not scaled; 65535 stands for more.
+    /// Packets by bytes of TCP or UDP payload, not scaled. 65535 also counts larger payloads.
     pub payload: Tally,
 }
 
-/// Distinct IP addresses among the packets that were inspected.
+/// Numbers of distinct IP addresses of inspected packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct DistinctAddresses {
     /// Sources of packets to HOST.
     pub sources_in: u64,
     /// Destinations of packets from HOST.
     pub destinations_out: u64,
-    /// Addresses at either end.
+    /// Addresses, source or destination.
     pub either_end: u64,
-    /// The largest standard error of the three in percent; 0 where all are exact.
+    /// Largest standard error of the three counts in percent; 0 if all are exact.
     pub error_pct: f64,
 }
 
 impl PacketSketches {
-    /// Returns the distinct addresses, at most as many as the packets of `totals` can have shown.
+    /// Returns the numbers of distinct addresses, capped by the number of packets that could have
+    /// shown them.
     pub fn distinct_addresses(&self, totals: &Totals) -> DistinctAddresses {
         let Self { deep_samples, sources_in, destinations_out, addresses, .. } = self;
         let of = |direction| totals.packets[direction].min(*deep_samples);
@@ -162,7 +164,7 @@ impl PacketSketches {
         }
     }
 
-    /// Returns the ports of both transports with the most packets, as `53/udp`.
+    /// Returns the TCP and UDP ports with the most packets, named as in `53/udp`.
     pub fn top_ports(&self) -> Vec<Entry> {
         let named = |tally: &Tally, transport: &str| -> Vec<(String, u64)> {
             tally.iter().map(|(port, count)| (format!("{port}/{transport}"), count)).collect()

@@ -1,4 +1,4 @@
-//! Counts of each unix second, from which rates are made when they are read.
+//! Counts per Unix second. Rates are computed from them when they are read.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::direction::{Direction, PerDirection};
 use crate::sketch::quantiles::{Percentiles, Quantiles, of_sorted};
 use crate::time::{SECONDS_OF_MINUTE, Timestamp};
 
-/// What one second saw.
+/// Counts of one second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Second {
     /// Packets by direction.
@@ -27,7 +27,7 @@ impl Second {
         *dns = dns.saturating_add(other.dns);
     }
 
-    /// The series that have quantiles: packets and bits in, out and in total, DNS messages.
+    /// Returns the series that have percentiles: packets and bits in, out and in total, DNS messages.
     fn series(&self) -> [u64; SERIES] {
         let Self { packets, bytes, dns } = self;
         let bits = |bytes: u64| bytes.saturating_mul(8);
@@ -45,18 +45,18 @@ impl Second {
 
 const SERIES: usize = 7;
 
-/// Percentiles of what each second saw.
+/// Percentiles of the per-second counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RatePercentiles {
-    /// Packets received.
+    /// Packets to HOST.
     pub pps_in: Option<Percentiles>,
-    /// Packets sent.
+    /// Packets from HOST.
     pub pps_out: Option<Percentiles>,
     /// Packets of all directions.
     pub pps_total: Option<Percentiles>,
-    /// Bits received.
+    /// Bits to HOST.
     pub bps_in: Option<Percentiles>,
-    /// Bits sent.
+    /// Bits from HOST.
     pub bps_out: Option<Percentiles>,
     /// Bits of all directions.
     pub bps_total: Option<Percentiles>,
@@ -64,11 +64,11 @@ pub struct RatePercentiles {
     pub dns: Option<Percentiles>,
 }
 
-/// Minutes of a single summary whose seconds are kept one by one: parts of a capture that overlap
-/// within them add up second by second.
+/// Minutes of a single summary whose seconds are kept one by one. Within them, overlapping parts of a
+/// capture add up second by second.
 const KEPT_MINUTES: usize = 256;
 
-/// The seconds of a minute.
+/// The 60 seconds of a minute.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Second>")]
 pub struct Minute(Vec<Second>);
@@ -89,30 +89,30 @@ impl TryFrom<Vec<Second>> for Minute {
 }
 
 impl Minute {
-    /// The second at this place of the minute, 0 to 59.
+    /// Returns the given second of the minute, 0 to 59.
     #[inline]
     pub fn second(&mut self, at: usize) -> &mut Second {
         &mut self.0[at]
     }
 }
 
-/// Seconds by minute; those of a long summary are folded into one distribution each series.
+/// Seconds by minute. Older seconds of a long summary are folded into one distribution per series.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rates {
     minutes: BTreeMap<i64, Minute>,
     folded: [Quantiles; SERIES],
-    /// The end of the latest minute that is folded, in unix seconds. Where there is one, minutes that
-    /// saw nothing can be missing.
+    /// End of the latest folded minute in Unix seconds, or the first full second if none was folded.
+    /// If set, minutes without packets can be missing.
     folded_until: Option<i64>,
 }
 
 impl Rates {
-    /// The rates of one minute.
+    /// Creates the rates of one minute.
     pub fn of(minute: i64, seconds: Minute) -> Self {
         Self { minutes: BTreeMap::from([(minute, seconds)]), ..Self::default() }
     }
 
-    /// Adds equal seconds.
+    /// Merges `other`: counts of the same second add up.
     pub fn merge(&mut self, other: &Self) {
         for (minute, seconds) in &other.minutes {
             let mine = self.minutes.entry(*minute).or_default();
@@ -124,8 +124,9 @@ impl Rates {
         self.folded_until = self.folded_until.max(other.folded_until);
     }
 
-    /// Folds the full seconds from `start` on of all but the latest minutes, and
-    /// forgets them one by one. Minutes that saw nothing need not be here.
+    /// Folds all but the latest `KEPT_MINUTES` minutes into the distributions and removes them.
+    /// Seconds that are not full, because they are before `start`, are left out. Minutes without
+    /// packets may be missing.
     pub fn fold(&mut self, start: Timestamp) {
         let from = start.next_second();
         let mut until = self.folded_until.unwrap_or(from);
@@ -143,25 +144,25 @@ impl Rates {
         self.folded_until = Some(until);
     }
 
-    /// Minutes whose seconds are kept one by one.
+    /// Returns the number of minutes whose seconds are kept one by one.
     pub fn minutes(&self) -> usize {
         self.minutes.len()
     }
 
-    /// Whether older seconds were folded into distributions.
+    /// Returns true if [`Self::fold`] was called on it or on a merged part: minutes can be missing.
     pub fn is_folded(&self) -> bool {
         self.folded_until.is_some()
     }
 
-    /// What a unix second saw.
+    /// Returns the counts of a Unix second.
     pub fn second(&self, second: i64) -> Second {
         let minute = second.div_euclid(SECONDS_OF_MINUTE);
         let at = second.rem_euclid(SECONDS_OF_MINUTE) as usize;
         self.minutes.get(&minute).map(|seconds| seconds.0[at]).unwrap_or_default()
     }
 
-    /// Percentiles over the full seconds between two times, idle ones included; each
-    /// `None` where there is no full second.
+    /// Returns percentiles over the full seconds from `start` to `end`, idle ones included. Each is
+    /// `None` without a full second.
     pub fn percentiles(&self, start: Timestamp, end: Timestamp) -> RatePercentiles {
         let seconds = start.next_second()..end.second();
         let (idle, columns) = self.columns(seconds);
@@ -183,8 +184,8 @@ impl Rates {
         RatePercentiles { pps_in, pps_out, pps_total, bps_in, bps_out, bps_total, dns }
     }
 
-    /// Each series of these seconds, but for those of minutes that saw nothing: their number
-    /// comes first. There can be many, between two summaries that were merged.
+    /// Returns the values of each series in `seconds`, preceded by the number of seconds in missing
+    /// minutes. These are not listed, because there can be many between two merged summaries.
     fn columns(&self, seconds: std::ops::Range<i64>) -> (u64, [Vec<u64>; SERIES]) {
         let mut columns: [Vec<u64>; SERIES] = Default::default();
         if seconds.is_empty() {
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn only_full_seconds_count() {
+    fn partial_seconds_do_not_count() {
         let rates = Rates::of(1, minute(|at| if at < 3 { 10 + at } else { 0 }));
         let pps = |start, end| {
             let (start, end) = (Timestamp::from_nanos(start), Timestamp::from_nanos(end));
@@ -238,7 +239,7 @@ mod tests {
         let (start, end) = (Timestamp::from_minute(1), Timestamp::from_minute(minutes + 2));
         let mut whole = Rates::default();
         let mut folded = Rates::default();
-        // The last one first, and none of the second.
+        // Adds the last minute first, and leaves out the second one.
         for number in [minutes].into_iter().chain([1]).chain(3..minutes) {
             let minute = Rates::of(number, minute(|at| at + number as u64));
             whole.merge(&minute);

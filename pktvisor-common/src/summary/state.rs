@@ -1,7 +1,7 @@
-//! The byte form of a summary, by which workers, agents and fleets exchange what they merge.
+//! The byte form of a summary. Agents serve it, so that their summaries can be merged elsewhere.
 //!
-//! Sixteen bytes of header, then sections: `[tag u16][version u16][length u32][payload]`, all
-//! big-endian. A payload is in postcard's wire format
+//! A header of 16 bytes, then sections: `[tag u16][version u16][length u32][payload]`, all
+//! big-endian. Payloads are in postcard's wire format
 //! (<https://postcard.jamesmunns.com/wire-format>). `docs/STATE.md` describes every section.
 //!
 //! | bytes | meaning |
@@ -12,10 +12,10 @@
 //! | 7 | precision of cardinalities, log2 of the registers |
 //! | 8–15 | fingerprint of the fleet's key, big-endian |
 //!
-//! Agents of two releases merge what both know. A section or a counter that this release does not
-//! know is left out, and [`Decoded::left_out`] names it. Summaries made on other terms (DNS ports,
-//! masks, keys that hide names) are refused, since merging them would give wrong numbers without a
-//! word. Summaries of other fleet keys merge too, see [`crate::summary::across`].
+//! Agents of two releases merge what both know. The reader skips unknown sections and counters and
+//! names them in [`Decoded::left_out`]. It refuses summaries counted on other terms (DNS ports,
+//! masks, keys that hide names): merging them would silently give wrong numbers. Summaries of other
+//! fleet keys do merge, see [`crate::summary::across`].
 
 use std::collections::BTreeMap;
 
@@ -28,23 +28,23 @@ use crate::sketch::hyperloglog::PRECISION;
 use crate::sketch::key::FleetKey;
 use crate::time::{MINUTE, Timestamp};
 
-/// The version of the framing that is written and read.
+/// The framing version that this release writes and reads.
 pub const VERSION: u16 = 3;
 const MAGIC: &[u8; 4] = b"PKTV";
 const SIPHASH_2_4: u8 = 2;
-/// Minutes that are kept second by second, at most: twice as many as this release keeps.
+/// Maximum minutes kept second by second in a state: twice as many as this release keeps.
 const MAX_MINUTES: i64 = 512;
-/// Bytes of a state that is read, at most: twice as many as an agent writes, whatever was sent to it.
+/// Maximum bytes of a state: more than twice what an agent writes, whatever traffic it saw.
 pub const MAX_BYTES: usize = 16 << 20;
-/// Reasons of losses that are taken from outside, at most.
+/// Maximum loss reasons read from a state.
 const MAX_REASONS: usize = 64;
-/// Counters that are taken from outside, at most.
+/// Maximum counters read from a state.
 const MAX_COUNTERS: usize = 1_024;
-/// Names of what is left out, at most; characters of each.
+/// Maximum names of what is left out, and maximum characters of each.
 const MAX_LEFT_OUT: usize = 32;
 const MAX_NAME: usize = 64;
 
-/// A section: its tag and the version that this release writes and reads.
+/// The sections by tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Section {
     Terms = 1,
@@ -73,7 +73,7 @@ impl Section {
         Self::ALL.into_iter().find(|section| *section as u16 == tag)
     }
 
-    /// The version of the section's payload.
+    /// Returns the payload version that this release writes and reads.
     const fn version(self) -> u16 {
         match self {
             Self::Terms
@@ -101,25 +101,26 @@ impl Section {
     }
 }
 
-/// What two summaries must share to be merged.
+/// Settings that two summaries must share to be merged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
     /// DNS ports, ascending.
     pub ports: Vec<u16>,
-    /// Whether names are cut above their public suffix.
+    /// True if names are cut above their public suffix.
     pub public_suffix: bool,
-    /// What is kept of addresses, if not all.
+    /// The mask of addresses; `None` if they are kept whole.
     pub mask: Option<Mask>,
-    /// The fingerprint of the key that names are hidden with, if they are.
+    /// Fingerprint of the key that hides names; `None` if they are not hidden.
     pub names: Option<u64>,
 }
 
-/// What the keys in a summary's sketches were made with: they fit together where this is equal.
+/// The hash function and key of a summary's sketches. Keys of sketches are comparable only if these
+/// are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Keyed {
-    /// The number of the hash function.
+    /// Number of the hash function.
     function: u8,
-    /// The fingerprint of its key.
+    /// Fingerprint of its key.
     fingerprint: u64,
 }
 
@@ -129,7 +130,7 @@ impl From<FleetKey> for Keyed {
     }
 }
 
-/// The span of a summary.
+/// The time span of a summary, see [`Summary`].
 #[derive(Serialize, Deserialize)]
 struct Period {
     minute: i64,
@@ -137,58 +138,59 @@ struct Period {
     end: i64,
 }
 
-/// A summary that was read.
+/// A decoded summary.
 #[derive(Clone, Debug)]
 pub struct Decoded {
-    /// All of it that this release knows.
+    /// The part that this release knows.
     pub summary: Summary,
-    /// What its keys were made with.
+    /// The hash function and key of its sketches.
     pub keyed: Keyed,
-    /// Sections and counters that this release does not know, or that the other one did not
-    /// write; at most 32 of them.
+    /// Sections and counters that this release does not know or that the other one did not write; at
+    /// most 32.
     pub left_out: Vec<String>,
 }
 
-/// Why bytes are no summary that can be merged here.
+/// Reasons why bytes cannot be merged as a summary.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
-    /// They do not start like one.
+    /// The bytes do not start with the magic.
     #[error("not the byte form of a summary: it does not start with PKTV")]
     NotAState,
-    /// Another framing.
+    /// The framing has another version.
     #[error("byte form of version {found}, but this release reads version {VERSION}")]
     Version {
         /// The version found.
         found: u16,
     },
-    /// Distinct counts of another precision.
+    /// Distinct counts have another precision.
     #[error(
         "distinct counts do not fit together: their precision is {found} there and {PRECISION} here"
     )]
     Precision {
-        /// The precision in the bytes.
+        /// The precision found.
         found: u8,
     },
-    /// Another set of DNS ports, or names cut otherwise.
+    /// The summary was counted on other terms, such as other DNS ports.
     #[error("counted on other terms: {found:?} there and {wanted:?} here")]
     Terms {
-        /// The terms in the bytes.
+        /// The terms found.
         found: Terms,
-        /// The terms here.
+        /// The expected terms.
         wanted: Terms,
     },
-    /// Terms that this release does not know, so that it cannot tell whether it may merge.
+    /// The terms have a version that this release does not know, so it cannot tell whether merging is
+    /// right.
     #[error("counted on terms of version {found}, which this release does not know")]
     UnknownTerms {
         /// The version found.
         found: u16,
     },
-    /// Broken behind the header.
+    /// The part after the header is corrupt.
     #[error("broken summary: {0}")]
     Broken(String),
 }
 
-/// Writes a summary that was made on these terms, with keys made so.
+/// Encodes a summary that was counted on `terms`. `keyed` identifies the key of its sketches.
 pub fn encode(summary: &Summary, terms: &Terms, keyed: Keyed) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(64 * 1024);
     bytes.extend_from_slice(MAGIC);
@@ -222,19 +224,19 @@ fn write(bytes: &mut Vec<u8>, section: Section, payload: &impl Serialize) {
     bytes[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
 }
 
-/// Reads the terms that a summary was made on.
+/// Reads the terms that a summary was counted on.
 ///
 /// # Errors
-/// [`StateError`] where the bytes are no summary.
+/// Returns [`StateError`] if the bytes are not a summary.
 pub fn terms(bytes: &[u8]) -> Result<Terms, StateError> {
     let (_, sections) = open(bytes)?;
     read_terms(&sections)
 }
 
-/// Reads a summary to be merged on these terms.
+/// Decodes a summary to be merged with summaries of the same `terms`.
 ///
 /// # Errors
-/// [`StateError`] where the bytes are no summary, or one made on other terms.
+/// Returns [`StateError`] if the bytes are not a summary or were counted on other terms.
 pub fn decode(bytes: &[u8], terms: &Terms) -> Result<Decoded, StateError> {
     let (keyed, sections) = open(bytes)?;
     let found = read_terms(&sections)?;
@@ -268,7 +270,8 @@ pub fn decode(bytes: &[u8], terms: &Terms) -> Result<Decoded, StateError> {
     Ok(Decoded { summary, keyed, left_out: left_out.0 })
 }
 
-/// Sets the counters that this release knows, and notes those that only one of the two knows.
+/// Sets the counters that this release knows, and notes the names of counters that only one release
+/// knows.
 fn set_counters(
     summary: &mut Summary,
     named: Vec<(&str, u64)>,
@@ -294,7 +297,7 @@ fn set_counters(
 }
 
 impl Summary {
-    /// A summary that has the counters of this one, and nothing else.
+    /// Returns a summary with the counters of this one and nothing else.
     fn clone_counters(&self) -> Self {
         let mut counters =
             Self { totals: self.totals.clone(), account: self.account.clone(), ..Self::default() };
@@ -315,11 +318,11 @@ impl Counters for Summary {
     }
 }
 
-/// What is left out of a merge.
+/// Names of the sections and counters left out of a merge.
 struct LeftOut(Vec<String>);
 
 impl LeftOut {
-    /// Notes a name, of which nothing but plain text is kept: it came from outside.
+    /// Notes a name, reduced to printable ASCII: it comes from outside.
     fn note(&mut self, name: std::fmt::Arguments<'_>) {
         if self.0.len() < MAX_LEFT_OUT {
             let plain = |c: &char| c.is_ascii_graphic() || *c == ' ';
@@ -328,7 +331,7 @@ impl LeftOut {
     }
 }
 
-/// The sections of a summary.
+/// The sections of a state.
 struct Sections<'a> {
     known: BTreeMap<u16, (u16, &'a [u8])>,
     unknown: Vec<String>,
@@ -358,8 +361,8 @@ impl<'a> Sections<'a> {
         Ok(sections)
     }
 
-    /// Reads a section; `None` where it is not there, or of a version that this release does not
-    /// know, which is noted.
+    /// Reads a section. Returns `None`, and notes the section, if it is missing or its version is
+    /// unknown.
     fn read<T: Deserialize<'a>>(
         &self,
         section: Section,
@@ -398,7 +401,7 @@ fn read_terms(sections: &Sections<'_>) -> Result<Terms, StateError> {
     }
 }
 
-/// What a summary's keys were made with, and its sections.
+/// Checks the header; returns the hash function and key of the sketches, and the sections.
 fn open(bytes: &[u8]) -> Result<(Keyed, Sections<'_>), StateError> {
     if bytes.len() > MAX_BYTES {
         return Err(StateError::Broken(format!("it is larger than {MAX_BYTES} bytes")));
@@ -419,7 +422,7 @@ fn open(bytes: &[u8]) -> Result<(Keyed, Sections<'_>), StateError> {
     Ok((keyed, Sections::split(body)?))
 }
 
-/// Checks what deserialization alone does not see.
+/// Checks what deserialization alone does not.
 fn check(summary: &Summary, has_rates: bool) -> Result<(), &'static str> {
     let length = summary
         .end

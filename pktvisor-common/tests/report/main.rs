@@ -1,4 +1,4 @@
-//! The report of a view, as it looks on terminals of several widths.
+//! The report of a view at several terminal widths.
 
 use pktvisor_common::api::MetricsView;
 use pktvisor_common::report::{Style, render};
@@ -10,31 +10,31 @@ const NARROW: Style = Style { color: false, width: 80 };
 const WIDE: Style = Style { color: false, width: 120 };
 
 #[test]
-fn a_rich_view() {
+fn renders_rich_view() {
     insta::assert_snapshot!("rich_80", render("5m of localhost:10853", &rich(), NARROW));
     insta::assert_snapshot!("rich_120", render("5m of localhost:10853", &rich(), WIDE));
     insta::assert_snapshot!("rich_200", render("5m", &rich(), Style { color: false, width: 200 }));
 }
 
 #[test]
-fn an_empty_view() {
+fn renders_empty_view() {
     insta::assert_snapshot!("empty_80", render("summary", &MetricsView::default(), NARROW));
 }
 
 #[test]
-fn a_lossy_view() {
+fn renders_lossy_view() {
     insta::assert_snapshot!("lossy_80", render("1m", &lossy(), NARROW));
     insta::assert_snapshot!("lossy_120", render("1m", &lossy(), WIDE));
 }
 
 #[test]
-fn a_view_with_evil_names() {
+fn renders_view_with_hostile_names() {
     insta::assert_snapshot!("evil_80", render("1m\x1b[2J", &evil(), NARROW));
     insta::assert_snapshot!("evil_120", render("1m\x1b[2J", &evil(), WIDE));
 }
 
 #[test]
-fn a_view_in_colour() {
+fn renders_view_in_colour() {
     let mut view = evil();
     view.capture.kernel_drops = 12;
     let report = render("1m", &view, Style { color: true, width: 80 });
@@ -42,7 +42,7 @@ fn a_view_in_colour() {
 }
 
 #[test]
-fn no_line_is_wider_than_the_terminal_or_commands_it() {
+fn no_line_exceeds_the_width_or_controls_the_terminal() {
     for width in (38..=210).chain([1000]) {
         for view in [rich(), lossy(), evil(), MetricsView::default()] {
             let report = render("title", &view, Style { color: false, width });
@@ -57,7 +57,7 @@ fn no_line_is_wider_than_the_terminal_or_commands_it() {
 }
 
 #[test]
-fn colour_changes_nothing_but_colour() {
+fn colour_adds_only_escape_sequences() {
     for view in [rich(), lossy(), evil()] {
         let coloured = render("title", &view, Style { color: true, width: 100 });
         let mut parts = coloured.split('\x1b');

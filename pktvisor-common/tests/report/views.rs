@@ -1,4 +1,4 @@
-//! Views to report on.
+//! Sample views for the report.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ fn quantiles(p50: u64) -> Quantiles {
     Quantiles { p50, p90: p50 * 3, p95: p50 * 5, p99: p50 * 40 }
 }
 
-/// A list in which each entry has a third less than the one before.
+/// Returns a list in which each entry has two thirds of the previous one.
 fn list(names: &[&str], most: u64, error: Option<u64>) -> Vec<TopEntry> {
     let mut estimate = most;
     let mut entries = Vec::new();
@@ -23,7 +23,7 @@ fn map(entries: &[(&str, u64)]) -> BTreeMap<String, u64> {
     entries.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect()
 }
 
-/// A view with most of what there can be, and without loss.
+/// Returns a view with most fields set and without losses.
 pub fn rich() -> MetricsView {
     let mut view = MetricsView::default();
     view.period.start_ts = 1_700_000_000;
@@ -126,7 +126,7 @@ fn rich_transactions(view: &mut MetricsView) {
     xact.outbound.top_slow = list(&["far.example.net"], 120, None);
 }
 
-/// The rich view of a daemon that could not keep up.
+/// Returns the rich view of a daemon that could not keep up.
 pub fn lossy() -> MetricsView {
     let mut view = rich();
     let capture = &mut view.capture;
@@ -143,7 +143,7 @@ pub fn lossy() -> MetricsView {
     view
 }
 
-/// A view whose names would take over or disarrange a terminal.
+/// Returns a view with names that would control or disarrange a terminal.
 pub fn evil() -> MetricsView {
     let mut view = MetricsView::default();
     view.capture.source = "file".into();

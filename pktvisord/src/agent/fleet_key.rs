@@ -63,7 +63,7 @@ pub fn fleet_key(arguments: &[OsString]) -> Result<bool, AppError> {
 /// Reads the fleet key from a file.
 ///
 /// # Errors
-/// [`FileError`] if the file cannot be read, holds no key, or holds a key that can be guessed.
+/// `FileError` if the file cannot be read, holds no key, or holds a key that can be guessed.
 pub fn read(path: &Path) -> Result<FleetKey, FileError> {
     FleetKey::of(&secret::read(path)?).map_err(|problem| {
         let advice = "`pktvisord fleet-key --new` makes a fleet key";

@@ -1,4 +1,4 @@
-//! `cargo xtask bench adversary`: what packets cost that are made to cost much, beside normal ones.
+//! `cargo xtask bench adversary`: measures the cost of hostile packets beside normal ones.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -12,11 +12,11 @@ use super::{HOSTS, Source, capture};
 use crate::generate::Kind;
 use crate::generate::attacks::Attack;
 
-/// Packets of an attack.
+/// Packets in each attack.
 const PACKETS: u64 = 200_000;
 
-/// Measures each attack `runs` times, one worker; `short` takes a tenth of the packets, once. Returns
-/// what to print, and how ours failed.
+/// Measures each attack `runs` times with one worker, or a tenth of the packets once if `short`.
+/// Returns the table, and the errors of pktvisord.
 pub fn bench(pktvisord: &Path, runs: u32, short: bool) -> Result<(String, Vec<String>)> {
     let (packets, runs) = if short { (PACKETS / 10, 1) } else { (PACKETS, runs) };
     let nothing = cost(pktvisord, &capture(Source::Normal(Kind::Dns), 0)?, runs)?;
@@ -42,6 +42,7 @@ pub fn bench(pktvisord: &Path, runs: u32, short: bool) -> Result<(String, Vec<St
     Ok((table, failures))
 }
 
+/// Returns the median cost of summarizing a capture.
 fn cost(pktvisord: &Path, capture: &Path, runs: u32) -> Result<Cost> {
     let options =
         ["--workers", "1", "-H", HOSTS, "--summary", "--format", "json", "-o", "/dev/null"];

@@ -1,7 +1,7 @@
-//! `cargo xtask bench live`: what watching costs while it happens, beside what a user would run
-//! instead.
+//! `cargo xtask bench live`: measures live capture beside programs that users run for the same
+//! purpose.
 //!
-//! Two network namespaces with a veth pair between them: an authoritative server (nsd) in one, and
+//! A veth pair connects two network namespaces, with an authoritative server (nsd) in one, and
 //! dnsperf and iperf3 in the other. Observers watch the server's interface.
 
 use std::fmt::Write as _;
@@ -16,29 +16,31 @@ use anyhow::{Context, Result, bail};
 use crate::exec::{cargo, exec, find_program, is_root, target_dir};
 use crate::{build_ebpf, run, setup};
 
-/// Namespaces, and the interface of the same name in each.
+/// Namespace of the server, and its interface of the same name.
 pub const SERVER: &str = "pvbench-s";
+/// Namespace of the clients, and its interface of the same name.
 pub const CLIENT: &str = "pvbench-c";
-/// Addresses of the two (RFC 2544 sets them aside for benchmarks).
+/// Address of the server, from the range that RFC 2544 reserves for benchmarks.
 const SERVER_ADDRESS: &str = "198.18.0.1";
+/// Address of the clients, from the same range.
 const CLIENT_ADDRESS: &str = "198.18.0.2";
 /// Port of the daemon's API in the server's namespace.
 pub const PORT: u16 = 10853;
-/// Queries a second that dnsperf is asked for; 0 is as many as it can.
+/// Queries per second that dnsperf sends; 0 means as many as possible.
 const RATES: [u32; 5] = [20_000, 50_000, 100_000, 300_000, 0];
-/// Names that are asked for.
+/// Number of names in the queries.
 const NAMES: u32 = 100_000;
 
-/// What watches the interface.
+/// A program that watches the interface.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Observer {
-    /// Nothing.
+    /// No program.
     None,
-    /// pktvisord in a mode of capture.
+    /// pktvisord in a capture mode.
     Ours(&'static str),
-    /// tcpdump, which throws packets away.
+    /// tcpdump, which writes packets to `/dev/null`.
     Tcpdump,
-    /// dnscap with its statistics.
+    /// dnscap with its statistics plug-in.
     Dnscap,
 }
 
@@ -52,7 +54,7 @@ impl Observer {
         }
     }
 
-    /// Its command line, in the server's namespace.
+    /// Returns the command line, to run in the server's namespace.
     fn command(self, pktvisord: &Path) -> Option<Vec<String>> {
         let words = |text: String| Some(text.split_whitespace().map(str::to_owned).collect());
         match self {
@@ -69,13 +71,13 @@ impl Observer {
     }
 }
 
-/// The network, torn down when dropped.
+/// The network namespaces and the DNS server. Dropping it removes them.
 pub struct Network {
     folder: PathBuf,
     server: Option<Child>,
 }
 
-/// A program in a namespace.
+/// Returns a command that runs a program in a namespace.
 pub fn inside(namespace: &str, program: &str) -> Command {
     let mut command = Command::new("ip");
     command.args(["netns", "exec", namespace, program]);
@@ -88,7 +90,7 @@ fn sh(text: &str) -> Result<()> {
 }
 
 impl Network {
-    /// Makes it, and starts the server.
+    /// Creates the namespaces and starts the server.
     pub fn new() -> Result<Self> {
         let folder = target_dir()?.join("bench/live");
         fs::create_dir_all(&folder)?;
@@ -144,7 +146,8 @@ impl Network {
         }
     }
 
-    /// Asks for so many queries a second. Returns how many were completed, and a second.
+    /// Sends `rate` queries per second, or as many as possible if 0. Returns the number of
+    /// completed queries, and their rate per second.
     pub fn dns(&self, rate: u32, seconds: u32) -> Result<(u64, f64)> {
         let mut dnsperf = inside(CLIENT, "dnsperf");
         dnsperf.args(["-s", SERVER_ADDRESS, "-c", "8", "-l", &seconds.to_string(), "-d"]);
@@ -163,7 +166,7 @@ impl Network {
         Ok((completed as u64, rate))
     }
 
-    /// The speed of one TCP stream in Gbit/s.
+    /// Measures the throughput of one TCP stream in Gbit/s.
     fn tcp(seconds: u32) -> Result<f64> {
         let mut sink = inside(SERVER, "iperf3")
             .args(["-s", "-1"])
@@ -190,11 +193,11 @@ impl Drop for Network {
     }
 }
 
-/// An observer that runs, stopped when dropped.
+/// A running observer. Dropping it stops the program.
 pub struct Running(Option<Child>);
 
 impl Running {
-    /// Starts it.
+    /// Starts an observer. Waits until pktvisord is ready, or one second for other programs.
     pub fn start(observer: Observer, pktvisord: &Path) -> Result<Self> {
         let Some(words) = observer.command(pktvisord) else { return Ok(Self(None)) };
         let child = inside(SERVER, &words[0])
@@ -212,7 +215,8 @@ impl Running {
         Ok(running)
     }
 
-    /// Processor time so far in seconds: `ip netns exec` becomes the program.
+    /// Returns the processor time so far in seconds. `ip netns exec` executes the program in its
+    /// own process, so the process id is the program's.
     pub fn cpu(&self) -> Result<f64> {
         let Some(child) = &self.0 else { return Ok(0.0) };
         let stat = fs::read_to_string(format!("/proc/{}/stat", child.id()))?;
@@ -220,7 +224,7 @@ impl Running {
     }
 }
 
-/// Waits until our daemon has attached its programs.
+/// Waits until pktvisord has attached its programs, at most 10 s.
 fn wait_until_ready() -> Result<()> {
     let url = format!("http://127.0.0.1:{PORT}/readyz");
     let started = Instant::now();
@@ -242,29 +246,29 @@ impl Drop for Running {
     }
 }
 
-/// Processor time in seconds, of the file `stat` of a process.
+/// Returns the processor time in seconds from the text of `/proc/PID/stat`.
 pub fn cpu_seconds(stat: &str) -> f64 {
     let fields: Vec<&str> =
         stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
     let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok());
-    // User and system time, fields 14 and 15 of proc(5), in hundredths of a second.
+    // User and system time: fields 14 and 15 in proc(5), in hundredths of a second.
     (ticks(11).unwrap_or(0.0) + ticks(12).unwrap_or(0.0)) / 100.0
 }
 
-/// What our daemon has counted.
+/// Counts of pktvisord since its start.
 pub struct Counted {
     /// DNS messages.
     messages: u64,
     /// Packets.
     pub packets: u64,
-    /// Records that its rings had no room for.
+    /// Records that the ring buffers had no room for.
     pub ring_full: u64,
 }
 
 impl Counted {
-    /// Asks the daemon.
+    /// Requests the counts from the daemon.
     pub fn now() -> Result<Self> {
-        // Answers can be a second old.
+        // Answers of the daemon can be a second old.
         sleep(Duration::from_millis(2_100));
         let url = format!("http://127.0.0.1:{PORT}/api/v1/metrics/bucket/0");
         let output = inside(SERVER, "curl").args(["-s", &url]).output()?;
@@ -282,7 +286,7 @@ impl Counted {
     }
 }
 
-/// Carries the command out: prints tables in Markdown.
+/// Runs the command and prints tables in Markdown.
 pub fn bench(seconds: u32, pairs: usize) -> Result<()> {
     if !is_root() {
         bail!("only root makes interfaces and watches them");

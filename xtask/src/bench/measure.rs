@@ -1,4 +1,4 @@
-//! Running a program and reading from the kernel what it cost.
+//! Runs a program and reads its resource usage from the kernel.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -10,23 +10,23 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-/// Processor time after which a program is stopped, in seconds: some need hours for a flood.
+/// Limit of a program's processor time in seconds: some need hours for a flood.
 const CPU_LIMIT: u32 = 60;
 
-/// What a run of a program cost.
+/// Cost of a program's run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cost {
-    /// Processor time in the program and in the kernel for it, in seconds.
+    /// User and system processor time in seconds.
     pub cpu: f64,
-    /// From start to end, in seconds.
+    /// Elapsed time in seconds.
     pub wall: f64,
-    /// The most memory that was resident at a time, in MiB. Linux begins to count when the
-    /// program is still a copy of this one, so that it is never less than this one's own peak.
+    /// Peak resident memory in MiB. Linux starts counting while the child is still a copy of this
+    /// process, so the figure is never less than this process's own peak.
     pub peak: f64,
 }
 
-/// Runs `program` on `capture`, its output thrown away; anything but success is an error with
-/// what it said.
+/// Runs `program`, discards its standard output, and returns its cost. Standard error goes to a
+/// file beside `capture`; any exit status but success is an error with that text.
 pub fn measure(program: &Path, arguments: &[OsString], capture: &Path) -> Result<Cost> {
     let said = capture.with_extension("stderr");
     let mut command = Command::new(program);
@@ -49,27 +49,27 @@ pub fn measure(program: &Path, arguments: &[OsString], capture: &Path) -> Result
     Ok(Cost {
         cpu: seconds(usage.ru_utime) + seconds(usage.ru_stime),
         wall,
-        // Linux counts in KiB.
+        // Linux reports KiB.
         peak: usage.ru_maxrss as f64 / 1024.0,
     })
 }
 
-/// Has `command` stopped after `seconds` of processor time.
+/// Makes the kernel stop `command` after `seconds` of processor time.
 fn limit(command: &mut Command, seconds: u32) {
     let limit = libc::rlimit { rlim_cur: seconds.into(), rlim_max: libc::RLIM_INFINITY };
     let set = move || {
-        // SAFETY: the pointer is to an initialized rlimit that outlives the call.
+        // SAFETY: the pointer is to an initialized `rlimit` that outlives the call.
         match unsafe { libc::setrlimit(libc::RLIMIT_CPU, &raw const limit) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }
     };
-    // SAFETY: between fork and exec only async-signal-safe functions may be called, and
-    // setrlimit is one; nothing is allocated.
+    // SAFETY: between fork and exec only async-signal-safe functions are allowed. `setrlimit` is
+    // one, and the closure allocates nothing.
     unsafe { command.pre_exec(set) };
 }
 
-/// Runs `command` to its end.
+/// Runs `command` to its end. Returns its exit status and resource usage.
 fn run(command: &mut Command) -> io::Result<(ExitStatus, libc::rusage)> {
     let child = command.spawn()?;
     let mut status = 0;
@@ -86,11 +86,11 @@ fn run(command: &mut Command) -> io::Result<(ExitStatus, libc::rusage)> {
             return Err(error);
         }
     }
-    // SAFETY: rusage is made of integers, for which zero is a value, and wait4 has filled it in.
+    // SAFETY: `rusage` consists of integers, for which zero is valid, and `wait4` has filled it in.
     Ok((ExitStatus::from_raw(status), unsafe { usage.assume_init() }))
 }
 
-/// The median of each figure by itself. `costs` has at least one element.
+/// Returns the median of each figure separately. `costs` must not be empty.
 pub fn median(costs: &[Cost]) -> Cost {
     let of = |figure: fn(&Cost) -> f64| {
         let mut figures: Vec<_> = costs.iter().map(figure).collect();
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn median_is_of_each_figure() {
+    fn median_treats_each_figure_separately() {
         let cost = |cpu, wall| Cost { cpu, wall, peak: 1.0 };
         let three = [cost(1.0, 9.0), cost(5.0, 2.0), cost(3.0, 4.0)];
         assert_eq!(median(&three), cost(3.0, 4.0));
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_program_says_when_it_fails_is_kept() {
+    fn reports_standard_error_of_failed_program() {
         let dir = tempfile::tempdir().unwrap();
         let shell = |script: &str| {
             let arguments = ["-c".into(), script.into()];

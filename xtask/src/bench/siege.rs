@@ -1,5 +1,5 @@
-//! `cargo xtask bench siege`: what an interface's packets cost that are made to cost much, and whether
-//! any of them is lost.
+//! `cargo xtask bench siege`: sends hostile packets to a watched interface, and measures their cost
+//! and losses.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -14,11 +14,11 @@ use crate::exec::is_root;
 use crate::generate::Kind;
 use crate::generate::attacks::Attack;
 
-/// Packets a second.
+/// Packets per second.
 const RATE: u64 = 20_000;
 
-/// Sends each attack for so many seconds to an interface that is watched. Returns what to print, and
-/// which of them were not counted in full.
+/// Sends each attack to a watched interface for `seconds`. Returns the table, and a message for
+/// each attack of which some packets were not counted.
 pub fn bench(pktvisord: &Path, seconds: u64) -> Result<(String, Vec<String>)> {
     if !is_root() {
         bail!("only root makes interfaces and watches them");
@@ -48,7 +48,7 @@ pub fn bench(pktvisord: &Path, seconds: u64) -> Result<(String, Vec<String>)> {
     Ok((table, failures))
 }
 
-/// Sends the packets of a capture. Returns how many a second.
+/// Sends the packets of a capture. Returns the rate in packets per second.
 fn send(capture: &Path) -> Result<f64> {
     let mut tcpreplay = inside(CLIENT, "tcpreplay");
     tcpreplay.args(["--quiet", "--preload-pcap", "--intf1", CLIENT, "--pps", &RATE.to_string()]);

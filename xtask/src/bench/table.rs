@@ -1,24 +1,24 @@
-//! The figures as a table, and held against the targets.
+//! Formats the figures as a table and compares them with the targets.
 
 use super::measure::Cost;
 use crate::generate::Kind;
 
-/// How pktvisord with one worker is called in a table.
+/// Row name of pktvisord with one worker.
 pub const OURS: &str = "pktvisord --workers 1";
-/// The same with two workers.
+/// Row name of pktvisord with two workers.
 pub const OURS_TWICE: &str = "pktvisord --workers 2";
-/// What every processor time is set in relation to.
+/// Row name of the program that processor times are compared with.
 pub const REFERENCE: &str = "capinfos";
 
-/// A line of the table.
+/// A row of the table.
 pub struct Row {
-    /// Which program.
+    /// Name of the program.
     pub name: &'static str,
-    /// Medians.
+    /// Median cost.
     pub cost: Cost,
 }
 
-/// A Markdown table whose columns also line up as plain text.
+/// Formats a Markdown table whose columns are also aligned as plain text.
 pub fn render(rows: &[Row]) -> String {
     let ratio = |row: &Row, to: &str| match find(rows, to) {
         Some(other) => format!("{:.2}", row.cost.cpu / other.cpu),
@@ -53,7 +53,7 @@ pub fn render(rows: &[Row]) -> String {
     lines.concat()
 }
 
-/// One line for each target that can be judged.
+/// Returns one line for each target whose figures are among the rows.
 pub fn targets(kind: Kind, rows: &[Row]) -> Vec<String> {
     let (ours, twice, reference) =
         (find(rows, OURS), find(rows, OURS_TWICE), find(rows, REFERENCE));
@@ -89,13 +89,13 @@ pub fn targets(kind: Kind, rows: &[Row]) -> Vec<String> {
     lines
 }
 
-/// A list item that holds a figure against its target.
+/// Formats a list item that compares a figure with its target.
 fn line(what: &str, figure: f64, bound: &str, target: f64, met: bool) -> String {
     let verdict = if met { "met" } else { "missed" };
     format!("* {what}: {figure:.2}, to be {bound} {target}: **{verdict}**\n")
 }
 
-/// The cost in the row called `name`.
+/// Returns the cost in the row `name`.
 fn find(rows: &[Row], name: &str) -> Option<Cost> {
     rows.iter().find(|row| row.name == name).map(|row| row.cost)
 }
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_line_up_and_ratios_are_of_cpu_time() {
+    fn aligns_columns_and_compares_cpu_times() {
         let rows = [row(OURS, 0.5, 0.6, 30.0), row(REFERENCE, 2.0, 2.1, 100.25)];
         let expected = "\
 |                       | CPU s | wall s | peak MiB | CPU / capinfos | CPU / pktvisord |
@@ -121,14 +121,14 @@ mod tests {
     }
 
     #[test]
-    fn ratio_to_what_was_not_measured_is_left_out() {
+    fn leaves_out_ratio_to_unmeasured_program() {
         let table = render(&[row("dnstop", 1.0, 1.0, 1.0)]);
         assert!(table.ends_with("|              – |               – |\n"), "{table}");
         assert!(targets(Kind::Mixed, &[row("dnstop", 1.0, 1.0, 1.0)]).is_empty());
     }
 
     #[test]
-    fn targets_are_judged() {
+    fn compares_figures_with_targets() {
         let rows = [
             row(OURS, 0.5, 1.0, 30.0),
             row(OURS_TWICE, 0.6, 0.65, 70.0),

@@ -1,6 +1,7 @@
-//! Packets of someone who has read the source: each attack is what once cost most, or might.
+//! Hostile packets, made with knowledge of the source code. Each attack is one that once cost most,
+//! or might.
 //!
-//! `docs/SECURITY.md` says what is promised of them, `cargo xtask bench adversary` measures it.
+//! `docs/SECURITY.md` states the bounds of their cost. `cargo xtask bench adversary` measures it.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -13,84 +14,83 @@ use super::pcap;
 use super::random::{Random, scatter};
 use super::wire::{self, HOST_V4, HOST_V6, TcpHeader};
 
-/// When the first packet comes, in nanoseconds of unix time, and how far packets are apart: 20,000
-/// packets a second.
+/// Time of the first packet in nanoseconds of unix time.
 const START: u64 = 1_750_000_000_000_000_000;
+/// Time between packets in nanoseconds: 20,000 packets per second.
 const GAP: u64 = 50_000;
 /// Bytes of the largest packet without its Ethernet header.
 const MTU: usize = 1_500;
-/// Connections that are opened again and again.
+/// Number of TCP connections, which are opened again and again.
 const CONNECTIONS: u64 = 60_000;
-/// Bytes that a segment carries.
+/// Payload bytes of a full segment.
 const SEGMENT: usize = MTU - 40;
 /// Bytes of an IPv4 and a UDP header.
 const HEADERS: usize = 28;
-/// Low bits that keys have in common which are to fall together in a table.
+/// Low bits that are zero in the hashes of colliding keys.
 const COLLIDING_BITS: u32 = if cfg!(test) { 4 } else { 16 };
-/// How many such keys there are.
+/// Number of colliding keys.
 const COLLIDING_KEYS: u64 = 8_192;
 
-/// An attack.
+/// A kind of attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Attack {
-    /// A question whose name is a pointer, with 75 records behind it.
+    /// A question whose name is a pointer, followed by 75 records
     PointerQuestion,
-    /// As many questions as have room, each a pointer to a name of 254 bytes.
+    /// A packet full of questions, each a pointer to a name of 126 labels
     Questions,
-    /// As many EDNS options as have room, and a client subnet behind them.
+    /// A packet full of EDNS options, the last one a client subnet
     Options,
-    /// Replies of as many records as have room.
+    /// Replies full of records
     Records,
-    /// Replies whose records have names of labels of one byte.
+    /// Replies full of records whose owners have 126 labels of one byte
     Labels,
-    /// One socket and one id ask for ever other names.
+    /// Queries from one socket with one id, each for a new name
     OneId,
-    /// Names whose hashes, without a fleet key, end in the same bits.
+    /// Names whose hashes, without a fleet key, end in the same bits
     CollidingNames,
-    /// IPv6 addresses whose hashes, without a fleet key, end in the same bits.
+    /// IPv6 addresses whose hashes, without a fleet key, end in the same bits
     CollidingAddresses,
-    /// Names of 254 bytes that are none of them printable.
+    /// Names of the greatest length, 255 bytes, without a printable character
     LongNames,
-    /// Names in capitals.
+    /// Names in upper case
     Capitals,
-    /// A client subnet of its own in each query.
+    /// A different client subnet in each query
     Subnets,
-    /// Replies that nobody asked for.
+    /// Replies without a query
     Orphans,
-    /// Replies to zone transfers that nobody asked for, each of another connection.
+    /// Zone transfer replies without a query, each on a different connection
     Transfers,
-    /// ICMP errors that quote no more than the ports of a query.
+    /// ICMP errors that quote a query only up to its UDP header
     Unreachable,
-    /// Fragments of 8 bytes that leave gaps of 8 bytes.
+    /// Fragments of 8 bytes with gaps of 8 bytes between them
     FragmentsInGaps,
-    /// First fragments of ever other datagrams.
+    /// First fragments, each of a new datagram
     FirstFragments,
-    /// Segments of one byte that leave gaps of one byte.
+    /// TCP segments of one byte with gaps of one byte between them
     SegmentsInGaps,
-    /// A segment that begins a message, each on another connection.
+    /// TCP segments with the start of a message, each on a new connection
     Connections,
-    /// Acknowledgements beyond gaps, in both directions of a few connections.
+    /// Acknowledgments of data behind gaps, on a few connections
     Acknowledged,
-    /// Segments of as many messages as have room, which are no more than a header.
+    /// TCP segments full of messages that are only a header
     Headers,
-    /// Segments of as many queries as have room, for ever other names of one label.
+    /// TCP segments full of queries, each for a new name of one label
     Pipelined,
-    /// Messages of 65,535 bytes in segments: as many questions as have room, each a pointer to a name of
-    /// 254 bytes.
+    /// TCP messages of 65,535 bytes full of questions, each a pointer to a name of 126 labels
     LongMessages,
-    /// As many IPv6 extension headers as have room.
+    /// A packet full of IPv6 extension headers
     ExtensionHeaders,
-    /// Transactions that fill all lists of names with long ones, and the counts by port, type, size and
-    /// latency.
+    /// Transactions that fill all name lists with long names, and all counts by port, type, size
+    /// and latency
     FullLists,
 }
 
-/// Names that fill the lists of four response codes.
+/// Number of names, enough to fill the lists of four response codes.
 const LISTED: u64 = 4 * 3_072;
-/// Their codes: NOERROR, SERVFAIL, NXDOMAIN, REFUSED.
+/// Response codes of the lists: NOERROR, SERVFAIL, NXDOMAIN, REFUSED.
 const CODES: [u16; 4] = [0, 2, 3, 5];
 
-/// Writes `packets` packets of an attack.
+/// Writes a capture file with `packets` packets of an attack.
 pub fn write(attack: Attack, packets: u64, seed: u64, out: &mut impl Write) -> io::Result<()> {
     let mut attacker = Attacker::new(attack, Random::new(seed));
     pcap::write_header(out)?;
@@ -100,14 +100,15 @@ pub fn write(attack: Attack, packets: u64, seed: u64, out: &mut impl Write) -> i
     Ok(())
 }
 
+/// Generates the packets of an attack.
 struct Attacker {
     attack: Attack,
     random: Random,
-    /// Names or addresses that fall together.
+    /// Names or addresses with colliding hashes.
     colliding: Vec<Vec<u8>>,
-    /// How far each connection or datagram has come.
+    /// Current sequence number of each connection.
     places: HashMap<u64, u32>,
-    /// What is sent in segments.
+    /// The message that is sent in segments, with its length.
     stream: Vec<u8>,
 }
 
@@ -123,6 +124,7 @@ impl Attacker {
         Self { attack, random, colliding, places: HashMap::new(), stream: Vec::new() }
     }
 
+    /// Returns the `number`-th packet, from 0. Must be called in order.
     fn packet(&mut self, number: u64) -> Vec<u8> {
         let id = self.random.next() as u16;
         let client = client(number);
@@ -192,7 +194,7 @@ impl Attacker {
         }
     }
 
-    /// A message that anybody sends over UDP.
+    /// Returns a DNS message for attacks over UDP from any address.
     fn message(&mut self, id: u16, number: u64) -> Vec<u8> {
         let room = MTU - HEADERS - 12;
         let example = question(&name("example"));
@@ -239,7 +241,7 @@ impl Attacker {
         }
     }
 
-    /// A SYN or a segment of a message as long as messages can be.
+    /// Returns a SYN, or a segment of a message of the greatest possible length.
     fn long_message(&mut self, id: u16, number: u64) -> Vec<u8> {
         let packets = 1 + (2 + u64::from(u16::MAX)).div_ceil(SEGMENT as u64);
         let (connection, at) = (number / packets % CONNECTIONS, number % packets);
@@ -255,7 +257,7 @@ impl Attacker {
         segment(peer(connection), (HOST_V4, 53).into(), 1 + from as u32, part)
     }
 
-    /// The next segment of a connection, `step` bytes behind the one before.
+    /// Returns the next segment of a connection, `step` bytes after the start of the previous one.
     fn segment_in_gap(&mut self, connection: u64, step: u32, length: usize) -> Vec<u8> {
         let place = self.places.entry(connection).or_insert(1);
         *place = place.wrapping_add(step);
@@ -263,7 +265,8 @@ impl Attacker {
     }
 }
 
-/// A query, or the reply to one of up to 16,384 transactions before: each takes another time.
+/// Returns a query, or the reply to a query of 2^n transactions ago, with n from 0 to 14, so that
+/// latencies differ.
 fn full_lists(number: u64) -> Vec<u8> {
     let (turn, is_reply) = (number / 2, number % 2 == 1);
     let before = if is_reply { 1 << (turn % 15) } else { 0 };
@@ -283,31 +286,33 @@ fn full_lists(number: u64) -> Vec<u8> {
     }
 }
 
-/// Anybody: an address and a port that come once.
+/// Returns an address and a port that no other packet uses, derived from `number`.
 fn client(number: u64) -> SocketAddr {
     let [a, b, c, d, ..] = scatter(number).to_be_bytes();
     (Ipv4Addr::new(11 + a % 100, b, c, d), 1_024 + (number % 60_000) as u16).into()
 }
 
-/// The other end of one of a few connections.
+/// Returns the remote end of a connection: one address, a port for each connection.
 fn peer(connection: u64) -> SocketAddr {
     (Ipv4Addr::new(198, 51, 100, 1), 4_000 + connection as u16).into()
 }
 
-/// Keys made of numbers whose hashes, by the key of those who have no fleet key, end in the same bits.
+/// Returns keys made from numbers, whose hashes under the public key, which agents without a fleet
+/// key use, end in [`COLLIDING_BITS`] zeros.
 fn colliding(key: impl Fn(u64) -> Vec<u8>) -> Vec<Vec<u8>> {
     let public = SipHasher24::new();
     let falls_together = |key: &Vec<u8>| public.hash(key).trailing_zeros() >= COLLIDING_BITS;
     (0..).map(key).filter(falls_together).take(COLLIDING_KEYS as usize).collect()
 }
 
-/// A name in wire form, without its final empty label.
+/// Encodes a name in wire form, without the final empty label.
 fn name(text: &str) -> Vec<u8> {
     let labels = text.split('.').filter(|label| !label.is_empty());
     labels.flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat()).collect()
 }
 
-/// A name of 254 bytes, of labels of at most `label` bytes with bits of chance.
+/// Returns a name in wire form of 252 to 254 bytes, without the final empty label. Its labels have
+/// at most `label` random bytes, none of them ASCII.
 fn long_name(random: &mut Random, label: usize) -> Vec<u8> {
     let mut name = Vec::new();
     while name.len() < 252 {
@@ -318,7 +323,7 @@ fn long_name(random: &mut Random, label: usize) -> Vec<u8> {
     name
 }
 
-/// A question for an address.
+/// Encodes a question for an IPv4 address.
 fn question(name: &[u8]) -> Vec<u8> {
     [name, &[0, 0, 1, 0, 1]].concat()
 }
@@ -341,12 +346,12 @@ fn reply(id: u16, counts: [u16; 4], rest: &[u8]) -> Vec<u8> {
     message(id, 0x8180, counts, rest)
 }
 
-/// A message as it stands in a stream (RFC 1035 section 4.2.2).
+/// Prefixes a message with its length, as in a TCP stream (RFC 1035, section 4.2.2).
 fn framed(message: &[u8]) -> Vec<u8> {
     [&(message.len() as u16).to_be_bytes(), message].concat()
 }
 
-/// The first packet of a connection to the host.
+/// Returns the first packet of a TCP connection to the host.
 fn syn(from: SocketAddr) -> Vec<u8> {
     let header = TcpHeader { sequence: 0, acknowledgment: 0, flags: 0x02, options: &[] };
     wire::tcp(from, (HOST_V4, 53).into(), &header, &[])
@@ -357,7 +362,7 @@ fn segment(from: SocketAddr, to: SocketAddr, sequence: u32, payload: &[u8]) -> V
     wire::tcp(from, to, &header, payload)
 }
 
-/// A UDP datagram behind as many extension headers (destination options) as have room.
+/// Returns a UDP datagram behind as many extension headers (destination options) as fit.
 fn extension_headers() -> Vec<u8> {
     const OPTIONS: u8 = 60;
     let headers = (MTU - 40 - 8) / 8;
@@ -374,9 +379,9 @@ fn extension_headers() -> Vec<u8> {
     frame
 }
 
-/// A fragment of a UDP datagram to the host, `offset` times 8 bytes from its start.
+/// Returns a fragment of a UDP datagram to the host, with `offset` in units of 8 bytes.
 fn fragment(ident: u16, offset: u16, more: bool, payload: &[u8]) -> Vec<u8> {
-    // The header of a packet that carries as much.
+    // A packet to take the Ethernet and IP headers from.
     let udp = wire::udp((Ipv4Addr::new(198, 51, 100, 1), 4_000).into(), (HOST_V4, 53).into(), &[]);
     let mut frame = [&udp[..34], payload].concat();
     frame[16..18].copy_from_slice(&(20 + payload.len() as u16).to_be_bytes());
@@ -385,7 +390,7 @@ fn fragment(ident: u16, offset: u16, more: bool, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// An ICMP error that says a packet of the host could not be delivered.
+/// Returns an ICMP error for an undeliverable packet of the host: port unreachable.
 fn unreachable(from: IpAddr, quoted: &[u8]) -> Vec<u8> {
     let echo = wire::echo(from, HOST_V4.into(), true, 0);
     let mut frame = [&echo[..34], &[3, 3, 0, 0, 0, 0, 0, 0], quoted].concat();
@@ -399,7 +404,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_attack_fits_into_a_packet_and_comes_out_the_same() {
+    fn attacks_fit_into_mtu_and_are_reproducible() {
         for &attack in Attack::value_variants() {
             let packets = || {
                 let mut attacker = Attacker::new(attack, Random::new(1));

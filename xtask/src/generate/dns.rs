@@ -1,4 +1,4 @@
-//! DNS messages: names, queries, and the replies that servers give.
+//! Generates DNS names, queries, and the replies of servers.
 
 use std::net::IpAddr;
 
@@ -14,21 +14,21 @@ const AAAA: u16 = 28;
 const OPT: u16 = 41;
 const HTTPS: u16 = 65;
 
-/// Where the name of the question starts, and so what a compressed name points to.
+/// Offset of the question's name, the target of compressed names.
 const QUESTION: usize = 12;
 
 const CONSONANTS: &[u8; 16] = b"bcdfghjklmnprstv";
 const VOWELS: &[u8; 5] = b"aeiou";
 
-/// The names that are asked for, by rank, in wire form.
+/// The names of queries in wire form, by rank.
 pub struct Names {
     bytes: Vec<u8>,
-    /// Where each name ends in `bytes`.
+    /// End of each name in `bytes`.
     ends: Vec<usize>,
 }
 
 impl Names {
-    /// `count` different names, of at most 512 thousand.
+    /// Creates `count` distinct names, at most 512,000.
     pub fn new(count: u64) -> Self {
         let mut names = Self { bytes: Vec::new(), ends: Vec::new() };
         for rank in 0..count {
@@ -38,15 +38,15 @@ impl Names {
         names
     }
 
-    /// The name of rank `rank`.
+    /// Returns the name of a rank.
     pub fn get(&self, rank: u64) -> &[u8] {
         let rank = rank as usize;
         let start = rank.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.bytes[start..self.ends[rank]]
     }
 
-    /// Appends a name: perhaps a host, then three syllables that no other rank has, perhaps
-    /// with a word after them, then a domain that registries hand names out under.
+    /// Appends a name: an optional host, a label of three syllables that no other rank has and an
+    /// optional word, and a public suffix.
     fn push(&mut self, rank: u64) {
         let mut random = Random::new(rank);
         let host: &[u8] = random.weighted(&[
@@ -63,7 +63,7 @@ impl Names {
         for label in host.split(|&byte| byte == b'.').filter(|label| !label.is_empty()) {
             push_label(&mut self.bytes, label);
         }
-        // 80 syllables, and a factor that has no divisor in common with 80³.
+        // There are 80 syllables. The factor is coprime to 80³, so the words are distinct.
         let mut word = rank * 234_567 % 512_000;
         let mut label = Vec::new();
         for _ in 0..3 {
@@ -97,7 +97,7 @@ impl Names {
     }
 }
 
-/// A name that no other `number` gives, under a zone that a flood is aimed at.
+/// Returns a distinct name for each `number`, in one of the zones that the flood targets.
 pub fn flood_name(number: u64, random: &mut Random) -> Vec<u8> {
     let mut label = Vec::with_capacity(13);
     let mut rest = scatter(number);
@@ -119,30 +119,30 @@ pub fn flood_name(number: u64, random: &mut Random) -> Vec<u8> {
     name
 }
 
-/// A query, as much of it as its reply repeats.
+/// The parts of a query that its reply repeats.
 pub struct Query<'a> {
-    /// Its message id.
+    /// Message id.
     id: u16,
-    /// The name asked for, in wire form.
+    /// Query name in wire form.
     name: &'a [u8],
-    /// The type asked for.
+    /// Query type.
     kind: u16,
-    /// Present if it has an OPT record.
+    /// Contents of the OPT record, if the query has one.
     edns: Option<Edns>,
 }
 
-/// What an OPT record says (RFC 6891).
+/// Contents of an OPT record (RFC 6891).
 struct Edns {
-    /// The largest UDP payload taken.
+    /// The largest UDP payload that the sender accepts.
     udp_size: u16,
-    /// Whether DNSSEC records are wanted.
+    /// DO flag: the client asks for DNSSEC records.
     dnssec: bool,
-    /// The client's network (RFC 7871).
+    /// Address of the client subnet option (RFC 7871).
     subnet: Option<IpAddr>,
 }
 
 impl<'a> Query<'a> {
-    /// A query for `name`; `client` is whose network it may tell.
+    /// Creates a query for `name`. Its client subnet, if any, is that of `client`.
     pub fn new(name: &'a [u8], client: IpAddr, random: &mut Random) -> Self {
         let kind = random.weighted(&[(A, 55), (AAAA, 26), (HTTPS, 10), (TXT, 4), (MX, 3), (NS, 2)]);
         let edns = random.percent(60).then(|| Edns {
@@ -153,7 +153,7 @@ impl<'a> Query<'a> {
         Self { id: random.next() as u16, name, kind, edns }
     }
 
-    /// The message.
+    /// Encodes the query.
     pub fn message(&self) -> Vec<u8> {
         // Recursion desired.
         let mut message = self.start(0x0100);
@@ -161,7 +161,7 @@ impl<'a> Query<'a> {
         message
     }
 
-    /// The message that a server answers with.
+    /// Encodes a reply of a server.
     pub fn reply(&self, random: &mut Random) -> Vec<u8> {
         #[derive(Clone, Copy)]
         enum Answer {
@@ -181,7 +181,7 @@ impl<'a> Query<'a> {
             (Answer::NoSuchName, 13),
             (Answer::Refused, 1),
         ]);
-        // Response, recursion desired and available; then the code.
+        // QR, RD and RA, with TC if truncated, and the response code.
         let flags = match answer {
             Answer::Records | Answer::NoData => 0x8180,
             Answer::Truncated => 0x8380,
@@ -199,7 +199,7 @@ impl<'a> Query<'a> {
         message
     }
 
-    /// A header with `flags` and no records, and the question.
+    /// Starts a message with a header without records, and the question.
     fn start(&self, flags: u16) -> Vec<u8> {
         let mut message = Vec::with_capacity(256);
         push_u16(&mut message, self.id);
@@ -211,12 +211,12 @@ impl<'a> Query<'a> {
         message
     }
 
-    /// Where the name without its first label starts in the message.
+    /// Returns the offset of the query name without its first label.
     fn parent(&self) -> usize {
         QUESTION + 1 + usize::from(self.name[0])
     }
 
-    /// The answer section: perhaps an alias, then the records asked for.
+    /// Appends the answer section: an optional CNAME, then records of the query type.
     fn push_answers(&self, message: &mut Vec<u8>, random: &mut Random) {
         let mut owner = QUESTION;
         let mut count = random.weighted(&[(1, 60), (2, 20), (4, 15), (8, 5)]);
@@ -236,7 +236,7 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// The data of a record of the type asked for, the `number`-th.
+    /// Appends the data of the `number`-th record of the query type.
     fn push_data(&self, message: &mut Vec<u8>, number: u8) {
         match self.kind {
             A => message.extend_from_slice(&[203, 0, 113, number]),
@@ -244,7 +244,7 @@ impl<'a> Query<'a> {
                 message.extend_from_slice(&[0x20, 0x01, 0x0d, 0xb8, 0, 0xca, 0xfe]);
                 message.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, number]);
             }
-            // Priority 1, the owner itself, alpn h2 and h3 (RFC 9460).
+            // Priority 1, the owner as target, ALPN h2 and h3 (RFC 9460).
             HTTPS => message.extend_from_slice(b"\0\x01\0\0\x01\0\x06\x02h2\x02h3"),
             TXT => push_label(message, b"v=spf1 include:_spf.example.net ip4:203.0.113.0/24 -all"),
             MX => {
@@ -260,7 +260,7 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// The authority section of a negative answer (RFC 2308).
+    /// Appends the authority section of a negative answer (RFC 2308).
     fn push_soa(&self, message: &mut Vec<u8>) {
         let zone = self.parent();
         push_record(message, zone, SOA, 900, |message| {
@@ -275,7 +275,8 @@ impl<'a> Query<'a> {
         message[9] = 1;
     }
 
-    /// The OPT record, if there is one; `scope` is the client subnet's, 0 in a query.
+    /// Appends the OPT record, if there is one. `scope` is the scope prefix length of the client
+    /// subnet, 0 in a query.
     fn push_opt(&self, message: &mut Vec<u8>, scope: u8) {
         let Some(edns) = &self.edns else { return };
         message.push(0);
@@ -297,7 +298,7 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Appends a record of class IN whose owner is at `owner` of the message.
+/// Appends a record of class IN whose owner is a pointer to the offset `owner`.
 fn push_record(
     message: &mut Vec<u8>,
     owner: usize,
@@ -321,13 +322,13 @@ fn push_pointer(message: &mut Vec<u8>, target: usize) {
     push_u16(message, 0xc000 | target as u16);
 }
 
-/// Appends a label; a character string has the same form.
+/// Appends a label, or a character string, which has the same form.
 fn push_label(bytes: &mut Vec<u8>, label: &[u8]) {
     bytes.push(label.len() as u8);
     bytes.extend_from_slice(label);
 }
 
-/// Appends `number` in network order.
+/// Appends `number` in network byte order.
 fn push_u16(bytes: &mut Vec<u8>, number: u16) {
     bytes.extend_from_slice(&number.to_be_bytes());
 }
@@ -341,7 +342,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_differ() {
+    fn names_are_distinct() {
         let names = Names::new(200_000);
         let distinct: HashSet<_> = (0..200_000).map(|rank| names.get(rank)).collect();
         assert_eq!(distinct.len(), 200_000);
@@ -351,9 +352,9 @@ mod tests {
         assert_eq!(flood.len(), 100_000);
     }
 
-    /// Another reader finds in a message what was put into it.
+    /// Reads generated messages with `hickory-proto` and compares their fields.
     #[test]
-    fn messages_are_read_by_another_reader() {
+    fn another_parser_reads_generated_messages() {
         let mut random = Random::new(1);
         let names = Names::new(1000);
         for rank in 0..1000 {

@@ -1,8 +1,8 @@
-//! The classic capture file (draft-ietf-opsawg-pcap), little-endian, microseconds, Ethernet.
+//! Writes classic capture files (draft-ietf-opsawg-pcap): little-endian, microseconds, Ethernet.
 
 use std::io::{self, Write};
 
-/// Bytes of a packet that are kept: all of them.
+/// Snap length in the file header. No packet is longer.
 const SNAP_LENGTH: u32 = 262_144;
 const LINKTYPE_ETHERNET: u32 = 1;
 
@@ -16,7 +16,7 @@ pub fn write_header(out: &mut impl Write) -> io::Result<()> {
     out.write_all(&LINKTYPE_ETHERNET.to_le_bytes())
 }
 
-/// Writes a packet that was seen `time` nanoseconds after the start of 1970.
+/// Writes a packet with its time in nanoseconds of unix time.
 pub fn write_packet(out: &mut impl Write, time: u64, frame: &[u8]) -> io::Result<()> {
     let length = frame.len() as u32;
     let mut header = [0; 16];

@@ -1,4 +1,4 @@
-//! Random numbers that are the same everywhere for the same seed, with integers alone.
+//! Pseudo-random numbers by integer arithmetic, the same on every machine for the same seed.
 
 /// The output function of SplitMix64: a bijection that scatters neighbouring numbers.
 pub fn scatter(number: u64) -> u64 {
@@ -11,33 +11,33 @@ pub fn scatter(number: u64) -> u64 {
 pub struct Random(u64);
 
 impl Random {
-    /// The sequence of `seed`.
+    /// Creates the generator of a seed.
     pub fn new(seed: u64) -> Self {
         Self(scatter(seed))
     }
 
-    /// Any number.
+    /// Returns the next number.
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         scatter(self.0)
     }
 
-    /// A number below `end`.
+    /// Returns a number below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(end)) >> 64) as u64
     }
 
-    /// A number of `start` and above, below `end`.
+    /// Returns a number from `start` to below `end`.
     pub fn between(&mut self, start: u64, end: u64) -> u64 {
         start + self.below(end - start)
     }
 
-    /// True in `share` of a hundred cases.
+    /// Returns true with a probability of `share` percent.
     pub fn percent(&mut self, share: u64) -> bool {
         self.below(100) < share
     }
 
-    /// One of `choices`, each as likely as its weight says.
+    /// Returns one of `choices`, with probabilities in proportion to their weights.
     pub fn weighted<T: Copy>(&mut self, choices: &[(T, u64)]) -> T {
         let mut left = self.below(choices.iter().map(|(_, weight)| weight).sum());
         for &(choice, weight) in choices {
@@ -49,7 +49,7 @@ impl Random {
         unreachable!("the weights sum to more than was drawn")
     }
 
-    /// Nanoseconds from 0.1 to 200 ms, each doubling as likely as the next.
+    /// Returns a time from 0.1 to 200 ms in nanoseconds. Every doubling is equally likely.
     pub fn reply_time(&mut self) -> u64 {
         const SHORTEST: u64 = 100_000;
         const LONGEST: u64 = 200_000_000;
@@ -58,14 +58,14 @@ impl Random {
     }
 }
 
-/// Draws ranks by Zipf's law with exponent 1: rank k is k times as rare as the first.
+/// Draws ranks by Zipf's law with exponent 1: the k-th rank has 1/k of the probability of the first.
 pub struct Zipf {
-    /// The summed weights up to each rank.
+    /// Cumulative weights by rank.
     sums: Vec<u64>,
 }
 
 impl Zipf {
-    /// For ranks below `count`.
+    /// Creates the distribution of ranks below `count`.
     pub fn new(count: u64) -> Self {
         let mut sum = 0;
         let sums = (1..=count).map(|rank| {
@@ -75,7 +75,7 @@ impl Zipf {
         Self { sums: sums.collect() }
     }
 
-    /// A rank, from 0.
+    /// Draws a rank, from 0.
     pub fn draw(&self, random: &mut Random) -> u64 {
         let drawn = random.below(*self.sums.last().expect("there are ranks"));
         self.sums.partition_point(|&sum| sum <= drawn) as u64
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn zipf_halves_at_the_second_rank() {
+    fn second_rank_is_half_as_frequent() {
         let zipf = Zipf::new(1000);
         let mut random = Random::new(7);
         let mut counts = [0u64; 1000];

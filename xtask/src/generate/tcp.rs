@@ -1,4 +1,4 @@
-//! TCP connections, one segment at a time.
+//! Generates TCP connections, one segment at a time.
 
 use std::net::SocketAddr;
 
@@ -11,21 +11,22 @@ const RST: u8 = 4;
 const PSH: u8 = 8;
 const ACK: u8 = 16;
 
-/// Bytes of a full segment: an Ethernet frame less the headers and the time stamps.
+/// Payload bytes of a full segment: 1,500 bytes of an Ethernet frame, less the IPv4 and TCP headers
+/// and the timestamps option.
 const FULL_SEGMENT: u64 = 1448;
-/// Maximum segment size 1460, selective acknowledgments, window scale 7.
+/// TCP options of a SYN: maximum segment size 1460, selective acknowledgments, window scale 7.
 const SYN_OPTIONS: [u8; 12] = [2, 4, 0x05, 0xb4, 4, 2, 1, 3, 3, 7, 1, 1];
 
-/// What comes next in a connection.
+/// The next segment of a connection.
 enum Step {
     Syn,
     SynAck,
-    /// The port is closed.
+    /// The server's RST from a closed port.
     Refused,
     Established,
     Request,
     RequestAck,
-    /// The server sends, with this many segments left.
+    /// A segment of the server's response; the number of segments left, including this one.
     Response(u64),
     ResponseAck(u64),
     ServerFin,
@@ -33,7 +34,7 @@ enum Step {
     LastAck,
 }
 
-/// One connection.
+/// The state of a connection.
 pub struct Connection {
     client: SocketAddr,
     server: SocketAddr,
@@ -45,7 +46,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection about to be opened.
+    /// Creates a connection whose next segment is the SYN.
     pub fn new(client: SocketAddr, server: SocketAddr, random: &mut Random) -> Self {
         Self {
             client,
@@ -56,7 +57,8 @@ impl Connection {
         }
     }
 
-    /// The next segment, at `time` nanoseconds, and whether it is the last.
+    /// Returns the next segment, with `time` in nanoseconds as its timestamp, and true if it is the
+    /// last.
     pub fn advance(&mut self, time: u64, random: &mut Random) -> (Vec<u8>, bool) {
         let (next, frame) = match self.step {
             Step::Syn => {
@@ -98,8 +100,8 @@ impl Connection {
         (frame, false)
     }
 
-    /// `length` bytes of payload: one record of TLS application data on its port, otherwise
-    /// bytes without a meaning.
+    /// Returns `length` bytes of payload: a record of TLS application data on port 443, otherwise
+    /// meaningless bytes.
     fn payload(&self, length: u64) -> Vec<u8> {
         let mut payload: Vec<u8> = (0..length).map(|at| (at * 167) as u8 | 0x80).collect();
         if self.server.port() == 443 {
@@ -109,7 +111,7 @@ impl Connection {
         payload
     }
 
-    /// A segment of the client.
+    /// Returns a segment from the client.
     fn client_sends(&mut self, flags: u8, payload: &[u8], time: u64) -> Vec<u8> {
         let sequence = self.client_next;
         self.client_next = sequence.wrapping_add(taken(flags, payload));
@@ -117,7 +119,7 @@ impl Connection {
         segment(self.client, self.server, [sequence, acknowledgment], flags, payload, time)
     }
 
-    /// A segment of the server.
+    /// Returns a segment from the server.
     fn server_sends(&mut self, flags: u8, payload: &[u8], time: u64) -> Vec<u8> {
         let sequence = if flags & RST == 0 { self.server_next } else { 0 };
         self.server_next = sequence.wrapping_add(taken(flags, payload));
@@ -125,12 +127,13 @@ impl Connection {
     }
 }
 
-/// The sequence numbers that a segment takes up.
+/// Returns the number of sequence numbers that a segment consumes.
 fn taken(flags: u8, payload: &[u8]) -> u32 {
     payload.len() as u32 + u32::from(flags & (SYN | FIN) != 0)
 }
 
-/// A segment with the options usual for its flags; `numbers` are sequence and acknowledgment.
+/// Builds a segment with the usual options for its flags. `numbers` are the sequence and the
+/// acknowledgment number.
 fn segment(
     from: SocketAddr,
     to: SocketAddr,

@@ -1,4 +1,4 @@
-//! Which packets come when.
+//! Generates packets and their times.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -12,13 +12,13 @@ use super::random::{Random, Zipf, scatter};
 use super::tcp::Connection;
 use super::wire::{self, HOST_V4, HOST_V6};
 
-/// When the first packet comes, in nanoseconds: the start of 2025, a full minute.
+/// Time of the first packet in nanoseconds of unix time: the start of 2025, a full minute.
 const START: u64 = 1_735_689_600 * 1_000_000_000;
-/// Different names that are asked for.
+/// Number of distinct query names.
 const NAMES: u64 = 200_000;
-/// Different hosts that the host under watch has to do with.
+/// Number of distinct remote hosts.
 const SOURCES: u64 = 50_000;
-/// TCP connections open at a time.
+/// Number of TCP connections open at a time.
 const CONNECTIONS: usize = 256;
 
 /// Writes a capture of `packets` packets of `kind`.
@@ -32,10 +32,10 @@ pub fn write(kind: Kind, packets: u64, seed: u64, out: &mut impl Write) -> io::R
     Ok(())
 }
 
-/// A packet that is to come. Those of the same time come in the order they were thought of.
+/// A packet to be written later. Packets of equal time are written in the order of their numbers.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Pending {
-    /// Nanoseconds since the start of 1970.
+    /// Nanoseconds of unix time.
     time: u64,
     number: u64,
     frame: Vec<u8>,
@@ -49,19 +49,19 @@ enum Part {
     Other,
 }
 
-/// The parts of mixed traffic, each with its share of a hundred packets.
+/// The parts of mixed traffic, each with its share in percent of the packets.
 const PARTS: [(Part, u64); 3] = [(Part::Dns, 60), (Part::Tcp, 30), (Part::Other, 10)];
 
-/// Makes packets in the order of time.
+/// Generates packets in the order of time.
 struct Traffic {
     kind: Kind,
     random: Random,
-    /// When the next event is: a query with its reply, a segment, …
+    /// Time of the next event, such as a query with its reply, or a TCP segment.
     now: u64,
     pending: BinaryHeap<Reverse<Pending>>,
-    /// Packets thought of so far, those pending included.
+    /// Packets generated so far, including those pending.
     made: u64,
-    /// The same for each of [`PARTS`].
+    /// The same by part, in the order of [`PARTS`].
     made_by_part: [u64; 3],
     names: Names,
     ranks: Zipf,
@@ -85,10 +85,10 @@ impl Traffic {
         }
     }
 
-    /// The next packet and its time.
+    /// Returns the next packet and its time.
     fn next_packet(&mut self) -> (u64, Vec<u8>) {
         loop {
-            // What an event makes comes at its time or later, so nothing can come before this.
+            // Events only generate packets at their time or later, so no earlier packet can follow.
             if self.pending.peek().is_some_and(|Reverse(packet)| packet.time < self.now)
                 && let Some(Reverse(packet)) = self.pending.pop()
             {
@@ -96,13 +96,13 @@ impl Traffic {
             }
             let before = self.made;
             self.event();
-            // As far on as these packets take at the kind's rate, in the mean.
+            // Advances by a random time whose mean is that of these packets at the kind's rate.
             let made = self.made - before;
             self.now += 1 + self.random.below(2 * made * self.kind.gap());
         }
     }
 
-    /// Makes the packets of one event.
+    /// Generates the packets of one event.
     fn event(&mut self) {
         match self.kind {
             Kind::Dns => self.dns(),
@@ -111,7 +111,7 @@ impl Traffic {
         }
     }
 
-    /// Makes an event of the part that is farthest behind its share.
+    /// Generates an event of the part that is furthest behind its share.
     fn mixed(&mut self) {
         let behind = |&(at, (_, share)): &(usize, (Part, u64))| {
             (share * (self.made + 1)) as i64 - (100 * self.made_by_part[at]) as i64
@@ -127,7 +127,7 @@ impl Traffic {
         self.made_by_part[at] += self.made - before;
     }
 
-    /// A query, mostly to the host, and mostly answered.
+    /// Generates a query, in 85 % of cases to the host, and in 97 % its reply.
     fn dns(&mut self) {
         let peer = self.peer();
         let inbound = self.random.percent(85);
@@ -143,7 +143,7 @@ impl Traffic {
         }
     }
 
-    /// A query for a name that nobody has asked for before.
+    /// Generates a query for a new name from a random address.
     fn flood(&mut self) {
         let number = self.random.next();
         let peer = address(number, self.random.percent(85));
@@ -153,7 +153,7 @@ impl Traffic {
         self.push(self.now, wire::udp(client, server, &query));
     }
 
-    /// The next segment of some connection.
+    /// Generates the next segment of a random connection, and opens one if there are too few.
     fn tcp(&mut self) {
         if self.connections.len() < CONNECTIONS {
             let peer = self.peer();
@@ -170,7 +170,7 @@ impl Traffic {
         self.push(self.now, frame);
     }
 
-    /// Pings, time, logs, and what neighbours say to each other.
+    /// Generates a ping, NTP, syslog, ARP or neighbour discovery.
     fn other(&mut self) {
         #[derive(Clone, Copy)]
         enum Event {
@@ -197,7 +197,7 @@ impl Traffic {
             }
             Event::Time => {
                 let (client, server) = self.endpoints(peer, true, 123);
-                // Version 4, a client's question and a server's answer (RFC 5905).
+                // NTP version 4, a client's request and a server's reply (RFC 5905).
                 let mut message = [0; 48];
                 message[0] = 0x23;
                 self.push(self.now, wire::udp(client, server, &message));
@@ -220,37 +220,38 @@ impl Traffic {
         }
     }
 
-    /// Another host: half of the time one of the few that come often.
+    /// Returns a remote address: half of the time by Zipf's law, otherwise with equal probability.
     fn peer(&mut self) -> IpAddr {
         let number = if self.random.percent(50) {
             self.sources.draw(&mut self.random)
         } else {
             self.random.below(SOURCES)
         };
-        // Not from zero, which scatters to itself.
+        // Adds 1, because zero scatters to itself.
         address(scatter(number + 1), number % 10 < 7)
     }
 
-    /// Client and server when `peer` asks the host at `port`, or the other way round.
+    /// Returns client and server: `peer` and the host if `inbound`, otherwise the host and `peer`.
+    /// The server has `port`, and the client a random ephemeral port.
     fn endpoints(&mut self, peer: IpAddr, inbound: bool, port: u16) -> (SocketAddr, SocketAddr) {
         let (client, server) = if inbound { (peer, host(peer)) } else { (host(peer), peer) };
         let ephemeral = self.random.between(32_768, 61_000) as u16;
         (SocketAddr::new(client, ephemeral), SocketAddr::new(server, port))
     }
 
-    /// Notes a packet that comes at `time`.
+    /// Adds a packet to be written at `time`.
     fn push(&mut self, time: u64, frame: Vec<u8>) {
         self.pending.push(Reverse(Pending { time, number: self.made, frame }));
         self.made += 1;
     }
 }
 
-/// The host's address of the family of `peer`.
+/// Returns the host's address of the same family as `peer`.
 fn host(peer: IpAddr) -> IpAddr {
     if peer.is_ipv4() { HOST_V4.into() } else { HOST_V6.into() }
 }
 
-/// An address made of `number`: in 16.0.0.0 to 95.255.255.255, or in 2a00::/12.
+/// Derives an address from `number`: 16.0.0.0 to 95.255.255.255, or in 2a00::/12.
 fn address(number: u64, v4: bool) -> IpAddr {
     let [a, b, c, d, rest @ ..] = number.to_be_bytes();
     if v4 {
@@ -277,7 +278,7 @@ mod tests {
         file
     }
 
-    /// The time in microseconds and the frame of each packet of `file`.
+    /// Returns the time in microseconds and the frame of each packet in a capture file.
     fn packets(file: &[u8]) -> Vec<(u64, &[u8])> {
         let word = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap());
         let mut packets = Vec::new();
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn same_seed_same_file() {
+    fn equal_seeds_give_equal_files() {
         for kind in [Kind::Mixed, Kind::Dns, Kind::Flood] {
             assert_eq!(capture(kind, 2000, 5), capture(kind, 2000, 5), "{kind:?}");
             assert_ne!(capture(kind, 2000, 5), capture(kind, 2000, 6), "{kind:?}");
@@ -313,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn mixed_has_its_shares() {
+    fn mixed_traffic_has_documented_shares() {
         let file = capture(Kind::Mixed, 20_000, 1);
         let (mut dns, mut tcp) = (0, 0);
         for (_, frame) in packets(&file) {
@@ -330,9 +331,9 @@ mod tests {
         assert!((5900..6100).contains(&tcp), "{tcp}");
     }
 
-    /// Wireshark finds nothing malformed, no wrong checksum and no error.
+    /// Checks for malformed packets, wrong checksums and other errors.
     #[test]
-    fn wireshark_has_nothing_to_object() {
+    fn wireshark_finds_no_errors() {
         if find_program("tshark").unwrap().is_none() {
             eprintln!("skipped: tshark is not installed");
             return;
@@ -345,7 +346,7 @@ mod tests {
             for protocol in ["ip", "udp", "tcp"] {
                 tshark.args(["-o", &format!("{protocol}.check_checksum:TRUE")]);
             }
-            // 0x800000 is the severity of an error, such as a wrong checksum.
+            // 0x800000 is the severity "error", which includes wrong checksums.
             tshark.args(["-Y", "_ws.malformed || _ws.expert.severity >= 0x800000"]);
             let output = tshark.arg("-r").arg(&path).output().unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

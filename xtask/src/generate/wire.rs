@@ -1,20 +1,20 @@
-//! Ethernet frames with their lengths and checksums right.
+//! Builds Ethernet frames with valid lengths and checksums.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The IPv4 address of the host whose packets are captured.
+/// IPv4 address of the host on which the packets are captured.
 pub const HOST_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-/// Its IPv6 address.
+/// IPv6 address of the same host.
 pub const HOST_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
-/// Its router's addresses.
+/// IPv4 address of the host's router.
 pub const ROUTER_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 254);
-/// See [`ROUTER_V4`].
+/// IPv6 address of the host's router.
 pub const ROUTER_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0xfe);
 
 const HOST_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
 const ROUTER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0xfe];
 
-/// The shortest frame on a wire, without its check sequence.
+/// Length of the shortest Ethernet frame in bytes, without the frame check sequence.
 const SHORTEST_FRAME: usize = 60;
 
 const PROTOCOL_ICMP: u8 = 1;
@@ -22,19 +22,19 @@ const PROTOCOL_TCP: u8 = 6;
 const PROTOCOL_UDP: u8 = 17;
 const PROTOCOL_ICMPV6: u8 = 58;
 
-/// What is in a TCP header besides the ports.
+/// Fields of a TCP header besides the ports.
 pub struct TcpHeader<'a> {
     /// Sequence number of the first byte.
     pub sequence: u32,
-    /// The next byte expected from the other side.
+    /// Sequence number of the next byte expected from the peer.
     pub acknowledgment: u32,
     /// FIN 1, SYN 2, RST 4, PSH 8, ACK 16.
     pub flags: u8,
-    /// Options, a multiple of four bytes.
+    /// Options; their length is a multiple of four bytes.
     pub options: &'a [u8],
 }
 
-/// A UDP datagram.
+/// Builds a UDP datagram.
 pub fn udp(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
     ip(from.ip(), to.ip(), PROTOCOL_UDP, 6, |frame| {
         frame.extend_from_slice(&from.port().to_be_bytes());
@@ -45,7 +45,7 @@ pub fn udp(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
     })
 }
 
-/// A TCP segment.
+/// Builds a TCP segment.
 pub fn tcp(from: SocketAddr, to: SocketAddr, header: &TcpHeader<'_>, payload: &[u8]) -> Vec<u8> {
     ip(from.ip(), to.ip(), PROTOCOL_TCP, 16, |frame| {
         frame.extend_from_slice(&from.port().to_be_bytes());
@@ -53,14 +53,14 @@ pub fn tcp(from: SocketAddr, to: SocketAddr, header: &TcpHeader<'_>, payload: &[
         frame.extend_from_slice(&header.sequence.to_be_bytes());
         frame.extend_from_slice(&header.acknowledgment.to_be_bytes());
         let words = 5 + header.options.len() as u8 / 4;
-        // A window of 501, and neither checksum nor urgent pointer.
+        // A window of 501, no urgent pointer, and the checksum still 0.
         frame.extend_from_slice(&[words << 4, header.flags, 0x01, 0xf5, 0, 0, 0, 0]);
         frame.extend_from_slice(header.options);
         frame.extend_from_slice(payload);
     })
 }
 
-/// An echo request or reply, with 56 bytes of payload.
+/// Builds an ICMP or ICMPv6 echo request or reply with 56 bytes of payload.
 pub fn echo(from: IpAddr, to: IpAddr, request: bool, sequence: u16) -> Vec<u8> {
     let (protocol, kind) = match (from, request) {
         (IpAddr::V4(_), true) => (PROTOCOL_ICMP, 8),
@@ -75,7 +75,7 @@ pub fn echo(from: IpAddr, to: IpAddr, request: bool, sequence: u16) -> Vec<u8> {
     })
 }
 
-/// A neighbour solicitation of the router for the host, or the host's advertisement (RFC 4861).
+/// Builds the router's neighbour solicitation for the host, or the host's advertisement (RFC 4861).
 pub fn neighbour_discovery(solicitation: bool) -> Vec<u8> {
     let (from, to) = if solicitation { (ROUTER_V6, HOST_V6) } else { (HOST_V6, ROUTER_V6) };
     let mut frame = ip(from.into(), to.into(), PROTOCOL_ICMPV6, 2, |frame| {
@@ -86,13 +86,13 @@ pub fn neighbour_discovery(solicitation: bool) -> Vec<u8> {
         frame.extend_from_slice(&[option, 1]);
         frame.extend_from_slice(&mac);
     });
-    // A neighbour is never farther than one hop, which receivers check. The hop limit is in no
-    // checksum.
+    // Receivers require a hop limit of 255, which shows that no router has forwarded the packet.
+    // Checksums do not cover the hop limit.
     frame[21] = 255;
     frame
 }
 
-/// The router's question for the host's hardware address, or the host's answer (RFC 826).
+/// Builds the router's ARP request for the host's hardware address, or the host's reply (RFC 826).
 pub fn arp(request: bool) -> Vec<u8> {
     let mut frame = ethernet(!request, 0x0806);
     frame.extend_from_slice(&[0, 1, 8, 0, 6, 4, 0, if request { 1 } else { 2 }]);
@@ -108,7 +108,8 @@ pub fn arp(request: bool) -> Vec<u8> {
     padded(frame)
 }
 
-/// An IP packet with what `segment` appends, whose checksum is at `checksum_at` of it.
+/// Builds an IP packet with the payload that `segment` appends. The payload's checksum is at offset
+/// `checksum_at`.
 fn ip(
     from: IpAddr,
     to: IpAddr,
@@ -121,11 +122,11 @@ fn ip(
     let (mut frame, pseudo) = match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
             let mut frame = ethernet(outbound, 0x0800);
-            // "Don't fragment" is set, so that the identification may be zero (RFC 6864).
+            // With "don't fragment" set, the identification may be zero (RFC 6864).
             frame.extend_from_slice(&[0x45, 0, 0, 0, 0, 0, 0x40, 0, ttl, protocol, 0, 0]);
             frame.extend_from_slice(&from.octets());
             frame.extend_from_slice(&to.octets());
-            // ICMP for IPv4 has no pseudo header.
+            // The checksum of ICMP for IPv4 covers no pseudo header.
             let pseudo = if protocol == PROTOCOL_ICMP { 0 } else { sum(&frame[26..34]) };
             (frame, pseudo)
         }
@@ -153,14 +154,14 @@ fn ip(
     let rest = if protocol == PROTOCOL_ICMP { 0 } else { u64::from(protocol) + length as u64 };
     let mut checksum = !fold(pseudo + rest + sum(&frame[start..]));
     if checksum == 0 && protocol == PROTOCOL_UDP {
-        // Zero would mean that there is none.
+        // Zero means that there is no checksum.
         checksum = 0xffff;
     }
     frame[start + checksum_at..][..2].copy_from_slice(&checksum.to_be_bytes());
     padded(frame)
 }
 
-/// The header of an Ethernet frame from or to the host.
+/// Builds the header of an Ethernet frame from or to the host.
 fn ethernet(outbound: bool, ethertype: u16) -> Vec<u8> {
     let (from, to) = if outbound { (HOST_MAC, ROUTER_MAC) } else { (ROUTER_MAC, HOST_MAC) };
     let mut frame = Vec::with_capacity(192);
@@ -170,7 +171,8 @@ fn ethernet(outbound: bool, ethertype: u16) -> Vec<u8> {
     frame
 }
 
-/// `frame`, padded as it is on the wire. What a host sends is captured before that.
+/// Pads a received frame to the shortest length. Frames that the host sends are captured before
+/// padding.
 fn padded(mut frame: Vec<u8>) -> Vec<u8> {
     let outbound = frame[6..12] == HOST_MAC;
     if !outbound && frame.len() < SHORTEST_FRAME {
@@ -179,17 +181,17 @@ fn padded(mut frame: Vec<u8>) -> Vec<u8> {
     frame
 }
 
-/// The sum of `bytes` as big-endian 16-bit words (RFC 1071), not yet folded.
+/// Returns the sum of `bytes` as big-endian 16-bit words (RFC 1071), not yet folded.
 fn sum(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<4>();
-    // A word of 32 bits is two of 16 bits, as the carries are folded in afterwards.
+    // Adding a 32-bit word is equal to adding two 16-bit words, because carries are folded later.
     let words: u64 = words.iter().map(|&word| u64::from(u32::from_be_bytes(word))).sum();
     let mut last = [0; 4];
     last[..rest.len()].copy_from_slice(rest);
     words + u64::from(u32::from_be_bytes(last))
 }
 
-/// The carries of `sum` added to it until 16 bits are left.
+/// Adds the carries of `sum` until 16 bits are left.
 fn fold(mut sum: u64) -> u16 {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
@@ -203,7 +205,7 @@ mod tests {
 
     /// The example of RFC 1071, section 3.
     #[test]
-    fn checksum_of_the_rfc() {
+    fn computes_checksum_of_rfc_1071() {
         assert_eq!(fold(sum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7])), 0xddf2);
         assert_eq!(fold(sum(&[0x12])), 0x1200);
     }

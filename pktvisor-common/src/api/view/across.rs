@@ -1,11 +1,11 @@
-//! The view of summaries whose fleet keys differ: distinct counts are intervals.
+//! The view of summaries with different fleet keys. Its distinct counts are intervals.
 
 use crate::api::{DnsCardinality, MetricsView, PacketCardinality};
 use crate::summary::Summary;
 use crate::summary::across::AcrossKeys;
 
 impl AcrossKeys {
-    /// The view of all; `None` where there is no summary.
+    /// Returns the merged view; `None` without a summary.
     pub fn view(&self) -> Option<MetricsView> {
         if self.keys() == 1 {
             return self.sums().next().map(Summary::view);
@@ -34,7 +34,7 @@ impl AcrossKeys {
     }
 }
 
-/// The largest and the sum.
+/// Returns the largest count and the sum of all counts.
 fn interval(counts: impl Iterator<Item = u64> + Clone) -> (u64, Option<u64>) {
     let sum = counts.clone().fold(0, u64::saturating_add);
     (counts.max().unwrap_or(0), Some(sum))

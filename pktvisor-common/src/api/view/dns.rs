@@ -1,4 +1,4 @@
-//! The view of DNS.
+//! The DNS part of the view.
 
 use super::{list, named, quantiles};
 use crate::api::{self, Dns, DnsCardinality, DnsRates, Edns, Histogram, WirePackets, XactCounts};
@@ -8,7 +8,7 @@ use crate::sketch::tally::Tally;
 use crate::summary::dns::{DnsSummary, Wire, Xact, XactDirection};
 use crate::summary::rates::RatePercentiles;
 
-/// The `dns` part of a view.
+/// Returns the `dns` part of a view.
 pub(super) fn view(dns: &DnsSummary, rates: &RatePercentiles) -> Dns {
     Dns {
         wire_packets: wire_packets(&dns.wire, &dns.rcodes),
@@ -100,7 +100,7 @@ fn transactions(xact: &Xact) -> api::Xact {
     }
 }
 
-/// Counts by class, where there are transactions.
+/// Returns the counts by class; `None` without transactions.
 fn histogram(latencies: &Latencies) -> Option<Histogram> {
     let (le, count): (Vec<u64>, Vec<u64>) = latencies.filled().unzip();
     (!le.is_empty()).then_some(Histogram { le, count })

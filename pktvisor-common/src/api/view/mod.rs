@@ -1,4 +1,4 @@
-//! From summaries to the JSON.
+//! Converts summaries to the JSON types.
 
 mod across;
 mod dns;
@@ -20,24 +20,25 @@ impl From<Percentiles> for Quantiles {
     }
 }
 
-/// Percentiles, where there are any.
+/// Converts percentiles.
 fn quantiles(percentiles: Option<Percentiles>) -> Option<Quantiles> {
     percentiles.map(Quantiles::from)
 }
 
-/// A top list.
+/// Converts a top list.
 fn list(entries: Vec<Entry>) -> Vec<TopEntry> {
     let entry = |Entry { name, estimate, error }| TopEntry { name, estimate, error };
     entries.into_iter().map(entry).collect()
 }
 
-/// The highest of exact counts by number, under the names of the numbers.
+/// Returns the numbers with the highest counts, under the names given by `name`.
 fn named(tally: &Tally, name: impl Fn(u16) -> String) -> Vec<TopEntry> {
     list(rank(tally.iter().map(|(number, count)| (name(number), count)), |_| None))
 }
 
 impl Summary {
-    /// The view that the REST interface serves, but for what only the source of packets knows.
+    /// Returns the view that the REST API serves, without the fields that only the packet source
+    /// knows.
     pub fn view(&self) -> MetricsView {
         let rates = self.rate_percentiles();
         let (start, end) = (self.start.second(), self.end.second());
@@ -81,7 +82,7 @@ fn capture(account: &Account) -> Capture {
     }
 }
 
-/// So many of all in percent, to two places; 100 where there are none at all.
+/// Returns `some` as a percentage of `all`, rounded to two decimals; 100 if `all` is 0.
 fn percent(some: u64, all: u64) -> f64 {
     match all {
         0 => 100.0,

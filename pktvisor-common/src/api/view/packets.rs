@@ -1,4 +1,4 @@
-//! The view of packets of every kind.
+//! The packet part of the view.
 
 use super::{list, quantiles};
 use crate::api::{PacketBytesTotals, PacketCardinality, PacketRates, Packets, Protocol, TcpFlags};
@@ -6,7 +6,7 @@ use crate::direction::Direction;
 use crate::summary::packets::{DistinctAddresses, PacketSketches, Totals};
 use crate::summary::rates::RatePercentiles;
 
-/// The `packets` part of a view.
+/// Returns the `packets` part of a view.
 pub(super) fn view(totals: &Totals, sketches: &PacketSketches, rates: &RatePercentiles) -> Packets {
     let total = totals.total();
     Packets {

@@ -1,4 +1,4 @@
-//! What keys stand for, within a budget.
+//! Labels of keys, within a memory budget.
 
 use std::collections::HashMap;
 
@@ -6,15 +6,15 @@ use ahash::RandomState;
 
 use super::EXACT;
 
-/// Bytes of the labels of a list, at most.
+/// Maximum bytes of the labels of a list.
 pub const LABEL_BYTES: usize = 96 << 10;
 
-/// What stands for a key in a top list.
+/// The label of a key in a top list.
 pub trait Label: Clone {
-    /// The name shown.
+    /// Returns the displayed name.
     fn name(&self) -> String;
 
-    /// Bytes that it takes beside its place.
+    /// Returns the heap memory that it takes in bytes.
     fn bytes(&self) -> usize;
 }
 
@@ -34,7 +34,8 @@ pub(super) struct Labels<L> {
     by_key: HashMap<u64, L, RandomState>,
     /// Bytes of all labels.
     bytes: usize,
-    /// The highest count for whose label there was no room: those that are not above it get none.
+    /// Highest count whose label was dropped for lack of room. Keys with this or a lower count get no
+    /// label.
     without: u64,
 }
 
@@ -53,13 +54,13 @@ impl<L: Label> Labels<L> {
         self.by_key.iter().map(|(&key, label)| (key, label))
     }
 
-    /// Whether a key of this count can get a label.
+    /// Returns true if a key with at least this count can get a label.
     #[inline]
     pub(super) fn has_room(&self, at_least: u64) -> bool {
         at_least > self.without
     }
 
-    /// Keeps the label of a key that has none.
+    /// Stores the label of a key that has none.
     #[inline]
     pub(super) fn add(&mut self, key: u64, label: impl FnOnce() -> L) {
         let bytes = &mut self.bytes;
@@ -74,14 +75,14 @@ impl<L: Label> Labels<L> {
         self.bytes -= self.by_key.remove(&key).map_or(0, |label| label.bytes());
     }
 
-    /// Whether it is time to [`Labels::trim`].
+    /// Returns true if [`Labels::trim`] is due.
     #[inline]
     pub(super) fn is_past_bounds(&self) -> bool {
         self.by_key.len() > 2 * EXACT || self.bytes > LABEL_BYTES
     }
 
-    /// Forgets the labels of counts below `error` and those for which there is no room, and gives their
-    /// memory back.
+    /// Drops labels of keys whose count is below `error` and labels beyond the budget, and frees their
+    /// memory.
     pub(super) fn trim(&mut self, error: u64, at_least: impl Fn(u64) -> u64) {
         self.by_key.retain(|&key, _| at_least(key) >= error);
         self.bytes = self.by_key.values().map(Label::bytes).sum();
@@ -89,7 +90,7 @@ impl<L: Label> Labels<L> {
             let mut keys: Vec<(u64, u64)> =
                 self.by_key.keys().map(|&key| (at_least(key), key)).collect();
             keys.sort_unstable();
-            // Some more than need to go, so that this is not to be done again for the next one.
+            // Drop more than necessary, so that the next label does not trigger this again.
             for (at_least, key) in keys {
                 if self.bytes <= LABEL_BYTES / 4 * 3 {
                     break;

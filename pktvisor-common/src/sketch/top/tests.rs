@@ -22,7 +22,7 @@ fn bytes(top: &Names) -> usize {
 }
 
 #[test]
-fn exact_up_to_the_bound_with_ties_by_name() {
+fn is_exact_up_to_the_bound_and_breaks_ties_by_name() {
     let top = of((0..EXACT as u64).map(|value| (value, if value < 3 { 9 } else { 1 })));
     let entries = top.entries();
     assert_eq!(entries.len(), 10);
@@ -38,11 +38,11 @@ fn labels_stay_bounded() {
 }
 
 #[test]
-fn labels_of_the_lowest_counts_go_where_they_take_too_much() {
+fn drops_labels_of_the_lowest_counts_beyond_the_budget() {
     let text = |value: u64| format!("{value:0250}").into_boxed_str();
     let mut top = Names::default();
     for value in 0..EXACT as u64 {
-        // The highest counts neither first nor last.
+        // The highest counts come neither first nor last.
         let count = if value % 300 == 7 { 100 + value } else { 1 + value % 3 };
         top.add(mix(value + 1), count, || text(value));
         assert!(bytes(&top) <= LABEL_BYTES);
@@ -61,14 +61,14 @@ fn labels_of_the_lowest_counts_go_where_they_take_too_much() {
 }
 
 #[test]
-fn refuses_a_state_that_does_not_fit() {
+fn rejects_an_inconsistent_state() {
     let entries = vec![(1, 5, Some("a".into()))];
     assert!(Names::try_from(State { error: 9, total: 5, entries: entries.clone() }).is_err());
     assert!(Names::try_from(State { error: 0, total: 4, entries }).is_err());
 }
 
 #[test]
-fn totals_that_nothing_adds_up_to_are_not_merged() {
+fn does_not_merge_implausible_totals() {
     let of = |total| {
         Names::try_from(State { error: 0, total, entries: vec![(1, total, Some("a".into()))] })
     };
@@ -79,7 +79,7 @@ fn totals_that_nothing_adds_up_to_are_not_merged() {
 }
 
 #[test]
-fn of_a_batch_the_highest_are_kept_exactly() {
+fn keeps_the_highest_counts_of_a_batch() {
     let counts: Vec<(u64, u64)> =
         (0..10_000).map(|value| (mix(value + 1), 1 + 10_000 / (value + 1))).collect();
     let batch = |counts: &[(u64, u64)]| {
@@ -103,9 +103,9 @@ fn of_a_batch_the_highest_are_kept_exactly() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
-    /// However a stream is split, counted one by one or in batches, and in whatever order its
-    /// parts merge, the true count of every entry lies within its stated bound, and no key of
-    /// twice the bound is missing.
+    /// For any split of a stream, counted one by one or in batches, and any order of merges: the
+    /// true count of every entry lies within its stated bound, and no key above twice the bound is
+    /// missing.
     #[test]
     fn true_counts_lie_within_the_bound(seed in any::<u64>(), parts in 1..5usize, keys in 10..20_000u64) {
         let mut truth: BTreeMap<u64, u64> = BTreeMap::new();

@@ -36,7 +36,7 @@ fn section(tag: u16, version: u16, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Where the section of this tag starts, and where it ends.
+/// Returns the byte range of the section with this tag.
 fn place(bytes: &[u8], tag: u16) -> std::ops::Range<usize> {
     let mut at = 16;
     loop {
@@ -104,7 +104,7 @@ fn refuses_other_terms_and_broken_sections() {
     newer[19] = 9;
     assert_eq!(decode(&newer, &terms()).unwrap_err(), StateError::UnknownTerms { found: 9 });
     for cut in 16..bytes.len() {
-        // A cut between two sections leaves sections out; any other is refused.
+        // A cut between two sections leaves out the missing ones and names them. Any other is refused.
         let cut_off = decode(&bytes[..cut], &terms());
         assert!(cut_off.is_err() || !cut_off.unwrap().left_out.is_empty(), "{cut}");
     }

@@ -8,7 +8,7 @@ use pktvisor_common::sketch::quantiles::Percentiles;
 use pktvisor_common::sketch::top::Entry;
 use pktvisor_common::summary::Summary;
 
-use super::{Families, Label, direction, label};
+use super::{Families, Label, label};
 
 pub(super) fn write(
     families: &mut Families<'_>,
@@ -176,11 +176,11 @@ fn tops(families: &mut Families<'_>, summary: &Summary, top: usize) -> fmt::Resu
 
 fn slow(families: &mut Families<'_>, summary: &Summary, top: usize) -> fmt::Result {
     let transactions = summary.dns.xact.directions.by_query();
-    let lists = Direction::ALL.map(|of| (direction(of), transactions[of].classes.slow()));
+    let lists = Direction::ALL.map(|of| (of.name(), transactions[of].classes.slow()));
     families.gauge(
         "pktvisor_dns_top_slow_transactions",
         "The slowest tenth of the DNS transactions of the last closed bucket by query name, by \
          direction of the query",
-        lists.iter().flat_map(|(of, list)| entries(of.clone(), list, top)),
+        lists.iter().flat_map(|(of, list)| entries(label("list", of), list, top)),
     )
 }

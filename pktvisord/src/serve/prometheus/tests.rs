@@ -27,9 +27,9 @@ fn summary(names: &[String]) -> Summary {
         let [high, low] = number.to_be_bytes();
         let v4 = IpAddr::from([192, 0, high, low]);
         let v6 = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, number]);
-        packets.ipv4.add(key, 7, || v4);
-        packets.ipv6.add(key, 7, || v6);
-        packets.bytes.add(key, 7, || v6);
+        packets.ipv4.add(key, 11, || v4);
+        packets.ipv6.add(key, 11, || v6);
+        packets.bytes.add(key, 11, || v6);
         for list in [
             &mut packets.places,
             &mut packets.systems,
@@ -45,11 +45,11 @@ fn summary(names: &[String]) -> Summary {
             &mut dns.ecs_places,
             &mut dns.ecs_systems,
         ] {
-            list.add(key, 7, || name.as_str().into());
+            list.add(key, 11, || name.as_str().into());
         }
         for direction in dns.xact.directions.as_array_mut() {
             direction.quantiles.record(7, 1);
-            direction.classes.record(7, 7, Some(key), || name.as_str().into());
+            direction.classes.record(7, 11, Some(key), || name.as_str().into());
         }
     }
     let ports = || Tally::try_from((0..50).map(|port| (port, 7)).collect::<Vec<_>>()).unwrap();
@@ -139,7 +139,7 @@ proptest! {
                 if line.contains("list=\"ip") || line.contains("port\"") {
                     continue;
                 }
-                let value = rest.strip_suffix("\"} 7.0");
+                let value = rest.strip_suffix("\"} 11.0");
                 prop_assert_eq!(value.and_then(unescape), Some(name.clone()), "{}", line);
                 found += 1;
             }
