@@ -63,7 +63,7 @@ fn block(capture: &Capture) -> Arc<Block> {
     let mut block = Block::default();
     for (time, frame) in &capture.packets {
         block.packets.push(PacketRecord {
-            time: *time,
+            time: Timestamp::from_nanos(*time),
             offset: block.data.len() as u32,
             captured: frame.len() as u32,
             wire_len: frame.len() as u32,
@@ -78,7 +78,7 @@ fn pipeline(workers: usize, single: bool) -> (Pipeline, Store) {
     let settings = Arc::new(Settings {
         hosts: HOSTS.parse::<pktvisord::aggregate::host::HostSpec>().expect("HOSTSPEC").into(),
         // Short, so that queries time out while the counts are read.
-        timeout: SECOND / 50,
+        timeout: Span::from_millis(20),
         ..Settings::default()
     });
     let store =

@@ -112,8 +112,13 @@ fn looks_through_switch_tags() {
             finds(&format!("link type {number}"), frame, &packet, |frame| {
                 let length = frame.len() as u32;
                 let (time, offset) = (START, 0);
-                let record =
-                    PacketRecord { time, offset, captured: length, wire_len: length, link };
+                let record = PacketRecord {
+                    time: Timestamp::from_nanos(time),
+                    offset,
+                    captured: length,
+                    wire_len: length,
+                    link,
+                };
                 link::walk(&record, frame)
             });
         }

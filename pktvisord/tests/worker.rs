@@ -16,10 +16,10 @@ use pktvisord::aggregate::settings::{
 use pktvisord::aggregate::worker::Worker;
 use pktvisord::store::Store;
 use pktvisord::store::minutes::Retention;
-use pktvisord::time::{MINUTE, SECOND};
+use pktvisord::time::{MINUTE, SECOND, Timestamp};
 
 /// A time within a minute.
-const NOW: i64 = 28_000_000 * MINUTE + 20 * SECOND;
+const NOW: Timestamp = Timestamp::from_second(28_000_000 * 60 + 20);
 
 fn worker() -> (Worker, Store) {
     worker_of(settings())
@@ -57,16 +57,16 @@ fn clock_step_starts_a_bucket_without_empty_ones_between() {
         worker.add_counted(&counted(7), Some(NOW));
         let before = NOW + 5 * SECOND;
         worker.restart(before, before + step);
-        assert_eq!(store.available(), 2, "{step}");
+        assert_eq!(store.available(), 2, "{step:?}");
         let closed = store.closed(1).unwrap();
-        assert_eq!((closed.start, closed.end), (NOW, before), "{step}");
-        assert_eq!(closed.totals.packets[Direction::In], 7, "{step}");
+        assert_eq!((closed.start, closed.end), (NOW, before), "{step:?}");
+        assert_eq!(closed.totals.packets[Direction::In], 7, "{step:?}");
         // The next bucket ends at the end of its own minute.
         worker.add_counted(&counted(2), Some(before + step));
-        let minute = (before + step).div_euclid(MINUTE);
-        worker.advance((minute + 1) * MINUTE);
-        assert_eq!(store.available(), 3, "{step}");
-        assert_eq!(store.closed(1).unwrap().totals.packets[Direction::In], 2, "{step}");
+        let minute = (before + step).minute();
+        worker.advance(Timestamp::from_minute(minute + 1));
+        assert_eq!(store.available(), 3, "{step:?}");
+        assert_eq!(store.closed(1).unwrap().totals.packets[Direction::In], 2, "{step:?}");
     }
 }
 
@@ -81,7 +81,7 @@ fn slow_reading_of_counters_adds_no_rate() {
     let summary = worker.snapshot(end).finish(end, &mut geo).0;
     assert_eq!(summary.totals.packets[Direction::In], 510);
     let seconds: u64 = (0..10)
-        .map(|second| summary.rates.second(NOW / SECOND + second).packets[Direction::In])
+        .map(|second| summary.rates.second(NOW.second() + second).packets[Direction::In])
         .sum();
     assert_eq!(seconds, 10);
 }
@@ -128,7 +128,7 @@ fn takes_losses_and_outcomes_from_the_kernel() {
 fn remembers_minutes_that_other_ports_counted() {
     let settings = settings();
     let (mut worker, _) = worker_of(Arc::clone(&settings));
-    let now = NOW.div_euclid(MINUTE);
+    let now = NOW.minute();
     worker.reload();
     assert!(!settings.other_ports.cover(now), "nothing has changed");
     settings.ports.set(DnsPorts::new(&[53, 5300]));

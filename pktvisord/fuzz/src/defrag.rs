@@ -61,13 +61,18 @@ fn feed(
     let captured = &packet[..captured.min(packet.len())];
     let meta = walk_l3(captured, 0, ethertype, packet.len());
     if meta.fragment != Fragment::None {
-        defrag.fragment(&meta, captured, time, emit);
+        defrag.fragment(&meta, captured, Timestamp::from_nanos(time), emit);
     }
 }
 
 /// Checks that arbitrary fragments stay within the limits and give consistent datagrams.
 fn any_fragments(version: IpVersion, mut input: Input<'_>) {
-    let limits = DefragLimits { entries: 4, bytes: 4096, age: 500, first: 200 };
+    let limits = DefragLimits {
+        entries: 4,
+        bytes: 4096,
+        age: Span::from_nanos(500),
+        first: Span::from_nanos(200),
+    };
     let mut defrag = Defrag::new(limits);
     let mut emit = |datagram: Datagram<'_>| {
         let Datagram { meta, payload, whole, .. } = datagram;
@@ -97,7 +102,7 @@ fn any_fragments(version: IpVersion, mut input: Input<'_>) {
         feed(&mut defrag, &packet, packet.len().saturating_sub(missing), time, &mut emit);
         assert!(defrag.datagrams() <= limits.entries && defrag.bytes() <= limits.bytes);
         if time % 8 == 0 {
-            defrag.advance(time, &mut emit);
+            defrag.advance(Timestamp::from_nanos(time), &mut emit);
         }
     }
     defrag.finish(&mut emit);

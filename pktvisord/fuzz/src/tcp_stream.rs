@@ -24,9 +24,9 @@ fn any_segments(mut input: Input<'_>) {
     let limits = StreamLimits {
         connections: 3,
         bytes: 2048,
-        idle: 1000,
-        gap: 200,
-        reorder: 20,
+        idle: Span::from_nanos(1000),
+        gap: Span::from_nanos(200),
+        reorder: Span::from_nanos(20),
         ahead: 1024,
     };
     let mut table = StreamTable::new(limits);
@@ -56,15 +56,15 @@ fn any_segments(mut input: Input<'_>) {
         *end = seq.wrapping_add(syn + payload.len() as u32 + missing);
         sent += payload.len();
         let ack = (flags & TCP_ACK != 0).then_some(*end);
-        let key = key(kind & 3);
-        let segment = Segment { key, context: (), time, seq, ack, flags, payload, missing };
+        let (key, now) = (key(kind & 3), Timestamp::from_nanos(time));
+        let segment = Segment { key, context: (), time: now, seq, ack, flags, payload, missing };
         table.segment(&segment, |(), message| {
             assert!(!message.bytes.is_empty() && message.bytes.len() <= message.length);
             got += message.bytes.len();
         });
         assert!(table.connections() <= limits.connections && table.bytes() <= limits.bytes);
         if time % 8 == 0 {
-            table.advance(time, |(), message| got += message.bytes.len());
+            table.advance(now, |(), message| got += message.bytes.len());
         }
     }
     table.finish(|(), message| got += message.bytes.len());
@@ -100,7 +100,7 @@ fn delivered(mut input: Input<'_>) {
     let syn = Segment {
         key: key(0),
         context: (),
-        time: 0,
+        time: Timestamp::EPOCH,
         seq: isn,
         ack: None,
         flags: TCP_SYN,

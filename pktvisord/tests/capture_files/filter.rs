@@ -155,7 +155,7 @@ proptest! {
             .filter(&bytes);
         let length = bytes.len() as u32;
         let record = PacketRecord {
-            time: 0, offset: 0, captured: length, wire_len: length, link: LinkType::Ethernet,
+            time: Timestamp::EPOCH, offset: 0, captured: length, wire_len: length, link: LinkType::Ethernet,
         };
         let mut block = Block { data: bytes, packets: vec![record], ..Block::default() };
         let left_out = Filter::new(expression).apply(&mut block).unwrap();

@@ -17,7 +17,7 @@ const LINKS: [LinkType; 5] = [
 
 fn record(link: LinkType, bytes: &[u8]) -> PacketRecord {
     let length = bytes.len() as u32;
-    PacketRecord { time: 0, offset: 0, captured: length, wire_len: length, link }
+    PacketRecord { time: Timestamp::EPOCH, offset: 0, captured: length, wire_len: length, link }
 }
 
 /// Returns the same IP packet behind each link header, with the length of the header.

@@ -126,7 +126,16 @@ fn nflog(order: Order) -> Vec<u8> {
 fn meta(link: u32, bytes: &[u8]) -> pktvisor_common::packet::PacketMeta {
     let length = bytes.len() as u32;
     let link = LinkType::from_number(link).unwrap();
-    walk(&PacketRecord { time: 0, offset: 0, captured: length, wire_len: length, link }, bytes)
+    walk(
+        &PacketRecord {
+            time: Timestamp::EPOCH,
+            offset: 0,
+            captured: length,
+            wire_len: length,
+            link,
+        },
+        bytes,
+    )
 }
 
 #[test]

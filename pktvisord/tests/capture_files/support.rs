@@ -83,7 +83,7 @@ pub fn drain(mut reader: CaptureReader, outcome: &mut Outcome) {
                 let marks = block.marks.iter().map(|&(at, mark)| (before + at as usize, mark));
                 outcome.marks.extend(marks);
                 outcome.packets.extend(block.packets.iter().map(|record| Packet {
-                    time: record.time,
+                    time: record.time.as_nanos(),
                     wire_len: record.wire_len,
                     link: record.link,
                     bytes: block.packet(record).to_vec(),

@@ -1,10 +1,12 @@
 //! Which packet times the reader believes.
 
 use pktvisord::decode::block::Mark;
-use pktvisord::time::SECOND;
 use proptest::prelude::*;
 
 use super::support::{NANOSECONDS, Order, Outcome, PcapNgWriter, PcapWriter, read_all};
+
+/// Nanoseconds of a second.
+const SECOND: i64 = pktvisord::time::SECOND.as_nanos();
 
 /// 2025-01-01.
 const START: i64 = 1_735_689_600;

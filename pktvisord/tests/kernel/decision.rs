@@ -19,7 +19,7 @@ use pktvisord::aggregate::worker::Worker;
 use pktvisord::decode::block::{Block, LinkType, PacketRecord};
 use pktvisord::store::Store;
 use pktvisord::store::minutes::Retention;
-use pktvisord::time::{MINUTE, SECOND};
+use pktvisord::time::{SECOND, Span, Timestamp};
 
 use crate::bench::{Bench, Gso, HOSTS, PROGRAMS, Program, bench, is_taken};
 use crate::support::dns::{A, Message, NOERROR};
@@ -27,7 +27,7 @@ use crate::support::frame::{self, ACK, Flow};
 use crate::support::shapes::{self, address};
 
 /// Time of the first packet: the start of a minute, so that all packets are in one minute.
-const NOW: i64 = 28_000_000 * MINUTE;
+const NOW: Timestamp = Timestamp::from_minute(28_000_000);
 
 fn settings(tunnels: Tunnels) -> Arc<Settings> {
     Arc::new(Settings {
@@ -106,7 +106,8 @@ fn by_kernel(
     frames: &[Vec<u8>],
 ) -> MetricsView {
     let mut worker = worker(settings, true);
-    for (frame, time) in frames.iter().zip(NOW..) {
+    for (frame, nanoseconds) in frames.iter().zip(0..) {
+        let time = NOW + Span::from_nanos(nanoseconds);
         let (_, led) = bench.run(program, frame, Gso::default());
         let decided: u64 = led.counted.outcomes.iter().sum();
         assert_eq!(decided + led.counted.undecided, led.counted.total(), "{frame:?}");
@@ -122,7 +123,8 @@ fn by_kernel(
 fn by_file(settings: &Arc<Settings>, frames: &[Vec<u8>]) -> MetricsView {
     let mut worker = worker(settings, false);
     let mut block = Block::default();
-    for (frame, time) in frames.iter().zip(NOW..) {
+    for (frame, nanoseconds) in frames.iter().zip(0..) {
+        let time = NOW + Span::from_nanos(nanoseconds);
         let length = frame.len() as u32;
         block.packets.push(PacketRecord {
             time,
@@ -134,7 +136,7 @@ fn by_file(settings: &Arc<Settings>, frames: &[Vec<u8>]) -> MetricsView {
         block.data.extend(frame);
     }
     let packets = 0..frames.len();
-    let latest = NOW + frames.len() as i64;
+    let latest = NOW + Span::from_nanos(frames.len() as i64);
     let block = Arc::new(block);
     let piece = Piece { block, packets, before: 0, since: NOW, latest, is_outlier: false };
     worker.read(&piece);

@@ -15,7 +15,7 @@ use pktvisord::input::status::Status;
 use pktvisord::serve::live::Live;
 use pktvisord::store::Store;
 use pktvisord::store::minutes::Retention;
-use pktvisord::time::{MINUTE, SECOND};
+use pktvisord::time::{MINUTE, Timestamp};
 
 /// Number of buckets that the daemon keeps.
 const PERIODS: usize = 5;
@@ -43,7 +43,7 @@ pub fn live_with(minutes: &[u32], single: bool) -> Arc<Live> {
     let length = FRAME.len() as u32;
     let packets = (28_000_000i64..).zip(minutes).flat_map(|(minute, &packets)| {
         (0..packets).map(move |packet| PacketRecord {
-            time: minute * MINUTE + MINUTE * i64::from(packet) / i64::from(packets),
+            time: Timestamp::from_minute(minute) + i64::from(packet) * MINUTE / i64::from(packets),
             offset: 0,
             captured: length,
             wire_len: length,
