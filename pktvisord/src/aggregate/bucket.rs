@@ -204,7 +204,7 @@ impl Bucket {
     /// Adds the kernel's counters to the totals, and to the second of `time`. `None` if they cover too
     /// long a period for the rate of a second.
     pub fn add_counted(&mut self, counted: &Counters, time: Option<Timestamp>) {
-        // Workers count the records that were sent, and the packets that are still undecided.
+        // Not added: undecided packets get their outcome from a worker, and sent records are no packets.
         let Counters {
             packets,
             bytes,
