@@ -266,7 +266,7 @@ fn test_package(dist: &Path, package: &Path) -> Result<()> {
     let deb = format!("/tmp/{}", file_name(package));
     root.run(&format!("apt-get -q install -y --no-install-recommends {deb}"))?;
     let told = root.run("pktvisord --version && pktvisor --version")?;
-    ensure!(told.contains(&version()?) && told.contains("programs in the kernel"), "{told}");
+    ensure!(told.contains(&version()?) && told.contains("live capture: eBPF"), "{told}");
     root.run("pktvisord --check-config")?;
     ensure!(root.run("pktvisord --print-config")?.contains("target = \"any\""), "the target");
     ensure!(root.run("getent passwd pktvisor")?.contains("nologin"), "the user");

@@ -16,19 +16,19 @@ use crate::input::netlink::Requests;
 /// How packets are to be captured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum CaptureMode {
-    /// XDP where the interface is a device with a driver that has it, else TC; libpcap where the
+    /// XDP if the interface is a device whose driver supports it, otherwise TC; libpcap if the
     /// kernel refuses both
     #[default]
     Auto,
-    /// XDP for what is received, TC for what is sent
+    /// XDP for received packets, TC for sent packets
     Xdp,
-    /// TCX, or clsact where the kernel has no TCX
+    /// TCX, or clsact if the kernel does not support TCX
     Tc,
-    /// TCX (Linux 6.6)
+    /// TCX (Linux 6.6 or newer)
     Tcx,
-    /// The queueing discipline clsact
+    /// The clsact queueing discipline
     Clsact,
-    /// libpcap, without programs in the kernel
+    /// libpcap, without eBPF
     Libpcap,
 }
 
