@@ -210,10 +210,7 @@ fn errors_in_a_file_name_the_line() {
     for (wrong, said) in [
         (&["-b", "prot 53"][..], "invalid filter `prot 53`"),
         (&["-l", "0.0.0.0"], "refusing to listen on 0.0.0.0:10853 without authentication"),
-        (
-            &["--capture", "tc", "-b", "udp"],
-            "a filter (-b) cannot be run by programs in the kernel",
-        ),
+        (&["--capture", "tc", "-b", "udp"], "eBPF capture does not support a filter (-b)"),
         (&["--user", "no-such-user"], "--user no-such-user: "),
         (&["--tls-cert", "/no/such/file"], "--tls-cert requires --tls-key"),
     ] {

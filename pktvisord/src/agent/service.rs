@@ -62,7 +62,7 @@ pub(super) fn ready(live: &Arc<Live>, shutdown: &Shutdown, runtime: &Runtime) {
     let input = live.status();
     let watched = input.names().join(", ");
     let through = input.kind.name();
-    tell(&[NotifyState::Ready, NotifyState::Status(&format!("{watched} through {through}"))]);
+    tell(&[NotifyState::Ready, NotifyState::Status(&format!("{watched} ({through})"))]);
     runtime.spawn(follow(input.subscribe(), through));
     runtime.spawn(until_end(shutdown.clone()));
     let every = sd_notify::watchdog_enabled().map_or(LOOK, |within| within / 3);
@@ -82,8 +82,8 @@ async fn follow(mut watching: watch::Receiver<Watching>, through: &'static str) 
         let status = {
             let Watching { watched, pending, .. } = &*watching.borrow_and_update();
             match pending {
-                0 => format!("{} interfaces through {through}", watched.len()),
-                left => format!("{} interfaces through {through}, {left} pending", watched.len()),
+                0 => format!("{} interfaces ({through})", watched.len()),
+                left => format!("{} interfaces ({through}), {left} pending", watched.len()),
             }
         };
         if status != told {

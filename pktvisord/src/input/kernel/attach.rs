@@ -163,7 +163,7 @@ pub fn attach(
 ) -> Result<Attached, Refusal> {
     let what = interface.name.clone();
     if let LinkLayer::Other(arphrd) = interface.link {
-        let message = format!("its link layer (ARPHRD {arphrd}) is not read");
+        let message = format!("its link layer (ARPHRD {arphrd}) is not supported");
         return Err(Refusal::Other { what, message });
     }
     let hooks = match egress {
@@ -178,7 +178,7 @@ pub fn attach(
             Err(refusal) => return Err(refusal),
         }
     }
-    Err(Refusal::Other { what, message: "no hook is to be tried".to_owned() })
+    Err(Refusal::Other { what, message: "no hook to try".to_owned() })
 }
 
 fn attach_one(
@@ -188,7 +188,7 @@ fn attach_one(
     egress: bool,
 ) -> Result<At, Refusal> {
     let side = if egress { "sent" } else { "received" };
-    let what = || format!("{hook} on {} for what is {side}", interface.name);
+    let what = || format!("{hook} on {} for {side} packets", interface.name);
     let refuse = |error| Refusal::of_program(what(), error);
     let system = |error| Refusal::of_system(what(), error);
     let index = interface.index;
