@@ -191,11 +191,11 @@ fn sends_token_over_tls_and_never_prints_it() {
     let (_server, url) = serve(&options);
     let ca = authority.file("ca.pem");
     succeeds(&[&url, "--ca", &ca, "--token-file", &text(&right)]);
-    fails(&[&url, "--ca", &ca], 4, "answered 401: a token is needed");
+    fails(&[&url, "--ca", &ca], 4, "answered 401: missing token");
     let output = pktvisor(&[&url, "--ca", &ca, "--token-file", &text(&wrong)]);
     assert_eq!(output.status.code(), Some(4), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!said.contains("wrong-") && said.contains("not among those"), "{said}");
+    assert!(!said.contains("wrong-") && said.contains("invalid token"), "{said}");
     let empty = text(&file("empty", "# nothing\n"));
     fails(&[&url, "--ca", &ca, "--token-file", &empty], 2, "there is no token in it");
 }
