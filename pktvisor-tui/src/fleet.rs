@@ -143,7 +143,7 @@ impl Fleet {
             match &mut sum {
                 Some((_, terms)) if part.terms != **terms => {
                     problem(
-                        "not merged: its DNS ports, mask or name options differ from those of the first",
+                        "not merged: its DNS ports, mask or name options differ from the first",
                     );
                     continue;
                 }

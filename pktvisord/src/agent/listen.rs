@@ -59,7 +59,7 @@ impl Listeners {
         let _guard = runtime.enter();
         for address in self.listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
             let scheme = if self.options.access.tls.is_some() { "https" } else { "http" };
-            info!("serving on {scheme}://{address}; documentation: {scheme}://{address}/docs");
+            info!("serving on {scheme}://{address}, documentation at {scheme}://{address}/docs");
         }
         let servers = self.listeners.into_iter().map(|listener| {
             let listener = TcpListener::from_std(listener)?;

@@ -93,9 +93,7 @@ fn read(
         opened => opened?,
     };
     if model.input.tuning.hosts.is_none() {
-        info!(
-            "no addresses of this host: all packets have an unknown direction; name them with -H HOSTSPEC"
-        );
+        info!("no -H HOSTSPEC: all packets have an unknown direction");
     }
     let input = FileInput {
         reader,

@@ -31,7 +31,7 @@ pub struct InputTuning {
     #[arg(short = 'b', long, value_name = "BPF", help_heading = COUNTED, display_order = 0)]
     pub filter: Option<String>,
 
-    /// Addresses of this host, which decide whether a packet is inbound or outbound: CIDRs,
+    /// Addresses that count as HOST, which decides whether a packet is inbound or outbound: CIDRs,
     /// separated by commas, such as `192.0.2.1/32,2001:db8::/32`
     #[arg(short = 'H', long, value_name = "HOSTSPEC", help_heading = COUNTED, display_order = 0)]
     pub hosts: Option<HostSpec>,
@@ -108,7 +108,7 @@ pub struct PolicyConfig {
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds, help_heading = COUNTED)]
     pub dns_timeout: f64,
 
-    /// Shorten names in top_qname2 and top_qname3 relative to their public suffix (`.example.co.uk`)
+    /// Aggregate names in top_qname2 and top_qname3 by public suffix (`.example.co.uk`)
     #[arg(long, help_heading = COUNTED)]
     pub public_suffix: bool,
 
@@ -124,7 +124,7 @@ pub struct PolicyConfig {
     #[arg(long, help_heading = KEPT)]
     pub summary: bool,
 
-    /// Keep only the first V4 bits of IPv4 addresses and the first V6 bits of IPv6 addresses: `24/48`
+    /// Keep only the first V4 bits of IPv4 and V6 bits of IPv6 addresses in summaries: `24/48`
     #[arg(long, value_name = "V4/V6", help_heading = KEPT)]
     pub mask_ip: Option<Mask>,
 
@@ -157,7 +157,7 @@ pub struct ProcessConfig {
     pub workers: Option<u16>,
 
     /// Switch to this user once interfaces are watched: a name, or numeric `UID` or `UID:GID`
-    /// [default: root switches to `pktvisor`, or else to `nobody`]; capabilities are dropped in any case
+    /// [default: root switches to `pktvisor`, or else to `nobody`]; always drops capabilities
     #[arg(long, value_name = "USER", help_heading = CAPTURED)]
     pub user: Option<String>,
 

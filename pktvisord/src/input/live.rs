@@ -117,7 +117,8 @@ impl Interfaces {
         let hosts = self.scope.hosts(&watched, &self.listed);
         if hosts.is_empty() {
             info!(
-                "no addresses of HOST: counting received packets as in and sent packets as out; name them with -H HOSTSPEC"
+                "no addresses of HOST: counting received packets as in and sent packets as out; name \
+                 addresses with -H HOSTSPEC"
             );
         }
         hosts
