@@ -33,26 +33,26 @@ const RSSM: &str = "/usr/lib/x86_64-linux-gnu/dnscap/rssm.so";
 /// The seed of the captures that figures are compared on.
 const SEED: u32 = 1;
 
-/// Measure pktvisord beside capinfos, tcpdump, tshark, dnstop and dnscap.
+/// Benchmark pktvisord against capinfos, tcpdump, tshark, dnstop and dnscap.
 #[derive(Args)]
 pub struct Bench {
     /// What to measure.
     #[arg(value_enum, default_value_t = What::Files)]
     what: What,
-    /// How often each program reads each file.
+    /// Number of times that each program reads each file.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Which capture to read.
+    /// Captures to read.
     #[arg(long, value_enum, default_value_t = Captures::All)]
     kind: Captures,
-    /// Captures of a tenth of the packets, read once, or loads of a second: to see that all of it
-    /// works.
+    /// Use captures with a tenth of the packets, read once, or loads of one second, to check that
+    /// everything works.
     #[arg(long)]
     short: bool,
     /// Also write the tables to this Markdown file.
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    /// Leave out `cargo bench`.
+    /// Skip `cargo bench`.
     #[arg(long)]
     no_micro: bool,
 }
@@ -155,7 +155,7 @@ impl Bench {
             fs::write(path, report).with_context(|| format!("cannot write {}", path.display()))?;
         }
         if !failures.is_empty() {
-            bail!("pktvisord cannot be measured: {}", failures.join("; "));
+            bail!("cannot measure pktvisord: {}", failures.join("; "));
         }
         Ok(())
     }

@@ -26,11 +26,11 @@ enum Compiler {
     Nightly,
 }
 
-/// Compile the kernel programs into one BPF object, which the daemon has inside when it is built.
+/// Compile the kernel programs into one BPF object, which the build embeds in the daemon.
 #[derive(Args)]
 pub struct BuildEbpf {
-    /// With a line in the daemon's log (-vv) for each packet: to find out why one is taken for what
-    /// it is, on a quiet interface.
+    /// Log a line for each packet in the daemon's log (-vv), to find out how it is classified. Use it
+    /// on a quiet interface.
     #[arg(long)]
     log: bool,
 }
@@ -127,8 +127,8 @@ fn find_compiler() -> Option<Compiler> {
 /// Installs Debian's compiler.
 fn install_compiler() -> Result<Compiler> {
     setup::for_ebpf().context(
-        "no compiler for BPF; instead of Debian's packages, `rustup toolchain install nightly \
-         --component rust-src` will do",
+        "no compiler for BPF; as an alternative to Debian's packages, run `rustup toolchain install \
+         nightly --component rust-src`",
     )?;
     find_compiler().context(
         "still no compiler for BPF; install one with `rustup toolchain install nightly \
@@ -139,7 +139,7 @@ fn install_compiler() -> Result<Compiler> {
 /// Installs bpf-linker with cargo, which takes a minute or two, once.
 fn install_linker() -> Result<PathBuf> {
     exec(cargo().args(["install", "bpf-linker", "--version", BPF_LINKER_VERSION, "--locked"]))?;
-    find_program("bpf-linker")?.context("cargo has installed bpf-linker, but not where it is found")
+    find_program("bpf-linker")?.context("cargo installed bpf-linker, but not in a folder of PATH")
 }
 
 /// The programs in a BPF object, each as `section/name`.

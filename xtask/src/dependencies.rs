@@ -14,10 +14,10 @@ use crate::exec::{cargo, cargo_tool, exec, root};
 /// Where packages come from.
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
-/// Check dependencies against deny.toml, and for known vulnerabilities where their list can be had.
+/// Check dependencies against deny.toml and, if their list is available, for known vulnerabilities.
 #[derive(Args)]
 pub struct Audit {
-    /// Fail where the list of known vulnerabilities can't be had, instead of saying so.
+    /// Fail if the list of known vulnerabilities is not available, instead of skipping the check.
     #[arg(long)]
     advisories: bool,
 }
@@ -32,7 +32,7 @@ impl Audit {
             Ok(()) => exec(deny.check().arg("advisories")),
             Err(error) if self.advisories => Err(error),
             Err(_) => {
-                println!("== known vulnerabilities: skipped, their list cannot be had from here");
+                println!("== known vulnerabilities: skipped, cannot download their list");
                 Ok(())
             }
         }
@@ -121,7 +121,7 @@ pub fn check() -> Result<()> {
         bail!("against deny.toml:\n{}", problems.join("\n"));
     }
     let packages: usize = by_license.values().sum();
-    println!("{packages} packages of {} licences, all of them allowed", by_license.len());
+    println!("{packages} packages with {} licences, all allowed", by_license.len());
     Ok(())
 }
 

@@ -23,11 +23,11 @@ const SHELLS: [(&str, &str); 3] = [
     ("zsh", "share/zsh/vendor-completions/_{}"),
 ];
 
-/// Build what is released: a tarball and a Debian package, into target/dist.
+/// Build the release files, a tarball and a Debian package, in target/dist.
 #[derive(Args)]
 pub struct Dist {
-    /// Also install the package into a Debian 12 of its own, try it, and remove it, and take the steps
-    /// of the Dockerfile; as root.
+    /// Also install the package into a new Debian 12, test it and remove it, and run the steps of the
+    /// Dockerfile. Requires root.
     #[arg(long)]
     test: bool,
 }
@@ -142,11 +142,11 @@ fn write(to: &Path, text: &str) -> Result<()> {
 /// Fails where a program needs a newer glibc than Debian 12 has.
 fn check_glibc(program: &Path) -> Result<()> {
     let bytes = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
-    let newest = newest_glibc(&bytes).context("it needs no glibc")?;
+    let newest = newest_glibc(&bytes).context("the program does not need glibc")?;
     println!("{} needs glibc 2.{newest}", file_name(program));
     ensure!(
         newest <= NEWEST_GLIBC,
-        "that is newer than the 2.{NEWEST_GLIBC} of Debian 12: build it there"
+        "newer than glibc 2.{NEWEST_GLIBC} of Debian 12: build the program there"
     );
     Ok(())
 }
@@ -216,7 +216,7 @@ fn debian(dist: &Path) -> Result<PathBuf> {
     )?;
     let mut packages = fs::read_dir(dist)?.filter_map(|entry| Some(entry.ok()?.path()));
     let package = packages.find(|path| path.extension().is_some_and(|e| e == "deb"));
-    package.context("cargo-deb made no package")
+    package.context("cargo-deb created no package")
 }
 
 /// A Debian 12 of its own.
@@ -225,7 +225,7 @@ struct Root(PathBuf);
 impl Root {
     /// Makes it, in a folder that is emptied before.
     fn make(place: PathBuf) -> Result<Self> {
-        ensure!(is_root(), "only root makes a root folder");
+        ensure!(is_root(), "creating a root folder requires root");
         if place.exists() {
             fs::remove_dir_all(&place)?;
         }
@@ -285,8 +285,8 @@ fn test_package(dist: &Path, package: &Path) -> Result<()> {
         "find / -xdev -name '*pktvisor*' -not -path '/proc/*' -not -path '/tmp/*' -not -path '/var/log/*' \
          -not -path '/var/lib/systemd/*'",
     )?;
-    ensure!(left.is_empty(), "the package leaves behind: {left}");
-    println!("the package installs, works and goes again");
+    ensure!(left.is_empty(), "files left after purging the package: {left}");
+    println!("the package can be installed, used and removed");
     root.remove()
 }
 
@@ -325,7 +325,7 @@ fn test_image(dist: &Path) -> Result<()> {
         let log = root.run(&start)?;
         ensure!(log.contains(said) && log.contains("serving on"), "{bounding}: {log}");
     }
-    println!("the image's steps lead to a daemon that starts, with and without capabilities");
+    println!("the daemon of the image starts, with and without capabilities");
     root.remove()
 }
 

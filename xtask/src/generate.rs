@@ -20,32 +20,32 @@ use clap::{Args, ValueEnum};
 
 use self::attacks::Attack;
 
-/// Write a capture file to measure with.
+/// Generate a capture file for benchmarks.
 #[derive(Args)]
 pub struct Generate {
     /// What kind of traffic.
     kind: Kind,
-    /// The capture file to write (pcap, microseconds).
+    /// Capture file to write (pcap, microseconds).
     file: PathBuf,
-    /// How many packets; by default as many as the kind is meant to have. The rate stays.
+    /// Number of packets; the default depends on the kind. The rate stays the same.
     #[arg(long)]
     packets: Option<u64>,
-    /// Another seed makes other packets of the same kind.
+    /// Seed; another seed generates other packets of the same kind.
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
-/// Write a capture file of what someone sends who has read the source.
+/// Generate a capture file of attacks by someone who has read the source.
 #[derive(Args)]
 pub struct GenerateAttack {
     /// What is sent.
     attack: Attack,
-    /// The capture file to write (pcap, microseconds).
+    /// Capture file to write (pcap, microseconds).
     file: PathBuf,
-    /// How many packets, 20,000 a second.
+    /// Number of packets, at 20,000 packets per second.
     #[arg(long, default_value_t = 200_000)]
     packets: u64,
-    /// Another seed makes other packets of the same kind.
+    /// Seed; another seed generates other packets of the same kind.
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }

@@ -12,10 +12,10 @@ use crate::build_ebpf;
 use crate::exec::{cargo, command_line, exec, is_root, target_dir};
 use crate::setup;
 
-/// Build pktvisord in release and run it with ARGS.
+/// Build pktvisord in release mode and run it with ARGS.
 #[derive(Args)]
 pub struct Run {
-    /// What pktvisord gets, after `--`.
+    /// Arguments for pktvisord, after `--`.
     #[arg(last = true)]
     args: Vec<OsString>,
 }

@@ -16,7 +16,7 @@ use crate::exec::{cargo, exec, root, target_dir};
 /// Draw docs/dashboard.svg: the dashboard while it watches a generated capture.
 #[derive(Args)]
 pub struct Screenshot {
-    /// How long it watches, in seconds
+    /// Time to watch, in seconds
     #[arg(long, default_value_t = 75)]
     seconds: u64,
     /// Columns of the terminal
@@ -99,9 +99,9 @@ impl Screenshot {
         eprintln!("watching for {seconds} s");
         sleep(Duration::from_secs(seconds));
         drop(script);
-        let screen = reader.join().map_err(|_| anyhow::anyhow!("the terminal was not read"))?;
+        let screen = reader.join().map_err(|_| anyhow::anyhow!("cannot read the terminal"))?;
         if !screen.contents().contains("live") {
-            bail!("this is not the dashboard:\n{}", screen.contents());
+            bail!("the screen does not show the dashboard:\n{}", screen.contents());
         }
         let path = root().join("docs/dashboard.svg");
         fs::write(&path, svg(&screen))
