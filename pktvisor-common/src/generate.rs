@@ -29,7 +29,7 @@ pub fn generate(command: Command, section: &str, arguments: &[OsString]) -> io::
     if flag != FLAG {
         return Ok(false);
     }
-    let unknown = || io::Error::other("`man`, or a shell, is expected: bash, elvish, fish, zsh");
+    let unknown = || io::Error::other("expected `man` or a shell: bash, elvish, fish, zsh");
     let kind = match kind.to_str().ok_or_else(unknown)? {
         "man" => Kind::Manual,
         shell => Kind::Completions(Shell::from_str(shell, false).map_err(|_| unknown())?),

@@ -9,10 +9,10 @@ pub fn mismatch(error: &rustls::Error, key: &Path) -> String {
         rustls::Error::InconsistentKeys(_) => format!("{key} is not its private key"),
         // rustls shows only the name of this error.
         other if other.to_string().contains("UnsupportedCertVersion") => {
-            "a certificate of version 1, but version 3 is needed: `openssl x509 -req` makes one with \
-             -extfile FILE, where FILE says basicConstraints=CA:FALSE"
+            "the certificate has version 1, but version 3 is required: create one with `openssl x509 \
+             -req -extfile FILE`, where FILE contains basicConstraints=CA:FALSE"
                 .to_owned()
         }
-        other => format!("it cannot be used with {key}: {other}"),
+        other => format!("cannot use the certificate with the key {key}: {other}"),
     }
 }

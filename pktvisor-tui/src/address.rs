@@ -17,13 +17,13 @@ pub(crate) struct Address(String);
 /// Reason why a text is not an address.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub(crate) enum AddressError {
-    #[error("only http and https are spoken, not {0}")]
+    #[error("unsupported scheme {0}: use http or https")]
     Scheme(String),
-    #[error("{0:?} is not a port")]
+    #[error("invalid port {0:?}")]
     Port(String),
-    #[error("the host is missing")]
+    #[error("missing host")]
     NoHost,
-    #[error("{0:?} is no address: HOST, HOST:PORT or https://HOST:PORT is")]
+    #[error("invalid address {0:?}: expected HOST, HOST:PORT or https://HOST:PORT")]
     Invalid(String),
 }
 

@@ -10,47 +10,47 @@ use crate::client::Period;
 /// The default window in minutes. It is shorter while the daemon has fewer minutes.
 pub(crate) const DEFAULT_WINDOW: u64 = 5;
 
-/// Watch what a running pktvisord sees, or several of them
+/// Dashboard for one or more running pktvisord daemons
 #[derive(Debug, Parser)]
 #[command(name = "pktvisor", version, after_help = AFTER)]
 pub(crate) struct Options {
-    /// Where pktvisord is: HOST, HOST:PORT or a URL of http or https; several make a fleet
+    /// Address of pktvisord: HOST, HOST:PORT or an http or https URL; several addresses form a fleet
     #[arg(value_name = "ADDRESS", conflicts_with_all = ["host", "port"])]
     addresses: Vec<Address>,
 
-    /// Host that pktvisord runs on
+    /// Host that runs pktvisord
     #[arg(short = 'H', long, value_name = "HOST", default_value = "localhost")]
     host: String,
 
-    /// Port that it listens on
+    /// Port that pktvisord listens on
     #[arg(short, long, value_name = "PORT", default_value_t = DEFAULT_PORT)]
     port: u16,
 
-    /// Show the last N minutes merged [default: as many as there are, up to 5]
+    /// Show the last N minutes, merged [default: 5, or as many as are available]
     #[arg(long, value_name = "N", conflicts_with = "bucket", value_parser = range(1..=PERIODS))]
     window: Option<u64>,
 
-    /// Show one minute: 0 is the current one, 1 the one before it
+    /// Show one minute: 0 is the current minute, 1 the minute before it
     #[arg(long, value_name = "N", value_parser = range(0..=PERIODS - 1))]
     bucket: Option<u64>,
 
-    /// Show the token in this file (its first line) to each pktvisord
+    /// Send the token in this file (first line) to each pktvisord
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
 
-    /// Over https, trust these authorities (PEM) instead of the system's
+    /// Trust these certificate authorities (PEM) instead of the system's, with https
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
 
-    /// Over https, show this certificate (PEM)
+    /// Client certificate for https (PEM)
     #[arg(long, value_name = "FILE", requires = "key")]
     pub(crate) cert: Option<PathBuf>,
 
-    /// Its private key (PEM)
+    /// Private key of the client certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "cert")]
     pub(crate) key: Option<PathBuf>,
 
-    /// Seconds between two looks at each pktvisord
+    /// Seconds between two requests to each pktvisord
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = interval)]
     pub(crate) interval: f64,
 
@@ -58,19 +58,19 @@ pub(crate) struct Options {
     #[arg(long, conflicts_with_all = ["report", "json"])]
     pub(crate) once: bool,
 
-    /// Print a report of each pktvisord, as of a capture file; the default without a terminal
+    /// Print a report for each pktvisord; the default if standard output is not a terminal
     #[arg(long, conflicts_with = "json")]
     pub(crate) report: bool,
 
-    /// Print the JSON that each pktvisord answers with
+    /// Print the JSON that each pktvisord returns
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Colours of the dashboard
+    /// Colour theme of the dashboard
     #[arg(long, value_name = "THEME", value_enum, default_value_t = ThemeName::Dark)]
     pub(crate) theme: ThemeName,
 
-    /// When to use colour: auto is on a terminal, unless NO_COLOR is set
+    /// When to use colour; auto uses it on a terminal unless NO_COLOR is set
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::Auto)]
     pub(crate) color: When,
 }
@@ -89,17 +89,17 @@ pub(crate) enum ThemeName {
 pub(crate) enum When {
     /// On a terminal
     Auto,
-    /// Wherever it goes
+    /// For any output
     Always,
-    /// Not at all
+    /// For no output
     Never,
 }
 
 const AFTER: &str = "\
-In the dashboard, ? lists the keys.
+In the dashboard, press ? for a list of the keys.
 
-Exit codes: 0 done, 1 cannot use the terminal or write the output, 2 wrong usage,
-3 cannot reach pktvisord, 4 pktvisord answered with an error or what answered is not pktvisord";
+Exit codes: 0 success, 1 cannot use the terminal or write the output, 2 invalid arguments,
+3 cannot reach pktvisord, 4 pktvisord returned an error or the answer is not from pktvisord";
 
 /// Maximum number of minutes that a pktvisord keeps.
 const PERIODS: u64 = 1_440;
@@ -112,7 +112,7 @@ fn range(range: std::ops::RangeInclusive<u64>) -> clap::builder::RangedU64ValueP
 fn interval(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(seconds) if (0.1..=3_600.0).contains(&seconds) => Ok(seconds),
-        _ => Err("a number of seconds from 0.1 to 3600 is expected".to_owned()),
+        _ => Err("expected a number of seconds from 0.1 to 3600".to_owned()),
     }
 }
 

@@ -107,7 +107,7 @@ pub(crate) enum Error {
     #[error("{address} answered {}: {}{}", .status.as_u16(), printable(.error), hint(*.status))]
     Answer { address: Address, status: StatusCode, error: String },
     #[error(
-        "{address} answered {}, but not as pktvisord does: {}",
+        "{address} answered {}, but not like pktvisord: {}",
         .status.as_u16(),
         printable(&.source.to_string())
     )]
@@ -118,11 +118,11 @@ pub(crate) enum Error {
 fn unreached(source: &ureq::Error) -> String {
     match source {
         ureq::Error::Io(error) if error.to_string().contains("UnknownIssuer") => {
-            format!("{error}; --ca FILE names the authority that has signed it")
+            format!("{error}; name its certificate authority with --ca FILE")
         }
         ureq::Error::Io(error) => error.to_string(),
         ureq::Error::Protocol(_) => {
-            "it does not speak HTTP; where it has TLS, say https://".to_owned()
+            "it does not speak HTTP; if it uses TLS, use https://".to_owned()
         }
         other => other.to_string(),
     }
@@ -130,7 +130,11 @@ fn unreached(source: &ureq::Error) -> String {
 
 /// Returns a hint for an error status.
 fn hint(status: StatusCode) -> &'static str {
-    if status == StatusCode::UNAUTHORIZED { "; --token-file FILE shows one" } else { "" }
+    if status == StatusCode::UNAUTHORIZED {
+        "; name a token file with --token-file FILE"
+    } else {
+        ""
+    }
 }
 
 /// Client of one pktvisord.

@@ -29,7 +29,7 @@ pub(crate) enum CredentialsError {
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{}: {problem}", path.display())]
     Unusable { path: PathBuf, problem: String },
-    #[error("{option} is for TLS, but {address} is spoken to without: say https://")]
+    #[error("{option} requires TLS, but {address} is plain HTTP: use https://")]
     Plain { option: &'static str, address: Address },
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn check(options: &Options, addresses: &[Address]) -> Result<(), Cred
         }
         if options.token_file.is_some() && !address.is_loopback() {
             eprintln!(
-                "pktvisor: the token goes to {address} as it is: without https others can read it"
+                "pktvisor: warning: sending the token to {address} unencrypted; use https://"
             );
         }
     }
@@ -116,9 +116,9 @@ fn authorization(path: &Path) -> Result<HeaderValue, CredentialsError> {
     let text = String::from_utf8_lossy(&text);
     let lines = text.lines().map(str::trim);
     let token = lines.into_iter().find(|line| !line.is_empty() && !line.starts_with('#'));
-    let token = token.ok_or_else(|| unusable(path, "there is no token in it".to_owned()))?;
+    let token = token.ok_or_else(|| unusable(path, "the file has no token".to_owned()))?;
     let mut value = HeaderValue::try_from(format!("Bearer {token}"))
-        .map_err(|_| unusable(path, "its first line is no token".to_owned()))?;
+        .map_err(|_| unusable(path, "the first line is not a token".to_owned()))?;
     // Keep the token out of debug output.
     value.set_sensitive(true);
     Ok(value)
@@ -133,7 +133,7 @@ fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, CredentialsErr
         })
         .collect();
     match certificates.is_empty() {
-        true => Err(unusable(path, "there is no certificate in PEM in it".to_owned())),
+        true => Err(unusable(path, "the file has no certificate in PEM".to_owned())),
         false => Ok(certificates),
     }
 }

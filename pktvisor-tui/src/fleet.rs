@@ -58,7 +58,7 @@ impl Part {
             }
         }
         let (Some(terms), Some((keyed, oldest))) = (made_on, newer) else {
-            return Err("it has no buckets".to_owned());
+            return Err("no buckets".to_owned());
         };
         sums.add(keyed, &oldest);
         Ok(Self { asked, terms, sums, left_out })
@@ -104,7 +104,7 @@ impl Fleet {
         // The previous view stays until a part of the requested period arrives.
         if let Some(sum) = sum {
             if sum.keys() > 1 {
-                let problem = "fleet keys differ; distinct counts lie between two numbers";
+                let problem = "different fleet keys; distinct counts are ranges";
                 self.problems.push(format!("{} {problem}", sum.keys()));
             }
             match guarded(|| sum.view()) {
@@ -142,7 +142,9 @@ impl Fleet {
             };
             match &mut sum {
                 Some((_, terms)) if part.terms != **terms => {
-                    problem("its ports, masks or names differ from the first");
+                    problem(
+                        "not merged: its DNS ports, mask or name options differ from the first",
+                    );
                     continue;
                 }
                 Some((sum, _)) => {
@@ -155,7 +157,7 @@ impl Fleet {
             }
             merged += 1;
             if !part.left_out.is_empty() {
-                problem(&format!("another release; not merged: {}", part.left_out.join(", ")));
+                problem(&format!("other release; not merged: {}", part.left_out.join(", ")));
             }
         }
         Ok((sum.map(|(sum, _)| sum), merged))

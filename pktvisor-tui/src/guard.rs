@@ -21,7 +21,7 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     let before = GUARDED.replace(true);
     let done = catch_unwind(AssertUnwindSafe(work));
     GUARDED.set(before);
-    done.map_err(|panic| format!("what it says cannot be worked on: {}", message(&*panic)))
+    done.map_err(|panic| format!("cannot process its answer: {}", message(&*panic)))
 }
 
 fn message(panic: &(dyn Any + Send)) -> &str {
@@ -40,7 +40,7 @@ mod tests {
             assert!(is_guarded());
             panic!("{} is too much", 8)
         });
-        assert_eq!(failed.unwrap_err(), "what it says cannot be worked on: 8 is too much");
+        assert_eq!(failed.unwrap_err(), "cannot process its answer: 8 is too much");
         assert!(!is_guarded());
         let nested = guarded(|| (guarded(|| panic!("inside")), is_guarded()));
         assert_eq!(

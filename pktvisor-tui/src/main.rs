@@ -56,7 +56,7 @@ enum Error {
     Credentials(#[from] CredentialsError),
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
-    #[error("the terminal cannot be used: {0}")]
+    #[error("cannot use the terminal: {0}")]
     Terminal(io::Error),
 }
 

@@ -53,7 +53,8 @@ pub(crate) fn update(app: &mut App, event: Event) -> Vec<Effect> {
                     }
                     let nearest = answer.period;
                     if app.asked && answer.asked == app.period && nearest != answer.asked {
-                        app.message = Some((format!("so far there is {nearest}"), app.now));
+                        app.message =
+                            Some((format!("only {nearest} is available so far"), app.now));
                     }
                     app.asked = app.asked && answer.asked != app.period;
                     agent.answer = Some(*answer);
@@ -178,12 +179,12 @@ fn ask(app: &mut App, period: Period) -> Vec<Effect> {
         Period::Window(n) => Period::Window(n.min(periods)),
     };
     if allowed != period {
-        app.notify(format!("{periods} minutes are kept (--periods)"));
+        app.notify(format!("the daemon keeps {periods} minutes (--periods)"));
     }
     app.period = allowed;
     app.asked = true;
     if app.paused.take().is_some() {
-        app.notify("no longer paused");
+        app.notify("resumed");
     }
     vec![Effect::Ask(allowed)]
 }
@@ -270,7 +271,7 @@ fn copy(app: &mut App) -> Vec<Effect> {
         _ => None,
     });
     let Some(row) = row else {
-        app.notify("there is no row to copy here");
+        app.notify("no row to copy here");
         return Vec::new();
     };
     let name = row.name.clone();

@@ -53,13 +53,13 @@ fn failure_with(status: u16, body: &str) -> (i32, String) {
 fn reports_server_that_is_not_pktvisord() {
     let (code, message) = failure_with(200, "[]");
     assert_eq!(code, 4);
-    assert!(message.starts_with("pktvisor: ADDRESS answered 200, but not as pktvisord does: "));
+    assert!(message.starts_with("pktvisor: ADDRESS answered 200, but not like pktvisord: "));
     let (code, message) = failure_with(200, "{}");
     assert_eq!(code, 4);
     assert!(message.contains("invalid length 0, expected one view"), "{message}");
     let (code, message) = failure_with(404, "<html>");
     assert_eq!(code, 4);
-    assert!(message.starts_with("pktvisor: ADDRESS answered 404, but not as pktvisord does: "));
+    assert!(message.starts_with("pktvisor: ADDRESS answered 404, but not like pktvisord: "));
 }
 
 #[test]

@@ -23,32 +23,32 @@ pub mod exit {
 }
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 all went well (a truncated capture too, unless --strict) · 1 failure · 2 wrong \
-arguments · 3 the capture, a database, tokens, a certificate or a key cannot be read, or an interface not be watched · 4 the output \
-cannot be written or the address not be listened on · 130 interrupted before the end of the capture
+Exit codes: 0 success (also for a truncated capture, unless --strict) · 1 failure · 2 invalid \
+arguments · 3 cannot read the capture, a database, tokens, a certificate or a key, or cannot watch an interface · 4 cannot write \
+the output or listen on the address · 130 interrupted before the end of the capture
 
-Every option can stand in a file too, and in the environment: --dns-timeout is `dns-timeout` there and \
-PKTVISORD_DNS_TIMEOUT here. The command line goes before the environment, and that before the file. \
-SIGHUP reads the file again.
+Every option can also be set in the configuration file and in the environment: --dns-timeout is `dns-timeout` \
+in the file and PKTVISORD_DNS_TIMEOUT in the environment. The command line overrides the environment, and the \
+environment overrides the file. SIGHUP reloads the file.
 
-`pktvisord fleet-key --new [FILE]` makes a key for --fleet-key.";
+`pktvisord fleet-key --new [FILE]` generates a key for --fleet-key.";
 
 /// Version and built-in capture methods, for `--version`.
 const LONG_VERSION: &str = if crate::input::kernel::is_built_in() {
-    concat!(env!("CARGO_PKG_VERSION"), "\nlive capture: programs in the kernel, libpcap")
+    concat!(env!("CARGO_PKG_VERSION"), "\nlive capture: eBPF, libpcap")
 } else {
     concat!(
         env!("CARGO_PKG_VERSION"),
-        "\nlive capture: libpcap (built without programs for the kernel: `cargo xtask build-ebpf`)"
+        "\nlive capture: libpcap (built without eBPF programs; run `cargo xtask build-ebpf`)"
     )
 };
 
-/// Summarizes packet streams: rates, protocols, cardinalities, heavy hitters, and DNS with its
-/// transactions, by the minute.
+/// Summarize packet streams by the minute: rates, protocols, cardinalities, heavy hitters, DNS
+/// messages and transactions
 ///
-/// A capture file is summarized to standard output as JSON or as a report; with --replay it is
-/// served over HTTP as if it were happening now. Interfaces are watched until Ctrl-C and served
-/// over HTTP.
+/// For a capture file, pktvisord prints one summary as JSON or as a report. With --replay it serves
+/// the file over HTTP as if the traffic happened now. It watches interfaces until Ctrl-C and serves
+/// them over HTTP.
 #[derive(Debug, Parser)]
 #[command(name = "pktvisord", version, long_version = LONG_VERSION, after_help = AFTER_HELP)]
 pub struct Cli {
@@ -56,11 +56,11 @@ pub struct Cli {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Check all options and the files that they name, and exit
+    /// Check all options and the files that they name, then exit
     #[arg(long)]
     pub check_config: bool,
 
-    /// Print all options, as a file, with where each came from, and exit
+    /// Print all options as a configuration file, with the source of each, then exit
     #[arg(long, conflicts_with = "check_config")]
     pub print_config: bool,
 

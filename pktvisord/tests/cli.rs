@@ -54,7 +54,7 @@ fn told(folder: &Path, args: &str) -> String {
 /// Removes names of interfaces, which differ by machine.
 fn machine_redacted(stderr: &str) -> String {
     let redacted = stderr.lines().map(|line| {
-        let list = ["none of the interfaces ", "has that address; they are "];
+        let list = ["nor an interface; interfaces: ", "has this address; interfaces: "];
         let known = list.iter().find_map(|before| line.split_once(before).map(|at| (at.0, before)));
         match known {
             Some((start, before)) => format!("{start}{before}[INTERFACES]\n"),

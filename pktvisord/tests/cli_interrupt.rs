@@ -38,7 +38,7 @@ fn interrupted(name: &str) {
     child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
     drop(stdin);
     assert_eq!(code, Some(130), "{stderr}");
-    assert_eq!(stderr, " WARN interrupted: this is what was read so far\n");
+    assert_eq!(stderr, " WARN interrupted: the summary covers only the packets read so far\n");
     let views: Views = serde_json::from_str(&stdout).unwrap();
     assert_eq!(views["5m"].packets.total, whole.packets.total);
 }

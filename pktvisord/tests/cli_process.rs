@@ -122,7 +122,7 @@ fn log_can_be_json() {
     let lines: Vec<Value> =
         done.stderr.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let warning = lines.iter().find(|line| line["level"] == "WARN").expect("a warning");
-    assert!(warning["message"].as_str().unwrap().contains("cut short at byte"), "{warning}");
+    assert!(warning["message"].as_str().unwrap().contains("truncated at byte"), "{warning}");
     assert!(lines.iter().all(|line| line["timestamp"].is_string()));
     let done = run(&["--log-format", "json", "absent"]);
     let error: Value = serde_json::from_str(&done.stderr).expect("one line of JSON");

@@ -150,7 +150,7 @@ fn errors_in_the_environment_name_the_variable() {
     assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""));
     let done = run(&["--check-config"], &[("PKTVISORD_PERIDOS", "7")]);
     assert_eq!(done.code, Some(0));
-    let expected = "PKTVISORD_PERIDOS is ignored: there is no option `peridos`; `periods` is one";
+    let expected = "ignoring PKTVISORD_PERIDOS: unknown option `peridos`: did you mean `periods`?";
     assert!(done.stderr.contains(expected), "{}", done.stderr);
 }
 
@@ -158,38 +158,35 @@ fn errors_in_the_environment_name_the_variable() {
 fn errors_in_a_file_name_the_line() {
     let folder = Folder::new();
     for (text, expected) in [
-        ("periodz = 5", "1: there is no option `periodz`; `periods` is one"),
-        ("\n# a\ngeo_city = \"x\"", "3: there is no option `geo_city`; `geo-city` is one"),
-        ("zzz = 1", "1: there is no option `zzz`; `pktvisord --print-config` lists them all"),
-        ("config = \"x\"", "1: there is no option `config`"),
-        ("check-config = true", "1: there is no option `check-config`"),
+        ("periodz = 5", "1: unknown option `periodz`: did you mean `periods`?"),
+        ("\n# a\ngeo_city = \"x\"", "3: unknown option `geo_city`: did you mean `geo-city`?"),
+        ("zzz = 1", "1: unknown option `zzz`: `pktvisord --print-config` lists all options"),
+        ("config = \"x\"", "1: unknown option `config`"),
+        ("check-config = true", "1: unknown option `check-config`"),
         ("port = 1\nperiods = 0", "2: invalid value '0' for '--periods <P>'"),
         ("dns-port = [53, 70000]", "1: invalid value '70000' for '--dns-port <PORT>'"),
-        ("summary = 1", "1: `summary` is true or false"),
-        ("verbose = 1000", "1: `verbose` is 0 to 255"),
-        ("verbose = -1", "1: `verbose` is 0 to 255"),
-        ("periods = 1979-05-27", "1: `periods` is a text, a number or a list of them"),
+        ("summary = 1", "1: `summary` must be true or false"),
+        ("verbose = 1000", "1: `verbose` must be from 0 to 255"),
+        ("verbose = -1", "1: `verbose` must be from 0 to 255"),
+        ("periods = 1979-05-27", "1: `periods` must be a string, a number or a list of these"),
         ("port = 1\nport = 2", "2: duplicate key"),
-        ("[section]\nport = 1", "1: there is no option `section`"),
+        ("[section]\nport = 1", "1: unknown option `section`"),
         (
             "[serve]\nlisten = \"::1\"\nprot = 1",
-            "3: [serve]: there is no option `prot`; `port` is one",
+            "3: [serve]: unknown option `prot`: did you mean `port`?",
         ),
-        ("[serve]\nfilter = \"udp\"", "2: [serve]: there is no option `filter`"),
+        ("[serve]\nfilter = \"udp\"", "2: [serve]: unknown option `filter`"),
         ("[serve]\nport = 70000", "2: invalid value '70000' for '--port <PORT>'"),
-        ("serve = 1", "1: [serve] is a table of options, and there is one"),
-        ("[input]\nfilter = \"udp\"", "1: [[input]] is a table of options, and there is one"),
-        ("[[input]]\n[[input]]", "1: [[input]] is a table of options, and there is one"),
-        (
-            "[policy.strict]\nperiods = 1",
-            "1: there is no policy `strict`; `default` is the only one",
-        ),
-        ("policy = 1", "1: [policy.default] is a table of options, and there is one"),
-        ("[policy]\ndefault = 1", "2: [policy.default] is a table of options, and there is one"),
-        ("port = 1\n\n[serve]\nport = 2", "4: `port` stands on line 1 already"),
+        ("serve = 1", "1: expected exactly one table of options, [serve]"),
+        ("[input]\nfilter = \"udp\"", "1: expected exactly one table of options, [[input]]"),
+        ("[[input]]\n[[input]]", "1: expected exactly one table of options, [[input]]"),
+        ("[policy.strict]\nperiods = 1", "1: unknown policy `strict`: `default` is the only one"),
+        ("policy = 1", "1: expected exactly one table of options, [policy.default]"),
+        ("[policy]\ndefault = 1", "2: expected exactly one table of options, [policy.default]"),
+        ("port = 1\n\n[serve]\nport = 2", "4: `port` is already set on line 1"),
         ("x = ", "1: "),
         ("target = \"\"", "1: `target` is empty"),
-        ("target = \"-q\"", "1: `-q` is no target"),
+        ("target = \"-q\"", "1: invalid target `-q`: it starts with `-`"),
     ] {
         let file = folder.store("wrong.toml", text.as_bytes());
         let done = run(&["--config", &file, "--check-config"], &[]);
@@ -199,7 +196,7 @@ fn errors_in_a_file_name_the_line() {
     }
     let missing = run(&["--config", &folder.file("missing.toml"), "--check-config"], &[]);
     assert_eq!(missing.code, Some(2));
-    assert!(missing.stderr.starts_with("error: cannot read the configuration "));
+    assert!(missing.stderr.starts_with("error: cannot read the configuration file "));
     // Entries that conflict.
     let file = folder.store("wrong.toml", b"verbose = 1\nperiods = 3\nquiet = true\n");
     let done = run(&["--config", &file, "--check-config"], &[]);
@@ -211,14 +208,11 @@ fn errors_in_a_file_name_the_line() {
     let done = run(&["--config", &file, "--check-config"], &[]);
     assert_eq!(done.code, Some(3), "{}", done.stderr);
     for (wrong, said) in [
-        (&["-b", "prot 53"][..], "the filter `prot 53` is refused"),
-        (&["-l", "0.0.0.0"], "whoever reaches 0.0.0.0:10853 could read"),
-        (
-            &["--capture", "tc", "-b", "udp"],
-            "a filter (-b) cannot be run by programs in the kernel",
-        ),
+        (&["-b", "prot 53"][..], "invalid filter `prot 53`"),
+        (&["-l", "0.0.0.0"], "refusing to listen on 0.0.0.0:10853 without authentication"),
+        (&["--capture", "tc", "-b", "udp"], "eBPF capture does not support a filter (-b)"),
         (&["--user", "no-such-user"], "--user no-such-user: "),
-        (&["--tls-cert", "/no/such/file"], "--tls-cert needs --tls-key too"),
+        (&["--tls-cert", "/no/such/file"], "--tls-cert requires --tls-key"),
     ] {
         let done = run(&[&["--check-config"], wrong].concat(), &[]);
         assert_eq!(done.code, Some(2), "{}", done.stderr);
@@ -323,7 +317,7 @@ fn single_summary_remembers_other_ports() {
     assert_eq!(server.get("/api/v1/state/bucket/0").0, 200);
     folder.store("pktvisord.toml", b"dns-port = 5300\n");
     signal(&server.child, "HUP");
-    wait_for(&server, "options were read again");
+    wait_for(&server, "configuration reloaded");
     std::thread::sleep(Duration::from_millis(1_100));
     assert_eq!(server.get("/api/v1/state/bucket/0").0, 404);
 }
@@ -342,7 +336,7 @@ fn sighup_applies_all_changes_or_none() {
     assert_eq!(percent(), 100);
     folder.store("pktvisord.toml", b"max-deep-sample = 25\nperiods = 9\nfilter = \"udp\"\n");
     signal(&server.child, "HUP");
-    wait_for(&server, "options were read again");
+    wait_for(&server, "configuration reloaded");
     let log = server.log_so_far();
     assert!(log.contains("max-deep-sample: 100 -> 25\n"), "{log}");
     assert!(log.contains("periods: 5 -> 9 needs a restart; "), "{log}");
@@ -359,9 +353,9 @@ fn sighup_applies_all_changes_or_none() {
     assert!(matches!(state(), Err(ureq::Error::StatusCode(404))), "{:?}", state());
     // One error anywhere keeps the whole previous configuration.
     for (wrong, said) in [
-        ("periodz = 1", "pktvisord.toml:2: there is no option `periodz`"),
+        ("periodz = 1", "pktvisord.toml:2: unknown option `periodz`"),
         ("geo-asn = \"/x\"", "cannot use the ASN database /x"),
-        ("filter = \"prot 53\"", "the filter `prot 53` is refused"),
+        ("filter = \"prot 53\"", "invalid filter `prot 53`"),
         ("verbose = 1\nquiet = true", "cannot be used with"),
     ] {
         folder.store("pktvisord.toml", format!("max-deep-sample = 50\n{wrong}\n").as_bytes());
@@ -371,7 +365,7 @@ fn sighup_applies_all_changes_or_none() {
     assert_eq!(percent(), 25);
     fs::remove_file(folder.file("pktvisord.toml")).expect("the file");
     signal(&server.child, "HUP");
-    wait_for(&server, "all options stay as they were: cannot read the configuration");
+    wait_for(&server, "keeping the previous configuration: cannot read the configuration file");
     assert_eq!(percent(), 25);
     let (code, _) = server.stop("TERM", PATIENCE);
     assert_eq!(code, Some(0));

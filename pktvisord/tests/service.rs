@@ -40,7 +40,7 @@ fn notifies_about_start_life_reload_and_stop() {
     command.env("NOTIFY_SOCKET", sockets.file("notify")).env("WATCHDOG_USEC", "600000");
     let server = Server::start_as(command);
     let ready = manager.wait_for("READY=1");
-    assert!(ready.contains("STATUS=") && ready.contains("traffic.pcap through file"), "{ready}");
+    assert!(ready.contains("STATUS=") && ready.contains("traffic.pcap (file)"), "{ready}");
     // The daemon notifies more often than the watchdog demands.
     let started = Instant::now();
     for _ in 0..5 {

@@ -119,7 +119,7 @@ fn without_times_there_are_no_latencies_and_no_rates() {
     assert_eq!((view.packets.total, view.dns.xact.counts.total), (40, 20));
     assert_eq!((view.dns.xact.inbound.total, view.dns.xact.inbound.quantiles_us), (20, None));
     assert!(view.dns.xact.inbound.top_slow.is_empty() && view.packets.rates.pps_in.is_none());
-    assert!(said.contains("no packet has a time"), "{said}");
+    assert!(said.contains("no packet has a timestamp"), "{said}");
 }
 
 #[test]
@@ -146,5 +146,5 @@ fn counts_unread_packets_separately() {
     assert_eq!((view.packets.total, view.capture.unread_link_types), (6, 2));
     assert_eq!((view.capture.if_drops, view.capture.kernel_drops), (700, 300));
     let (_, said) = summed_up(&bytes, &[]);
-    assert!(said.contains("2 packets left out, the first is packet 7: link type 189"), "{said}");
+    assert!(said.contains("ignored 2 packets, the first is packet 7: link type 189"), "{said}");
 }

@@ -155,7 +155,7 @@ impl Bench {
             fs::write(path, report).with_context(|| format!("cannot write {}", path.display()))?;
         }
         if !failures.is_empty() {
-            bail!("pktvisord cannot be measured: {}", failures.join("; "));
+            bail!("cannot measure pktvisord: {}", failures.join("; "));
         }
         Ok(())
     }

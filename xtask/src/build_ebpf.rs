@@ -127,8 +127,8 @@ fn find_compiler() -> Option<Compiler> {
 /// Installs Debian's compiler.
 fn install_compiler() -> Result<Compiler> {
     setup::for_ebpf().context(
-        "no compiler for BPF; instead of Debian's packages, `rustup toolchain install nightly \
-         --component rust-src` will do",
+        "no compiler for BPF; as an alternative to Debian's packages, run `rustup toolchain install \
+         nightly --component rust-src`",
     )?;
     find_compiler().context(
         "still no compiler for BPF; install one with `rustup toolchain install nightly \
@@ -139,7 +139,7 @@ fn install_compiler() -> Result<Compiler> {
 /// Installs bpf-linker with cargo, which takes one to two minutes.
 fn install_linker() -> Result<PathBuf> {
     exec(cargo().args(["install", "bpf-linker", "--version", BPF_LINKER_VERSION, "--locked"]))?;
-    find_program("bpf-linker")?.context("cargo has installed bpf-linker, but not where it is found")
+    find_program("bpf-linker")?.context("cargo installed bpf-linker, but not in a folder of PATH")
 }
 
 /// Lists the programs in a BPF object, each as `section/name`.

@@ -32,7 +32,7 @@ impl Audit {
             Ok(()) => exec(deny.check().arg("advisories")),
             Err(error) if self.advisories => Err(error),
             Err(_) => {
-                println!("== known vulnerabilities: skipped, their list cannot be had from here");
+                println!("== known vulnerabilities: skipped, cannot download their list");
                 Ok(())
             }
         }
@@ -121,7 +121,7 @@ pub fn check() -> Result<()> {
         bail!("against deny.toml:\n{}", problems.join("\n"));
     }
     let packages: usize = by_license.values().sum();
-    println!("{packages} packages of {} licences, all of them allowed", by_license.len());
+    println!("{packages} packages with {} licences, all allowed", by_license.len());
     Ok(())
 }
 

@@ -142,11 +142,11 @@ fn write(to: &Path, text: &str) -> Result<()> {
 /// Fails if a program needs a newer glibc than that of Debian 12.
 fn check_glibc(program: &Path) -> Result<()> {
     let bytes = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
-    let newest = newest_glibc(&bytes).context("it needs no glibc")?;
+    let newest = newest_glibc(&bytes).context("the program does not need glibc")?;
     println!("{} needs glibc 2.{newest}", file_name(program));
     ensure!(
         newest <= NEWEST_GLIBC,
-        "that is newer than the 2.{NEWEST_GLIBC} of Debian 12: build it there"
+        "newer than glibc 2.{NEWEST_GLIBC} of Debian 12: build the program there"
     );
     Ok(())
 }
@@ -217,7 +217,7 @@ fn debian(dist: &Path) -> Result<PathBuf> {
     )?;
     let mut packages = fs::read_dir(dist)?.filter_map(|entry| Some(entry.ok()?.path()));
     let package = packages.find(|path| path.extension().is_some_and(|e| e == "deb"));
-    package.context("cargo-deb made no package")
+    package.context("cargo-deb created no package")
 }
 
 /// A Debian 12 root file system in a folder.
@@ -226,7 +226,7 @@ struct Root(PathBuf);
 impl Root {
     /// Creates the file system with debootstrap, in a folder that is emptied first.
     fn make(place: PathBuf) -> Result<Self> {
-        ensure!(is_root(), "only root makes a root folder");
+        ensure!(is_root(), "creating a root folder requires root");
         if place.exists() {
             fs::remove_dir_all(&place)?;
         }
@@ -268,7 +268,7 @@ fn test_package(dist: &Path, package: &Path) -> Result<()> {
     let deb = format!("/tmp/{}", file_name(package));
     root.run(&format!("apt-get -q install -y --no-install-recommends {deb}"))?;
     let told = root.run("pktvisord --version && pktvisor --version")?;
-    ensure!(told.contains(&version()?) && told.contains("programs in the kernel"), "{told}");
+    ensure!(told.contains(&version()?) && told.contains("live capture: eBPF"), "{told}");
     root.run("pktvisord --check-config")?;
     ensure!(root.run("pktvisord --print-config")?.contains("target = \"any\""), "the target");
     ensure!(root.run("getent passwd pktvisor")?.contains("nologin"), "the user");
@@ -287,8 +287,8 @@ fn test_package(dist: &Path, package: &Path) -> Result<()> {
         "find / -xdev -name '*pktvisor*' -not -path '/proc/*' -not -path '/tmp/*' -not -path '/var/log/*' \
          -not -path '/var/lib/systemd/*'",
     )?;
-    ensure!(left.is_empty(), "the package leaves behind: {left}");
-    println!("the package installs, works and goes again");
+    ensure!(left.is_empty(), "files left after purging the package: {left}");
+    println!("the package can be installed, used and removed");
     root.remove()
 }
 
@@ -328,7 +328,7 @@ fn test_image(dist: &Path) -> Result<()> {
         let log = root.run(&start)?;
         ensure!(log.contains(said) && log.contains("serving on"), "{bounding}: {log}");
     }
-    println!("the image's steps lead to a daemon that starts, with and without capabilities");
+    println!("the daemon of the image starts, with and without capabilities");
     root.remove()
 }
 

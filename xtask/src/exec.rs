@@ -17,8 +17,9 @@ pub fn root() -> PathBuf {
 /// Returns cargo's target folder: `CARGO_TARGET_DIR`, or `target` in the top folder.
 pub fn target_dir() -> Result<PathBuf> {
     match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(dir) => std::path::absolute(&dir)
-            .with_context(|| format!("CARGO_TARGET_DIR is {}, which is no path", dir.display())),
+        Some(dir) => std::path::absolute(&dir).with_context(|| {
+            format!("CARGO_TARGET_DIR is {}, which is not a valid path", dir.display())
+        }),
         None => Ok(root().join("target")),
     }
 }
@@ -44,7 +45,7 @@ pub fn cargo_tool(name: &str) -> Result<PathBuf> {
     let tools = target_dir()?.join("tools");
     let program = tools.join("bin").join(name);
     if !program.exists() {
-        eprintln!("compiling {name}, once, which takes some minutes");
+        eprintln!("compiling {name}; this happens once and takes some minutes");
         exec(cargo().args(["install", name, "--locked", "--root"]).arg(&tools))?;
     }
     Ok(program)

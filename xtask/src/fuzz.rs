@@ -34,7 +34,7 @@ impl Fuzz {
         let known = targets(&folder().join("fuzz_targets"))?;
         if let Some(unknown) = self.targets.iter().find(|target| !known.contains(*target)) {
             let known: Vec<_> = known.into_iter().collect();
-            bail!("there is no fuzz target {unknown}; there are {}", known.join(", "));
+            bail!("unknown fuzz target {unknown}; targets: {}", known.join(", "));
         }
         if !has_cargo_command("fuzz")? {
             exec(cargo().args(["install", "cargo-fuzz", "--locked"]))?;
@@ -78,7 +78,7 @@ fn targets(dir: &Path) -> Result<BTreeSet<String>> {
     let names = sources.iter().filter_map(|path| path.file_stem()?.to_str());
     let names: BTreeSet<_> = names.map(str::to_owned).collect();
     if names.is_empty() {
-        bail!("there is no fuzz target in {}", dir.display());
+        bail!("no fuzz targets in {}", dir.display());
     }
     Ok(names)
 }

@@ -78,7 +78,7 @@ fn tests() -> Result<Vec<PathBuf>> {
     for test in TESTS {
         build.args(["--test", test]);
     }
-    let messages = output_of(&mut build).context("the tests do not build")?;
+    let messages = output_of(&mut build).context("cannot build the tests")?;
     let programs: Vec<PathBuf> = messages
         .lines()
         .filter(|message| message.contains(r#""kind":["test"]"#))
@@ -87,7 +87,7 @@ fn tests() -> Result<Vec<PathBuf>> {
         .map(PathBuf::from)
         .collect();
     if programs.len() != TESTS.len() {
-        bail!("cargo names {} test programs where {} are expected", programs.len(), TESTS.len());
+        bail!("cargo built {} test programs, expected {}", programs.len(), TESTS.len());
     }
     Ok(programs)
 }
@@ -102,7 +102,7 @@ impl Kernel {
     /// Downloads and unpacks a package, or the kernel that a metapackage depends on.
     fn fetch(package: &str) -> Result<Self> {
         let depends = output_of(Command::new("apt-cache").args(["depends", package]));
-        let depends = depends.with_context(|| format!("there is no package {package}"))?;
+        let depends = depends.with_context(|| format!("no package {package}"))?;
         let image = depends
             .lines()
             .filter_map(|line| line.trim().strip_prefix("Depends: "))
@@ -112,10 +112,11 @@ impl Kernel {
         if !folder.join("boot").exists() {
             fs::create_dir_all(&folder)?;
             exec(Command::new("apt-get").current_dir(&folder).args(["download", image]))?;
-            let archive = entries(&folder)?.pop().context("nothing was downloaded")?;
+            let archive = entries(&folder)?.pop().context("apt downloaded no package")?;
             exec(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(&folder))?;
         }
-        let modules = entries(&folder.join("lib/modules"))?.pop().context("it has no modules")?;
+        let modules =
+            entries(&folder.join("lib/modules"))?.pop().context("the package has no modules")?;
         let version = modules.file_name().context("a version")?.to_string_lossy().into_owned();
         exec(Command::new("depmod").arg("-b").arg(&folder).arg(&version))?;
         Ok(Self { folder, version })
@@ -153,7 +154,7 @@ impl Kernel {
         }
         machine.wait()?;
         if ended.len() != tests.len() || ended.iter().any(|code| code != "0") {
-            bail!("tests have failed, or did not end within {PATIENCE} s");
+            bail!("tests failed or did not end within {PATIENCE} s");
         }
         Ok(())
     }

@@ -27,7 +27,7 @@ impl Run {
         setup::for_run()?;
         let live = is_live(&self.args);
         if live && let Err(error) = build_ebpf::build() {
-            eprintln!("warning: no kernel programs, so capture goes through libpcap: {error:#}");
+            eprintln!("warning: no kernel programs, capturing with libpcap instead: {error:#}");
         }
         let pktvisord = build_release()?;
         let mut pktvisord = if live && !is_root() {

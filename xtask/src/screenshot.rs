@@ -100,9 +100,9 @@ impl Screenshot {
         eprintln!("watching for {seconds} s");
         sleep(Duration::from_secs(seconds));
         drop(script);
-        let screen = reader.join().map_err(|_| anyhow::anyhow!("the terminal was not read"))?;
+        let screen = reader.join().map_err(|_| anyhow::anyhow!("cannot read the terminal"))?;
         if !screen.contents().contains("live") {
-            bail!("this is not the dashboard:\n{}", screen.contents());
+            bail!("the screen does not show the dashboard:\n{}", screen.contents());
         }
         let path = root().join("docs/dashboard.svg");
         fs::write(&path, svg(&screen))

@@ -131,7 +131,10 @@ fn apt_get() -> Command {
 /// returns none: a later step fails if something is missing.
 fn missing<'a>(packages: &[&'a str]) -> Result<Vec<&'a str>> {
     if find_program("dpkg-query")?.is_none() {
-        eprintln!("not a Debian system; needed is what Debian calls {}", packages.join(" "));
+        eprintln!(
+            "not a Debian system; install the equivalents of the Debian packages {}",
+            packages.join(" ")
+        );
         return Ok(Vec::new());
     }
     let mut missing: Vec<_> =

@@ -40,7 +40,7 @@ impl Soak {
     /// Runs the command. Fails if memory grows, if too few requests are answered, or if more DNS
     /// messages are missed than the daemon counts as lost.
     pub fn run(self) -> Result<()> {
-        ensure!(is_root(), "only root makes interfaces and watches them");
+        ensure!(is_root(), "creating and watching interfaces requires root");
         setup::for_live_bench()?;
         build_ebpf::build()?;
         let pktvisord = run::build_release()?;
@@ -100,12 +100,15 @@ impl Soak {
             println!(
                 "| {minute} | {memory:.1} | {share:.1} | {queries} | {missed} | {losses} | {answered} |"
             );
-            ensure!(answered >= ANSWERED, "only {answered} requests were answered in a minute");
+            ensure!(
+                answered >= ANSWERED,
+                "the daemon answered only {answered} requests in a minute"
+            );
             let before =
                 *if minute <= WARM { warm.insert(memory) } else { warm.get_or_insert(memory) };
             let grown = (memory / before - 1.0) * 100.0;
-            ensure!(grown <= GROWTH, "memory has grown by {grown:.1} % since minute {WARM}");
-            ensure!(missed <= losses, "{missed} messages were missed without a word");
+            ensure!(grown <= GROWTH, "memory grew by {grown:.1} % since minute {WARM}");
+            ensure!(missed <= losses, "{missed} messages were missed and not counted as lost");
         }
         Ok(())
     }
@@ -146,7 +149,7 @@ fn counted() -> Result<(u64, u64)> {
         samples.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
     };
     if !text.contains("pktvisor_dns_messages_total{") {
-        bail!("the daemon does not answer: {text}");
+        bail!("the daemon does not respond: {text}");
     }
     Ok((sum("pktvisor_dns_messages_total{"), sum("pktvisor_losses_total{reason=\"ring_full_dns\"")))
 }
@@ -157,7 +160,7 @@ struct Stopped(Child);
 impl Stopped {
     fn status(&self, file: &str) -> Result<String> {
         let path = format!("/proc/{}/{file}", self.0.id());
-        std::fs::read_to_string(&path).with_context(|| format!("{path}: the daemon has ended"))
+        std::fs::read_to_string(&path).with_context(|| format!("{path}: the daemon stopped"))
     }
 
     /// Returns the daemon's resident memory in MiB.

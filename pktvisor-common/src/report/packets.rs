@@ -84,13 +84,13 @@ fn counts(width: usize, packets: &Packets, capture: &Capture) -> Vec<Block> {
         quantiles(width, "Per second", &rates(packets)),
         quantiles(
             width,
-            "Bytes of a packet",
+            "Bytes per packet",
             &[Spread { label: "payload", quantiles: packets.payload_size, number: si }],
         ),
         if outcomes.is_empty() {
             Block::new()
         } else {
-            shares(width, "What became of them", count, &outcomes)
+            shares(width, "Outcomes", count, &outcomes)
         },
     ]
 }

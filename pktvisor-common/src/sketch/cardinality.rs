@@ -112,9 +112,7 @@ impl TryFrom<State> for Cardinality {
             State::Exact(hashes) if hashes.len() <= EXACT => {
                 Ok(Self(Inner::Exact(hashes.into_iter().collect())))
             }
-            State::Exact(hashes) => {
-                Err(format!("{} hashes where at most {EXACT} are kept", hashes.len()))
-            }
+            State::Exact(hashes) => Err(format!("{} hashes; the maximum is {EXACT}", hashes.len())),
             State::Registers(registers) => Ok(Self(Inner::Sketch(HyperLogLog::of(&registers)?))),
         }
     }

@@ -51,15 +51,13 @@ impl FleetKey {
             None if file.len() == LENGTH
                 && file.iter().all(|byte| (b' '..=b'~').contains(byte)) =>
             {
-                return Err("16 characters of text are too easily guessed to be a key");
+                return Err("a key of 16 characters of text can be guessed");
             }
-            None => {
-                file.try_into().map_err(|_| "32 hexadecimal digits or 16 bytes are expected")?
-            }
+            None => file.try_into().map_err(|_| "expected 32 hexadecimal digits or 16 bytes")?,
         };
         let steps: Vec<u8> = bytes.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
         match distinct_bytes(&bytes) < LEAST_BYTES || distinct_bytes(&steps) < LEAST_STEPS {
-            true => Err("this key is no random one and can be guessed"),
+            true => Err("the key is not random and can be guessed"),
             false => Ok(Self { bytes, is_public: false }),
         }
     }

@@ -209,12 +209,12 @@ impl TryFrom<Vec<Class>> for Latencies {
             class.trim();
         }
         if !(classes.is_empty() || classes.len() == CLASSES) || !classes.iter().all(fits) {
-            return Err("latency classes that do not fit");
+            return Err("unknown latency classes");
         }
         classes
             .iter()
             .try_fold(0u64, |sum, class| sum.checked_add(class.count))
-            .ok_or("counts that overflow 64 bits")?;
+            .ok_or("counts overflow 64 bits")?;
         Ok(Self(classes))
     }
 }

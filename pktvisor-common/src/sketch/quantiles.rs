@@ -122,7 +122,7 @@ impl TryFrom<State> for Quantiles {
             if value > MAX_VALUE {
                 return Err(format!("a value of {value}, above {MAX_VALUE}"));
             }
-            total = total.checked_add(count).ok_or("counts that overflow 64 bits")?;
+            total = total.checked_add(count).ok_or("counts overflow 64 bits")?;
             quantiles.record(value, count);
         }
         Ok(quantiles)

@@ -135,7 +135,7 @@ impl TryFrom<Vec<(u16, u64)>> for Tally {
 
     fn try_from(counts: Vec<(u16, u64)>) -> Result<Self, Self::Error> {
         let ascending = counts.is_sorted_by(|a, b| a.0 < b.0);
-        ascending.then(|| Self::of(counts.into_iter())).ok_or("numbers that do not ascend")
+        ascending.then(|| Self::of(counts.into_iter())).ok_or("numbers not in ascending order")
     }
 }
 

@@ -261,10 +261,10 @@ impl<L: Label> TryFrom<State<L>> for Top<L> {
             return Ok(Self::default());
         }
         if state.entries.len() > EXACT {
-            return Err(format!("{} keys where at most {EXACT} are kept", state.entries.len()));
+            return Err(format!("{} keys; the maximum is {EXACT}", state.entries.len()));
         }
         if state.error > state.total || state.total > MAX_TOTAL {
-            return Err("an error or total that no stream can have".into());
+            return Err("impossible error or total".into());
         }
         // Only the sketch's own image (family 10, version 1) can set its error.
         let lg_size = |size: usize| size.trailing_zeros() as u8;

@@ -51,7 +51,8 @@ impl FromStr for Mask {
         text.split_once('/')
             .and_then(|(v4, v6)| Some(Self { v4: length(v4, 32)?, v6: length(v6, 128)? }))
             .ok_or_else(|| {
-                "two lengths of prefixes are needed, of IPv4 (0 to 32) and IPv6 (0 to 128), such as 24/48".to_owned()
+                "expected two prefix lengths, for IPv4 (0 to 32) and IPv6 (0 to 128), such as 24/48"
+                    .to_owned()
             })
     }
 }

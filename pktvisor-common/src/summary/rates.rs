@@ -84,7 +84,7 @@ impl TryFrom<Vec<Second>> for Minute {
 
     fn try_from(seconds: Vec<Second>) -> Result<Self, Self::Error> {
         let fits = seconds.len() == SECONDS_OF_MINUTE as usize;
-        fits.then_some(Self(seconds)).ok_or("a minute that does not have 60 seconds")
+        fits.then_some(Self(seconds)).ok_or("a minute without exactly 60 seconds")
     }
 }
 

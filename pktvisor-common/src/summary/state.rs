@@ -164,14 +164,14 @@ pub enum StateError {
     },
     /// Distinct counts have another precision.
     #[error(
-        "distinct counts do not fit together: their precision is {found} there and {PRECISION} here"
+        "incompatible distinct counts: their precision is {found}, but this release uses {PRECISION}"
     )]
     Precision {
         /// The precision found.
         found: u8,
     },
     /// The summary was counted on other terms, such as other DNS ports.
-    #[error("counted on other terms: {found:?} there and {wanted:?} here")]
+    #[error("counted with other options: {found:?} instead of {wanted:?}")]
     Terms {
         /// The terms found.
         found: Terms,
@@ -180,7 +180,7 @@ pub enum StateError {
     },
     /// The terms have a version that this release does not know, so it cannot tell whether merging is
     /// right.
-    #[error("counted on terms of version {found}, which this release does not know")]
+    #[error("counted with options of version {found}, which this release does not support")]
     UnknownTerms {
         /// The version found.
         found: u16,
@@ -246,7 +246,7 @@ pub fn decode(bytes: &[u8], terms: &Terms) -> Result<Decoded, StateError> {
     let mut left_out = LeftOut(sections.unknown.clone());
     let mut summary = Summary::default();
     let Some(Period { minute, start, end }) = sections.read(Section::Period, &mut left_out)? else {
-        return Err(StateError::Broken("it does not say which time it covers".into()));
+        return Err(StateError::Broken("missing period".into()));
     };
     summary.minute = minute;
     (summary.start, summary.end) = (Timestamp::from_nanos(start), Timestamp::from_nanos(end));
@@ -283,7 +283,7 @@ fn set_counters(
     let mut found: BTreeMap<&str, u64> = BTreeMap::new();
     for (name, count) in named {
         if found.insert(name, count).is_some() {
-            return Err(StateError::Broken("a counter that comes twice".into()));
+            return Err(StateError::Broken("duplicate counter".into()));
         }
     }
     for (name, counter) in summary.counters() {
@@ -343,17 +343,17 @@ impl<'a> Sections<'a> {
         let mut unknown = LeftOut(Vec::new());
         while !bytes.is_empty() {
             let Some((&[t0, t1, v0, v1, l0, l1, l2, l3], rest)) = bytes.split_first_chunk() else {
-                return Err(StateError::Broken("it ends inside the head of a section".into()));
+                return Err(StateError::Broken("truncated inside the head of a section".into()));
             };
             let length = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
             let Some((payload, behind)) = rest.split_at_checked(length) else {
-                return Err(StateError::Broken("it ends inside a section".into()));
+                return Err(StateError::Broken("truncated inside a section".into()));
             };
             let (tag, version) = (u16::from_be_bytes([t0, t1]), u16::from_be_bytes([v0, v1]));
             if Section::of_tag(tag).is_none() {
                 unknown.note(format_args!("section {tag} of version {version}"));
             } else if sections.known.insert(tag, (version, payload)).is_some() {
-                return Err(StateError::Broken(format!("section {tag} comes twice")));
+                return Err(StateError::Broken(format!("duplicate section {tag}")));
             }
             bytes = behind;
         }
@@ -378,7 +378,7 @@ impl<'a> Sections<'a> {
                 let (value, rest) = postcard::take_from_bytes(payload)
                     .map_err(|error| StateError::Broken(format!("{name}: {error}")))?;
                 if !rest.is_empty() {
-                    let what = format!("{name}: {} bytes behind its end", rest.len());
+                    let what = format!("{name}: {} extra bytes at the end", rest.len());
                     return Err(StateError::Broken(what));
                 }
                 return Ok(Some(value));
@@ -390,13 +390,13 @@ impl<'a> Sections<'a> {
 
 fn read_terms(sections: &Sections<'_>) -> Result<Terms, StateError> {
     match sections.known.get(&(Section::Terms as u16)) {
-        None => Err(StateError::Broken("it does not say on which terms it was counted".into())),
+        None => Err(StateError::Broken("missing options".into())),
         Some((found, _)) if *found != Section::Terms.version() => {
             Err(StateError::UnknownTerms { found: *found })
         }
         Some(_) => {
             let terms: Option<Terms> = sections.read(Section::Terms, &mut LeftOut(Vec::new()))?;
-            terms.ok_or_else(|| StateError::Broken("its terms cannot be read".into()))
+            terms.ok_or_else(|| StateError::Broken("invalid options".into()))
         }
     }
 }
@@ -404,7 +404,7 @@ fn read_terms(sections: &Sections<'_>) -> Result<Terms, StateError> {
 /// Checks the header; returns the hash function and key of the sketches, and the sections.
 fn open(bytes: &[u8]) -> Result<(Keyed, Sections<'_>), StateError> {
     if bytes.len() > MAX_BYTES {
-        return Err(StateError::Broken(format!("it is larger than {MAX_BYTES} bytes")));
+        return Err(StateError::Broken(format!("larger than {MAX_BYTES} bytes")));
     }
     let (header, body) = bytes.split_first_chunk::<16>().ok_or(StateError::NotAState)?;
     let [m0, m1, m2, m3, v0, v1, function, precision, fingerprint @ ..] = *header;
@@ -428,17 +428,17 @@ fn check(summary: &Summary, has_rates: bool) -> Result<(), &'static str> {
         .end
         .as_nanos()
         .checked_sub(summary.start.as_nanos())
-        .ok_or("a span that overflows")?;
+        .ok_or("time span overflows")?;
     let minutes = summary.rates.minutes() as i64;
     let covered = summary.rates.is_folded() || length <= (minutes * MINUTE).as_nanos();
     if length < 0 || has_rates && !covered {
-        return Err("a span that its minutes do not cover");
+        return Err("time span not covered by its minutes");
     }
     if minutes > MAX_MINUTES {
-        return Err("more minutes than are kept second by second");
+        return Err("more minutes with rates per second than a summary keeps");
     }
     if summary.account.losses.len() > MAX_REASONS {
-        return Err("more reasons of losses than there are");
+        return Err("more reasons for loss than exist");
     }
     Ok(())
 }

@@ -67,7 +67,7 @@ pub(super) fn panels(app: &App) -> Vec<Panel> {
         app.chart_by_name("Questions by type", "/s", |s| &s.qtypes),
         latencies(app, "Latency in", xact.inbound.histogram_us.as_ref()),
         latencies(app, "Latency out", xact.outbound.histogram_us.as_ref()),
-        latencies(app, "Latency neither", xact.unknown.histogram_us.as_ref()),
+        latencies(app, "Latency unknown", xact.unknown.histogram_us.as_ref()),
         app.top("RCodes", &dns.top_rcode, replies),
         app.top("QTypes", &dns.top_qtype, total),
         app.top("Slow In", &xact.inbound.top_slow, xact.inbound.total),
@@ -76,7 +76,7 @@ pub(super) fn panels(app: &App) -> Vec<Panel> {
         app.top("NOERROR", &dns.top_noerror, wire.noerror),
         app.top("No data", &dns.top_nodata, wire.nodata),
         app.top("Client subnets", &dns.top_ecs, wire.ecs),
-        app.top("Subnets by place", &dns.top_geo_loc_ecs, wire.ecs),
+        app.top("Subnets by location", &dns.top_geo_loc_ecs, wire.ecs),
         app.top("Subnets by AS", &dns.top_asn_ecs, wire.ecs),
         app.top("UDP ports", &dns.top_udp_ports, wire.udp),
     ]

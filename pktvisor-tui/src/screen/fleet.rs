@@ -11,7 +11,7 @@ pub(super) fn panel(app: &App) -> Panel {
     let facts = app.agents.iter().map(|agent| {
         let name = printable(&agent.address);
         let Some(answer) = &agent.answer else {
-            let why = agent.failure.as_ref().map_or("asked", |(error, _)| error.as_str());
+            let why = agent.failure.as_ref().map_or("waiting", |(error, _)| error.as_str());
             return Fact::new(name, printable(why)).tone(Tone::Loss);
         };
         let rates = &answer.rates;
@@ -38,7 +38,7 @@ pub(super) fn panel(app: &App) -> Panel {
     let (answering, merged, all) = (app.answering(), app.fleet.merged, app.agents.len());
     panel.note = format!("{answering} of {all} answer");
     if merged < answering {
-        panel.note = format!("{}, {merged} are in the summary", panel.note);
+        panel.note = format!("{}, {merged} merged", panel.note);
     }
     if let Some(problem) = app.fleet.problems.first() {
         panel.note = format!("{}; {}", panel.note, printable(problem));

@@ -40,7 +40,7 @@ fn connection(app: &App, agent: &Agent) -> Panel {
     if let Some((error, retry)) = &agent.failure {
         let wait = retry.saturating_sub(app.now).div_ceil(1_000);
         facts.push(Fact::new("error", printable(error)).tone(Tone::Loss));
-        facts.push(Fact::new("next try", format!("in {}", duration(wait))));
+        facts.push(Fact::new("next attempt", format!("in {}", duration(wait))));
     }
     Panel::facts("Connection", facts).wide()
 }
@@ -50,9 +50,9 @@ fn daemon(agent: &Agent, metrics: &AppMetrics) -> Panel {
     let capture = &daemon.capture;
     let mut facts = vec![
         Fact::new("version", printable(&daemon.version)),
-        Fact::new("up", duration((daemon.up_time_min * 60.0) as u64)),
+        Fact::new("uptime", duration((daemon.up_time_min * 60.0) as u64)),
         match daemon.single_summary {
-            true => Fact::new("minutes kept", "one summary of all"),
+            true => Fact::new("minutes kept", "single summary"),
             false => Fact::new("minutes kept", daemon.periods.to_string()),
         },
         match capture.finished {
@@ -61,13 +61,13 @@ fn daemon(agent: &Agent, metrics: &AppMetrics) -> Panel {
         },
     ];
     if let Some(reason) = &capture.fallback {
-        facts.push(Fact::new("because", printable(reason)).tone(Tone::Warning));
+        facts.push(Fact::new("fallback", printable(reason)).tone(Tone::Warning));
     }
     for fault in &capture.faults {
-        facts.push(Fact::new("not seen", printable(fault)).tone(Tone::Loss));
+        facts.push(Fact::new("fault", printable(fault)).tone(Tone::Loss));
     }
     if capture.pending > 0 {
-        let interfaces = format!("{} more are being attached", capture.pending);
+        let interfaces = format!("{} more pending", capture.pending);
         facts.push(Fact::new("interfaces", interfaces).tone(Tone::Warning));
     }
     if let Some(advice) = &capture.advice {
@@ -77,16 +77,17 @@ fn daemon(agent: &Agent, metrics: &AppMetrics) -> Panel {
         let tone = if percent < 100.0 { Tone::Warning } else { Tone::Plain };
         (format!("{percent} %"), tone)
     };
-    for (name, percent) in
-        [("inspected DNS", capture.sampling.dns_pct), ("inspected rest", capture.sampling.rest_pct)]
-    {
+    for (name, percent) in [
+        ("inspected DNS", capture.sampling.dns_pct),
+        ("inspected other", capture.sampling.rest_pct),
+    ] {
         let (value, tone) = sampled(percent);
         facts.push(Fact::new(name, value).tone(tone));
     }
     facts.push(Fact::new("open transactions", si(metrics.dns.xact.open)));
     if let Some(key) = &daemon.fleet_key {
         facts.push(match key.public {
-            true => Fact::new("fleet key", "none: distinct counts and lists can be forged")
+            true => Fact::new("fleet key", "none; distinct counts and lists can be forged")
                 .tone(Tone::Warning),
             false => Fact::new("fleet key", printable(&key.fingerprint)),
         });
@@ -95,16 +96,16 @@ fn daemon(agent: &Agent, metrics: &AppMetrics) -> Panel {
     // Older daemons do not report this.
     if process.resident_bytes > 0 {
         let cpu =
-            agent.history.cpu_pct.map_or("—".to_owned(), |cpu| format!("{cpu:.1} % of one"));
-        facts.push(Fact::new("processor", cpu));
+            agent.history.cpu_pct.map_or("—".to_owned(), |cpu| format!("{cpu:.1} % of one core"));
+        facts.push(Fact::new("CPU", cpu));
         facts.push(Fact::new("memory", bytes(process.resident_bytes)));
     }
     if let Some(security) = &daemon.security {
         let capabilities = match &security.capabilities[..] {
-            [] => "no capabilities".to_owned(),
+            [] => "none".to_owned(),
             some => printable(&some.join(", ")),
         };
-        facts.push(Fact::new("rights", capabilities));
+        facts.push(Fact::new("capabilities", capabilities));
         let sandbox = format!("Landlock {}, seccomp {}", security.landlock, security.seccomp);
         facts.push(Fact::new("sandbox", printable(&sandbox)));
     }
@@ -128,7 +129,7 @@ fn interfaces(metrics: &AppMetrics) -> Panel {
         }
     }
     if facts.is_empty() {
-        facts.push(Fact::new("nothing is watched", "").tone(Tone::Loss));
+        facts.push(Fact::new("no interface is watched", "").tone(Tone::Loss));
     }
     Panel::facts("Interfaces", facts).wide()
 }
@@ -140,8 +141,8 @@ fn outcomes(app: &App, view: &MetricsView) -> Panel {
     facts.push(Fact::new("inspected", format!("{:.1} %", view.capture.sample_rate_pct)));
     let lag = view.capture.lag_ms;
     let tone = if lag > 1_000 { Tone::Warning } else { Tone::Plain };
-    facts.push(Fact::new("behind", format!("{lag} ms")).tone(tone));
-    Panel::facts("What became of packets", facts).note(app.count(total))
+    facts.push(Fact::new("lag", format!("{lag} ms")).tone(tone));
+    Panel::facts("Packet outcomes", facts).note(app.count(total))
 }
 
 fn lost(app: &App, view: &MetricsView, now: Option<&Sample>) -> Panel {
@@ -156,7 +157,7 @@ fn lost(app: &App, view: &MetricsView, now: Option<&Sample>) -> Panel {
         })
         .collect();
     if facts.is_empty() {
-        facts.push(Fact::new("nothing was lost", "").tone(Tone::Good));
+        facts.push(Fact::new("no losses", "").tone(Tone::Good));
     }
     Panel::facts("Losses", facts).wide()
 }

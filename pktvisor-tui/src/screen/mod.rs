@@ -52,7 +52,7 @@ impl Screen {
 }
 
 /// Name of the direction neither in nor out.
-const NEITHER: &str = "neither";
+const NEITHER: &str = "unknown";
 
 /// Value of a sample in a chart.
 type Value = fn(&Sample) -> f64;

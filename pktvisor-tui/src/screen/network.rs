@@ -12,12 +12,12 @@ pub(super) fn panels(app: &App) -> Vec<Panel> {
     let (total, flags) = (packets.total, &packets.protocol.tcp);
     let kinds = vec![
         app.part("ICMP", packets.icmp, total).field("/packets/icmp"),
-        app.part("not IP", packets.non_ip, total).field("/packets/non_ip"),
+        app.part("non-IP", packets.non_ip, total).field("/packets/non_ip"),
         app.part("fragments", packets.fragments, total).field("/packets/fragments"),
         app.part("malformed", packets.malformed, total)
             .tone(warn(packets.malformed))
             .field("/packets/malformed"),
-        app.part("neither in nor out", packets.unknown_dir, total).field("/packets/unknown_dir"),
+        app.part("unknown direction", packets.unknown_dir, total).field("/packets/unknown_dir"),
         app.part("TCP SYN", flags.syn, packets.tcp).field("/packets/protocol"),
         app.part("TCP FIN", flags.fin, packets.tcp).field("/packets/protocol"),
         app.part("TCP RST", flags.rst, packets.tcp).field("/packets/protocol"),
@@ -30,7 +30,7 @@ pub(super) fn panels(app: &App) -> Vec<Panel> {
         Fact::new("bytes out", app.bytes(carried.outbound))
             .of(carried.outbound, carried.total)
             .field("/packets/bytes"),
-        Fact::new("a packet", bytes(carried.total.checked_div(total).unwrap_or(0)))
+        Fact::new("bytes/packet", bytes(carried.total.checked_div(total).unwrap_or(0)))
             .field("/packets/bytes"),
     ];
     volume.push(super::quantiles("payload", packets.payload_size, si));

@@ -66,7 +66,7 @@ pub(super) fn rates(app: &App, packets: &Packets) -> Panel {
     facts.push(Fact::new("sources in", app.distinct(distinct.src_ips_in, distinct.src_ips_in_max)));
     facts
         .push(Fact::new("dest. out", app.distinct(distinct.dst_ips_out, distinct.dst_ips_out_max)));
-    Panel::facts("Rates a second", facts).note("p50 p90 p95 p99")
+    Panel::facts("Rates per second", facts).note("p50 p90 p95 p99")
 }
 
 fn messages(app: &App, dns: &Dns) -> Panel {

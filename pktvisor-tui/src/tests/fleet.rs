@@ -57,7 +57,7 @@ fn adds_daemons_only_within_one_period() {
     part(&mut app, 0, 5_000, Period::Window(1), of(Period::Window(1), 3));
     assert_eq!((packets(&app), app.fleet.merged), (3, 1));
     assert!(frame(&app).contains("last minute"));
-    assert!(frame(&app).contains("2 of 2 answer, 1 are in the summary"), "{}", frame(&app));
+    assert!(frame(&app).contains("2 of 2 answer, 1 merged"), "{}", frame(&app));
 
     // A daemon that stops answering leaves the sum.
     part(&mut app, 1, 7_000, Period::Window(1), of(Period::Window(1), 4));
@@ -78,7 +78,7 @@ fn names_daemons_that_cannot_be_merged() {
     assert_eq!((packets(&app), app.fleet.merged), (10, 1));
     assert_eq!(app.fleet.problems.len(), 2);
     let seen = frame(&app);
-    assert!(seen.contains("3 of 3 answer, 1 are in the summary; dns1.example.net"), "{seen}");
+    assert!(seen.contains("3 of 3 answer, 1 merged; dns1.example.net"), "{seen}");
     assert!(Part::of(window, [Ok(b"no state".to_vec())]).is_err());
     assert!(Part::of(window, []).is_err());
 }
@@ -92,10 +92,7 @@ fn shows_distinct_counts_as_intervals_if_fleet_keys_differ() {
         part(&mut app, agent, at, window, Ok(Part::of(window, [Ok(state)]).unwrap()));
     }
     assert_eq!((packets(&app), app.fleet.merged), (20, 2));
-    assert_eq!(
-        app.fleet.problems,
-        ["2 fleet keys differ; distinct counts lie between two numbers"]
-    );
+    assert_eq!(app.fleet.problems, ["2 different fleet keys; distinct counts are ranges"]);
     let view = app.fleet.view.as_mut().unwrap();
     (view.dns.cardinality.qname, view.dns.cardinality.qname_max) = (1_200, Some(3_400));
     let seen = frame(&app);

@@ -42,7 +42,10 @@ fn answer(view: &MetricsView, second: u64) -> Answer {
         name: "eth0".to_owned(),
         ingress: Some("tcx".to_owned()),
         egress: Some("tcx".to_owned()),
-        refused: vec!["xdp on eth0 for what is received: the driver has none".to_owned()],
+        refused: vec![
+            "xdp on eth0 for received packets: not supported by the driver of the interface"
+                .to_owned(),
+        ],
         one_sided: None,
     };
     let capture = CaptureInfo {

@@ -43,7 +43,7 @@ pub(super) fn header(app: &App, frame: &mut Frame<'_>, area: Rect) {
 fn period(app: &App) -> String {
     match app.shown_period() {
         Period::Bucket(0) => "this minute".to_owned(),
-        Period::Bucket(1) => "the minute before".to_owned(),
+        Period::Bucket(1) => "previous minute".to_owned(),
         Period::Bucket(n) => format!("{n} minutes ago"),
         Period::Window(1) => "last minute".to_owned(),
         Period::Window(n) => format!("last {n} minutes"),
@@ -117,7 +117,7 @@ pub(super) fn waiting(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let failures = app.agents.iter().filter_map(|agent| {
         let (error, retry) = agent.failure.as_ref()?;
         let wait = duration(retry.saturating_sub(app.now).div_ceil(1_000));
-        Some((printable(error), format!("asking again in {wait}")))
+        Some((printable(error), format!("retrying in {wait}")))
     });
     let mut lines = vec![Line::default()];
     for (error, retry) in failures {
@@ -148,7 +148,7 @@ pub(super) fn footer(app: &App, frame: &mut Frame<'_>, area: Rect) {
         let keys = " ?:keys Tab:screen 1…9:window [ ]:minute z:zoom /:search space:pause q:quit";
         Line::from(app.span(Tone::Dim, keys))
     } else {
-        let text = format!(" rows with {:?} only, Esc for all", printable(&app.search));
+        let text = format!(" only rows with {:?}, Esc shows all", printable(&app.search));
         Line::from(app.span(Tone::Warning, fit(&text, room)))
     };
     frame.render_widget(line, area);

@@ -21,7 +21,7 @@ pub enum AppError {
     #[error(transparent)]
     Target(#[from] TargetError),
     /// `--replay` with an interface.
-    #[error("--replay is for capture files, and TARGET is an interface")]
+    #[error("--replay requires a capture file, but TARGET is an interface")]
     ReplayOfLive,
     /// Interfaces cannot be watched.
     #[error(transparent)]
@@ -51,8 +51,8 @@ pub enum AppError {
     },
     /// The daemon would listen beyond loopback without authentication.
     #[error(
-        "whoever reaches {0} could read the names and addresses that are seen here: say who may, with \
-         --token-file FILE or --client-ca FILE, or say --insecure-listen"
+        "refusing to listen on {0} without authentication: set --token-file FILE or --client-ca FILE, \
+         or pass --insecure-listen"
     )]
     Unguarded(SocketAddr),
     /// The output cannot be written.

@@ -18,18 +18,18 @@ const COMMAND: &str = "fleet-key";
 /// Permissions of the key file: only its owner can read and write it.
 const OWNER_ALONE: u32 = 0o600;
 
-/// Makes a random key for the agents of a fleet.
+/// Generate a random key for the agents of a fleet
 ///
-/// All of them get the same one, with --fleet-key FILE: then their distinct counts merge, and whoever
-/// does not have the key can forge neither these nor top lists. Keep it as secret as a password.
+/// Give all agents the same key, with --fleet-key FILE. Then their distinct counts merge, and nobody
+/// without the key can forge distinct counts or top lists. Keep the key as secret as a password.
 #[derive(Debug, Parser)]
 #[command(name = "pktvisord fleet-key", bin_name = "pktvisord fleet-key")]
 struct Arguments {
-    /// Make a key
+    /// Generate a key
     #[arg(long, required = true)]
     new: bool,
 
-    /// Where to write it, for its owner alone; a file that is there stays [default: standard output]
+    /// Write the key to this new file, readable only by its owner [default: standard output]
     file: Option<PathBuf>,
 }
 
@@ -43,7 +43,7 @@ pub fn fleet_key(arguments: &[OsString]) -> Result<bool, AppError> {
     }
     let Arguments { new: _, file } = Arguments::parse_from(&arguments[1..]);
     let key = random()
-        .map_err(|source| AppError::System { what: "cannot make random numbers", source })?;
+        .map_err(|source| AppError::System { what: "cannot generate random numbers", source })?;
     let name =
         file.as_ref().map_or("standard output".to_owned(), |file| file.display().to_string());
     let written = match &file {
@@ -54,7 +54,8 @@ pub fn fleet_key(arguments: &[OsString]) -> Result<bool, AppError> {
     if let Some(file) = file {
         let file = file.display();
         eprintln!(
-            "{file}: made for its owner alone; give it to all agents of the fleet, with --fleet-key"
+            "{file}: created, readable only by its owner; copy it to all agents of the fleet and pass it \
+             with --fleet-key"
         );
     }
     Ok(true)
@@ -66,7 +67,7 @@ pub fn fleet_key(arguments: &[OsString]) -> Result<bool, AppError> {
 /// `FileError` if the file cannot be read, holds no key, or holds a key that can be guessed.
 pub fn read(path: &Path) -> Result<FleetKey, FileError> {
     FleetKey::of(&secret::read(path)?).map_err(|problem| {
-        let advice = "`pktvisord fleet-key --new` makes a fleet key";
+        let advice = "generate a fleet key with `pktvisord fleet-key --new`";
         FileError::unusable(path, format!("{problem}; {advice}"))
     })
 }
@@ -76,7 +77,7 @@ fn random() -> io::Result<String> {
     let mut bytes = [0; key::LENGTH];
     match getrandom(&mut bytes, GetRandomFlags::empty())? {
         key::LENGTH => Ok(format!("{:032x}", u128::from_be_bytes(bytes))),
-        _ => Err(io::Error::other("too few random numbers")),
+        _ => Err(io::Error::other("the kernel returned too few random bytes")),
     }
 }
 

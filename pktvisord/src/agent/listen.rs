@@ -59,14 +59,15 @@ impl Listeners {
         let _guard = runtime.enter();
         for address in self.listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
             let scheme = if self.options.access.tls.is_some() { "https" } else { "http" };
-            info!("serving on {scheme}://{address}, see {scheme}://{address}/docs");
+            info!("serving on {scheme}://{address}, documentation at {scheme}://{address}/docs");
         }
         let servers = self.listeners.into_iter().map(|listener| {
             let listener = TcpListener::from_std(listener)?;
             let (live, shutdown) = (Arc::clone(live), shutdown.clone().wait());
             Ok(runtime.spawn(serve::serve(listener, live, self.options.clone(), shutdown)))
         });
-        let servers = servers.collect::<io::Result<_>>().map_err(system("cannot serve"))?;
+        let servers =
+            servers.collect::<io::Result<_>>().map_err(system("cannot start the HTTP servers"))?;
         service::ready(live, shutdown, runtime);
         Ok(Servers(servers))
     }
@@ -79,8 +80,8 @@ impl Servers {
             for server in self.0 {
                 match server.await {
                     Ok(Ok(())) => {}
-                    Ok(Err(error)) => warn!("a server ended: {error}"),
-                    Err(error) => warn!("a server ended: {error}"),
+                    Ok(Err(error)) => warn!("an HTTP server stopped: {error}"),
+                    Err(error) => warn!("an HTTP server stopped: {error}"),
                 }
             }
         });
@@ -111,8 +112,7 @@ pub(super) fn addresses(
         }
         if access.tls.is_none() {
             warn!(
-                "{address} can be reached from other hosts, and what is sent is not encrypted: see \
-                 --tls-cert and --tls-key"
+                "{address} is reachable from other hosts without encryption: set --tls-cert and --tls-key"
             );
         }
     }

@@ -93,7 +93,7 @@ fn read(
         opened => opened?,
     };
     if model.input.tuning.hosts.is_none() {
-        info!("no -H HOSTSPEC: the direction of all packets is unknown");
+        info!("no -H HOSTSPEC: all packets have an unknown direction");
     }
     let input = FileInput {
         reader,
@@ -123,16 +123,16 @@ fn watch(config: &Arc<Config>, target: &Target, databases: GeoDatabases) -> Resu
     let mut settings = settings(model, interfaces.hosts(), databases, new_flow_key())?;
     if settings.anonymizer.fleet.is_public() {
         info!(
-            "no --fleet-key: whoever sends packets can forge distinct counts and top lists; `pktvisord \
-             fleet-key --new FILE` makes a key"
+            "no --fleet-key: anyone who sends packets can forge distinct counts and top lists; generate \
+             a key with `pktvisord fleet-key --new FILE`"
         );
     }
     if settings.tunnels == Tunnels::Inner
         && let Some(tunnel) = interfaces.watched_tunnel()
     {
         info!(
-            "--tunnels inner is not used: {tunnel} is watched itself, and the packets in it would count \
-             a second time at the interface below"
+            "ignoring --tunnels inner: the tunnel interface {tunnel} is watched itself, so packets in the \
+             tunnel would count twice"
         );
         settings.tunnels = Tunnels::Outer;
     }
@@ -173,8 +173,8 @@ fn serve(
     if !run.shutdown.asked() {
         summarize::report_left_out(&run.config.model, &store);
         match ended {
-            Ok(()) => info!("the capture has ended; serving it until Ctrl-C"),
-            Err(error) => tracing::error!("{error}; serving what was read until Ctrl-C"),
+            Ok(()) => info!("reached the end of the capture; serving it until Ctrl-C"),
+            Err(error) => tracing::error!("{error}; serving the packets read so far until Ctrl-C"),
         }
     }
     servers.wait(&run.runtime);

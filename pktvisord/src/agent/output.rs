@@ -49,7 +49,9 @@ fn create(path: &Path) -> io::Result<File> {
     // Check the opened file: the link may point elsewhere by now.
     let file = options.write(true).open(path)?;
     match file.metadata()?.is_file() {
-        true => Err(io::Error::other("it is a link, which root does not follow; name its target")),
+        true => Err(io::Error::other(
+            "the file is a symbolic link, which root does not follow; name its target instead",
+        )),
         false => Ok(file),
     }
 }

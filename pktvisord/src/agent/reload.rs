@@ -90,8 +90,8 @@ enum ReloadError {
 }
 
 /// Hint for a file that cannot be opened although it was readable at the start, or that is new.
-const OTHER_FOLDER: &str = "; files in other folders than those of the start need a restart, and file modes \
-                            hold for root too, once it has given up its capabilities";
+const OTHER_FOLDER: &str = "; files in folders that were not named at the start need a restart, and without \
+                            its capabilities, root needs read permission too";
 
 /// Returns true if a file was not read for lack of permission.
 fn is_denied(problem: &ReloadError) -> bool {
@@ -147,7 +147,7 @@ impl Reloader {
             Ok(checked) => checked,
             Err(problem) => {
                 let hint = if is_denied(&problem) { OTHER_FOLDER } else { "" };
-                return error!("all options stay as they were: {problem}{hint}");
+                return error!("keeping the previous configuration: {problem}{hint}");
             }
         };
         let config = Arc::new(config);
@@ -185,9 +185,11 @@ impl Reloader {
         // These keep their values from the start until a restart, whatever was read since.
         let cumulative = now.changes_since(&self.started);
         for Change { key, before, now, .. } in cumulative.iter().filter(|c| !self.takes(c)) {
-            warn!("{key}: {before} -> {now} needs a restart; `pktvisord --check-config` checks it");
+            warn!(
+                "{key}: {before} -> {now} needs a restart; check it with `pktvisord --check-config`"
+            );
         }
-        info!("options were read again, and the files that they name");
+        info!("configuration reloaded");
     }
 }
 
@@ -208,5 +210,5 @@ pub(super) fn check_all(config: &Config) -> Result<String, AppError> {
         Some(file) => file.display().to_string(),
         None => "no file".to_owned(),
     };
-    Ok(format!("the configuration is right ({file})\n"))
+    Ok(format!("configuration OK ({file})\n"))
 }

@@ -24,8 +24,7 @@ const RUNTIME: usize = 2;
 /// File descriptors for the runtime and its signals, and some for connections.
 const DESCRIPTORS: usize = 16;
 /// Error text if file descriptors or threads are short.
-const NO_ROOM: &str =
-    "too few file descriptors or threads are left to start; raise `ulimit -n` and `ulimit -u`";
+const NO_ROOM: &str = "not enough file descriptors or threads; raise `ulimit -n` and `ulimit -u`";
 
 /// Checks that the async runtime can start: tokio panics if it gets no thread or no descriptor.
 fn room() -> io::Result<()> {

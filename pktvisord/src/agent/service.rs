@@ -26,7 +26,7 @@ const LIFE: Duration = Duration::from_secs(10);
 /// Sends states to the service manager. Without a notification socket this does nothing.
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = send(states) {
-        debug!("the service manager cannot be told: {error}");
+        debug!("cannot notify the service manager: {error}");
     }
 }
 
@@ -47,7 +47,7 @@ pub(super) fn connect() -> Option<&'static UnixDatagram> {
         socket.connect_addr(&address)?;
         Ok(socket)
     });
-    connected.as_ref().inspect_err(|error| debug!("there is no service manager: {error}")).ok()
+    connected.as_ref().inspect_err(|error| debug!("no service manager: {error}")).ok()
 }
 
 /// Sends states to the service manager, if there is one.
@@ -62,7 +62,7 @@ pub(super) fn ready(live: &Arc<Live>, shutdown: &Shutdown, runtime: &Runtime) {
     let input = live.status();
     let watched = input.names().join(", ");
     let through = input.kind.name();
-    tell(&[NotifyState::Ready, NotifyState::Status(&format!("{watched} through {through}"))]);
+    tell(&[NotifyState::Ready, NotifyState::Status(&format!("{watched} ({through})"))]);
     runtime.spawn(follow(input.subscribe(), through));
     runtime.spawn(until_end(shutdown.clone()));
     let every = sd_notify::watchdog_enabled().map_or(LOOK, |within| within / 3);
@@ -82,8 +82,8 @@ async fn follow(mut watching: watch::Receiver<Watching>, through: &'static str) 
         let status = {
             let Watching { watched, pending, .. } = &*watching.borrow_and_update();
             match pending {
-                0 => format!("{} interfaces through {through}", watched.len()),
-                left => format!("{} interfaces through {through}, {left} to come", watched.len()),
+                0 => format!("{} interfaces ({through})", watched.len()),
+                left => format!("{} interfaces ({through}), {left} pending", watched.len()),
             }
         };
         if status != told {
@@ -112,7 +112,7 @@ async fn show_life(live: Arc<Live>, every: Duration) {
         };
         match (live.set_alive(alive), alive) {
             (_, true) => tell(&[NotifyState::Watchdog]),
-            (true, false) => error!("a thread that sums packets up does not answer"),
+            (true, false) => error!("a worker does not respond"),
             (false, false) => {}
         }
         // Wait for a pending check before starting another one.
@@ -126,7 +126,7 @@ async fn show_life(live: Arc<Live>, every: Duration) {
 pub(super) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => debug!("there is no clock: {error}"),
+        Err(error) => debug!("cannot read the monotonic clock: {error}"),
     }
 }
 

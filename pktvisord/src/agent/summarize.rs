@@ -43,7 +43,7 @@ pub(super) fn summarize(run: &Run<'_>, input: FileInput) -> Result<u8, AppError>
     print(model, status.complete(store.merged(&live, model.policy.periods.into()).view()))?;
     // After an interrupt, a pipe counts neither as truncated nor as complete.
     if interrupted {
-        warn!("interrupted: this is what was read so far");
+        warn!("interrupted: the summary covers only the packets read so far");
         return Ok(exit::INTERRUPTED);
     }
     read.map(|()| exit::OK).map_err(AppError::from)
@@ -53,8 +53,8 @@ pub(super) fn summarize(run: &Run<'_>, input: FileInput) -> Result<u8, AppError>
 pub(super) fn report_left_out(model: &Model, store: &Store) {
     if let Some(left_out) = store.left_out() {
         warn!(
-            "only the last {} minutes are summarized: left out is the time from {} to {}; \
-             --summary sums up everything, --periods N keeps more minutes",
+            "only the last {} minutes are summarized, without the time from {} to {}; use --summary to \
+             summarize everything, or --periods N to keep more minutes",
             model.policy.periods,
             utc(left_out.start),
             utc(left_out.end),

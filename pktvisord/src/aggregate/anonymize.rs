@@ -110,8 +110,8 @@ impl NameKey {
         let bytes = secret::read(path)?;
         if bytes.len() < SHORTEST_KEY || distinct_bytes(&bytes) < LEAST_BYTES {
             let problem = format!(
-                "a random key of {SHORTEST_KEY} bytes at least is needed; `head -c 32 /dev/urandom` \
-                 makes one"
+                "the key must be random and have at least {SHORTEST_KEY} bytes; generate one with `head \
+                 -c 32 /dev/urandom`"
             );
             return Err(FileError::unusable(path, problem));
         }

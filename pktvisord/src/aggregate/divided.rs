@@ -144,7 +144,7 @@ impl Divided {
     pub fn run(mut self, inbox: &Receiver<Work>, workers: &[SyncSender<Work>]) {
         let worked = catch_unwind(AssertUnwindSafe(|| self.work(inbox, workers)));
         if worked.is_err() {
-            tracing::error!("a worker has stopped: its packets are no longer counted");
+            tracing::error!("a worker stopped; its packets are no longer counted");
             let (share, reading) = (self.share, self.now_reading);
             self.reading.leave();
             self.owning.leave();

@@ -29,7 +29,7 @@ pub enum GeoError {
     },
     /// The database has another type.
     #[error(
-        "{} is a database of type \"{found}\", but --geo-{} needs {wanted}",
+        "{} is a database of type \"{found}\", but --geo-{} requires {wanted}",
         path.display(), kind.to_lowercase()
     )]
     WrongType {
@@ -81,7 +81,7 @@ impl GeoDatabases {
         let city = city
             .map(|path| {
                 let types = ["City", "Country", "Enterprise"];
-                open("city", path, &types, "a database of places, such as GeoLite2-City")
+                open("city", path, &types, "a database of locations, such as GeoLite2-City")
             })
             .transpose()?;
         let asn = asn
@@ -90,7 +90,7 @@ impl GeoDatabases {
                     "ASN",
                     path,
                     &["ASN", "ISP"],
-                    "an AS database, such as GeoLite2-ASN or GeoIP2-ISP",
+                    "a database of autonomous systems, such as GeoLite2-ASN or GeoIP2-ISP",
                 )
             })
             .transpose()?;

@@ -190,7 +190,7 @@ impl fmt::Display for HostSpecError {
                 write!(f, "`{part}` does not end in a prefix length from 0 to {bits}")?;
             }
         }
-        f.write_str("; networks in CIDR form are expected, such as 192.168.0.0/24,2001:db8::/32")
+        f.write_str("; expected networks in CIDR notation, such as 192.168.0.0/24,2001:db8::/32")
     }
 }
 

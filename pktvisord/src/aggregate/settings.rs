@@ -62,10 +62,10 @@ impl Default for Settings {
 /// What counts of a packet in an IP tunnel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Tunnels {
-    /// The outer packet
+    /// Outer headers
     #[default]
     Outer,
-    /// The packet inside
+    /// Inner headers
     Inner,
 }
 

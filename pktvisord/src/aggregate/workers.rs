@@ -269,7 +269,7 @@ impl Workers {
     fn note_gone(&mut self, gone: usize) {
         if gone > 0 && !self.failed {
             self.failed = true;
-            tracing::error!(gone, "workers have stopped: their packets are no longer counted");
+            tracing::error!(gone, "workers stopped; their packets are no longer counted");
         }
     }
 }

@@ -64,7 +64,7 @@ fn names(error: &Error, arg: &Arg) -> bool {
 pub(super) fn brief(error: &Error) -> String {
     if error.kind() == ErrorKind::MissingRequiredArgument {
         return format!(
-            "there is no target: on the command line, as `{TARGET}` in the file, or in {PREFIX}TARGET"
+            "missing TARGET: name it on the command line, as `{TARGET}` in the file, or in {PREFIX}TARGET"
         );
     }
     let text = error.render().to_string();
@@ -84,7 +84,7 @@ pub fn unknown_variables() -> Vec<String> {
         let rest = name.strip_prefix(PREFIX)?;
         let passed_over = known.contains(&name) || of_kubernetes(rest);
         let key = rest.to_ascii_lowercase().replace('_', "-");
-        (!passed_over).then(|| format!("{name} is ignored: {}", unknown(&command, &key)))
+        (!passed_over).then(|| format!("ignoring {name}: {}", unknown(&command, &key)))
     });
     unknown.collect()
 }

@@ -15,7 +15,7 @@ use crate::cli::Cli;
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The file cannot be read.
-    #[error("cannot read the configuration {path}: {source}")]
+    #[error("cannot read the configuration file {path}: {source}")]
     Unreadable {
         /// Path of the file.
         path: String,
@@ -54,7 +54,7 @@ fn parse(text: &str) -> Result<Vec<Entry>, (usize, String)> {
     let twice = entries.iter().enumerate().find_map(|(at, entry)| {
         let before = entries[..at].iter().find(|before| before.id == entry.id)?;
         let name = entry.id.replace('_', "-");
-        Some((entry.line, format!("`{name}` stands on line {} already", before.line)))
+        Some((entry.line, format!("`{name}` is already set on line {}", before.line)))
     });
     twice.map_or(Ok(entries), Err)
 }
@@ -100,10 +100,7 @@ impl Reader<'_> {
             });
             let Some(table) = table else {
                 let name = key.get_ref();
-                return Err((
-                    line,
-                    format!("there is no policy `{name}`; `default` is the only one"),
-                ));
+                return Err((line, format!("unknown policy `{name}`: `default` is the only one")));
             };
             entries.extend(self.options_in(table, value.get_ref().as_table(), line)?);
         }
@@ -150,7 +147,7 @@ fn only<'a, 'i>(value: &'a DeValue<'i>) -> Option<&'a DeTable<'i>> {
 }
 
 fn not_a_table(header: &str) -> String {
-    format!("{header} is a table of options, and there is one")
+    format!("expected exactly one table of options, {header}")
 }
 
 fn entry(
@@ -185,8 +182,8 @@ fn unknown_among(names: impl Iterator<Item = String>, key: &str) -> String {
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .filter(|&(likeness, _)| likeness >= ALIKE);
     match closest {
-        Some((_, name)) => format!("there is no option `{key}`; `{name}` is one"),
-        None => format!("there is no option `{key}`; `pktvisord --print-config` lists them all"),
+        Some((_, name)) => format!("unknown option `{key}`: did you mean `{name}`?"),
+        None => format!("unknown option `{key}`: `pktvisord --print-config` lists all options"),
     }
 }
 
@@ -199,11 +196,13 @@ fn arguments(key: &str, arg: &Arg, value: &DeValue<'_>) -> Result<Vec<OsString>,
             on.then(|| OsString::from(format!("--{key}"))).into_iter().collect()
         }
         (DeValue::Integer(times), ArgAction::Count) => {
-            let times =
-                times.to_string().parse::<u8>().map_err(|_| format!("`{key}` is 0 to 255"))?;
+            let times = times
+                .to_string()
+                .parse::<u8>()
+                .map_err(|_| format!("`{key}` must be from 0 to 255"))?;
             std::iter::repeat_n(OsString::from(format!("--{key}")), times.into()).collect()
         }
-        _ if is_flag(arg) => return Err(format!("`{key}` is true or false")),
+        _ if is_flag(arg) => return Err(format!("`{key}` must be true or false")),
         (DeValue::Array(values), action) => {
             let values = values.iter().map(|value| scalar(key, value.get_ref()));
             let values: Vec<String> = values.collect::<Result<_, _>>()?;
@@ -223,7 +222,9 @@ fn target(text: String) -> Result<OsString, String> {
     match text.as_str() {
         "" => Err("`target` is empty".to_owned()),
         "-" => Ok(text.into()),
-        option if option.starts_with('-') => Err(format!("`{option}` is no target")),
+        option if option.starts_with('-') => {
+            Err(format!("invalid target `{option}`: it starts with `-`"))
+        }
         _ => Ok(text.into()),
     }
 }
@@ -235,7 +236,7 @@ fn scalar(key: &str, value: &DeValue<'_>) -> Result<String, String> {
         DeValue::Float(number) => Ok(number.to_string()),
         DeValue::Boolean(on) => Ok(on.to_string()),
         DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
-            Err(format!("`{key}` is a text, a number or a list of them"))
+            Err(format!("`{key}` must be a string, a number or a list of these"))
         }
     }
 }

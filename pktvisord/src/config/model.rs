@@ -19,29 +19,29 @@ use crate::system::telemetry::LogFormat;
 use crate::time::{SECOND, Span};
 
 /// Headings of `--help`.
-const COUNTED: &str = "What is counted";
-const KEPT: &str = "What is kept";
-const CAPTURED: &str = "How packets are captured";
+const COUNTED: &str = "Counting";
+const KEPT: &str = "Retention";
+const CAPTURED: &str = "Capture";
 const SERVING: &str = "Serving";
-const WRITTEN: &str = "Output and log";
+const WRITTEN: &str = "Output and logging";
 
 /// Options of the input that can change while it runs.
 #[derive(Clone, Debug, Args)]
 pub struct InputTuning {
-    /// Count only packets that match this filter, in tcpdump's language (pcap-filter(7))
+    /// Count only packets that match this filter, in the syntax of tcpdump; see pcap-filter(7)
     #[arg(short = 'b', long, value_name = "BPF", help_heading = COUNTED, display_order = 0)]
     pub filter: Option<String>,
 
-    /// Addresses that are HOST, which tells inbound from outbound: CIDRs, separated by commas, such
-    /// as `192.0.2.1/32,2001:db8::/32`
+    /// Addresses that count as HOST, which decides whether a packet is inbound or outbound: CIDRs,
+    /// separated by commas, such as `192.0.2.1/32,2001:db8::/32`
     #[arg(short = 'H', long, value_name = "HOSTSPEC", help_heading = COUNTED, display_order = 0)]
     pub hosts: Option<HostSpec>,
 
-    /// Inspect at most so many percent of the packets; all are still counted
+    /// Inspect at most N percent of packets; all packets are still counted
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u8).range(0..=100), help_heading = COUNTED, display_order = 0)]
     pub max_deep_sample: u8,
 
-    /// Port of DNS, instead of 53, 5353, 5355 and 53000; can be given several times
+    /// DNS port, instead of 53, 5353, 5355 and 53000; can be repeated
     #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..), help_heading = COUNTED, display_order = 0)]
     pub dns_port: Vec<u16>,
 }
@@ -51,7 +51,7 @@ pub struct InputTuning {
 pub struct InputConfig {
     /// What to watch: a capture file (pcap or pcapng, plain or compressed with gzip, zstd or xz), `-`
     /// for a capture on standard input, interfaces (`eth0,eth1`), an IP address of this host, or
-    /// `any` for all interfaces, each packet once
+    /// `any` for all interfaces, counting each packet once
     #[arg(value_name = "TARGET")]
     pub target: String,
 
@@ -60,32 +60,32 @@ pub struct InputConfig {
     pub tuning: InputTuning,
 
     /// Count packets in IP tunnels (GRE, ERSPAN, VXLAN, Geneve, GTP-U, IP in IP) by their outer or
-    /// their inner headers
+    /// inner headers
     #[arg(long, value_enum, value_name = "HEADERS", default_value_t = Tunnels::Outer, help_heading = COUNTED)]
     pub tunnels: Tunnels,
 
-    /// How to capture from interfaces
+    /// Capture method for interfaces
     #[arg(long, value_enum, value_name = "MODE", default_value_t = CaptureMode::Auto, help_heading = CAPTURED)]
     pub capture: CaptureMode,
 
-    /// Inspect fewer packets while records of them are lost, and more again when they are not
+    /// Inspect fewer packets while records are lost, and more again once losses stop
     #[arg(long, value_enum, value_name = "SWITCH", default_value_t = Switch::On, help_heading = CAPTURED)]
     pub adaptive: Switch,
 
-    /// MiB of each ring between the kernel and a worker, a power of two
+    /// Size of each ring buffer between the kernel and a worker, in MiB; a power of two
     #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = mebibytes, help_heading = CAPTURED)]
     pub ring_size: u32,
 
-    /// MiB of memory that the capture buffers of all interfaces share, with libpcap
+    /// Total size of libpcap's capture buffers for all interfaces, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=1_048_576), help_heading = CAPTURED)]
     pub capture_memory: u64,
 
-    /// Fail on a capture that is cut short instead of summarizing it up to the cut
+    /// Fail on a truncated capture instead of summarizing it up to the cut
     #[arg(long, help_heading = CAPTURED)]
     pub strict: bool,
 
-    /// Serve the capture over HTTP, fed at SPEED times its own pace: 1, 10, 0.5 … or `max`; goes on
-    /// serving at its end until Ctrl-C
+    /// Replay the capture at SPEED times its original pace (1, 10, 0.5 … or `max`) and serve it over
+    /// HTTP until Ctrl-C
     #[arg(long, value_name = "SPEED", num_args = 0..=1, require_equals = true, default_missing_value = "1", help_heading = SERVING)]
     pub replay: Option<Speed>,
 }
@@ -93,11 +93,11 @@ pub struct InputConfig {
 /// Databases of addresses, which are read again while the daemon runs.
 #[derive(Clone, Debug, Args)]
 pub struct GeoFiles {
-    /// City database for places (MaxMind: GeoLite2-City, GeoIP2-City …)
+    /// City database for locations (MaxMind: GeoLite2-City, GeoIP2-City …)
     #[arg(long, value_name = "FILE", help_heading = COUNTED)]
     pub geo_city: Option<PathBuf>,
 
-    /// AS database for autonomous systems (MaxMind: GeoLite2-ASN, GeoIP2-ISP …)
+    /// Database of autonomous systems (MaxMind: GeoLite2-ASN, GeoIP2-ISP …)
     #[arg(long, value_name = "FILE", help_heading = COUNTED)]
     pub geo_asn: Option<PathBuf>,
 }
@@ -105,11 +105,11 @@ pub struct GeoFiles {
 /// A policy: what is counted of packets, and how much of it is kept.
 #[derive(Debug, Args)]
 pub struct PolicyConfig {
-    /// Seconds a DNS query waits for its reply
+    /// Seconds that a DNS query waits for its reply
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds, help_heading = COUNTED)]
     pub dns_timeout: f64,
 
-    /// Cut names in top_qname2 and top_qname3 above their public suffix (`.example.co.uk`)
+    /// Aggregate names in top_qname2 and top_qname3 by public suffix (`.example.co.uk`)
     #[arg(long, help_heading = COUNTED)]
     pub public_suffix: bool,
 
@@ -117,28 +117,28 @@ pub struct PolicyConfig {
     #[command(flatten)]
     pub geo: GeoFiles,
 
-    /// Keep so many one-minute buckets, the live one included
+    /// Number of one-minute buckets to keep, including the live one
     #[arg(long, value_name = "P", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1440), help_heading = KEPT)]
     pub periods: u32,
 
-    /// Sum everything up in a single summary instead of buckets
+    /// Keep a single summary of everything instead of buckets
     #[arg(long, help_heading = KEPT)]
     pub summary: bool,
 
-    /// Keep only so many bits of addresses, of IPv4 and IPv6, in all that is summed up: `24/48`
+    /// Keep only the first V4 bits of IPv4 and V6 bits of IPv6 addresses in summaries: `24/48`
     #[arg(long, value_name = "V4/V6", help_heading = KEPT)]
     pub mask_ip: Option<Mask>,
 
-    /// Show a hash of DNS names instead of them, keyed with this file
+    /// Replace DNS names with hashes, keyed with the content of this file
     #[arg(long, value_name = "KEYFILE", help_heading = KEPT)]
     pub hash_names: Option<PathBuf>,
 
-    /// Key of the fleet, without which whoever sends packets can forge distinct counts and top lists;
-    /// `pktvisord fleet-key --new FILE` makes one
+    /// Key of the fleet, generated with `pktvisord fleet-key --new FILE`; without it, anyone who sends
+    /// packets can forge distinct counts and top lists
     #[arg(long, value_name = "FILE", help_heading = KEPT)]
     pub fleet_key: Option<PathBuf>,
 
-    /// Deprecated: a fleet key that is made of a number, and no secret
+    /// Deprecated: derive the fleet key from this number, which is not secret
     #[arg(
         long,
         value_name = "SEED",
@@ -153,12 +153,12 @@ pub struct PolicyConfig {
 /// The process: its threads and its rights.
 #[derive(Debug, Args)]
 pub struct ProcessConfig {
-    /// Threads that sum packets up, at most 16 [default: the cores, at most 4]
+    /// Number of worker threads, at most 16 [default: number of cores, at most 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16), help_heading = CAPTURED)]
     pub workers: Option<u16>,
 
-    /// Become this user once interfaces are watched: a name, or numbers `UID` or `UID:GID` [default:
-    /// root becomes `pktvisor`, or else `nobody`]; capabilities are given up in any case
+    /// Switch to this user once interfaces are watched: a name, or numeric `UID` or `UID:GID`
+    /// [default: root switches to `pktvisor`, or else to `nobody`]; always drops capabilities
     #[arg(long, value_name = "USER", help_heading = CAPTURED)]
     pub user: Option<String>,
 
@@ -170,7 +170,7 @@ pub struct ProcessConfig {
 /// The HTTP interface.
 #[derive(Debug, Args)]
 pub struct ServeConfig {
-    /// Address or name to serve HTTP on
+    /// Address or host name to serve HTTP on
     #[arg(short = 'l', long, value_name = "HOST", default_value = "localhost", help_heading = SERVING)]
     pub listen: String,
 
@@ -182,11 +182,11 @@ pub struct ServeConfig {
     #[command(flatten)]
     pub access: AccessFiles,
 
-    /// Listen where others can reach it though neither tokens nor certificates of clients are needed
+    /// Listen beyond loopback although neither tokens nor client certificates are required
     #[arg(long, help_heading = SERVING)]
     pub insecure_listen: bool,
 
-    /// Entries of each top list on /metrics, for Prometheus; 0 leaves them out
+    /// Number of entries of each top list on /metrics; 0 omits the lists
     #[arg(long, value_name = "N", default_value_t = MAX_TOP, value_parser = clap::value_parser!(u8).range(0..=i64::from(MAX_TOP)), help_heading = SERVING)]
     pub prometheus_top: u8,
 }
@@ -194,11 +194,11 @@ pub struct ServeConfig {
 /// What is printed at the end of a capture.
 #[derive(Debug, Args)]
 pub struct ReportConfig {
-    /// What to print at the end of a capture
+    /// Output format for the summary of a capture
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Json, help_heading = WRITTEN)]
     pub format: Format,
 
-    /// Where to print it: a file, or `-` for standard output
+    /// Write the summary to this file; `-` is standard output
     #[arg(short = 'o', long, value_name = "FILE", default_value = "-", help_heading = WRITTEN)]
     pub output: PathBuf,
 
@@ -210,11 +210,11 @@ pub struct ReportConfig {
 /// How much is logged, which can change while the daemon runs.
 #[derive(Clone, Debug, Args)]
 pub struct LogLevel {
-    /// Log more; -vv logs all but what is logged for each packet
+    /// Log more; -vv logs everything except per-packet messages
     #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet", help_heading = WRITTEN)]
     pub verbose: u8,
 
-    /// Log errors only, and show no progress
+    /// Log only errors, and hide the progress bar
     #[arg(short, long, help_heading = WRITTEN)]
     pub quiet: bool,
 }
@@ -226,7 +226,7 @@ pub struct LogConfig {
     #[command(flatten)]
     pub level: LogLevel,
 
-    /// How to write the log, on standard error
+    /// Format of the log on standard error
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text, help_heading = WRITTEN)]
     pub log_format: LogFormat,
 }
@@ -296,32 +296,32 @@ fn options(add: fn(Command) -> Command) -> Vec<String> {
 /// What is printed at the end of a capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// The JSON of the REST interface
+    /// JSON, as in the REST interface
     Json,
-    /// A report to read, in colour on a terminal
+    /// Human-readable report, in colour on a terminal
     Text,
 }
 
 /// Whether something is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Switch {
-    /// Yes
+    /// Enabled
     On,
-    /// No
+    /// Disabled
     Off,
 }
 
 fn mebibytes(text: &str) -> Result<u32, String> {
     match text.parse::<u32>() {
         Ok(size) if size.is_power_of_two() && size <= 1024 => Ok(size),
-        _ => Err("a power of two from 1 to 1024 is needed".into()),
+        _ => Err("expected a power of two from 1 to 1024".into()),
     }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.001..=3600.0).contains(&seconds) => Ok(seconds),
-        _ => Err("a number of seconds from 0.001 to 3600 is needed".into()),
+        _ => Err("expected a number of seconds from 0.001 to 3600".into()),
     }
 }
 

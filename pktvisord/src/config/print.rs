@@ -57,7 +57,7 @@ impl Config {
         let width = lines.map(|(entry, _)| entry.chars().count()).max().unwrap_or(0);
         let mut text = match &self.file {
             Some(path) => format!("# file: {}\n", shown(path)),
-            None => format!("# file: none ({} is not there)\n", super::DEFAULT_FILE),
+            None => format!("# file: none ({} does not exist)\n", super::DEFAULT_FILE),
         };
         for (header, lines) in tables {
             // Writing to memory cannot fail.
@@ -121,11 +121,11 @@ fn example_value(arg: &Arg) -> String {
 pub fn example() -> String {
     let (command, reloadable) = (command(), reloadable());
     let mut text = String::from(
-        "# Configuration of pktvisord, with every option there is. Each is what --OPTION is on the\n\
-         # command line, which goes before the environment (PKTVISORD_OPTION), which goes before\n\
-         # this file. `pktvisord --check-config` says whether it is right, --print-config what is in\n\
-         # force. SIGHUP takes over changes of options that are marked with (reload). An option can\n\
-         # also stand at the top, before all tables.\n",
+        "# Configuration of pktvisord, with every option. Each option is named like --OPTION on the\n\
+         # command line, which overrides the environment (PKTVISORD_OPTION), which overrides this\n\
+         # file. `pktvisord --check-config` checks the configuration, and --print-config prints the\n\
+         # options in effect. SIGHUP applies changes of options marked (reload). An option can also\n\
+         # be set at the top, before all tables.\n",
     );
     for table in &TABLES {
         // Writing to memory cannot fail.

@@ -103,7 +103,7 @@ impl fmt::Display for UnsupportedLink {
         if let (Ok(name), Ok(description)) = (known.get_name(), known.get_description()) {
             write!(f, " ({name}: {description})")?;
         }
-        f.write_str(" is not read")
+        f.write_str(" is not supported")
     }
 }
 

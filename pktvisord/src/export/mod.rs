@@ -59,7 +59,7 @@ pub async fn run(mut exporter: impl Exporter, mut subscription: Subscription) {
         let now = subscription.lost();
         if now > lost {
             warn!(
-                "{}: {} minutes were lost, there was no room for them",
+                "{}: lost {} minutes because the exporter is too slow",
                 exporter.name(),
                 now - lost
             );
@@ -73,16 +73,16 @@ async fn push(exporter: &mut impl Exporter, batch: &[Arc<Closed>]) {
     let (mut wait, mut failed) = (FIRST_WAIT, false);
     loop {
         match exporter.push(batch).await {
-            Ok(()) if failed => return info!("{}: it works again", exporter.name()),
+            Ok(()) if failed => return info!("{}: exporting works again", exporter.name()),
             Ok(()) => return,
             Err(ExportError::Refused(why)) => {
                 let count = batch.len();
-                return warn!("{}: {count} minutes are given up: {why}", exporter.name());
+                return warn!("{}: dropped {count} minutes: {why}", exporter.name());
             }
             Err(ExportError::Retry(why)) => {
                 // Logged once, not at each attempt.
                 if !failed {
-                    warn!("{}: {why}; it is tried again", exporter.name());
+                    warn!("{}: {why}; retrying", exporter.name());
                 }
                 failed = true;
                 tokio::time::sleep(wait).await;

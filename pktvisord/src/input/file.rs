@@ -267,18 +267,18 @@ impl CaptureReader {
         warnings.extend(self.times.warning());
         if self.lacks_times() {
             warnings.push(
-                "no packet has a time (all are 0 or in simple packet blocks): there are no \
-                 latencies and no rates"
+                "no packet has a timestamp (all are 0 or in simple packet blocks); latencies and rates \
+                 are not available"
                     .to_owned(),
             );
         }
         if self.zero_tail > 0 {
             let bytes = plural(self.zero_tail, "zero byte");
-            warnings.push(format!("{bytes} at the end are no packets and were left out"));
+            warnings.push(format!("ignored {bytes} at the end"));
         }
         if behind > 0 {
             let bytes = plural(behind, "byte");
-            warnings.push(format!("{bytes} behind the end of the compressed data were left out"));
+            warnings.push(format!("ignored {bytes} after the end of the compressed data"));
         }
         if let Some(filter) = self.filter.as_ref().filter(|_| self.passed == 0) {
             warnings.extend(all_left_out(self.filtered_out, filter.hidden()));
@@ -312,7 +312,7 @@ fn all_left_out(packets: u64, hidden: Hidden) -> Option<String> {
     if packets == 0 {
         return None;
     }
-    let mut text = format!("the filter left out all {}", plural(packets, "packet"));
+    let mut text = format!("the filter rejected all {}", plural(packets, "packet"));
     let tags = [
         (hidden.vlan, "a VLAN tag", "vlan"),
         (hidden.mpls, "an MPLS label", "mpls"),
@@ -323,7 +323,7 @@ fn all_left_out(packets: u64, hidden: Hidden) -> Option<String> {
         // Writing to a string does not fail.
         let _ = write!(
             text,
-            "; {count} {have} {tag}, behind which a filter looks only after the keyword \
+            "; {count} {have} {tag}, and a filter looks behind it only after the keyword \
              `{keyword}`: `{keyword} and (EXPRESSION)`"
         );
     }
@@ -343,7 +343,7 @@ impl Format {
             return Err(match start.len() {
                 bytes if input.is_cut() => Problem::HeaderCut { bytes: bytes as u64 },
                 0 => Problem::Empty,
-                bytes => Problem::NotACapture { reason: format!("it has only {bytes} bytes") },
+                bytes => Problem::NotACapture { reason: format!("only {bytes} bytes") },
             });
         }
         if PcapNgParser::recognizes(&start) {

@@ -11,9 +11,7 @@ use crate::decode::link::{filter_view, network_layer};
 
 /// A filter expression that libpcap refuses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the filter `{expression}` is refused by libpcap: {message}; pcap-filter(7) has its language"
-)]
+#[error("invalid filter `{expression}`: {message}; see pcap-filter(7)")]
 pub struct FilterError {
     /// The expression.
     pub expression: String,
@@ -197,7 +195,7 @@ impl Program {
             .map(|instruction| Instruction::from_listing(&instruction.to_string()))
             .collect::<Option<Vec<_>>>()
             .map(Self)
-            .ok_or_else(|| "its program is not in a known form".to_owned())
+            .ok_or_else(|| "libpcap's program has an unknown form".to_owned())
     }
 
     /// Runs the program on `packet`, which had `wire_len` bytes on the wire.

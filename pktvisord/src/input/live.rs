@@ -29,16 +29,15 @@ const AT_ONCE: Duration = Duration::from_millis(250);
 #[derive(Debug, thiserror::Error)]
 pub enum LiveError {
     /// No interface to watch.
-    #[error("there is no interface to watch; `ip link` lists them with their state")]
+    #[error("no interface to watch; list the interfaces and their state with `ip link`")]
     NoInterface,
     /// A filter together with a capture mode that needs kernel programs.
     #[error(
-        "a filter (-b) cannot be run by programs in the kernel yet; leave --capture out, or say \
-         `--capture libpcap`"
+        "eBPF capture does not support a filter (-b) yet; omit --capture, or use `--capture libpcap`"
     )]
     FilterInKernel,
     /// The kernel refuses the programs.
-    #[error("{0}; `--capture auto` would take what comes next: XDP, TC, libpcap")]
+    #[error("{0}; `--capture auto` falls back in this order: XDP, TC, libpcap")]
     Kernel(Refusal),
     /// libpcap cannot capture.
     #[error(transparent)]
@@ -102,7 +101,7 @@ impl Interfaces {
         if scope.is_any() {
             for (interface, verdict) in interface::select(&listed) {
                 if let Err(reason) = verdict {
-                    info!("{} is not watched: {reason}", interface.name);
+                    info!("not watching {}: {reason}", interface.name);
                 }
             }
         }
@@ -117,7 +116,10 @@ impl Interfaces {
         let watched = self.wanted.iter().map(|(one, _)| one.index).collect();
         let hosts = self.scope.hosts(&watched, &self.listed);
         if hosts.is_empty() {
-            info!("no addresses and no -H HOSTSPEC: what is received is in, what is sent is out");
+            info!(
+                "no addresses of HOST: counting received packets as in and sent packets as out; name \
+                 addresses with -H HOSTSPEC"
+            );
         }
         hosts
     }
@@ -147,9 +149,7 @@ impl Interfaces {
         };
         let fallback = match (kernel.mode, &filter) {
             (CaptureMode::Libpcap, _) => None,
-            (CaptureMode::Auto, Some(_)) => {
-                Some("a filter (-b) is run by libpcap's capture".to_owned())
-            }
+            (CaptureMode::Auto, Some(_)) => Some("a filter (-b) requires libpcap".to_owned()),
             (mode, _) => match open() {
                 Ok(input) => return Ok(Box::new(input)),
                 Err(refusal) if mode == CaptureMode::Auto => Some(refusal.to_string()),
@@ -157,7 +157,7 @@ impl Interfaces {
             },
         };
         if let Some(reason) = &fallback {
-            warn!("capture goes through libpcap: {reason}");
+            warn!("capturing with libpcap instead of eBPF: {reason}");
         }
         let options = LibpcapOptions { filter, memory: capture_memory, workers, fallback };
         Ok(Box::new(LibpcapInput::open(options, scope, changes, &listed, AT_ONCE)?))

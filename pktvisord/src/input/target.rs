@@ -57,7 +57,7 @@ pub fn resolve(target: &str) -> Result<Target, TargetError> {
     let devices = match devices() {
         Ok(devices) => devices,
         Err(error) => {
-            reasons.push(format!("the interfaces of this host cannot be listed: {error}"));
+            reasons.push(format!("cannot list the interfaces of this host: {error}"));
             Vec::new()
         }
     };
@@ -106,16 +106,14 @@ fn capture_file(path: &Path) -> Result<PathBuf, NoCapture> {
         Ok(metadata) if metadata.is_file() || metadata.is_dir() => {
             match CaptureReader::open(path, &FileOptions::default()) {
                 Ok(_) => Ok(path.to_owned()),
-                Err(ReadError { problem, .. }) => {
-                    refusal(true, format!("the file of that name: {problem}"))
-                }
+                Err(ReadError { problem, .. }) => refusal(true, problem.to_string()),
             }
         }
         Ok(_) => Ok(path.to_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            refusal(false, "there is no file of that name".to_owned())
+            refusal(false, "no such file".to_owned())
         }
-        Err(error) => refusal(true, format!("the file of that name cannot be looked at: {error}")),
+        Err(error) => refusal(true, format!("cannot inspect the file: {error}")),
     }
 }
 
@@ -127,12 +125,12 @@ fn live(target: &str, devices: &[Device]) -> Result<Target, String> {
             .find(|device| device.addresses.contains(&address))
             .map(|device| Target::Address(address, device.name.clone()))
             .ok_or_else(|| {
-                format!("no interface of this host has that address; they are {}", list(devices))
+                format!("no interface of this host has this address; interfaces: {}", list(devices))
             });
     }
     let unknown = |name: &str| {
         let it = if name == target { "it".to_owned() } else { format!("`{name}`") };
-        format!("{it} is no IP address and none of the interfaces {}", list(devices))
+        format!("{it} is neither an IP address nor an interface; interfaces: {}", list(devices))
     };
     let mut names: Vec<String> = Vec::new();
     for name in target.split(',').map(str::trim) {
@@ -159,5 +157,5 @@ fn list(devices: &[Device]) -> String {
             }
         })
         .collect();
-    if names.is_empty() { "(there are none)".to_owned() } else { names.join(", ") }
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }

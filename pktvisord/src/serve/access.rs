@@ -30,7 +30,7 @@ const SHORTEST: usize = 16;
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     /// An option without another one that it needs.
-    #[error("{0} needs {1} too")]
+    #[error("{0} requires {1}")]
     Incomplete(&'static str, &'static str),
     /// A file cannot be read or has the wrong content.
     #[error(transparent)]
@@ -51,7 +51,7 @@ impl Tokens {
     fn read(path: &Path) -> Result<Self, FileError> {
         let unusable = |problem: &str| FileError::unusable(path, problem);
         let text = String::from_utf8(secret::read(path)?)
-            .map_err(|_| unusable("it is no text; one token a line is expected"))?;
+            .map_err(|_| unusable("not a text file: expected one token per line"))?;
         let lines = (1..).zip(text.lines().map(str::trim));
         let mut tokens = Vec::new();
         for (number, line) in lines.filter(|(_, l)| !l.is_empty() && !l.starts_with('#')) {
@@ -59,14 +59,14 @@ impl Tokens {
             let fits = |c: u8| c.is_ascii_alphanumeric() || b"-._~+/=".contains(&c);
             if line.len() < SHORTEST || !line.bytes().all(fits) {
                 return Err(unusable(&format!(
-                    "line {number} is no token: at least {SHORTEST} letters, digits and -._~+/= are \
-                     needed"
+                    "line {number} is not a token: expected at least {SHORTEST} letters, digits and \
+                     -._~+/="
                 )));
             }
             tokens.push(line.as_bytes().into());
         }
         if tokens.is_empty() {
-            return Err(unusable("there is no token in it; one a line is expected"));
+            return Err(unusable("the file has no token: expected one per line"));
         }
         Ok(Self(tokens))
     }
@@ -107,19 +107,19 @@ impl Clients {
 /// The files that say who may ask.
 #[derive(Clone, Debug, Default, Args)]
 pub struct AccessFiles {
-    /// Serve over TLS with this certificate and those that it was signed with (PEM)
+    /// Serve over TLS with this certificate chain (PEM)
     #[arg(long, value_name = "FILE", help_heading = "Serving")]
     pub tls_cert: Option<PathBuf>,
 
-    /// The private key of the certificate (PEM)
+    /// Private key of the certificate (PEM)
     #[arg(long, value_name = "FILE", help_heading = "Serving")]
     pub tls_key: Option<PathBuf>,
 
-    /// Serve only clients that have a certificate of one of these authorities (PEM)
+    /// Serve only clients that have a certificate from one of these authorities (PEM)
     #[arg(long, value_name = "FILE", help_heading = "Serving")]
     pub client_ca: Option<PathBuf>,
 
-    /// Serve only clients that have one of the tokens in this file, one to a line
+    /// Serve only clients that send one of the tokens in this file, one per line
     #[arg(long, value_name = "FILE", help_heading = "Serving")]
     pub token_file: Option<PathBuf>,
 }
@@ -187,8 +187,9 @@ fn server_config(
 ) -> Result<ServerConfig, FileError> {
     let provider = Arc::new(ring::default_provider());
     let chain = certificates_in(certificates)?;
-    let private = PrivateKeyDer::from_pem_slice(&secret::read(key)?)
-        .map_err(|error| FileError::unusable(key, format!("no private key in PEM: {error}")))?;
+    let private = PrivateKeyDer::from_pem_slice(&secret::read(key)?).map_err(|error| {
+        FileError::unusable(key, format!("invalid private key in PEM: {error}"))
+    })?;
     let builder = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| FileError::unusable(certificates, error.to_string()))?;
@@ -206,9 +207,9 @@ fn server_config(
 /// Reason why client certificates cannot be verified.
 #[derive(Debug, thiserror::Error)]
 enum VerifierError {
-    #[error("no authority for clients: {0}")]
+    #[error("invalid authority for client certificates: {0}")]
     Roots(#[from] rustls::Error),
-    #[error("no authority for clients: {0}")]
+    #[error("invalid authority for client certificates: {0}")]
     Verifier(#[from] VerifierBuilderError),
 }
 
@@ -230,8 +231,8 @@ fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileErro
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let problem = match read {
         Ok(certificates) if !certificates.is_empty() => return Ok(certificates),
-        Ok(_) => "there is no certificate in PEM in it".to_owned(),
-        Err(error) => format!("no certificate in PEM: {error}"),
+        Ok(_) => "the file has no certificate in PEM".to_owned(),
+        Err(error) => format!("invalid certificate in PEM: {error}"),
     };
     Err(FileError::unusable(path, problem))
 }
@@ -266,11 +267,11 @@ mod tests {
     #[test]
     fn reports_invalid_tokens_without_showing_them() {
         for (text, problem) in [
-            ("", "there is no token in it"),
-            ("# only a comment\n", "there is no token in it"),
-            ("0123456789abcdef\nshort-secret\n", "line 2 is no token"),
-            ("0123456789abcdef secret\n", "line 1 is no token"),
-            ("0123456789abcdéf\n", "line 1 is no token"),
+            ("", "the file has no token"),
+            ("# only a comment\n", "the file has no token"),
+            ("0123456789abcdef\nshort-secret\n", "line 2 is not a token"),
+            ("0123456789abcdef secret\n", "line 1 is not a token"),
+            ("0123456789abcdéf\n", "line 1 is not a token"),
         ] {
             let error = tokens(text).unwrap_err().to_string();
             assert!(error.contains(problem) && !error.contains("secret"), "{text:?}: {error}");

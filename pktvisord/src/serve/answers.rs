@@ -139,7 +139,7 @@ struct Parts {
 
 /// The client read so slowly that its answer was given up.
 #[derive(Debug, thiserror::Error)]
-#[error("newer answers needed the room of this one")]
+#[error("newer answers replaced this one")]
 struct TooSlow;
 
 impl HttpBody for Parts {

@@ -153,7 +153,7 @@ impl Connections {
             drop(served);
             if let Some(refused) = self.refused.happened(Instant::now()) {
                 tracing::warn!(
-                    "too many HTTP connections, the last from {peer}: {refused} were refused"
+                    "too many HTTP connections: refused {refused}, the last from {peer}"
                 );
             }
             return None;

@@ -16,55 +16,55 @@ use super::period::PeriodRange;
 #[derive(Debug, Error)]
 pub(super) enum ApiError {
     /// The period in the path is not a number.
-    #[error("the period is not a number: ask for {0}")]
+    #[error("the period is not a number; expected {0}")]
     NotANumber(PeriodRange),
     /// The period is larger than the number kept, or the window is empty.
-    #[error("the period is out of range: ask for {0}")]
+    #[error("the period is out of range; expected {0}")]
     OutOfRange(PeriodRange),
     /// The daemon has not run long enough for this period.
-    #[error("the period is not there yet: so far there is {0}")]
+    #[error("the period is not available yet; available: {0}")]
     NotYet(PeriodRange),
     /// The bucket was counted with other DNS ports, so its state cannot be merged.
     #[error(
-        "the DNS ports changed in that minute or after it, so its state can be merged with nothing; \
-         ask for a newer one"
+        "the state of this minute cannot be merged, because the DNS ports changed in it or later; \
+         request a newer minute"
     )]
     OtherPorts,
     /// No period has begun.
-    #[error("there is no period yet: no packet was taken in")]
+    #[error("no period is available yet: no packet was read")]
     NoneYet,
     /// Nothing is served at this path.
-    #[error("there is no route {0}: see /docs for those there are")]
+    #[error("no route {0}; /docs lists all routes")]
     NoRoute(String),
     /// The route has no such method.
-    #[error("the method is not allowed here: see the Allow header for those that are")]
+    #[error("method not allowed; the Allow header lists the allowed methods")]
     NoMethod,
     /// An HTTP/1.1 request needs exactly one Host header (RFC 9112 section 3.2).
-    #[error("a request has to have one Host header")]
+    #[error("the request must have exactly one Host header")]
     NotOneHost,
     /// The URI names another host than the Host header (RFC 9112 section 3.2.2).
-    #[error("the URI of the request is for another host than its Host header")]
+    #[error("the URI of the request names another host than the Host header")]
     TwoHosts,
     /// The Host header is not a name of this server.
     #[error(
-        "the Host header names neither localhost nor an address: whoever asks by another name \
-             needs a token, see --token-file, or --insecure-listen"
+        "the Host header names neither localhost nor an IP address; to allow other names, start \
+             pktvisord with --token-file or --insecure-listen"
     )]
     OtherHost,
     /// The request has no token.
-    #[error("a token is needed: `Authorization: Bearer TOKEN`")]
+    #[error("missing token; send `Authorization: Bearer TOKEN`")]
     NoToken,
     /// The token is wrong.
-    #[error("the token is not among those that are accepted here")]
+    #[error("invalid token")]
     WrongToken,
     /// The answer was not made in time.
-    #[error("the answer was not made within {} s", REQUEST_TIMEOUT.as_secs())]
+    #[error("no answer within {} s", REQUEST_TIMEOUT.as_secs())]
     Timeout,
     /// A worker does not answer.
-    #[error("a thread that sums packets up does not answer: see the log of pktvisord")]
+    #[error("a worker does not respond; see the log of pktvisord")]
     NoLife,
     /// A fault of the daemon. The log has the details.
-    #[error("internal error: see the log of pktvisord")]
+    #[error("internal error; see the log of pktvisord")]
     Internal,
 }
 
@@ -117,6 +117,6 @@ pub(super) fn panicked(panic: &(dyn Any + Send)) -> Response {
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("unknown");
-    tracing::error!(message, "a request made the HTTP interface panic");
+    tracing::error!(message, "an HTTP request caused a panic");
     ApiError::Internal.into_response()
 }

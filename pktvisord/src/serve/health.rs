@@ -13,48 +13,48 @@ use super::error::ApiError;
 use crate::input::status::{InputKind, Watching};
 use crate::serve::live::Live;
 
-/// Whether packets are taken in.
+/// Whether the daemon reads packets.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Readiness {
-    /// Packets are taken in, or a file was opened.
+    /// True if the daemon reads packets, or has opened a file.
     ready: bool,
-    /// Where packets come from: `ebpf`, `libpcap` or `file`.
+    /// Source of packets: `ebpf`, `libpcap` or `file`.
     source: String,
-    /// Why packets do not come from programs in the kernel, where that was tried.
+    /// Reason why libpcap captures instead of eBPF, if eBPF was tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     fallback: Option<String>,
-    /// Interfaces that are watched.
+    /// Number of watched interfaces.
     interfaces: u64,
-    /// Interfaces to which programs are still being attached.
+    /// Number of interfaces still to be watched.
     pending: u64,
-    /// Interfaces whose packets are not seen as they should be, each with the reason.
+    /// Interfaces whose packets do not reach the daemon, each with the reason.
     faults: Vec<String>,
 }
 
-/// Whether the daemon lives
+/// Liveness: whether all workers respond
 ///
-/// That is whether all threads that sum packets up answer; it is looked at every 10 s.
+/// The daemon checks its workers every 10 s.
 #[utoipa::path(
     get,
     path = "/healthz",
     tag = "health",
     responses(
-        (status = 200, description = "All threads that sum packets up respond: `ok`", body = String, content_type = "text/plain"),
-        (status = 503, description = "One does not: the daemon has to be restarted", body = ErrorBody),
+        (status = 200, description = "All workers respond: `ok`", body = String, content_type = "text/plain"),
+        (status = 503, description = "A worker does not respond: restart the daemon", body = ErrorBody),
     ),
 )]
 pub(super) async fn healthz(State(live): State<Arc<Live>>) -> Result<&'static str, ApiError> {
     if live.is_alive() { Ok("ok") } else { Err(ApiError::NoLife) }
 }
 
-/// Whether packets are taken in
+/// Readiness: whether the daemon reads packets
 #[utoipa::path(
     get,
     path = "/readyz",
     tag = "health",
     responses(
-        (status = 200, description = "Packets are taken in", body = Readiness),
-        (status = 503, description = "Not yet, no longer, or not of all interfaces: `pending` and `faults` say why", body = Readiness),
+        (status = 200, description = "The daemon reads packets", body = Readiness),
+        (status = 503, description = "The daemon does not read packets yet, no longer reads them, or misses those of some interfaces; see `pending` and `faults`", body = Readiness),
     ),
 )]
 pub(super) async fn readyz(State(live): State<Arc<Live>>) -> (StatusCode, Json<Readiness>) {

@@ -37,7 +37,7 @@ const MINUTE_SECONDS: f64 = 60.0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PeriodError {
     /// The number is in range, but the daemon has not run long enough.
-    #[error("not there yet: {available} of the periods are available so far")]
+    #[error("not available yet: {available} periods are available")]
     NotYet {
         /// Number of buckets now, the live one included.
         available: u64,
@@ -50,7 +50,7 @@ pub enum PeriodError {
     },
     /// The bucket was counted with other DNS ports than the current ones, which its byte form would
     /// state.
-    #[error("DNS went by other ports then, so it can be merged with nothing")]
+    #[error("not mergeable: counted with other DNS ports than the current ones")]
     OtherPorts,
 }
 
@@ -328,8 +328,8 @@ impl Live {
         (total >= LEAST_PACKETS && unknown > total - unknown).then(|| {
             let percent = unknown as f64 / total as f64 * 100.0;
             format!(
-                "{percent:.0} % of the packets have an unknown direction: name the networks of this \
-                 side with -H HOSTSPEC, such as -H 192.0.2.0/24"
+                "{percent:.0} % of packets have an unknown direction: name the local networks with \
+                 -H HOSTSPEC, such as -H 192.0.2.0/24"
             )
         })
     }

@@ -19,12 +19,12 @@ use crate::serve::live::Live;
 
 /// The daemon's own state
 ///
-/// Version, configuration, time since the start, and where packets come from.
+/// Version, configuration, uptime, and the source of packets.
 #[utoipa::path(
     get,
     path = "/api/v1/metrics/app",
     tag = "metrics",
-    responses((status = 200, description = "The state now", body = AppMetrics)),
+    responses((status = 200, description = "The current state", body = AppMetrics)),
 )]
 pub(super) async fn app(
     State(live): State<Arc<Live>>,
@@ -53,16 +53,16 @@ pub(super) async fn rates(
 
 /// One bucket: a minute of packet time
 ///
-/// Bucket 0 is the live one, which still grows; 1 is the minute before it, and so on.
+/// Bucket 0 is the live minute, which still grows; bucket 1 is the minute before it, and so on.
 #[utoipa::path(
     get,
     path = "/api/v1/metrics/bucket/{n}",
     tag = "metrics",
-    params(("n" = u64, Path, description = "Which bucket: 0 (the live one) to periods − 1", example = 0)),
+    params(("n" = u64, Path, description = "Number of the bucket: 0 (the live minute) to periods − 1", example = 0)),
     responses(
         (status = 200, description = "The view, under the key `1m`", body = BTreeMap<String, MetricsView>),
-        (status = 400, description = "No number, or out of range", body = ErrorBody),
-        (status = 404, description = "Not there yet", body = ErrorBody),
+        (status = 400, description = "Not a number, or out of range", body = ErrorBody),
+        (status = 404, description = "Not available yet", body = ErrorBody),
     ),
 )]
 pub(super) async fn bucket(
@@ -85,11 +85,11 @@ pub(super) async fn bucket(
     get,
     path = "/api/v1/metrics/window/{n}",
     tag = "metrics",
-    params(("n" = u64, Path, description = "How many buckets: 1 to periods", minimum = 1, example = 5)),
+    params(("n" = u64, Path, description = "Number of buckets: 1 to periods", minimum = 1, example = 5)),
     responses(
         (status = 200, description = "The view, under the key `<n>m`", body = BTreeMap<String, MetricsView>),
-        (status = 400, description = "No number, or out of range", body = ErrorBody),
-        (status = 404, description = "Not there yet", body = ErrorBody),
+        (status = 400, description = "Not a number, or out of range", body = ErrorBody),
+        (status = 404, description = "Not available yet", body = ErrorBody),
     ),
 )]
 pub(super) async fn window(
@@ -112,18 +112,18 @@ pub(super) struct BucketState(#[expect(dead_code, reason = "it describes bytes")
 
 /// The state of one bucket, for merging
 ///
-/// The versioned byte form of all that the bucket knows, sketches included. Decoded and merged
-/// with the states of other agents for the same minute it gives what one agent would have
-/// given that saw the packets of all.
+/// The versioned byte form of the whole bucket, including its sketches. Decoded and merged with
+/// the states of other agents for the same minute, it gives the summary of an agent that saw the
+/// packets of all of them.
 #[utoipa::path(
     get,
     path = "/api/v1/state/bucket/{n}",
     tag = "state",
-    params(("n" = u64, Path, description = "Which bucket: 0 (the live one) to periods − 1", example = 0)),
+    params(("n" = u64, Path, description = "Number of the bucket: 0 (the live minute) to periods − 1", example = 0)),
     responses(
         (status = 200, description = "The byte form", body = BucketState, content_type = "application/octet-stream"),
-        (status = 400, description = "No number, or out of range", body = ErrorBody),
-        (status = 404, description = "Not there yet, or counted by other DNS ports than those of now", body = ErrorBody),
+        (status = 400, description = "Not a number, or out of range", body = ErrorBody),
+        (status = 404, description = "Not available yet, or counted with other DNS ports than the current ones", body = ErrorBody),
     ),
 )]
 pub(super) async fn state(

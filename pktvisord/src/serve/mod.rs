@@ -181,7 +181,9 @@ impl Door {
             }
             _ => {
                 if let Some(wrong) = self.access.wrong_tokens.happened(Instant::now()) {
-                    tracing::warn!("requests with a wrong token: {wrong} since this was last said");
+                    tracing::warn!(
+                        "requests with an invalid token: {wrong} since the last message"
+                    );
                 }
                 Err(ApiError::WrongToken)
             }
@@ -216,7 +218,7 @@ const BEARER: &[u8] = b"Bearer ";
 
 /// Logs an internal error and returns the error for the client.
 fn internal(error: impl Display) -> ApiError {
-    tracing::error!(%error, "the HTTP interface could not make an answer");
+    tracing::error!(%error, "cannot build an HTTP answer");
     ApiError::Internal
 }
 
@@ -253,13 +255,13 @@ mod tests {
         }
         let response = ask(Router::new().route("/", get(panics))).await;
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        assert_eq!(error_of(response).await, "internal error: see the log of pktvisord");
+        assert_eq!(error_of(response).await, "internal error; see the log of pktvisord");
     }
 
     #[tokio::test(start_paused = true)]
     async fn answers_timeout_with_error_envelope() {
         let response = ask(Router::new().route("/", get(std::future::pending::<()>))).await;
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(error_of(response).await, "the answer was not made within 10 s");
+        assert_eq!(error_of(response).await, "no answer within 10 s");
     }
 }

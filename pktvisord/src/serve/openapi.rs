@@ -15,15 +15,15 @@ use super::asset::asset;
     info(
         title = "pktvisord",
         description = "Summaries of the packets that pktvisord sees, one for each minute of packet time. \
-            Every error has a body of the form `{\"error\": \"…\"}`; besides those listed, each route may \
-            answer 400 (not one Host header, or another one than the URI), 405, 500 and 503, and each but the health ones 401 (no token, or a wrong one) and \
-            403 (a request for another host). \
-            Answers are compressed with gzip where the client accepts it.",
+            Every error has a body of the form `{\"error\": \"…\"}`. Besides the listed status codes, each route may \
+            answer 400 (missing, repeated or contradictory Host header), 405, 500 and 503. All routes except the health routes may also answer 401 (missing or invalid token) and \
+            403 (request for another host). \
+            Answers are compressed with gzip if the client accepts it.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     tags(
-        (name = "metrics", description = "What was seen"),
-        (name = "state", description = "Summaries in a form that merges"),
+        (name = "metrics", description = "Summaries as JSON"),
+        (name = "state", description = "Summaries in a mergeable form"),
         (name = "health", description = "For supervisors and load balancers"),
     ),
     modifiers(&Guard),
@@ -38,7 +38,7 @@ impl Modify for Guard {
     fn modify(&self, document: &mut Document) {
         let token = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some("A token of --token-file, where pktvisord was started with that"))
+            .description(Some("A token from the file that `--token-file` names, if pktvisord was started with this option"))
             .build();
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("token", SecurityScheme::Http(token));

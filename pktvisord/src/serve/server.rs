@@ -82,7 +82,7 @@ pub async fn serve(
                 }
                 Err(error) => {
                     if let Some(failed) = failures.happened(Instant::now()) {
-                        tracing::warn!(%error, failed, "could not accept an HTTP connection");
+                        tracing::warn!(%error, failed, "cannot accept an HTTP connection");
                     }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
@@ -91,7 +91,10 @@ pub async fn serve(
     }
     drop(listener);
     if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
-        tracing::warn!(grace_s = GRACE.as_secs(), "HTTP connections were cut off");
+        tracing::warn!(
+            grace_s = GRACE.as_secs(),
+            "closed HTTP connections that did not finish in time"
+        );
     }
     Ok(())
 }
@@ -116,7 +119,7 @@ async fn encrypted(stream: TcpStream, options: &Options, place: &Place) -> Optio
             Some(Box::pin(stream))
         }
         Ok(Err(error)) => {
-            tracing::debug!(%error, "a TLS handshake failed");
+            tracing::debug!(%error, "TLS handshake failed");
             None
         }
         Err(_) => None,

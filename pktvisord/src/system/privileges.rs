@@ -56,7 +56,7 @@ impl FromStr for User {
             return Ok(Self { name, uid, gid });
         }
         let users = fs::read_to_string("/etc/passwd")
-            .map_err(|error| format!("/etc/passwd cannot be read: {error}"))?;
+            .map_err(|error| format!("cannot read /etc/passwd: {error}"))?;
         users
             .lines()
             .map(|line| line.split(':').collect::<Vec<&str>>())
@@ -65,7 +65,7 @@ impl FromStr for User {
                 let number = |at: usize| fields.get(at)?.parse().ok();
                 Some(Self { name, uid: number(2)?, gid: number(3)? })
             })
-            .ok_or_else(|| "there is no such user in /etc/passwd".to_owned())
+            .ok_or_else(|| "no such user in /etc/passwd".to_owned())
     }
 }
 
@@ -79,7 +79,7 @@ pub fn raise() {
         set_capabilities(None, CapabilitySets { effective, ..sets })
     });
     if let Err(error) = raised {
-        tracing::debug!("capabilities cannot be raised: {error}");
+        tracing::debug!("cannot raise capabilities: {error}");
     }
 }
 
@@ -89,7 +89,7 @@ pub fn raise_limits() {
     let limit = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     if let Err(error) = raised {
-        tracing::debug!("the limit of open files cannot be raised: {error}");
+        tracing::debug!("cannot raise the limit of open files: {error}");
     }
 }
 
@@ -137,7 +137,7 @@ pub fn give_up(user: Option<&User>, needs: &Needs, sandboxed: bool) -> Result<Ri
     let capabilities = needs.capabilities.iter().filter(|needed| kept.contains(needed.set));
     let why: Vec<String> = capabilities
         .clone()
-        .map(|Capability { name, used_by, .. }| format!("with {name}, which {used_by} needs"))
+        .map(|Capability { name, used_by, .. }| format!("with {name} for {used_by}"))
         .collect();
     let why = if why.is_empty() { "without capabilities".to_owned() } else { why.join(", ") };
     let sandbox = if sandboxed { sandbox::enter(needs)? } else { sandbox::OFF };
@@ -151,10 +151,10 @@ pub fn give_up(user: Option<&User>, needs: &Needs, sandboxed: bool) -> Result<Ri
 #[derive(Debug, thiserror::Error)]
 pub enum RightsError {
     /// A system call failed.
-    #[error("cannot give up rights: {0}")]
+    #[error("cannot drop privileges: {0}")]
     System(#[from] io::Error),
     /// The sandbox cannot be set up.
-    #[error("cannot give up rights: {0}; --no-sandbox does without")]
+    #[error("cannot enter the sandbox: {0}; run without it with --no-sandbox")]
     Sandbox(#[from] SandboxError),
 }
 

@@ -58,12 +58,12 @@ fn bytes_of(path: &Path) -> io::Result<Vec<u8>> {
     let metadata = file.metadata()?;
     if metadata.is_file() && metadata.permissions().mode() & READ_BY_OTHERS != 0 {
         let path = path.display();
-        warn!("every user can read {path}, which is secret; `chmod o= {path}` ends that");
+        warn!("every user can read the secret in {path}; restrict it with `chmod o= {path}`");
     }
     let mut bytes = Vec::new();
     file.take(MAX + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 {
-        length if length > MAX => Err(io::Error::other("it is larger than 1 MiB")),
+        length if length > MAX => Err(io::Error::other("the file is larger than 1 MiB")),
         _ => Ok(bytes),
     }
 }

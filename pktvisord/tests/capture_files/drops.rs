@@ -66,7 +66,7 @@ fn unsupported_interface_does_not_end_the_capture() {
     }
     let outcome = read_all(&writer.bytes);
     assert_eq!((outcome.packets.len(), outcome.unread), (3_000, 3_000));
-    let start = "3000 packets left out, the first is packet 2: link type 189 (USB_LINUX";
+    let start = "ignored 3000 packets, the first is packet 2: link type 189 (USB_LINUX";
     assert!(outcome.warnings[0].starts_with(start), "{:?}", outcome.warnings);
     assert_eq!(outcome.warnings.len(), 1);
     outcome.complete();

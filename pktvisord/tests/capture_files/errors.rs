@@ -15,14 +15,13 @@ fn message(bytes: &[u8]) -> String {
 #[test]
 fn rejects_files_that_are_not_captures() {
     assert_eq!(message(b""), "is empty; even a capture without packets has a file header");
-    assert!(message(b"\x1f").starts_with("not a capture file: it has only 1 bytes; "));
-    assert!(
-        message(b"Sir, I have a bicycle to sell, and no packets.")
-            .starts_with("not a capture file: libpcap says: unknown file format; pcap and pcapng")
-    );
+    assert!(message(b"\x1f").starts_with("not a capture file: only 1 bytes; "));
+    assert!(message(b"Sir, I have a bicycle to sell, and no packets.").starts_with(
+        "not a capture file: libpcap: unknown file format; supported formats are pcap and pcapng"
+    ));
     for cut in 4..24 {
         let header = PcapWriter::ethernet().bytes;
-        let expected = format!("ends at byte {cut}, inside the file header");
+        let expected = format!("truncated at byte {cut}, inside the file header");
         assert!(message(&header[..cut]).starts_with(&expected));
     }
 }
@@ -56,7 +55,7 @@ fn names_unsupported_link_types() {
         writer.packet(1, 0, 4, &[1; 4]).packet(2, 0, 4, &[1; 4]);
         let outcome = read_all(&writer.bytes);
         assert_eq!((outcome.unread, outcome.packets.len()), (2, 0));
-        let expected = format!("2 packets left out, the first is packet 1: {name}");
+        let expected = format!("ignored 2 packets, the first is packet 1: {name}");
         assert!(outcome.warnings[0].starts_with(&expected), "{:?}", outcome.warnings);
         outcome.complete();
     }
@@ -87,7 +86,7 @@ fn strict_turns_truncation_into_an_error() {
     let outcome = read(&writer.bytes, &FileOptions { strict: true, ..FileOptions::default() });
     assert_eq!(outcome.packets.len(), 1);
     let error = outcome.error.unwrap();
-    assert_eq!(error.problem.to_string(), "cut short at byte 63, in packet 2");
+    assert_eq!(error.problem.to_string(), "truncated at byte 63, in packet 2");
 }
 
 #[test]
@@ -108,15 +107,15 @@ fn error_for_unknown_target_lists_what_was_tried() {
     let stored = store(b"no capture");
     let path = stored.path.to_str().unwrap();
     let message = resolve(path).unwrap_err().to_string();
-    let expected = format!("{path}: the file of that name: not a capture file: libpcap says: ");
+    let expected = format!("{path}: not a capture file: libpcap: ");
     assert!(message.starts_with(&expected), "{message}");
     // For an existing file, the error does not list interfaces and addresses of this host.
     assert!(!message.contains("interfaces ") && !message.contains("127.0.0.1"), "{message}");
 
     let message = resolve("eth99").unwrap_err().to_string();
-    assert!(message.starts_with("eth99: there is no file of that name; "), "{message}");
+    assert!(message.starts_with("eth99: no such file; "), "{message}");
     assert!(message.contains("lo (127.0.0.1"), "{message}");
 
     let message = resolve("203.0.113.77").unwrap_err().to_string();
-    assert!(message.contains("no interface of this host has that address"), "{message}");
+    assert!(message.contains("no interface of this host has this address"), "{message}");
 }

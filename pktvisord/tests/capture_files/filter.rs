@@ -91,13 +91,13 @@ fn error_names_expression_and_reason() {
     for expression in ["udp port", "nonsense", "ip host 1.2.3.4.5", "wlan type mgt", "a\0b"] {
         let error = filtered(&PcapWriter::ethernet().bytes, expression).error.unwrap();
         let message = error.to_string();
-        let start = format!(": the filter `{expression}` is refused by libpcap: ");
+        let start = format!(": invalid filter `{expression}`: ");
         assert!(message.contains(&start), "{message}");
     }
     let mut writer = PcapNgWriter::new(Order::Little);
     writer.interface(1, 0, None, None).enhanced(0, 1, 1, &[1]);
     let message = filtered(&writer.bytes, "udp port").error.unwrap().to_string();
-    assert!(message.contains("the filter `udp port` is refused by libpcap: "), "{message}");
+    assert!(message.contains("invalid filter `udp port`: "), "{message}");
 }
 
 /// Expressions that together use every kind of instruction.
@@ -177,14 +177,14 @@ fn warns_with_a_reason_if_the_filter_matches_nothing() {
     };
     let vlan = tagged(&[0x81, 0, 0, 7]);
     let left_out = warnings(&[vlan.clone(), vlan.clone()]);
-    let expected = "the filter left out all 2 packets; 2 have a VLAN tag, behind which a filter \
-                    looks only after the keyword `vlan`: `vlan and (EXPRESSION)`";
+    let expected = "the filter rejected all 2 packets; 2 have a VLAN tag, and a filter looks behind it \
+                    only after the keyword `vlan`: `vlan and (EXPRESSION)`";
     assert_eq!(left_out, [expected]);
     let mpls = [&frame[..12], &[0x88, 0x47, 0, 0, 0x11, 64], &frame[14..]].concat();
     let pppoe = [&frame[..12], &[0x88, 0x64, 0x11, 0, 0, 1, 0, 9, 0, 0x21], &frame[14..]].concat();
     let left_out = warnings(&[mpls, pppoe]);
     assert!(left_out[0].contains("`mpls`") && left_out[0].contains("`pppoes`"), "{left_out:?}");
-    assert_eq!(warnings(&[udp_frame(8, b"x")]), ["the filter left out all 1 packet"]);
+    assert_eq!(warnings(&[udp_frame(8, b"x")]), ["the filter rejected all 1 packet"]);
     // One matching packet is enough, and a capture may be empty.
     assert!(warnings(&[vlan, frame.clone()]).is_empty());
     assert!(warnings(&[]).is_empty());

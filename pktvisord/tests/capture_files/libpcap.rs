@@ -130,7 +130,7 @@ fn reads_compressed_older_versions_through_libpcap() {
 fn passes_on_errors_of_libpcap() {
     let writer = PcapWriter::new(Order::Little, MICROSECONDS, (3, 0), 1);
     let message = read_all(&writer.bytes).error.unwrap().to_string();
-    assert!(message.contains("libpcap says: unsupported pcap savefile version 3.0"), "{message}");
+    assert!(message.contains("libpcap: unsupported pcap savefile version 3.0"), "{message}");
 
     let mut writer = PcapWriter::new(Order::Little, MICROSECONDS, (2, 3), 1);
     writer.packet(1, 1, 3, &[1; 3]);

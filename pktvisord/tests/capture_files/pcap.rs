@@ -126,8 +126,8 @@ fn reads_packets_before_a_corrupt_record() {
         assert_eq!(outcome.packets.len(), 2);
         let message = outcome.error.unwrap().to_string();
         let expected = format!(
-            ": corrupt at byte {start}, packet 3: its record claims {length} captured bytes, and \
-             262144 are the most"
+            ": corrupt at byte {start}, packet 3: the record claims {length} captured bytes; the \
+             maximum is 262144"
         );
         assert!(message.ends_with(&expected), "{message}");
     }

@@ -98,7 +98,7 @@ fn reads_resolutions_in_powers_of_two_and_ten() {
         let mut writer = PcapNgWriter::new(Order::Little);
         writer.interface(1, 0, Some(resolution), None).enhanced(0, 1, 0, &[]);
         let message = read_all(&writer.bytes).error.unwrap().to_string();
-        assert!(message.contains("finer than 64 bits hold"), "{message}");
+        assert!(message.contains("too fine for 64 bits"), "{message}");
     }
 }
 
@@ -184,7 +184,7 @@ fn reports_truncation_by_byte_and_packet() {
         let outcome = read_all(&writer.bytes[..cut]);
         if cut < header {
             let message = outcome.error.unwrap().to_string();
-            let expected = format!(": ends at byte {cut}, inside the file header");
+            let expected = format!(": truncated at byte {cut}, inside the file header");
             assert!(message.contains(&expected), "{message}");
             continue;
         }
@@ -216,28 +216,34 @@ fn errors_name_the_place_of_contradictions() {
     let mut version = 0x1a2b_3c4d_u32.to_le_bytes().to_vec();
     version.extend([2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     for (bytes, what) in [
-        (block(6, &[0; 16]), "an enhanced packet that does not hold together"),
-        (block(6, &[0xff; 20]), "an enhanced packet that does not hold together"),
-        (block(6, &long), "its block claims 300000 captured bytes, and 262144 are the most"),
-        (block(6, &other), "a packet of interface 1, and the section describes 1"),
-        (block(2, &[0; 12]), "an obsolete packet block that does not hold together"),
-        (block(2, &[0xff; 20]), "an obsolete packet block that does not hold together"),
-        (block(3, &[]), "a simple packet that does not hold together"),
-        (block(1, &[0; 4]), "an interface description that does not hold together"),
-        (block(0x0a0d_0d0a, &[0; 16]), "a section header without a byte-order magic"),
-        (block(0x0a0d_0d0a, &version[..4]), "a section header that does not hold together"),
-        (block(0x0a0d_0d0a, &version), "pcapng version 2.0, and 1.x is read"),
+        (block(6, &[0; 16]), "invalid enhanced packet block"),
+        (block(6, &[0xff; 20]), "invalid enhanced packet block"),
+        (block(6, &long), "the block claims 300000 captured bytes; the maximum is 262144"),
+        (
+            block(6, &other),
+            "a packet of interface 1, but the number of interfaces in the section is 1",
+        ),
+        (block(2, &[0; 12]), "invalid obsolete packet block"),
+        (block(2, &[0xff; 20]), "invalid obsolete packet block"),
+        (block(3, &[]), "invalid simple packet block"),
+        (block(1, &[0; 4]), "invalid interface description"),
+        (block(0x0a0d_0d0a, &[0; 16]), "section header without a byte-order magic"),
+        (block(0x0a0d_0d0a, &version[..4]), "invalid section header"),
+        (
+            block(0x0a0d_0d0a, &version),
+            "unsupported pcapng version 2.0; supported are versions 1.x",
+        ),
         (
             raw(&[7, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0]),
-            "a block of type 0x7 claims a length of 8 bytes",
+            "a block of type 0x7 claims an invalid length of 8 bytes",
         ),
         (
             raw(&[7, 0, 0, 0, 13, 0, 0, 0, 0, 0, 0, 0]),
-            "a block of type 0x7 claims a length of 13 bytes",
+            "a block of type 0x7 claims an invalid length of 13 bytes",
         ),
         (
             raw(&[6, 0, 0, 0, 0, 0, 0, 0x70, 0, 0, 0, 0]),
-            "a block of type 0x6 claims a length of 1879048192 bytes, and 4194304 are the most",
+            "a block of type 0x6 claims a length of 1879048192 bytes; the maximum is 4194304",
         ),
     ] {
         let outcome = read_all(&bytes);

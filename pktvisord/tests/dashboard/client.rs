@@ -78,8 +78,8 @@ fn reports_errors_of_the_daemon() {
         (
             4,
             format!(
-                "pktvisor: {address} answered 400: the period is out of range: \
-             ask for window/1 to window/5\n"
+                "pktvisor: {address} answered 400: the period is out of range; \
+             expected window/1 to window/5\n"
             )
         )
     );
@@ -88,8 +88,8 @@ fn reports_errors_of_the_daemon() {
         (
             4,
             format!(
-                "pktvisor: {address} answered 404: the period is not there yet: \
-             so far there is bucket/0 to bucket/2\n"
+                "pktvisor: {address} answered 404: the period is not available yet; \
+             available: bucket/0 to bucket/2\n"
             )
         )
     );

@@ -90,15 +90,15 @@ fn trusts_servers_of_the_given_authority() {
     let (_server, url) = serve(&["--tls-cert", &cert, "--tls-key", &key]);
     let ca = authority.file("ca.pem");
     succeeds(&[&url, "--ca", &ca]);
-    fails(&[&url], 3, "UnknownIssuer; --ca FILE names");
+    fails(&[&url], 3, "UnknownIssuer; name its certificate authority with --ca");
     fails(&[&url, "--ca", &Authority::new().file("ca.pem")], 3, "cannot reach");
     // A name that is not in the certificate.
     fails(&[&url.replace("localhost", "127.0.0.1"), "--ca", &ca], 3, "cannot reach");
     // A TLS server does not answer plain HTTP.
-    fails(&[&url.replace("https://", "http://")], 3, "where it has TLS, say https://");
-    fails(&[&url.replace("https://", "http://"), "--ca", &ca], 2, "--ca is for TLS");
+    fails(&[&url.replace("https://", "http://")], 3, "if it uses TLS, use https://");
+    fails(&[&url.replace("https://", "http://"), "--ca", &ca], 2, "--ca requires TLS");
     fails(&[&url, "--ca", "/no/such/file"], 2, "cannot read /no/such/file");
-    fails(&[&url, "--ca", &key], 2, "there is no certificate in PEM in it");
+    fails(&[&url, "--ca", &key], 2, "the file has no certificate in PEM");
 }
 
 #[test]
@@ -191,11 +191,11 @@ fn sends_token_over_tls_and_never_prints_it() {
     let (_server, url) = serve(&options);
     let ca = authority.file("ca.pem");
     succeeds(&[&url, "--ca", &ca, "--token-file", &text(&right)]);
-    fails(&[&url, "--ca", &ca], 4, "answered 401: a token is needed");
+    fails(&[&url, "--ca", &ca], 4, "answered 401: missing token");
     let output = pktvisor(&[&url, "--ca", &ca, "--token-file", &text(&wrong)]);
     assert_eq!(output.status.code(), Some(4), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!said.contains("wrong-") && said.contains("not among those"), "{said}");
+    assert!(!said.contains("wrong-") && said.contains("invalid token"), "{said}");
     let empty = text(&file("empty", "# nothing\n"));
-    fails(&[&url, "--ca", &ca, "--token-file", &empty], 2, "there is no token in it");
+    fails(&[&url, "--ca", &ca, "--token-file", &empty], 2, "the file has no token");
 }

@@ -65,9 +65,9 @@ async fn state_is_bytes() {
 
 #[tokio::test]
 async fn error_for_unavailable_period_names_available_ones() {
-    let no_number = "the period is not a number: ask for";
-    let out_of_range = "the period is out of range: ask for";
-    let not_yet = "the period is not there yet: so far there is";
+    let no_number = "the period is not a number; expected";
+    let out_of_range = "the period is out of range; expected";
+    let not_yet = "the period is not available yet; available:";
     let (buckets, windows) = ("bucket/0 to bucket/4", "window/1 to window/5");
     let cases = [
         ("metrics/bucket/x", 400, format!("{no_number} {buckets}")),
@@ -99,10 +99,7 @@ async fn unknown_route_is_an_error_in_the_envelope() {
     {
         let answer = get(path).await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
-        assert_eq!(
-            answer.error(),
-            format!("there is no route {path}: see /docs for those there are")
-        );
+        assert_eq!(answer.error(), format!("no route {path}; /docs lists all routes"));
     }
 }
 
@@ -116,7 +113,7 @@ async fn unknown_method_is_an_error_that_lists_allowed_ones() {
             assert_eq!(answer.header("allow"), "GET,HEAD", "{path}");
             assert_eq!(
                 answer.error(),
-                "the method is not allowed here: see the Allow header for those that are"
+                "method not allowed; the Allow header lists the allowed methods"
             );
         }
     }
@@ -154,12 +151,12 @@ async fn separates_health_from_readiness() {
     );
     let bucket = ask(live_without_packets(), request("/api/v1/metrics/bucket/0")).await;
     assert_eq!(bucket.status, StatusCode::NOT_FOUND);
-    assert_eq!(bucket.error(), "there is no period yet: no packet was taken in");
+    assert_eq!(bucket.error(), "no period is available yet: no packet was read");
 
     let live = live_without_packets();
     assert!(live.answers() && !live.set_alive(true));
     assert!(live.set_alive(false), "that is news");
     let health = ask(live, request("/healthz")).await;
     assert_eq!(health.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(health.error().starts_with("a thread that sums packets up does not answer"));
+    assert!(health.error().starts_with("a worker does not respond"));
 }

@@ -42,7 +42,7 @@ async fn all_routes_but_health_need_a_token() {
         let answer = ask(path, None).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
         assert_eq!(answer.header("www-authenticate"), "Bearer realm=\"pktvisord\"");
-        assert_eq!(answer.error(), "a token is needed: `Authorization: Bearer TOKEN`");
+        assert_eq!(answer.error(), "missing token; send `Authorization: Bearer TOKEN`");
         let answer = ask(path, Some(&format!("Bearer {TOKEN}"))).await;
         assert_ne!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
     }

@@ -70,7 +70,7 @@ fn notices_deleted_queueing_discipline_at_once() {
         assert_eq!(counted(&server, guest), 50);
         sh(&format!("tc qdisc del dev {NIC} clsact"));
         let started = Instant::now();
-        while !server.log_so_far().contains("it was attached again") {
+        while !server.log_so_far().contains("attached it again") {
             assert!(started.elapsed() < Duration::from_secs(5), "{}", server.log_so_far());
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -89,7 +89,7 @@ fn deleted_queueing_discipline_does_not_affect_tcx() {
         let server = start("tcx");
         sh(&format!("tc qdisc add dev {NIC} clsact; tc qdisc del dev {NIC} clsact"));
         assert_eq!(counted(&server, guest), 50, "{}", server.log_so_far());
-        assert!(!server.log_so_far().contains("attached again"), "{}", server.log_so_far());
+        assert!(!server.log_so_far().contains("attached it again"), "{}", server.log_so_far());
     });
 }
 
@@ -104,7 +104,7 @@ fn moves_in_front_of_program_that_ends_the_chain() {
         let other = verdict(CLASSIFIER, TC_OK);
         let _link = Link::create(other.as_fd(), index(), At::Tcx { egress: false }).unwrap();
         assert_eq!(counted(&server, guest), 0, "it is not in front");
-        send_until(&server, guest, "it was attached again");
+        send_until(&server, guest, "attached it again");
         assert_eq!(counted(&server, guest), 50, "{}", server.log_so_far());
         assert_eq!(server.get("/readyz").0, 200);
     });
@@ -116,7 +116,7 @@ fn is_not_ready_while_packets_do_not_reach_the_program() {
         let server = start("tc");
         let other = verdict(XDP, XDP_DROP);
         let link = Link::create(other.as_fd(), index(), At::Xdp).unwrap();
-        send_until(&server, guest, "attaching it again does not help");
+        send_until(&server, guest, "attaching the program again does not help");
         let started = Instant::now();
         while server.get("/readyz").0 != 503 {
             assert!(started.elapsed() < Duration::from_secs(2), "it is ready");

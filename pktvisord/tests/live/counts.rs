@@ -171,7 +171,7 @@ fn filter_is_run_by_libpcap() {
     let app: AppMetrics = watch.server.json("/api/v1/metrics/app");
     assert_eq!(app.app.capture.source, "libpcap");
     let why = app.app.capture.fallback.unwrap();
-    assert!(why.contains("a filter (-b) is run by libpcap"), "{why}");
+    assert!(why.contains("a filter (-b) requires libpcap"), "{why}");
     dnsperf(&pair, &pair.v4, "-n 1");
     let queries = dnsperf(&pair, &pair.v6, "-n 1");
     let (view, _) = watch.settled(&pair);

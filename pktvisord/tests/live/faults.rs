@@ -133,7 +133,7 @@ fn leaves_occupied_hook_alone() {
     // A network card has one XDP program.
     let second = support::program::run(&["--capture", "xdp", &pair.interface]);
     assert_eq!(second.code, Some(3));
-    assert!(second.stderr.contains("another program is there already"), "{}", second.stderr);
+    assert!(second.stderr.contains("another program is already attached"), "{}", second.stderr);
     // TC allows any number of programs.
     let third = Watch::start(&pair, &["--capture", "tc"]);
     let ping = format!("ping -c 2 -i 0.2 {}", pair.v4);

@@ -101,7 +101,7 @@ fn accounts_for_an_interface_that_returns_under_load() {
         assert!(off < 200, "{mode}: {counted} counted, {missed} missed of {now:?}");
         let (code, log) = watch.server.stop("TERM", Duration::from_secs(5));
         assert_eq!(code, Some(0), "{mode}: {log}");
-        assert!(log.contains("packets came before it was watched"), "{mode}: {log}");
+        assert!(log.contains("packets passed before capture started"), "{mode}: {log}");
     }
 }
 
@@ -127,7 +127,9 @@ fn any_watches_new_interfaces() {
     };
     let tc = tc();
     wait_for_log(&format!("watching {}: {tc} in, {tc} out", pair.interface));
-    wait_for_log(&format!("watching lo: {tc} in only: loopback receives all that it sends"));
+    wait_for_log(&format!(
+        "watching lo: {tc} in only: loopback receives all packets that it sends"
+    ));
     pair.run_there("ip link add later type veth peer name other; ip link set later up");
     wait_for_log(&format!("watching later: {tc} in, {tc} out"));
     // A bridge takes over the interface. From then on, what the port sends comes from the bridge.

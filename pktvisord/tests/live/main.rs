@@ -47,7 +47,7 @@ const SETTLED: Duration = Duration::from_millis(2_300);
 fn can_run() -> bool {
     let can = has_rights();
     if !can {
-        skipped("only root makes interfaces and watches them");
+        skipped("creating and watching interfaces requires root");
     }
     can
 }

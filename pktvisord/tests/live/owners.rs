@@ -106,7 +106,7 @@ fn keeps_filter_that_took_the_place_of_ours() {
             std::thread::sleep(Duration::from_millis(50));
         }
         let log = stop(server);
-        assert!(log.contains("no longer at its hook; it was attached again"), "{log}");
+        assert!(log.contains("no longer at its hook; attached it again"), "{log}");
         assert_eq!((ours().len(), theirs()), (0, 1), "{log}");
     });
 }
@@ -157,7 +157,7 @@ fn removes_filter_of_killed_daemon_when_attaching_again() {
             std::thread::sleep(Duration::from_millis(50));
         }
         let log = stop(server);
-        assert!(log.contains("removed a filter of clsact that a killed daemon had left"), "{log}");
+        assert!(log.contains("removed a clsact filter that a killed daemon had left"), "{log}");
         assert_eq!(ours(), []);
     });
 }

@@ -13,7 +13,7 @@ use crate::{SETTLED, can_run, dnsperf};
 /// Waits until this many reloads have been logged.
 fn wait_for_reload(server: &Server, times: usize) {
     let started = Instant::now();
-    while server.log_so_far().matches("options were read again").count() < times {
+    while server.log_so_far().matches("configuration reloaded").count() < times {
         assert!(started.elapsed() < PATIENCE, "{}", server.log_so_far());
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -162,7 +162,7 @@ impl Network {
             line.split_once(':')?.1.split_whitespace().next()?.parse::<f64>().ok()
         };
         let completed = number("Queries completed:").with_context(|| format!("dnsperf: {text}"))?;
-        let rate = number("Queries per second:").context("dnsperf says no rate")?;
+        let rate = number("Queries per second:").context("dnsperf reports no rate")?;
         Ok((completed as u64, rate))
     }
 
@@ -277,7 +277,7 @@ impl Counted {
             let rest = &text[text.find(path)? + path.len()..];
             rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
         };
-        let counted = |path| number(path).context("the daemon does not answer");
+        let counted = |path| number(path).context("the daemon does not respond");
         Ok(Self {
             messages: counted("\"wire_packets\":{\"total\":")?,
             packets: counted("\"packets\":{\"total\":")?,
@@ -289,7 +289,7 @@ impl Counted {
 /// Runs the command and prints tables in Markdown.
 pub fn bench(seconds: u32, pairs: usize) -> Result<()> {
     if !is_root() {
-        bail!("only root makes interfaces and watches them");
+        bail!("creating and watching interfaces requires root");
     }
     setup::for_live_bench()?;
     build_ebpf::build()?;

@@ -38,7 +38,7 @@ pub fn measure(program: &Path, arguments: &[OsString], capture: &Path) -> Result
         run(&mut command).with_context(|| format!("cannot run {}", program.display()))?;
     let wall = start.elapsed().as_secs_f64();
     if status.signal() == Some(libc::SIGXCPU) {
-        bail!("stopped after {CPU_LIMIT} s of processor time");
+        bail!("stopped after {CPU_LIMIT} s of CPU time");
     }
     if !status.success() {
         let said = fs::read(&said)?;
@@ -122,7 +122,7 @@ mod tests {
         let error = shell("echo no such option >&2; exit 2").unwrap_err().to_string();
         assert_eq!(error, "exit status: 2: no such option");
         let error = shell("kill -XCPU $$").unwrap_err().to_string();
-        assert_eq!(error, "stopped after 60 s of processor time");
+        assert_eq!(error, "stopped after 60 s of CPU time");
         let cost = shell("true").unwrap();
         assert!(cost.peak > 0.1 && cost.wall > 0.0);
     }

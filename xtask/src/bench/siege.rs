@@ -21,7 +21,7 @@ const RATE: u64 = 20_000;
 /// each attack of which some packets were not counted.
 pub fn bench(pktvisord: &Path, seconds: u64) -> Result<(String, Vec<String>)> {
     if !is_root() {
-        bail!("only root makes interfaces and watches them");
+        bail!("creating and watching interfaces requires root");
     }
     let _network = Network::new()?;
     let packets = RATE * seconds;

@@ -38,21 +38,21 @@ pub enum Problem {
     Empty,
     /// The file is not a capture.
     #[error(
-        "not a capture file: {reason}; pcap and pcapng are read, plain or compressed with gzip, \
-         zstd or xz"
+        "not a capture file: {reason}; supported formats are pcap and pcapng, plain or compressed \
+         with gzip, zstd or xz"
     )]
     NotACapture {
         /// The reason.
         reason: String,
     },
     /// The file ends inside its header.
-    #[error("ends at byte {bytes}, inside the file header; there are no packets to read")]
+    #[error("truncated at byte {bytes}, inside the file header; the file has no packets")]
     HeaderCut {
         /// Size of the file, in bytes.
         bytes: u64,
     },
     /// Reading failed.
-    #[error("reading failed at byte {byte}: {source}")]
+    #[error("cannot read at byte {byte}: {source}")]
     Read {
         /// Position of the failure.
         byte: u64,
@@ -61,8 +61,8 @@ pub enum Problem {
     },
     /// The compressed data is damaged.
     #[error(
-        "the {format} data cannot be decompressed behind byte {byte} of the capture: {source}; \
-         `{format} -t` tests the file"
+        "cannot decompress the {format} data after byte {byte} of the capture: {source}; test the \
+         file with `{format} -t`"
     )]
     Compression {
         /// Name of the format, which is also that of its tool.
@@ -114,7 +114,7 @@ impl Problem {
 
 fn open_hint(source: &io::Error) -> &'static str {
     match source.kind() {
-        io::ErrorKind::PermissionDenied => "; give this user read permission on it",
+        io::ErrorKind::PermissionDenied => "; grant this user read permission",
         io::ErrorKind::NotFound => "; check the path",
         _ => "",
     }
@@ -131,6 +131,6 @@ pub struct Truncation {
 
 impl fmt::Display for Truncation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cut short at byte {}, in packet {}", self.byte, self.packet)
+        write!(f, "truncated at byte {}, in packet {}", self.byte, self.packet)
     }
 }

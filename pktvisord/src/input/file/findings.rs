@@ -55,12 +55,12 @@ impl Findings {
     pub(super) fn warnings(&self) -> impl Iterator<Item = String> + '_ {
         let links = self.unread_links.iter().map(|UnreadLink { link, packets, first }| {
             let count = plural(*packets, "packet");
-            format!("{count} left out, the first is packet {first}: {link}")
+            format!("ignored {count}, the first is packet {first}: {link}")
         });
         let times = (self.unfit > 0).then(|| {
             format!(
-                "{} from packet {} on with a time outside of the years 1823 to 2262: counted at \
-                 the nearest time that fits",
+                "{} with a time outside the years 1823 to 2262, the first is packet {}; counted at \
+                 the nearest valid time",
                 plural(self.unfit, "packet"),
                 self.first_unfit
             )

@@ -54,7 +54,7 @@ impl Interface {
             snap_len: if description.snaplen == 0 { u32::MAX } else { description.snaplen },
             ticks_per_second: ticks_per_second.ok_or_else(|| {
                 format!(
-                    "a time resolution of {}^-{exponent} s, which is finer than 64 bits hold",
+                    "unsupported time resolution of {}^-{exponent} s, too fine for 64 bits",
                     if description.if_tsresol & 0x80 == 0 { 10 } else { 2 }
                 )
             })?,

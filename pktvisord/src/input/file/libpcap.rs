@@ -126,7 +126,7 @@ fn refusal(message: &str, feed: &mpsc::Receiver<Fed>) -> Problem {
     {
         return problem;
     }
-    Problem::NotACapture { reason: format!("libpcap says: {message}") }
+    Problem::NotACapture { reason: format!("libpcap: {message}") }
 }
 
 /// Returns true if a message of libpcap means that the capture ended early.

@@ -28,7 +28,7 @@ impl std::str::FromStr for Speed {
         }
         match text.parse::<f64>() {
             Ok(speed) if speed > 0.0 && speed <= 1e6 => Ok(Speed::Times(speed)),
-            _ => Err("a number above 0 and up to 1000000, or `max`, is needed".into()),
+            _ => Err("expected a number above 0 and up to 1000000, or `max`".into()),
         }
     }
 }

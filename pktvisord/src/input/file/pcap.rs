@@ -97,8 +97,8 @@ impl PcapParser {
             Run::FileHeader { consumed } => self.corrupt(
                 consumed,
                 base,
-                "another capture starts there, so two were joined byte by byte: `mergecap` joins \
-                 captures"
+                "another capture starts here; two captures were concatenated, join them with \
+                 `mergecap` instead"
                     .to_owned(),
             ),
         }
@@ -134,7 +134,7 @@ impl PcapParser {
 
     fn too_long(&self, consumed: usize, base: u64, captured: usize) -> Parsed {
         let what =
-            format!("its record claims {captured} captured bytes, and {MAX_CAPTURED} are the most");
+            format!("the record claims {captured} captured bytes; the maximum is {MAX_CAPTURED}");
         self.corrupt(consumed, base, what)
     }
 

@@ -126,13 +126,15 @@ impl PcapNgParser {
             self.big_endian = match start[8..] {
                 [0x1a, 0x2b, 0x3c, 0x4d] => true,
                 [0x4d, 0x3c, 0x2b, 0x1a] => false,
-                _ => return Err(corrupt("a section header without a byte-order magic")),
+                _ => return Err(corrupt("section header without a byte-order magic")),
             };
         }
         let kind = self.u32_at(rest, 0);
         let length = self.u32_at(rest, 4);
         if length < 12 || !length.is_multiple_of(4) {
-            return Err(format!("a block of type {kind:#x} claims a length of {length} bytes"));
+            return Err(format!(
+                "a block of type {kind:#x} claims an invalid length of {length} bytes"
+            ));
         }
         if !matches!(
             kind,
@@ -151,8 +153,8 @@ impl PcapNgParser {
         }
         if length > MAX_BUFFER {
             return Err(format!(
-                "a block of type {kind:#x} claims a length of {length} bytes, and {MAX_BUFFER} \
-                 are the most"
+                "a block of type {kind:#x} claims a length of {length} bytes; the maximum is \
+                 {MAX_BUFFER}"
             ));
         }
         let Some(block) = rest.get(..length) else {
@@ -187,11 +189,11 @@ impl PcapNgParser {
     }
 
     fn section_header(&mut self, block: &[u8]) -> Result<(), String> {
-        let (_, header) = parse_sectionheaderblock(block)
-            .map_err(|_| corrupt("a section header that does not hold together"))?;
+        let (_, header) =
+            parse_sectionheaderblock(block).map_err(|_| corrupt("invalid section header"))?;
         if header.major_version != 1 {
             return Err(format!(
-                "pcapng version {}.{}, and 1.x is read",
+                "unsupported pcapng version {}.{}; supported are versions 1.x",
                 header.major_version, header.minor_version
             ));
         }
@@ -207,8 +209,8 @@ impl PcapNgParser {
         } else {
             parse_interfacedescriptionblock_le
         };
-        let (_, description) = parse(block)
-            .map_err(|_| corrupt("an interface description that does not hold together"))?;
+        let (_, description) =
+            parse(block).map_err(|_| corrupt("invalid interface description"))?;
         if self.interfaces.len() == MAX_INTERFACES {
             return Err(format!("more than {MAX_INTERFACES} interfaces"));
         }
@@ -248,8 +250,7 @@ impl PcapNgParser {
         } else {
             parse_enhancedpacketblock_le
         };
-        let (_, packet) =
-            parse(block).map_err(|_| corrupt("an enhanced packet that does not hold together"))?;
+        let (_, packet) = parse(block).map_err(|_| corrupt("invalid enhanced packet block"))?;
         let ticks = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
         if !packet.options.is_empty() {
             self.lost_before(packet.if_id, &packet.options);
@@ -273,7 +274,7 @@ impl PcapNgParser {
     fn obsolete_packet(&mut self, block: &[u8]) -> Result<Packet, String> {
         let captured = if block.len() < PACKET_OFFSET + 4 { 0 } else { self.u32_at(block, 20) };
         if block.len() < PACKET_OFFSET + 4 || captured as usize > block.len() - PACKET_OFFSET - 4 {
-            return Err(corrupt("an obsolete packet block that does not hold together"));
+            return Err(corrupt("invalid obsolete packet block"));
         }
         let interface = self.u16_of([block[8], block[9]]);
         let ticks = u64::from(self.u32_at(block, 12)) << 32 | u64::from(self.u32_at(block, 16));
@@ -285,8 +286,7 @@ impl PcapNgParser {
     fn simple_packet(&mut self, block: &[u8]) -> Result<Packet, String> {
         let parse =
             if self.big_endian { parse_simplepacketblock_be } else { parse_simplepacketblock_le };
-        let (_, packet) =
-            parse(block).map_err(|_| corrupt("a simple packet that does not hold together"))?;
+        let (_, packet) = parse(block).map_err(|_| corrupt("invalid simple packet block"))?;
         let interface = self.interface(0)?;
         let captured = packet.origlen.min(packet.data.len() as u32).min(interface.snap_len);
         if captured > MAX_CAPTURED {
@@ -330,7 +330,7 @@ impl PcapNgParser {
     fn interface(&self, number: u32) -> Result<&Interface, String> {
         self.interfaces.get(number as usize).ok_or_else(|| {
             format!(
-                "a packet of interface {number}, and the section describes {}",
+                "a packet of interface {number}, but the number of interfaces in the section is {}",
                 self.interfaces.len()
             )
         })
@@ -370,5 +370,5 @@ fn corrupt(what: &str) -> String {
 }
 
 fn too_long(captured: u32) -> String {
-    format!("its block claims {captured} captured bytes, and {MAX_CAPTURED} are the most")
+    format!("the block claims {captured} captured bytes; the maximum is {MAX_CAPTURED}")
 }

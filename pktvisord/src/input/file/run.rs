@@ -138,10 +138,10 @@ impl RunningFile {
             warn!("{name}: {warning}");
         }
         if let Some(truncation) = reader.truncation().filter(|_| read.is_ok()) {
-            warn!("{name}: {truncation}; summarized up to there");
+            warn!("{name}: {truncation}; the summary covers the packets before it");
         }
         if reader.has_filter() {
-            info!("the filter left out {} packets", reader.filtered_out());
+            info!("the filter rejected {} packets", reader.filtered_out());
         }
     }
 }

@@ -225,7 +225,7 @@ impl Stream {
                 self.problem = Some(Problem::Corrupt {
                     byte: start,
                     packet: self.parser.packets() + 1,
-                    what: format!("{zeros} zeros where a block should start"),
+                    what: format!("{zeros} zero bytes where a block should start"),
                 });
                 1
             }

@@ -68,8 +68,8 @@ impl Times {
             n => format!("the times of {n} packets, the first packet {packet} with {time}, are"),
         };
         Some(format!(
-            "{what} more than an hour off the packets around: counted where it stands, with the \
-             time of the packet before"
+            "{what} more than an hour off the surrounding packets; counted in file order, with the \
+             time of the previous packet"
         ))
     }
 

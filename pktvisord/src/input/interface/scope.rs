@@ -69,7 +69,7 @@ impl Scope {
             Ok(addresses) => {
                 self.addresses = host::addresses(watched, listed, &addresses);
             }
-            Err(error) => warn!("the addresses of the interfaces cannot be listed: {error}"),
+            Err(error) => warn!("cannot list the addresses of the interfaces: {error}"),
         }
         let mut hosts = self.hosts.clone();
         self.addresses.iter().for_each(|&address| hosts.insert(address));
@@ -92,7 +92,7 @@ impl Scope {
         if changed {
             let added = named(self.addresses.difference(&before));
             let removed = named(before.difference(&self.addresses));
-            info!("the addresses of HOST have changed: added {added}, removed {removed}");
+            info!("addresses of HOST changed: added {added}, removed {removed}");
             settings.hosts.set(hosts);
         }
         changed

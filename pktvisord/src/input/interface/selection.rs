@@ -55,19 +55,19 @@ impl Sides {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OneSided {
     /// Loopback.
-    #[error("loopback receives all that it sends")]
+    #[error("loopback receives all packets that it sends")]
     Loopback,
     /// A bridge.
-    #[error("what it receives is seen at its ports")]
+    #[error("packets that it receives are seen at its ports")]
     Bridge,
     /// A port of a bridge, or a member of a bond that is one.
-    #[error("what it sends has come from {0} or another of its ports, and is seen there")]
+    #[error("packets that it sends come from {0} or another port, and are seen there")]
     Port(String),
     /// An end of a veth pair whose other end is in this namespace.
-    #[error("what it sends is seen at {0}, the other end of the pair")]
+    #[error("packets that it sends are seen at {0}, the other end of the pair")]
     Peer(String),
     /// It is stacked on an interface of which one side is watched.
-    #[error("its other packets are seen at {0}, on which it stands")]
+    #[error("its other packets are seen at {0}, its lower interface")]
     Upper(String),
 }
 
@@ -78,16 +78,18 @@ pub enum LeftOut {
     #[error("it is down")]
     Down,
     /// Its link layer is not supported.
-    #[error("its link layer (ARPHRD {0}) is not read")]
+    #[error("its link layer (ARPHRD {0}) is not supported")]
     Link(u32),
     /// It is stacked on a watched interface, or its members are watched.
-    #[error("its packets are seen at {0}, on which it stands")]
+    #[error("its packets are seen at {0}, its lower interface")]
     Upper(String),
     /// An ifb, used for ingress shaping.
-    #[error("an ifb shows again what is seen at the interface that redirects to it")]
+    #[error("an ifb repeats packets that are seen at the interface that redirects to it")]
     Ifb,
     /// The conduit of a DSA switch.
-    #[error("the conduit of a switch: its packets are seen at {0} and the switch's other ports")]
+    #[error(
+        "the conduit of a switch: its packets are seen at {0} and the other ports of the switch"
+    )]
     Conduit(String),
     /// The other end of its veth pair is a bridge port.
     #[error("its packets are seen at the bridge of {0}, the other end of the pair")]

@@ -16,19 +16,19 @@ use crate::input::netlink::Requests;
 /// How packets are to be captured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum CaptureMode {
-    /// XDP where the interface is a device with a driver that has it, else TC; libpcap where the
+    /// XDP if the interface is a device whose driver supports it, otherwise TC; libpcap if the
     /// kernel refuses both
     #[default]
     Auto,
-    /// XDP for what is received, TC for what is sent
+    /// XDP for received packets, TC for sent packets
     Xdp,
-    /// TCX, or clsact where the kernel has no TCX
+    /// TCX, or clsact if the kernel does not support TCX
     Tc,
-    /// TCX (Linux 6.6)
+    /// TCX (Linux 6.6 or newer)
     Tcx,
-    /// The queueing discipline clsact
+    /// The clsact queueing discipline
     Clsact,
-    /// libpcap, without programs in the kernel
+    /// libpcap, without eBPF
     Libpcap,
 }
 
@@ -163,7 +163,7 @@ pub fn attach(
 ) -> Result<Attached, Refusal> {
     let what = interface.name.clone();
     if let LinkLayer::Other(arphrd) = interface.link {
-        let message = format!("its link layer (ARPHRD {arphrd}) is not read");
+        let message = format!("its link layer (ARPHRD {arphrd}) is not supported");
         return Err(Refusal::Other { what, message });
     }
     let hooks = match egress {
@@ -178,7 +178,7 @@ pub fn attach(
             Err(refusal) => return Err(refusal),
         }
     }
-    Err(Refusal::Other { what, message: "no hook is to be tried".to_owned() })
+    Err(Refusal::Other { what, message: "no hook to try".to_owned() })
 }
 
 fn attach_one(
@@ -188,7 +188,7 @@ fn attach_one(
     egress: bool,
 ) -> Result<At, Refusal> {
     let side = if egress { "sent" } else { "received" };
-    let what = || format!("{hook} on {} for what is {side}", interface.name);
+    let what = || format!("{hook} on {} for {side} packets", interface.name);
     let refuse = |error| Refusal::of_program(what(), error);
     let system = |error| Refusal::of_system(what(), error);
     let index = interface.index;

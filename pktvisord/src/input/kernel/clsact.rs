@@ -128,7 +128,7 @@ impl Drop for Attached {
     fn drop(&mut self) {
         if let Err(error) = self.remove() {
             // If the interface is gone, its filters are gone too.
-            tracing::debug!("a filter of clsact cannot be removed: {error}");
+            tracing::debug!("cannot remove a clsact filter: {error}");
         }
     }
 }
@@ -150,7 +150,7 @@ fn sweep(requests: &Requests, index: u32, egress: bool, program: Program<'_>) {
     let owned = match owners::programs() {
         Ok(owned) => owned,
         Err(error) => {
-            tracing::warn!("filters of killed daemons are not looked for: /proc/net/unix: {error}");
+            tracing::warn!("cannot look for filters of killed daemons: /proc/net/unix: {error}");
             return;
         }
     };
@@ -162,16 +162,17 @@ fn sweep(requests: &Requests, index: u32, egress: bool, program: Program<'_>) {
         let same = filter.program.is_some_and(|(_, tag)| tag == program.tag);
         if !same || filter.kind != "bpf" || filter.name != program.name {
             tracing::warn!(
-                "interface {index} has a filter of clsact that no daemon owns and whose program is not \
-                 this daemon's: `tc filter del` with priority {priority} and handle {handle:#x} \
-                 removes it"
+                "interface {index} has a clsact filter that no daemon owns and whose program is not this \
+                 daemon's; remove it with `tc filter del`, priority {priority}, handle {handle:#x}"
             );
             continue;
         }
         let place = Place { index, egress, priority, handle };
         match requests.remove_filter(place) {
-            Ok(()) => tracing::info!("removed a filter of clsact that a killed daemon had left"),
-            Err(error) => tracing::warn!("a filter of a killed daemon cannot be removed: {error}"),
+            Ok(()) => tracing::info!("removed a clsact filter that a killed daemon had left"),
+            Err(error) => {
+                tracing::warn!("cannot remove the clsact filter of a killed daemon: {error}")
+            }
         }
     }
 }

@@ -139,7 +139,7 @@ impl Drain {
                 // All drains notice this; only one logs it.
                 if counting.is_some() {
                     let by = step.as_nanos() / 1_000_000;
-                    tracing::warn!("the clock was set by {by} ms: a new bucket starts");
+                    tracing::warn!("the clock was set by {by} ms; starting a new bucket");
                 }
                 worker.restart(before.wall, now.wall);
             } else {
@@ -237,7 +237,7 @@ impl Counting {
                 self.taken = counters;
                 self.read = now;
             }
-            Err(error) => tracing::error!("the kernel's counters cannot be read: {error}"),
+            Err(error) => tracing::error!("cannot read the kernel's counters: {error}"),
         }
     }
 }

@@ -80,7 +80,7 @@ impl Follower {
             if changed || was_pending && !programs.is_pending() {
                 match interface::list() {
                     Ok(listed) => programs.follow_hosts(&listed, &self.settings),
-                    Err(error) => error!("the interfaces cannot be listed: {error}"),
+                    Err(error) => error!("cannot list the interfaces: {error}"),
                 }
             }
             if let Some(options) = options.try_iter().last() {
@@ -104,7 +104,7 @@ impl Follower {
             if let Some(halvings) = load.second(dns + fragments, headers) {
                 self.settings.sampling.halve(halvings.dns, halvings.rest);
                 let (dns, rest) = self.settings.sampling.percents();
-                info!("inspecting {dns} % of DNS and {rest} % of the rest");
+                info!("inspecting {dns} % of DNS packets and {rest} % of other packets");
                 if let Err(refusal) = programs.configure(&self.settings) {
                     error!("{refusal}");
                 }

@@ -96,14 +96,14 @@ impl Programs {
                 Ok(()) => {}
                 // With `any`, one interface may lack what the others support.
                 Err(refusal) if is_any && !refusal.is_general() => {
-                    warn!("{} is not watched: {refusal}", interface.name);
+                    warn!("cannot watch {}: {refusal}", interface.name);
                     last = Some(refusal);
                 }
                 Err(refusal) => return Err(refusal),
             }
         }
         if programs.watched.is_empty() {
-            let message = "no interface could be watched".to_owned();
+            let message = "no interface can be watched".to_owned();
             return Err(last.unwrap_or(Refusal::Other { what: "any".to_owned(), message }));
         }
         Ok(programs)
@@ -156,7 +156,7 @@ impl Programs {
         let terms = Terms { hosts: &hosts, ports: &ports, dns, rest, tunnels, flow_key };
         self.probe
             .configure(&terms)
-            .map_err(|error| Refusal::of_map("configuring the programs", error))
+            .map_err(|error| Refusal::of_map("configuring the kernel programs", error))
     }
 
     /// Updates HOST if addresses have changed.
@@ -185,7 +185,7 @@ impl Programs {
     pub(super) fn look(&mut self, losses: &Losses, deadline: Instant, stop: &AtomicBool) {
         let listed = match interface::list() {
             Ok(listed) => listed,
-            Err(error) => return error!("the interfaces cannot be listed: {error}"),
+            Err(error) => return error!("cannot list the interfaces: {error}"),
         };
         let wanted: BTreeMap<u32, (Interface, Selected)> =
             self.scope.wanted(&listed).into_iter().map(|one| (one.0.index, one)).collect();
@@ -193,17 +193,17 @@ impl Programs {
         self.watched.retain(|index, one| {
             let now = listed.iter().find(|interface| interface.is(&one.interface));
             let Some(now) = now else {
-                warn!("{} is gone", one.interface.name);
+                warn!("interface {} is gone", one.interface.name);
                 return false;
             };
             if now.name != one.interface.name {
-                info!("{} is called {} now", one.interface.name, now.name);
+                info!("{} was renamed to {}", one.interface.name, now.name);
             }
             one.interface.clone_from(now);
             // An interface that is down has no packets, and may come back up.
             let keep = !now.up || wanted.contains_key(index) || !is_any;
             if !keep {
-                info!("{} is no longer watched: its packets are seen elsewhere", now.name);
+                info!("stopped watching {}: its packets are seen elsewhere", now.name);
             }
             keep
         });
@@ -243,7 +243,7 @@ impl Programs {
         };
         let before = counted(&self.probe);
         if let Err(refusal) = self.attach(interface, selected.clone()) {
-            return warn!("{name} is not watched: {refusal}");
+            return warn!("cannot watch {name}: {refusal}");
         }
         // `counted` includes other interfaces. If these are busy, too much is subtracted, and
         // packets during the attachment do not count as missed.
@@ -252,7 +252,7 @@ impl Programs {
         let missed = now.map_or(0, |now| self.baselines.missed(&now, new)).saturating_sub(counted);
         let missed = missed.max(self.baselines.missed(interface, new));
         if missed > 0 {
-            warn!("{name}: {missed} packets came before it was watched");
+            warn!("{name}: {missed} packets passed before capture started");
             losses.lose(Loss::NotWatchedYet, missed);
         }
     }
@@ -273,7 +273,7 @@ impl Programs {
             let sides = one.hooks.iter_mut().zip(&mut one.faults).zip(SIDES);
             for ((hook, known), (egress, side, said)) in sides {
                 let Some(hooked) = hook else { continue };
-                let place = format!("{}: {} for what is {said}", now.name, hooked.program.hook);
+                let place = format!("{}: {} for {said} packets", now.name, hooked.program.hook);
                 let counted = now.packets(side);
                 let seen = self.probe.take_seen(*index, egress).unwrap_or(true);
                 let finding = hooked.check.look(counted, seen);
@@ -282,22 +282,21 @@ impl Programs {
                     (State::Gone, _) => "the program is no longer at its hook".to_owned(),
                     (_, Finding::Fine) => {
                         if let Some(fault) = known.take_if(|_| seen) {
-                            info!("packets reach the program again, which was not so: {fault}");
+                            info!("packets reach the program again; resolved: {fault}");
                         }
                         continue;
                     }
                     (State::Behind(other), Finding::Missed(n) | Finding::Blind(n)) => {
-                        format!("{n} packets did not reach the program, {other} is before it")
+                        format!("{n} packets did not reach the program: {other} runs before it")
                     }
                     (State::First, Finding::Missed(n) | Finding::Blind(n)) => format!(
-                        "{n} packets did not reach the program: another one before it, or XDP, has \
-                         taken them"
+                        "{n} packets did not reach the program: an earlier program or XDP consumed them"
                     ),
                 };
                 let fault = format!("{place}: {why}");
                 if state != State::Gone && matches!(finding, Finding::Blind(_)) {
                     if known.is_none() {
-                        error!("{fault}; attaching it again does not help");
+                        error!("{fault}; attaching the program again does not help");
                     }
                     *known = Some(fault);
                     continue;
@@ -307,11 +306,11 @@ impl Programs {
                 *hook = None;
                 match attach::attach(self.probe.programs(), now, self.mode, egress) {
                     Ok(program) => {
-                        warn!("{fault}; it was attached again");
+                        warn!("{fault}; attached it again");
                         *hook = Some(Hooked { program, check });
                     }
                     Err(refusal) => {
-                        let fault = format!("{fault}; it cannot be attached again: {refusal}");
+                        let fault = format!("{fault}; cannot attach it again: {refusal}");
                         error!("{fault}");
                         *known = Some(fault);
                     }
@@ -364,7 +363,7 @@ impl Watched {
     fn announce(&self) {
         let api::Watched { name, ingress, egress, one_sided, refused } = self.describe();
         for refusal in &refused {
-            info!("not used: {refusal}");
+            info!("hook not used: {refusal}");
         }
         let why = one_sided.map(|why| format!(": {why}")).unwrap_or_default();
         match (ingress, egress) {

@@ -193,8 +193,7 @@ fn map<M>(ebpf: &mut Ebpf, name: &str) -> Result<M, Refusal>
 where
     M: TryFrom<aya::maps::Map, Error = MapError>,
 {
-    let map =
-        ebpf.take_map(name).ok_or_else(|| Refusal::Object(format!("it has no map {name}")))?;
+    let map = ebpf.take_map(name).ok_or_else(|| Refusal::Object(format!("missing map {name}")))?;
     M::try_from(map).map_err(|error| Refusal::Object(format!("map {name}: {error}")))
 }
 

@@ -13,12 +13,12 @@ use rustix::thread::{CapabilitySet, capabilities};
 pub enum Refusal {
     /// The daemon was built without the programs.
     #[error(
-        "this pktvisord was built without kernel programs; `cargo xtask build-ebpf` and a new \
-         build put them inside"
+        "this pktvisord was built without kernel programs; run `cargo xtask build-ebpf` and build \
+         it again"
     )]
     NotBuiltIn,
     /// The object file lacks what the daemon expects.
-    #[error("the kernel programs do not fit this daemon: {0}")]
+    #[error("the kernel programs do not match this daemon: {0}")]
     Object(String),
     /// The process lacks privileges.
     #[error("{what}: not permitted; {missing}")]
@@ -39,7 +39,7 @@ pub enum Refusal {
         source: io::Error,
     },
     /// The kernel's verifier rejects the program.
-    #[error("{what}: the kernel's verifier refuses the program: {log}")]
+    #[error("{what}: the kernel's verifier rejects the program: {log}")]
     Verifier {
         /// The operation that failed.
         what: String,
@@ -62,7 +62,7 @@ impl Refusal {
         let what = "loading the kernel programs".to_owned();
         match error {
             EbpfError::MapError(MapError::CreateError { io_error, name, .. }) => {
-                Self::of_system(format!("making the map {name}"), io_error)
+                Self::of_system(format!("creating the map {name}"), io_error)
             }
             EbpfError::MapError(MapError::SyscallError(SyscallError { io_error, .. })) => {
                 Self::of_system(what, io_error)
@@ -114,13 +114,13 @@ impl Refusal {
             Some(EPERM | EACCES) => {
                 return Self::Rights { what, missing: missing_rights(effective()) };
             }
-            Some(EBUSY | EEXIST) => "another program is there already",
-            Some(EOPNOTSUPP) => "the driver of the interface does not support it",
-            Some(ERANGE) => "the MTU of the interface is too large for it",
-            Some(EINVAL) => "this kernel does not know it",
-            Some(ENOMEM) => "no memory; before Linux 5.11 raise the limit of locked memory",
+            Some(EBUSY | EEXIST) => "another program is already attached",
+            Some(EOPNOTSUPP) => "not supported by the driver of the interface",
+            Some(ERANGE) => "the MTU of the interface is too large",
+            Some(EINVAL) => "not supported by this kernel",
+            Some(ENOMEM) => "out of memory; before Linux 5.11, raise the limit of locked memory",
             Some(ENODEV) => "the interface is gone",
-            _ => "the kernel refuses",
+            _ => "refused by the kernel",
         };
         Self::Kernel { what, hint, source }
     }
@@ -154,8 +154,8 @@ fn missing_rights(effective: CapabilitySet) -> String {
         .map(|(_, name)| name)
         .collect();
     if missing.is_empty() {
-        return "the capabilities are there, so a security module, a seccomp filter or the limits of a \
-                container forbid bpf(2)"
+        return "the capabilities are present, so a security module, a seccomp filter or the container \
+                denies bpf(2)"
             .to_owned();
     }
     let each = |before: &str, between: &str| {
@@ -164,8 +164,8 @@ fn missing_rights(effective: CapabilitySet) -> String {
     };
     let verb = if missing.len() == 1 { "capability" } else { "capabilities" };
     format!(
-        "missing {verb}: {} (before Linux 5.8 CAP_SYS_ADMIN); run it as root, `setcap \
-         cap_bpf,cap_net_admin,cap_perfmon=p` it, or give its container `{}`",
+        "missing {verb}: {} (before Linux 5.8: CAP_SYS_ADMIN); run as root, grant them with `setcap \
+         cap_bpf,cap_net_admin,cap_perfmon=p`, or start the container with `{}`",
         each("CAP_", ", "),
         each("--cap-add ", " ")
     )
@@ -208,8 +208,8 @@ mod tests {
             (CapabilitySet::empty(), "missing capabilities: CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON ("),
             (bpf | net, "missing capability: CAP_PERFMON ("),
             (bpf | perfmon, "missing capability: CAP_NET_ADMIN ("),
-            (CapabilitySet::SYS_ADMIN | net, "the capabilities are there"),
-            (CapabilitySet::all(), "the capabilities are there"),
+            (CapabilitySet::SYS_ADMIN | net, "the capabilities are present"),
+            (CapabilitySet::all(), "the capabilities are present"),
         ] {
             let said = missing_rights(effective);
             assert!(said.starts_with(expected), "{said}");

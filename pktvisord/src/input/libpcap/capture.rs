@@ -52,13 +52,15 @@ pub enum OpenError {
         link: UnsupportedLink,
     },
     /// The buffers of other interfaces use up the memory.
-    #[error("{interface}: the buffers of the other interfaces use up --capture-memory")]
+    #[error(
+        "{interface}: the buffers of the other interfaces use up the capture memory; raise --capture-memory"
+    )]
     Memory {
         /// The interface.
         interface: String,
     },
     /// The filter does not compile.
-    #[error("{interface}: the filter `{filter}` does not compile: {message}")]
+    #[error("{interface}: invalid filter `{filter}`: {message}; see pcap-filter(7)")]
     Filter {
         /// The interface.
         interface: String,
@@ -150,8 +152,8 @@ impl LiveCapture {
             let denied = message.contains("permission") || message.contains("not permitted");
             let hint = match denied {
                 true => {
-                    "; the capability CAP_NET_RAW is needed, so run it as root, `setcap cap_net_raw=p` \
-                     it, or give its container `--cap-add NET_RAW`"
+                    "; missing capability: CAP_NET_RAW; run as root, grant it with `setcap \
+                     cap_net_raw=p`, or start the container with `--cap-add NET_RAW`"
                 }
                 false => "",
             };
@@ -250,7 +252,7 @@ impl LiveCapture {
         }
         // An empty filter accepts every packet.
         if let Err(error) = self.capture.filter(filter.as_deref().unwrap_or_default(), true) {
-            tracing::error!("{}: the filter stays as it was: {}", self.name, text(error));
+            tracing::error!("{}: keeping the previous filter: {}", self.name, text(error));
         }
         self.filtered_by = filter;
     }

@@ -85,7 +85,7 @@ impl Captures {
             match captures.add(&interface, selected) {
                 Ok(()) => {}
                 Err(error) if captures.scope.is_any() => {
-                    warn!("{} is not watched: {error}", interface.name);
+                    warn!("cannot watch {}: {error}", interface.name);
                     last = Some(error);
                 }
                 Err(error) => return Err(LiveError::Libpcap(error)),
@@ -163,8 +163,9 @@ impl Captures {
                     let thread = capture.start(sender.clone(), stop, Arc::clone(&let_go));
                     thread.map(|thread| State::Started(let_go, thread)).inspect(|_| {
                         let why = selected.one_sided.as_ref();
-                        let why = why.map(|why| format!(", one side: {why}")).unwrap_or_default();
-                        info!("watching {} through libpcap{why}", interface.name);
+                        let why =
+                            why.map(|why| format!(", one side only: {why}")).unwrap_or_default();
+                        info!("watching {} with libpcap{why}", interface.name);
                     })
                 }
             };
@@ -189,14 +190,14 @@ impl Captures {
     ) {
         let listed = match interface::list() {
             Ok(listed) => listed,
-            Err(error) => return error!("the interfaces cannot be listed: {error}"),
+            Err(error) => return error!("cannot list the interfaces: {error}"),
         };
         let wanted = self.scope.wanted(&listed);
         for one in &mut self.ones {
             let now = listed.iter().find(|now| now.is(&one.interface));
             let Some(now) = now else { continue };
             if now.name != one.interface.name {
-                info!("{} is called {} now", one.interface.name, now.name);
+                info!("{} was renamed to {}", one.interface.name, now.name);
             }
             one.interface.clone_from(now);
         }
@@ -213,7 +214,7 @@ impl Captures {
         };
         for one in self.drop_if(elsewhere) {
             if sides(one.index).is_none() {
-                info!("{} is no longer watched: its packets are seen elsewhere", one.name);
+                info!("stopped watching {}: its packets are seen elsewhere", one.name);
             }
         }
         self.given_up.retain(|&index| listed.iter().any(|interface| interface.index == index));
@@ -244,11 +245,11 @@ impl Captures {
                     let now = interface::read(interface.index);
                     let missed = self.baselines.missed(now.as_ref().unwrap_or(&interface), sides);
                     if missed > 0 {
-                        warn!("{}: {missed} packets came before it was watched", interface.name);
+                        warn!("{}: {missed} packets passed before capture started", interface.name);
                         pipeline.lose(Loss::NotWatchedYet, missed);
                     }
                 }
-                Err(error) => warn!("{} is not watched: {error}", interface.name),
+                Err(error) => warn!("cannot watch {}: {error}", interface.name),
             }
         }
         if let Err(error) = self.start(&context.shutdown.flag(), sender) {
@@ -275,7 +276,7 @@ impl Captures {
     /// Releases an interface whose capture has ended, for the reason that libpcap gives.
     pub(super) fn end(&mut self, index: u32, message: &str) {
         for one in self.drop_if(|one| one.interface.index == index) {
-            warn!("{} is no longer watched: {message}", one.name);
+            warn!("stopped watching {}: {message}", one.name);
             // The interface may be up again already.
             if let Some(now) = interface::read(one.index) {
                 self.baselines.watched_until(&now);

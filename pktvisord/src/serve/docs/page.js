@@ -88,7 +88,7 @@ function tryIt(path, parameters) {
       const octets = new Uint8Array(await response.arrayBuffer());
       const took = Math.round(performance.now() - begin);
       status.className = response.ok ? "good" : "bad";
-      status.textContent = `${response.status} ${response.statusText} · ${octets.length} octets · ${took} ms`;
+      status.textContent = `${response.status} ${response.statusText} · ${octets.length} bytes · ${took} ms`;
       output.textContent = show(response.headers.get("content-type") || "", octets);
       output.hidden = false;
     } catch (error) {
@@ -156,7 +156,7 @@ function render(api) {
       [path.replace("/api/v1", ""), operation(path, method, route)]));
   }
   const schemas = Object.entries(api.components.schemas);
-  group("schemas", "A ? marks what may be left out", schemas.map(([name, definition]) =>
+  group("schemas", "A ? marks optional fields", schemas.map(([name, definition]) =>
     [name, schema(name, definition)]));
   // The page is complete: scroll to the fragment of the URL.
   if (location.hash) document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
@@ -172,5 +172,5 @@ document.getElementById("filter").addEventListener("input", (event) => {
 
 fetch("/api/v1/openapi.json").then((answer) => answer.json()).then(render).catch((error) => {
   document.getElementById("main").replaceChildren(
-    element("p", { className: "bad", textContent: `The document could not be loaded: ${error.message}` }));
+    element("p", { className: "bad", textContent: `Cannot load the document: ${error.message}` }));
 });

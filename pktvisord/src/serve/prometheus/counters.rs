@@ -46,12 +46,12 @@ fn packets(families: &mut Families<'_>, cumulative: &Cumulative, rest: Rest) -> 
     };
     families.counter(
         "pktvisor_packets",
-        "Packets seen, by direction: to HOST, from HOST, neither",
+        "Packets by direction: to HOST, from HOST, or neither",
         directions(&totals.packets),
     )?;
     families.counter(
         "pktvisor_bytes",
-        "Bytes on the wire, link header included, by direction",
+        "Bytes on the wire by direction, including link headers",
         directions(&totals.bytes),
     )?;
     let transports = [("tcp", totals.tcp), ("udp", totals.udp), ("icmp", totals.icmp)];
@@ -59,17 +59,17 @@ fn packets(families: &mut Families<'_>, cumulative: &Cumulative, rest: Rest) -> 
     let [tcp, udp, icmp] = transports;
     families.counter(
         "pktvisor_transport_packets",
-        "Packets by transport; other are other protocols, non-first fragments, malformed, no IP",
+        "Packets by transport; other counts other protocols, non-first fragments, malformed and non-IP packets",
         by("transport", [tcp, udp, icmp, other]),
     )?;
     families.counter(
         "pktvisor_ip_packets",
-        "Packets by version of IP",
+        "Packets by IP version",
         by("version", [("4", totals.ipv4), ("6", totals.ipv6), ("none", rest.ip)]),
     )?;
     families.counter(
         "pktvisor_tcp_flag_packets",
-        "TCP packets that have a flag set",
+        "TCP packets by flag set",
         by("flag", [("syn", totals.syn), ("fin", totals.fin), ("rst", totals.rst)]),
     )?;
     families.counter("pktvisor_fragment_packets", "IP fragments", one(totals.fragments))?;
@@ -85,13 +85,13 @@ fn account(families: &mut Families<'_>, cumulative: &Cumulative) -> fmt::Result 
     let outcomes = Outcome::ALL.into_iter().zip(account.outcomes);
     families.counter(
         "pktvisor_outcome_packets",
-        "Packets by what became of them; the outcomes sum to all packets",
+        "Packets by outcome; the outcomes sum to all packets",
         outcomes.map(|(outcome, count)| ([label("outcome", outcome.name())], count)),
     )?;
     let lost = |loss: Loss| account.losses.get(loss.name()).copied().unwrap_or(0);
     families.counter(
         "pktvisor_losses",
-        "What was lost or given up, by reason: packets, messages, streams or datagrams",
+        "Packets, messages, streams or datagrams lost or evicted, by reason",
         Loss::ALL
             .into_iter()
             .filter(|loss| loss.is_lost())
@@ -99,17 +99,17 @@ fn account(families: &mut Families<'_>, cumulative: &Cumulative) -> fmt::Result 
     )?;
     families.counter(
         "pktvisor_late_packets",
-        "Packets whose time lies before the bucket they were counted in",
+        "Packets with a time before the start of the bucket that counted them",
         one(account.late),
     )?;
     families.counter(
         "pktvisor_time_outliers",
-        "Packets of a file whose time is far off that of the packets around them",
+        "Packets of a file with a time far off that of the surrounding packets",
         one(account.time_outliers),
     )?;
     families.counter(
         "pktvisor_unread_link_type_packets",
-        "Packets of a file whose link type is not read; they are in no other count",
+        "Packets of a file with an unsupported link type; no other metric counts them",
         one(account.unread_link_types),
     )
 }
@@ -132,22 +132,22 @@ fn dns(families: &mut Families<'_>, cumulative: &Cumulative) -> fmt::Result {
     )?;
     families.counter(
         "pktvisor_dns_ip_messages",
-        "DNS messages by version of IP",
+        "DNS messages by IP version",
         by("version", [("4", total.saturating_sub(wire.ipv6)), ("6", wire.ipv6)]),
     )?;
     families.counter(
         "pktvisor_dns_replies",
-        "DNS replies by response code, extended ones too, as IANA spells them",
+        "DNS replies by response code, including extended codes, as IANA spells them",
         named("rcode", &cumulative.rcodes, RCODES, iana::rcode_mnemonic),
     )?;
     families.counter(
         "pktvisor_dns_questions",
-        "Questions of DNS messages, of queries and of replies, by type, as IANA spells them",
+        "Questions of DNS queries and replies by type, as IANA spells them",
         named("qtype", &cumulative.qtypes, 0..0, iana::type_mnemonic),
     )?;
     families.counter(
         "pktvisor_dns_flag_messages",
-        "DNS messages with a flag or option: replies with TC, AA, AD; queries with CD, DO, ECS",
+        "DNS messages by flag or option: replies with TC, AA, AD; queries with CD, DO, ECS",
         by(
             "flag",
             [
@@ -162,12 +162,12 @@ fn dns(families: &mut Families<'_>, cumulative: &Cumulative) -> fmt::Result {
     )?;
     families.counter(
         "pktvisor_dns_nodata_replies",
-        "DNS replies NOERROR without an answer of the type asked for (RFC 2308)",
+        "NOERROR replies without an answer of the queried type (RFC 2308)",
         one(wire.nodata),
     )?;
     families.counter(
         "pktvisor_dns_referral_replies",
-        "DNS replies NOERROR that point to other servers",
+        "NOERROR replies that refer to other servers",
         one(wire.referral),
     )?;
     let unpaired = &cumulative.unpaired;
@@ -175,7 +175,7 @@ fn dns(families: &mut Families<'_>, cumulative: &Cumulative) -> fmt::Result {
         cumulative.latencies.iter().map(|(_, of)| of.count()).fold(0, u64::saturating_add);
     families.counter(
         "pktvisor_dns_transactions",
-        "DNS transactions that have ended: by a reply, without one in time, or by an ICMP error",
+        "Completed DNS transactions: answered, timed out, or ended by an ICMP error",
         by(
             "outcome",
             [
@@ -187,12 +187,12 @@ fn dns(families: &mut Families<'_>, cumulative: &Cumulative) -> fmt::Result {
     )?;
     families.counter(
         "pktvisor_dns_orphan_replies",
-        "DNS replies without a query",
+        "DNS replies without a matching query",
         one(unpaired.orphans),
     )?;
     families.counter(
         "pktvisor_dns_duplicate_replies",
-        "Further DNS replies to a query that was answered",
+        "Further DNS replies to an already answered query",
         one(unpaired.duplicates),
     )
 }
@@ -227,13 +227,13 @@ fn distributions(families: &mut Families<'_>, cumulative: &Cumulative) -> fmt::R
     )?;
     families.histogram(
         "pktvisor_dns_udp_size_bytes",
-        "UDP payload sizes that DNS messages advertise (RFC 6891), of those inspected",
+        "UDP payload sizes that inspected DNS messages advertise (RFC 6891)",
         1.0,
         [([], &cumulative.udp_size)],
     )?;
     families.histogram(
         "pktvisor_payload_size_bytes",
-        "Bytes of payload of TCP and UDP packets, of those inspected",
+        "Payload sizes of inspected TCP and UDP packets",
         1.0,
         [([], &cumulative.payload)],
     )

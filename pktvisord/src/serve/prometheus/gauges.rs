@@ -19,12 +19,12 @@ pub(super) fn write(
     let (start, end) = (summary.start.second(), summary.end.second());
     families.gauge(
         "pktvisor_bucket_start_timestamp_seconds",
-        "Start of the bucket that the gauges of cardinalities, percentiles and top lists are of",
+        "Start of the last closed bucket, which the gauges of cardinalities, percentiles and top lists describe",
         [([], start as f64)],
     )?;
     families.gauge(
         "pktvisor_bucket_duration_seconds",
-        "Seconds that this bucket covers",
+        "Seconds that the last closed bucket covers",
         [([], end.saturating_sub(start).max(0) as f64)],
     )?;
     cardinalities(families, summary)?;
@@ -42,7 +42,7 @@ fn cardinalities(families: &mut Families<'_>, summary: &Summary) -> fmt::Result 
     families.gauge(
         "pktvisor_distinct_ips",
         "Distinct IP addresses of the last closed bucket: sources of packets to HOST, destinations \
-         of packets from HOST, all at either end",
+         of packets from HOST, or all addresses at either end",
         [("src_in", of.sources_in), ("dst_out", of.destinations_out), ("all", of.either_end)]
             .map(|(set, count)| ([label("set", set)], count as f64)),
     )?;
@@ -80,7 +80,7 @@ fn rates(families: &mut Families<'_>, summary: &Summary) -> fmt::Result {
     let rates = summary.rate_percentiles();
     families.gauge(
         "pktvisor_packets_per_second",
-        "Percentiles of the packets of each second of the last closed bucket",
+        "Percentiles of packets per second in the last closed bucket",
         by_direction(
             [("in", rates.pps_in), ("out", rates.pps_out), ("total", rates.pps_total)],
             1.0,
@@ -88,7 +88,7 @@ fn rates(families: &mut Families<'_>, summary: &Summary) -> fmt::Result {
     )?;
     families.gauge(
         "pktvisor_bytes_per_second",
-        "Percentiles of the bytes of each second of the last closed bucket",
+        "Percentiles of bytes per second in the last closed bucket",
         by_direction(
             [("in", rates.bps_in), ("out", rates.bps_out), ("total", rates.bps_total)],
             BITS,
@@ -96,7 +96,7 @@ fn rates(families: &mut Families<'_>, summary: &Summary) -> fmt::Result {
     )?;
     families.gauge(
         "pktvisor_dns_messages_per_second",
-        "Percentiles of the DNS messages of each second of the last closed bucket",
+        "Percentiles of DNS messages per second in the last closed bucket",
         each(rates.dns, 1.0),
     )
 }
@@ -116,7 +116,7 @@ fn amplification(families: &mut Families<'_>, summary: &Summary) -> fmt::Result 
     const HUNDREDTHS: f64 = 100.0;
     families.gauge(
         "pktvisor_dns_amplification_ratio",
-        "Percentiles of the bytes of a reply for each of its query in the last closed bucket",
+        "Percentiles of the ratio of reply size to query size in the last closed bucket",
         each(summary.dns.xact.ratio.percentiles(), HUNDREDTHS),
     )
 }
@@ -140,7 +140,7 @@ fn tops(families: &mut Families<'_>, summary: &Summary, top: usize) -> fmt::Resu
     };
     family(
         "pktvisor_top_packets",
-        "Packets of the last closed bucket by remote address, its place and AS, and by port",
+        "Packets of the last closed bucket by remote address, its location and AS, and by port",
         &[
             ("ipv4", packets.ipv4.entries()),
             ("ipv6", packets.ipv6.entries()),
@@ -151,13 +151,13 @@ fn tops(families: &mut Families<'_>, summary: &Summary, top: usize) -> fmt::Resu
     )?;
     family(
         "pktvisor_top_bytes",
-        "Bytes of the last closed bucket by remote address, and of DNS replies by query name",
+        "Bytes of the last closed bucket by remote address, and bytes of DNS replies by query name",
         &[("ip", packets.bytes.entries()), ("qname_by_resp", dns.reply_bytes.entries())],
     )?;
     family(
         "pktvisor_dns_top_messages",
         "DNS messages of the last closed bucket by labels of the query name, by query name and \
-         outcome, by the client's port and by client subnet",
+         response code, by client port and by client subnet",
         &[
             ("qname2", dns.qname2.entries()),
             ("qname3", dns.qname3.entries()),
@@ -179,8 +179,8 @@ fn slow(families: &mut Families<'_>, summary: &Summary, top: usize) -> fmt::Resu
     let lists = Direction::ALL.map(|of| (of.name(), transactions[of].classes.slow()));
     families.gauge(
         "pktvisor_dns_top_slow_transactions",
-        "The slowest tenth of the DNS transactions of the last closed bucket by query name, by \
-         direction of the query",
+        "Slowest tenth of the DNS transactions of the last closed bucket, by direction of the query \
+         and query name",
         lists.iter().flat_map(|(of, list)| entries(label("list", of), list, top)),
     )
 }

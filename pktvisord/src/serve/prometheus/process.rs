@@ -23,7 +23,7 @@ pub(super) fn write(families: &mut Families<'_>, metrics: &Metrics) -> fmt::Resu
     let capture = &app.capture;
     families.gauge(
         "pktvisor_build_info",
-        "The daemon: its version and where packets come from",
+        "Version of the daemon and source of its packets",
         [(
             [
                 ("version", Cow::Borrowed(app.version.as_str())),
@@ -34,7 +34,7 @@ pub(super) fn write(families: &mut Families<'_>, metrics: &Metrics) -> fmt::Resu
     )?;
     families.gauge(
         "pktvisor_interface_info",
-        "What is watched, and by which hooks",
+        "Watched interfaces and their hooks",
         capture.watched.iter().map(|watched| {
             let hook = |hook: &'_ Option<String>| Cow::Owned(hook.clone().unwrap_or_default());
             (
@@ -49,46 +49,46 @@ pub(super) fn write(families: &mut Families<'_>, metrics: &Metrics) -> fmt::Resu
     )?;
     families.gauge(
         "pktvisor_sampling_ratio",
-        "The share of packets chosen for deep inspection now: of those on DNS ports, of all others",
+        "Current share of packets chosen for deep inspection: on DNS ports, and all others",
         [("dns", capture.sampling.dns_pct), ("rest", capture.sampling.rest_pct)]
             .map(|(class, percent)| ([label("class", class)], percent / 100.0)),
     )?;
     families.gauge(
         "pktvisor_sampling_limit_ratio",
-        "The share of packets to choose for deep inspection at most, as configured",
+        "Configured maximum share of packets chosen for deep inspection",
         [([], app.deep_sample_rate_pct as f64 / 100.0)],
     )?;
     families.gauge(
         "pktvisor_ready",
-        "Whether interfaces are watched or a file has begun: 1, or 0 before that and when no interface is left",
+        "1 if the daemon watches interfaces or has begun a file; 0 before that and when no interface is left",
         [([], f64::from(u8::from(metrics.ready)))],
     )?;
     families.gauge(
         "pktvisor_lag_seconds",
-        "How far the daemon is behind the packets, where programs in the kernel capture",
+        "Delay of the daemon behind the packets, with eBPF capture",
         metrics.lag_ms.map(|lag| ([], lag as f64 / 1000.0)),
     )?;
     families.gauge(
         "pktvisor_dns_open_transactions",
-        "DNS queries that wait for their reply now",
+        "DNS queries that currently wait for their reply",
         [([], metrics.app.dns.xact.open as f64)],
     )?;
     families.counter(
         "pktvisor_http_wrong_tokens",
-        "Requests with a token that is none of those accepted",
+        "Requests with an invalid token",
         [([], metrics.wrong_tokens)],
     )?;
     // Names that the Prometheus client libraries use for these metrics.
     let cpu = families.0.encode_descriptor(
         "process_cpu_seconds",
-        "Processor time since the start, of all threads",
+        "CPU time of all threads since the start",
         None,
         MetricType::Counter,
     )?;
     ConstCounter::new(app.process.cpu_seconds).encode(cpu)?;
     families.gauge(
         "process_resident_memory_bytes",
-        "Bytes of memory that the daemon holds",
+        "Resident memory of the daemon in bytes",
         [([], app.process.resident_bytes as f64)],
     )?;
     if let Some((open, limit)) = descriptors() {
@@ -99,7 +99,7 @@ pub(super) fn write(families: &mut Families<'_>, metrics: &Metrics) -> fmt::Resu
         )?;
         families.gauge(
             "process_max_fds",
-            "File descriptors that the daemon may open",
+            "Maximum number of open file descriptors",
             [([], limit as f64)],
         )?;
     }

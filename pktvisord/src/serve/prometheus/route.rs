@@ -14,8 +14,8 @@ use crate::serve::prometheus::{Exposition, Format};
 
 /// The metrics for Prometheus
 ///
-/// Prometheus' text format 0.0.4, or OpenMetrics 1.0 where the client asks for it. Counters and
-/// histograms grow since the start; gauges are those of the last closed bucket.
+/// Prometheus' text format 0.0.4, or OpenMetrics 1.0 if the client asks for it. Counters and
+/// histograms count since the start; gauges describe the last closed bucket.
 #[utoipa::path(
     get,
     path = "/metrics",

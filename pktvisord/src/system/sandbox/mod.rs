@@ -63,7 +63,7 @@ pub fn enter(needs: &Needs) -> Result<Sandbox, SandboxError> {
     let landlock = match restrict(needs) {
         // Some containers deny system calls that they do not know. The seccomp filter is still
         // installed.
-        Err(RulesetError::CreateRuleset(_)) => "refused by what this runs in",
+        Err(RulesetError::CreateRuleset(_)) => "denied by the container",
         restricted => restricted?,
     };
     // The seccomp filter comes last, because it denies the calls that set up Landlock.
@@ -87,8 +87,8 @@ fn restrict(needs: &Needs) -> Result<&'static str, RulesetError> {
         .restrict_self()?;
     Ok(match status.ruleset {
         RulesetStatus::FullyEnforced => "on",
-        RulesetStatus::PartiallyEnforced => "partly, as far as this kernel knows it",
-        RulesetStatus::NotEnforced => "unknown to this kernel",
+        RulesetStatus::PartiallyEnforced => "partial, as far as this kernel supports it",
+        RulesetStatus::NotEnforced => "not supported by this kernel",
     })
 }
 
@@ -246,7 +246,7 @@ mod tests {
         });
         let sandbox = shut_in.join().unwrap();
         let in_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-        assert!(!in_ci || sandbox.landlock != "unknown to this kernel", "{sandbox:?}");
+        assert!(!in_ci || sandbox.landlock != "not supported by this kernel", "{sandbox:?}");
         // Other threads are not confined.
         assert!(Command::new("/bin/true").status().is_ok());
     }

@@ -206,12 +206,12 @@ fn reasons_name_the_other_interface() {
     assert_eq!(
         said,
         [
-            "eth0: what it sends has come from br0 or another of its ports, and is seen there",
-            "br0: what it receives is seen at its ports",
-            "eth0.7: its other packets are seen at eth0, on which it stands",
-            "ifb0: an ifb shows again what is seen at the interface that redirects to it",
-            "a: what it sends is seen at b, the other end of the pair",
-            "b: what it sends is seen at a, the other end of the pair",
+            "eth0: packets that it sends come from br0 or another port, and are seen there",
+            "br0: packets that it receives are seen at its ports",
+            "eth0.7: its other packets are seen at eth0, its lower interface",
+            "ifb0: an ifb repeats packets that are seen at the interface that redirects to it",
+            "a: packets that it sends are seen at b, the other end of the pair",
+            "b: packets that it sends are seen at a, the other end of the pair",
         ]
     );
 }
