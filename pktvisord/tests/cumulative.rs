@@ -7,6 +7,7 @@ use std::sync::Arc;
 use pktvisor_common::flow::FlowKey;
 use pktvisor_common::summary::counters::Counters;
 use pktvisor_common::summary::cumulative::{Classes, Cumulative};
+use pktvisor_common::time::{Span, Timestamp};
 use pktvisord::aggregate::anonymize::Anonymizer;
 use pktvisord::aggregate::geo::GeoDatabases;
 use pktvisord::aggregate::pipeline::Pipeline;

@@ -6,6 +6,7 @@ mod support;
 use pktvisor_common::classify::{self, enter_tunnels};
 use pktvisor_common::packet::tunnel::MAX_TUNNELS;
 use pktvisor_common::packet::{IpVersion, PacketMeta, Transport, walk_ethernet};
+use pktvisor_common::time::Timestamp;
 use pktvisord::aggregate::settings::{DEFAULT_DNS_PORTS, DnsPorts};
 use pktvisord::decode::block::{LinkType, PacketRecord};
 use pktvisord::decode::link;

@@ -3,6 +3,7 @@
 use pktvisor_common::packet::{
     ETHERTYPE_IPV4, ETHERTYPE_IPV6, Fragment, IpVersion, PROTOCOL_UDP, walk_l3,
 };
+use pktvisor_common::time::{Span, Timestamp};
 use pktvisord::decode::defrag::{Datagram, Defrag, DefragLimits, DefragLosses};
 
 use super::input::Input;

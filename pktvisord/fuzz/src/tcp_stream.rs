@@ -1,6 +1,7 @@
 //! DNS over TCP from segments.
 
 use pktvisor_common::packet::{TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
+use pktvisor_common::time::{Span, Timestamp};
 use pktvisord::decode::dns::stream::{Segment, StreamKey, StreamLimits, StreamLosses, StreamTable};
 
 use super::input::Input;

@@ -1,6 +1,7 @@
 //! Filters: which packets they keep, and the errors for invalid expressions.
 
 use pcap::{Capture, Linktype};
+use pktvisor_common::time::Timestamp;
 use pktvisord::decode::block::{Block, LinkType, Mark, PacketRecord};
 use pktvisord::input::file::FileOptions;
 use pktvisord::input::filter::Filter;

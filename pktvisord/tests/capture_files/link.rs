@@ -1,6 +1,7 @@
 //! The walk over link-layer headers.
 
 use pktvisor_common::packet::{IpVersion, Transport};
+use pktvisor_common::time::Timestamp;
 use pktvisord::decode::block::{LinkType, PacketRecord};
 use pktvisord::decode::link::{network_layer, walk};
 use proptest::prelude::*;

@@ -1,6 +1,7 @@
 //! Each link type with the same packets behind its headers, read and filtered.
 
 use pktvisor_common::packet::{IpVersion, Transport};
+use pktvisor_common::time::Timestamp;
 use pktvisord::decode::block::{LinkType, PacketRecord};
 use pktvisord::decode::link::walk;
 use pktvisord::input::file::FileOptions;
