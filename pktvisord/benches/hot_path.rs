@@ -8,7 +8,6 @@ use etherparse::{PacketBuilder, SlicedPacket};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use pktvisor_common::flow::FlowKey;
 use pktvisor_common::flow::mix;
 use pktvisor_common::packet::walk_ethernet;
 use pktvisor_common::sketch::cardinality::Cardinality;
@@ -16,14 +15,10 @@ use pktvisor_common::sketch::latency::Latencies;
 use pktvisor_common::sketch::quantiles::Quantiles;
 use pktvisor_common::sketch::tally::FlatTally;
 use pktvisor_common::sketch::top::Top;
-use pktvisord::aggregate::anonymize::Anonymizer;
 use pktvisord::aggregate::front::{Entry, Front};
-use pktvisord::aggregate::geo::GeoDatabases;
 use pktvisord::aggregate::host::HostSpec;
 use pktvisord::aggregate::pipeline::Pipeline;
-use pktvisord::aggregate::settings::{
-    DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels,
-};
+use pktvisord::aggregate::settings::Settings;
 use pktvisord::decode::block::{Block, LinkType, PacketRecord};
 use pktvisord::decode::dns::scan::scan;
 use pktvisord::store::Store;

@@ -4,20 +4,15 @@ mod support;
 
 use std::sync::Arc;
 
-use pktvisor_common::flow::FlowKey;
 use pktvisor_common::summary::counters::Counters;
 use pktvisor_common::summary::cumulative::{Classes, Cumulative};
 use pktvisor_common::time::{Span, Timestamp};
-use pktvisord::aggregate::anonymize::Anonymizer;
-use pktvisord::aggregate::geo::GeoDatabases;
 use pktvisord::aggregate::pipeline::Pipeline;
-use pktvisord::aggregate::settings::{
-    DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels,
-};
+use pktvisord::aggregate::settings::Settings;
 use pktvisord::decode::block::{Block, LinkType, PacketRecord};
 use pktvisord::store::Store;
 use pktvisord::store::minutes::Retention;
-use support::capture::{Capture, SECOND};
+use support::capture::Capture;
 use support::traffic::{HOSTS, minutes};
 
 /// Returns all numbers with their names.

@@ -4,15 +4,10 @@ use std::sync::Arc;
 
 use pktvisor_common::abi::{Counters, Kind, SampleHeader};
 use pktvisor_common::direction::Direction;
-use pktvisor_common::flow::FlowKey;
 use pktvisor_common::sketch::key::FleetKey;
-use pktvisord::aggregate::anonymize::Anonymizer;
 use pktvisord::aggregate::flows::Share;
 use pktvisord::aggregate::geo::GeoDatabases;
-use pktvisord::aggregate::host::HostSpec;
-use pktvisord::aggregate::settings::{
-    DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels,
-};
+use pktvisord::aggregate::settings::{DnsPorts, Settings};
 use pktvisord::aggregate::worker::Worker;
 use pktvisord::store::Store;
 use pktvisord::store::minutes::Retention;

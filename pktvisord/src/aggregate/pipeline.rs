@@ -289,13 +289,9 @@ pub fn merge_live(buckets: Vec<Bucket>, now: Timestamp, geo: &mut Geo) -> Presen
 #[cfg(test)]
 pub(super) mod tests {
     use pktvisor_common::direction::Direction;
-    use pktvisor_common::flow::FlowKey;
 
     use super::*;
-    use crate::aggregate::anonymize::Anonymizer;
-    use crate::aggregate::geo::GeoDatabases;
-    use crate::aggregate::host::HostSpec;
-    use crate::aggregate::settings::{DnsPorts, OtherPorts, Sampling, Tunnels};
+
     use crate::decode::block::{LinkType, PacketRecord};
     use crate::store::minutes::Retention;
     use crate::time::SECOND;

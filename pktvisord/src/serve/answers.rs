@@ -336,13 +336,10 @@ impl Answers {
 
 #[cfg(test)]
 mod tests {
-    use pktvisor_common::flow::FlowKey;
 
     use super::*;
-    use crate::aggregate::anonymize::Anonymizer;
-    use crate::aggregate::geo::GeoDatabases;
-    use crate::aggregate::host::HostSpec;
-    use crate::aggregate::settings::{DnsPorts, OtherPorts, Sampling, Settings, Tunnels};
+
+    use crate::aggregate::settings::Settings;
     use crate::aggregate::workers::WorkerControl;
     use crate::input::status::Status;
     use crate::store::Store;

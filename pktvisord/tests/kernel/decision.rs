@@ -5,16 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pktvisor_common::api::{self, MetricsView};
-use pktvisor_common::flow::FlowKey;
 use pktvisor_common::sketch::key::FleetKey;
-use pktvisord::aggregate::anonymize::Anonymizer;
 use pktvisord::aggregate::flows::Share;
 use pktvisord::aggregate::geo::{Geo, GeoDatabases};
 use pktvisord::aggregate::host::HostSpec;
 use pktvisord::aggregate::scanner::Piece;
-use pktvisord::aggregate::settings::{
-    DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels,
-};
+use pktvisord::aggregate::settings::{Settings, Tunnels};
 use pktvisord::aggregate::worker::Worker;
 use pktvisord::decode::block::{Block, LinkType, PacketRecord};
 use pktvisord::store::Store;

@@ -2,14 +2,9 @@
 
 use std::sync::Arc;
 
-use pktvisor_common::flow::FlowKey;
-use pktvisord::aggregate::anonymize::Anonymizer;
-use pktvisord::aggregate::geo::GeoDatabases;
 use pktvisord::aggregate::host::HostSpec;
 use pktvisord::aggregate::pipeline::Pipeline;
-use pktvisord::aggregate::settings::{
-    DEFAULT_DNS_PORTS, DnsPorts, OtherPorts, Sampling, Settings, Tunnels,
-};
+use pktvisord::aggregate::settings::Settings;
 use pktvisord::decode::block::{Block, LinkType, PacketRecord};
 use pktvisord::input::status::Status;
 use pktvisord::serve::live::Live;
