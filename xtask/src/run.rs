@@ -48,7 +48,8 @@ impl Run {
 /// input, and no option such as `--help` or `--check-config` ends the program early.
 fn is_live(args: &[OsString]) -> bool {
     let asks = |arg: &OsString| {
-        let asked = ["-h", "--help", "-V", "--version", "--check-config", "--print-config"];
+        let asked =
+            ["-h", "--help", "-V", "--version", "--check-config", "--print-config", "--generate"];
         arg.to_str().is_some_and(|arg| asked.contains(&arg))
     };
     args.last().is_some_and(|target| target != "-" && !Path::new(target).exists())

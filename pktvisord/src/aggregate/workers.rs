@@ -3,7 +3,7 @@
 //! The input reaches them in numbered steps. The number of steps in flight is bounded, so that a slow
 //! worker blocks the reader instead of filling memory.
 
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -29,6 +29,8 @@ const QUEUE: usize = 4;
 const DIVIDED_QUEUE: usize = 256;
 /// Time limit for all workers to answer a liveness check.
 const LIFE: Duration = Duration::from_secs(5);
+/// Wait before asking a worker with a full queue again.
+const ASK_AGAIN: Duration = Duration::from_millis(5);
 
 /// A step of the input.
 #[derive(Clone, Debug)]
@@ -141,9 +143,9 @@ impl WorkerControl {
 
     fn answer_within(&self, time: Duration) -> bool {
         let (reply, replies) = channel();
-        let asked = self.0.iter().all(|sender| sender.send(Work::Answer(reply.clone())).is_ok());
-        drop(reply);
         let end = Instant::now() + time;
+        let asked = self.0.iter().all(|sender| ask(sender, &reply, end));
+        drop(reply);
         let left = || end.saturating_duration_since(Instant::now());
         asked && self.0.iter().all(|_| replies.recv_timeout(left()).is_ok())
     }
@@ -153,6 +155,18 @@ impl WorkerControl {
         for sender in &self.0 {
             // An error means that the worker is gone.
             let _ = sender.send(Work::Reload);
+        }
+    }
+}
+
+/// Asks a worker to reply. Returns false if it is gone, or if its queue has no room until `end`: a hung
+/// worker must not block all who ask.
+fn ask(worker: &SyncSender<Work>, reply: &Sender<()>, end: Instant) -> bool {
+    loop {
+        match worker.try_send(Work::Answer(reply.clone())) {
+            Ok(()) => return true,
+            Err(TrySendError::Full(_)) if Instant::now() < end => std::thread::sleep(ASK_AGAIN),
+            Err(_) => return false,
         }
     }
 }
@@ -332,5 +346,16 @@ mod tests {
         assert!(!only(1).answer_within(soon));
         assert!(!only(2).answer());
         assert!(!workers.control().answer_within(soon));
+    }
+
+    /// Otherwise each liveness check of a hung worker would block a thread for ever.
+    #[test]
+    fn asking_a_worker_with_a_full_queue_ends() {
+        let (worker, queue) = sync_channel(1);
+        worker.send(Work::Reload).unwrap();
+        let (reply, _replies) = channel();
+        assert!(!ask(&worker, &reply, Instant::now() + Duration::from_millis(20)));
+        drop(queue);
+        assert!(!ask(&worker, &reply, Instant::now() + LIFE));
     }
 }

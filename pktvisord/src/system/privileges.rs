@@ -44,28 +44,35 @@ impl User {
     }
 }
 
-/// Parses a user: a name from `/etc/passwd`, or numeric `UID` or `UID:GID`. `UID` alone is also the
-/// group.
+/// Parses a user: a name from `/etc/passwd`, or numeric `UID` or `UID:GID`. The group of
+/// `UID` alone is that of its user in `/etc/passwd`, or the same number if there is none.
 impl FromStr for User {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let name = text.to_owned();
-        let (user, group) = text.split_once(':').unwrap_or((text, text));
-        if let (Ok(uid), Ok(gid)) = (user.parse(), group.parse()) {
+        if let Some((user, group)) = text.split_once(':')
+            && let (Ok(uid), Ok(gid)) = (user.parse(), group.parse())
+        {
             return Ok(Self { name, uid, gid });
         }
-        let users = fs::read_to_string("/etc/passwd")
-            .map_err(|error| format!("cannot read /etc/passwd: {error}"))?;
-        users
+        // A container may have no users.
+        let alone = text.parse().ok();
+        let users = match fs::read_to_string("/etc/passwd") {
+            Err(error) if alone.is_none() => {
+                return Err(format!("cannot read /etc/passwd: {error}"));
+            }
+            users => users.unwrap_or_default(),
+        };
+        let ids = users
             .lines()
             .map(|line| line.split(':').collect::<Vec<&str>>())
-            .find(|fields| fields.first() == Some(&text))
-            .and_then(|fields| {
-                let number = |at: usize| fields.get(at)?.parse().ok();
-                Some(Self { name, uid: number(2)?, gid: number(3)? })
-            })
-            .ok_or_else(|| "no such user in /etc/passwd".to_owned())
+            .find(|fields| fields.first() == Some(&text) || fields.get(2) == Some(&text))
+            .and_then(|fields| Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?)));
+        let (uid, gid) = ids
+            .or(alone.map(|id| (id, id)))
+            .ok_or_else(|| "no such user in /etc/passwd".to_owned())?;
+        Ok(Self { name, uid, gid })
     }
 }
 
@@ -173,6 +180,9 @@ mod tests {
         let user = |name: &str, uid, gid| Ok(User { name: name.into(), uid, gid });
         assert_eq!("root".parse::<User>(), user("root", 0, 0));
         assert_eq!("7".parse::<User>(), user("7", 7, 7));
+        // Debian's user `sync`.
+        assert_eq!("4".parse::<User>(), user("4", 4, 65534));
+        assert_eq!("4000000000".parse::<User>(), user("4000000000", 4_000_000_000, 4_000_000_000));
         assert_eq!("7:8".parse::<User>(), user("7:8", 7, 8));
         assert!("no-such-user".parse::<User>().is_err());
         assert!("root:0".parse::<User>().is_err());

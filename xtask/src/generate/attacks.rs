@@ -311,11 +311,11 @@ fn name(text: &str) -> Vec<u8> {
     labels.flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat()).collect()
 }
 
-/// Returns a name in wire form of 252 to 254 bytes, without the final empty label. Its labels have
-/// at most `label` random bytes, none of them ASCII.
+/// Returns a name in wire form of 253 or 254 bytes, without the final empty label; 254 is the most
+/// that a message can hold. Its labels have at most `label` random bytes, none of them ASCII.
 fn long_name(random: &mut Random, label: usize) -> Vec<u8> {
     let mut name = Vec::new();
-    while name.len() < 252 {
+    while name.len() < 253 {
         let length = label.min(253 - name.len());
         name.push(length as u8);
         name.extend((0..length).map(|_| random.next() as u8 | 0x80));
