@@ -14,7 +14,7 @@ use crate::setup;
 
 /// Build pktvisord in release mode and run it with ARGS
 #[derive(Args)]
-pub struct Run {
+pub(crate) struct Run {
     /// Arguments of pktvisord, after `--`
     #[arg(last = true)]
     args: Vec<OsString>,
@@ -23,7 +23,7 @@ pub struct Run {
 impl Run {
     /// Replaces this process by pktvisord, so that its exit code and signals are pktvisord's.
     /// Returns only on failure.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         setup::for_run()?;
         let live = is_live(&self.args);
         if live && let Err(error) = build_ebpf::build() {
@@ -57,7 +57,7 @@ fn is_live(args: &[OsString]) -> bool {
 }
 
 /// Builds `pktvisord` in release mode and returns its path.
-pub fn build_release() -> Result<PathBuf> {
+pub(crate) fn build_release() -> Result<PathBuf> {
     exec(cargo().args(["build", "--release", "--package", "pktvisord"]))?;
     Ok(target_dir()?.join("release/pktvisord"))
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ahash::RandomState;
 use pktvisor_common::abi::{Counters, Kind};
-use pktvisor_common::direction::{Direction, PerDirection};
+use pktvisor_common::direction::Direction;
 use pktvisor_common::iana;
 use pktvisor_common::outcome::Outcome;
 use pktvisor_common::packet::{

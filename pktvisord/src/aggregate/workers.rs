@@ -106,7 +106,7 @@ impl Drop for Passed {
 }
 
 /// The worker threads, as the reader sees them.
-pub struct Workers {
+pub(crate) struct Workers {
     senders: Vec<SyncSender<Work>>,
     threads: Vec<JoinHandle<()>>,
     gate: Arc<Gate>,
@@ -173,11 +173,11 @@ fn ask(worker: &SyncSender<Work>, reply: &Sender<()>, end: Instant) -> bool {
 
 /// Sends losses to the first worker, for components that detect losses.
 #[derive(Clone)]
-pub struct Losses(SyncSender<Work>);
+pub(crate) struct Losses(SyncSender<Work>);
 
 impl Losses {
     /// Counts losses that happened before a worker.
-    pub fn lose(&self, loss: Loss, count: u64) {
+    pub(crate) fn lose(&self, loss: Loss, count: u64) {
         if count > 0 {
             // A worker that is gone is reported when packets are sent to it.
             let _ = self.0.send(Work::Lost(loss, count));
@@ -191,7 +191,7 @@ impl Workers {
     ///
     /// # Errors
     /// Fails if a thread cannot be started.
-    pub fn start(
+    pub(crate) fn start(
         settings: &Arc<Settings>,
         store: &Intake,
         workers: usize,
@@ -210,7 +210,7 @@ impl Workers {
     ///
     /// # Errors
     /// Fails if a thread cannot be started.
-    pub fn start_with<T: Send + 'static>(
+    pub(crate) fn start_with<T: Send + 'static>(
         workers: Vec<T>,
         body: impl Fn(T, Receiver<Work>, Vec<SyncSender<Work>>) + Copy + Send + 'static,
     ) -> std::io::Result<Self> {
@@ -239,24 +239,24 @@ impl Workers {
     }
 
     /// Returns a handle for readers of the live buckets.
-    pub fn control(&self) -> WorkerControl {
+    pub(crate) fn control(&self) -> WorkerControl {
         WorkerControl(self.senders.clone())
     }
 
     /// Sends a piece to the worker whose turn it is.
-    pub fn read(&mut self, piece: Piece) {
+    pub(crate) fn read(&mut self, piece: Piece) {
         let (number, ticket) = self.enter();
         let sent = self.senders[self.turn].send(Work::Step(number, Step::Read(piece), ticket));
         self.note_gone(usize::from(sent.is_err()));
     }
 
     /// Passes the turn to the next worker.
-    pub fn next_turn(&mut self) {
+    pub(crate) fn next_turn(&mut self) {
         self.turn = (self.turn + 1) % self.senders.len();
     }
 
     /// Sends a step to all workers.
-    pub fn step(&mut self, step: &Step) {
+    pub(crate) fn step(&mut self, step: &Step) {
         let (number, ticket) = self.enter();
         let work = || Work::Step(number, step.clone(), ticket.clone());
         let gone = self.senders.iter().filter(|sender| sender.send(work()).is_err()).count();
@@ -270,13 +270,13 @@ impl Workers {
     }
 
     /// Counts packets of an unsupported link type, in the first worker.
-    pub fn count_unread(&mut self, packets: u64) {
+    pub(crate) fn count_unread(&mut self, packets: u64) {
         // A worker that is gone is reported when packets are sent to it.
         let _ = self.senders[0].send(Work::Unread(packets));
     }
 
     /// Returns a handle for components that detect losses before the workers.
-    pub fn losses(&self) -> Losses {
+    pub(crate) fn losses(&self) -> Losses {
         Losses(self.senders[0].clone())
     }
 

@@ -21,7 +21,7 @@ use crate::system::sandbox::{self, Sandbox, SandboxError};
 
 /// A user of this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct User {
+pub(crate) struct User {
     name: String,
     uid: u32,
     gid: u32,
@@ -35,7 +35,7 @@ impl User {
     /// Returns an unprivileged user to run as when the options name none.
     ///
     /// Returns `None` unless the process is root and may change its user and group.
-    pub fn instead_of_root() -> Option<Self> {
+    pub(crate) fn instead_of_root() -> Option<Self> {
         let may = capabilities(None).ok()?.permitted;
         let can_change = may.contains(CapabilitySet::SETUID | CapabilitySet::SETGID);
         (geteuid().is_root() && can_change)
@@ -80,7 +80,7 @@ impl FromStr for User {
 ///
 /// File capabilities set with `setcap …=p` take effect only on request. With `=p` the program
 /// also starts where it may not have all of them.
-pub fn raise() {
+pub(crate) fn raise() {
     let raised = capabilities(None).and_then(|sets| {
         let effective = sets.permitted;
         set_capabilities(None, CapabilitySets { effective, ..sets })
@@ -92,7 +92,7 @@ pub fn raise() {
 
 /// Raises the soft limit of open files to the hard limit: each hook of an interface takes a
 /// descriptor.
-pub fn raise_limits() {
+pub(crate) fn raise_limits() {
     let limit = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     if let Err(error) = raised {
@@ -116,7 +116,11 @@ pub struct Rights {
 ///
 /// # Errors
 /// [`RightsError`] if the kernel refuses a step. Rights that were dropped before stay dropped.
-pub fn give_up(user: Option<&User>, needs: &Needs, sandboxed: bool) -> Result<Rights, RightsError> {
+pub(crate) fn give_up(
+    user: Option<&User>,
+    needs: &Needs,
+    sandboxed: bool,
+) -> Result<Rights, RightsError> {
     let wanted: CapabilitySet = needs.capabilities.iter().map(|needed| needed.set).collect();
     let effective = capabilities(None).map_err(io::Error::from)?.effective;
     if effective.contains(CapabilitySet::SETPCAP) {

@@ -33,7 +33,7 @@ const COLLIDING_KEYS: u64 = 8_192;
 
 /// A kind of attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Attack {
+pub(crate) enum Attack {
     /// A question whose name is a pointer, followed by 75 records
     PointerQuestion,
     /// A packet full of questions, each a pointer to a name of 126 labels
@@ -91,7 +91,12 @@ const LISTED: u64 = 4 * 3_072;
 const CODES: [u16; 4] = [0, 2, 3, 5];
 
 /// Writes a capture file with `packets` packets of an attack.
-pub fn write(attack: Attack, packets: u64, seed: u64, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write(
+    attack: Attack,
+    packets: u64,
+    seed: u64,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let mut attacker = Attacker::new(attack, Random::new(seed));
     pcap::write_header(out)?;
     for number in 0..packets {
