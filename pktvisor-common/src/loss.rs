@@ -15,7 +15,7 @@ pub enum Loss {
     IfDrops,
     /// Open queries evicted by newer ones.
     XactTableFull,
-    /// DNS messages with more questions or records than are read.
+    /// DNS messages with more questions or records than the parser reads.
     DnsRecordsUnread,
     /// TCP connections with DNS evicted by newer ones.
     TcpStreamsEvicted,
@@ -113,20 +113,20 @@ impl Loss {
             Self::KernelDrops => "packets dropped by the full capture buffer",
             Self::IfDrops => "packets dropped by the interfaces",
             Self::XactTableFull => "open DNS queries evicted by newer ones",
-            Self::DnsRecordsUnread => "DNS messages with more questions or records than are read",
+            Self::DnsRecordsUnread => "DNS messages with more questions or records than the parser reads",
             Self::TcpStreamsEvicted => "TCP streams with DNS evicted by newer ones",
             Self::TcpBytesEvicted => "TCP streams with DNS evicted to free memory",
             Self::TcpIdle => "TCP streams with DNS that stopped within a message",
             Self::TcpGaps => "gaps in TCP streams with DNS",
             Self::TcpCut => "TCP segments with DNS cut by the snap length",
             Self::TcpBrokenMessages => "incomplete DNS messages over TCP",
-            Self::TcpDesync => "TCP streams that do not read like DNS",
+            Self::TcpDesync => "TCP streams on DNS ports without readable DNS",
             Self::TcpBeforeStart => "TCP segments from before the start of a stream",
             Self::FragmentsIncomplete => "IP datagrams with missing fragments",
             Self::FragmentsEvicted => "fragmented IP datagrams evicted by newer ones",
-            Self::FragmentsInvalid => "IP fragments that contradict each other",
+            Self::FragmentsInvalid => "contradictory IP fragments",
             Self::FragmentsCut => "IP fragments cut by the snap length",
-            Self::FragmentsNotForwarded => "IP datagrams that another worker had no room for",
+            Self::FragmentsNotForwarded => "IP datagrams dropped by the full queue of a worker",
             Self::NotWatchedYet => "packets that passed before capture started",
             Self::LeftOut => "outer packets of tunnels whose inner packets are counted",
         }

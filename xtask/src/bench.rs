@@ -4,7 +4,7 @@
 //! load on the machine affects all of them alike. The figures are medians.
 
 mod adversary;
-pub mod live;
+pub(crate) mod live;
 mod measure;
 mod siege;
 mod table;
@@ -35,7 +35,7 @@ const SEED: u32 = 1;
 
 /// Measure pktvisord beside capinfos, tcpdump, tshark, dnstop and dnscap
 #[derive(Args)]
-pub struct Bench {
+pub(crate) struct Bench {
     /// Benchmark to run
     #[arg(value_enum, default_value_t = What::Files)]
     what: What,
@@ -112,7 +112,7 @@ struct Contender {
 
 impl Bench {
     /// Runs the command. Fails if pktvisord fails, but not if pktvisord is slow.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         if self.what == What::Live {
             let (seconds, pairs) = if self.short { (1, 1) } else { (8, 9) };
             return live::bench(seconds, pairs);

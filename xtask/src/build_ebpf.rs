@@ -28,7 +28,7 @@ enum Compiler {
 
 /// Compile the kernel programs into the BPF object that the daemon embeds
 #[derive(Args)]
-pub struct BuildEbpf {
+pub(crate) struct BuildEbpf {
     /// Make the daemon log each packet (-vv), to debug how packets are classified; for quiet
     /// interfaces only
     #[arg(long)]
@@ -37,13 +37,13 @@ pub struct BuildEbpf {
 
 impl BuildEbpf {
     /// Runs the command.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         build_with(self.log).map(drop)
     }
 }
 
 /// Compiles the kernel programs, lists them, and returns the object's path.
-pub fn build() -> Result<PathBuf> {
+pub(crate) fn build() -> Result<PathBuf> {
     build_with(false)
 }
 

@@ -16,7 +16,7 @@ const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 /// Check dependencies against deny.toml, and for known vulnerabilities if their list is available
 #[derive(Args)]
-pub struct Audit {
+pub(crate) struct Audit {
     /// Fail if the list of known vulnerabilities is unavailable, instead of skipping the check
     #[arg(long)]
     advisories: bool,
@@ -24,7 +24,7 @@ pub struct Audit {
 
 impl Audit {
     /// Runs the command.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         check()?;
         let deny = CargoDeny(cargo_tool("cargo-deny")?);
         exec(deny.check().args(["licenses", "bans", "sources"]))?;
@@ -95,7 +95,7 @@ struct Metadata {
 }
 
 /// Checks licences, sources and bans of all dependencies of the workspace and the kernel programs.
-pub fn check() -> Result<()> {
+pub(crate) fn check() -> Result<()> {
     let policy = fs::read_to_string(root().join("deny.toml")).context("cannot read deny.toml")?;
     let policy: Policy = toml::from_str(&policy).context("deny.toml")?;
     let mut by_license: BTreeMap<String, usize> = BTreeMap::new();

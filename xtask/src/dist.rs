@@ -25,7 +25,7 @@ const SHELLS: [(&str, &str); 3] = [
 
 /// Build the release into target/dist: a tarball, a Debian package and bills of materials (SBOM)
 #[derive(Args)]
-pub struct Dist {
+pub(crate) struct Dist {
     /// Also test the package and the steps of the Dockerfile, each in a separate Debian 12;
     /// requires root
     #[arg(long)]
@@ -34,7 +34,7 @@ pub struct Dist {
 
 impl Dist {
     /// Runs the command.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         setup::for_dist()?;
         build_ebpf::build()?;
         exec(cargo().args(["build", "--release", "-p", "pktvisord", "-p", "pktvisor-tui"]))?;

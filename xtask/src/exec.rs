@@ -8,14 +8,14 @@ use anyhow::{Context, Result, bail};
 
 /// Returns the top folder of the project, from the variable that cargo sets when it starts this
 /// program. The folder at compile time may be another clone that shares the target folder.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     let manifest_dir = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     manifest_dir.parent().expect("xtask lies in the project's top folder").to_owned()
 }
 
 /// Returns cargo's target folder: `CARGO_TARGET_DIR`, or `target` in the top folder.
-pub fn target_dir() -> Result<PathBuf> {
+pub(crate) fn target_dir() -> Result<PathBuf> {
     match std::env::var_os("CARGO_TARGET_DIR") {
         Some(dir) => std::path::absolute(&dir).with_context(|| {
             format!("CARGO_TARGET_DIR is {}, which is not a valid path", dir.display())
@@ -25,20 +25,20 @@ pub fn target_dir() -> Result<PathBuf> {
 }
 
 /// Returns a command for the cargo that started this program, in the top folder.
-pub fn cargo() -> Command {
+pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
     command
 }
 
 /// Returns true if the cargo subcommand `name` is installed.
-pub fn has_cargo_command(name: &str) -> Result<bool> {
+pub(crate) fn has_cargo_command(name: &str) -> Result<bool> {
     Ok(find_program(&format!("cargo-{name}"))?.is_some())
 }
 
 /// Returns the path of a tool that cargo can install. Compiles a missing tool into the target
 /// folder, once.
-pub fn cargo_tool(name: &str) -> Result<PathBuf> {
+pub(crate) fn cargo_tool(name: &str) -> Result<PathBuf> {
     if let Some(found) = find_program(name)? {
         return Ok(found);
     }
@@ -52,7 +52,7 @@ pub fn cargo_tool(name: &str) -> Result<PathBuf> {
 }
 
 /// Finds the program `name` in `PATH` or in cargo's `bin` folder.
-pub fn find_program(name: &str) -> Result<Option<PathBuf>> {
+pub(crate) fn find_program(name: &str) -> Result<Option<PathBuf>> {
     let path = std::env::var_os("PATH").context("PATH is not set")?;
     let candidates = std::env::split_paths(&path).chain([cargo_bin()?]);
     Ok(candidates.map(|dir| dir.join(name)).find(|file| file.is_file()))
@@ -67,7 +67,7 @@ fn cargo_bin() -> Result<PathBuf> {
 }
 
 /// Echoes `command` to standard error and runs it. Any exit status but success is an error.
-pub fn exec(command: &mut Command) -> Result<()> {
+pub(crate) fn exec(command: &mut Command) -> Result<()> {
     let line = command_line(command);
     eprintln!("$ {line}");
     let status = command.status().with_context(|| format!("cannot start `{line}`"))?;
@@ -78,13 +78,13 @@ pub fn exec(command: &mut Command) -> Result<()> {
 }
 
 /// Returns the standard output of `command`, or `None` if it cannot be started or fails.
-pub fn output_of(command: &mut Command) -> Option<String> {
+pub(crate) fn output_of(command: &mut Command) -> Option<String> {
     let output = command.output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// Formats `command` as a shell command line, with the variables that it sets.
-pub fn command_line(command: &Command) -> String {
+pub(crate) fn command_line(command: &Command) -> String {
     let variables = command
         .get_envs()
         .filter_map(|(name, value)| Some(format!("{}={}", name.display(), quoted(value?))));
@@ -104,7 +104,7 @@ fn quoted(word: &OsStr) -> String {
 }
 
 /// Returns true if this process runs as root.
-pub fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     output_of(Command::new("id").arg("-u")).as_deref() == Some("0")
 }
 

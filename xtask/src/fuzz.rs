@@ -20,7 +20,7 @@ const INPUT_TIMEOUT: u32 = 10;
 
 /// Fuzz with cargo-fuzz and a rustup nightly; corpora are in pktvisord/fuzz/corpus
 #[derive(Args)]
-pub struct Fuzz {
+pub(crate) struct Fuzz {
     /// Run time of each target in seconds
     #[arg(long, default_value_t = 600)]
     seconds: u32,
@@ -30,7 +30,7 @@ pub struct Fuzz {
 
 impl Fuzz {
     /// Runs the command. Continues with the next target after a finding.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let known = targets(&folder().join("fuzz_targets"))?;
         if let Some(unknown) = self.targets.iter().find(|target| !known.contains(*target)) {
             let known: Vec<_> = known.into_iter().collect();

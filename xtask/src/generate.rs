@@ -2,7 +2,7 @@
 //!
 //! Every packet is to or from one host, 192.0.2.1 and 2001:db8::1, as in a capture on a server.
 
-pub mod attacks;
+pub(crate) mod attacks;
 mod dns;
 mod pcap;
 mod random;
@@ -21,7 +21,7 @@ use self::attacks::Attack;
 
 /// Generate a capture file for benchmarks
 #[derive(Args)]
-pub struct Generate {
+pub(crate) struct Generate {
     /// Kind of traffic
     kind: Kind,
     /// Capture file to write (pcap, microseconds)
@@ -36,7 +36,7 @@ pub struct Generate {
 
 /// Generate a capture file of hostile packets, made with knowledge of the source code
 #[derive(Args)]
-pub struct GenerateAttack {
+pub(crate) struct GenerateAttack {
     /// Kind of attack
     attack: Attack,
     /// Capture file to write (pcap, microseconds)
@@ -51,7 +51,7 @@ pub struct GenerateAttack {
 
 impl GenerateAttack {
     /// Runs the command.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let Self { attack, file, packets, seed } = self;
         write_file(&file, |out| attacks::write(attack, packets, seed, out))
     }
@@ -59,7 +59,7 @@ impl GenerateAttack {
 
 /// A kind of traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// 2 million packets in 300 s: 60 % DNS, 30 % TCP, 10 % other
     Mixed,
     /// 1 million packets in 150 s: DNS queries and replies
@@ -70,7 +70,7 @@ pub enum Kind {
 
 impl Kind {
     /// Returns the default number of packets.
-    pub fn packets(self) -> u64 {
+    pub(crate) fn packets(self) -> u64 {
         match self {
             Kind::Mixed => 2_000_000,
             Kind::Dns => 1_000_000,
@@ -96,7 +96,7 @@ impl Kind {
 
 impl Generate {
     /// Runs the command.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let packets = self.packets.unwrap_or(self.kind.packets());
         write_file(&self.file, |out| traffic::write(self.kind, packets, self.seed, out))
     }

@@ -49,7 +49,7 @@ exec /bin/busybox switch_root /new /bin/sh /run/tests
 
 /// Run the kernel and live tests under Debian's kernels, in a virtual machine (QEMU)
 #[derive(Args)]
-pub struct Kernels {
+pub(crate) struct Kernels {
     /// Debian packages of kernels, or metapackages such as linux-image-amd64; the kernel needs the
     /// module 9p, which cloud kernels lack
     #[arg(default_value = "linux-image-amd64")]
@@ -58,7 +58,7 @@ pub struct Kernels {
 
 impl Kernels {
     /// Runs the command.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         setup::for_kernels()?;
         build_ebpf::build()?;
         let tests = tests()?;

@@ -14,7 +14,7 @@ use crate::setup;
 
 /// Build pktvisord in release mode and run it with ARGS
 #[derive(Args)]
-pub struct Run {
+pub(crate) struct Run {
     /// Arguments of pktvisord, after `--`
     #[arg(last = true)]
     args: Vec<OsString>,
@@ -23,7 +23,7 @@ pub struct Run {
 impl Run {
     /// Replaces this process by pktvisord, so that its exit code and signals are pktvisord's.
     /// Returns only on failure.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         setup::for_run()?;
         let live = is_live(&self.args);
         if live && let Err(error) = build_ebpf::build() {
@@ -48,7 +48,8 @@ impl Run {
 /// input, and no option such as `--help` or `--check-config` ends the program early.
 fn is_live(args: &[OsString]) -> bool {
     let asks = |arg: &OsString| {
-        let asked = ["-h", "--help", "-V", "--version", "--check-config", "--print-config"];
+        let asked =
+            ["-h", "--help", "-V", "--version", "--check-config", "--print-config", "--generate"];
         arg.to_str().is_some_and(|arg| asked.contains(&arg))
     };
     args.last().is_some_and(|target| target != "-" && !Path::new(target).exists())
@@ -56,7 +57,7 @@ fn is_live(args: &[OsString]) -> bool {
 }
 
 /// Builds `pktvisord` in release mode and returns its path.
-pub fn build_release() -> Result<PathBuf> {
+pub(crate) fn build_release() -> Result<PathBuf> {
     exec(cargo().args(["build", "--release", "--package", "pktvisord"]))?;
     Ok(target_dir()?.join("release/pktvisord"))
 }

@@ -15,7 +15,7 @@ use crate::exec::{cargo, exec, root, target_dir};
 
 /// Draw docs/dashboard.svg, a picture of the dashboard beside a replayed capture
 #[derive(Args)]
-pub struct Screenshot {
+pub(crate) struct Screenshot {
     /// Time to watch in seconds
     #[arg(long, default_value_t = 75)]
     seconds: u64,
@@ -48,7 +48,7 @@ impl Drop for Running {
 
 impl Screenshot {
     /// Runs the command.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         exec(cargo().args(["build", "--release", "-p", "pktvisord", "-p", "pktvisor-tui"]))?;
         let release = target_dir()?.join("release");
         let folder = target_dir()?.join("screenshot");

@@ -32,7 +32,7 @@ const BENCH: &[&str] = &["dnscap", "dnstop", "tcpdump", "tshark", "wireshark-com
 
 /// Install the Debian packages for building and testing
 #[derive(Args)]
-pub struct Setup {
+pub(crate) struct Setup {
     /// Also install the compiler for the kernel programs
     #[arg(long)]
     ebpf: bool,
@@ -46,7 +46,7 @@ pub struct Setup {
 
 impl Setup {
     /// Runs the command.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let mut packages = [BUILD, TEST].concat();
         if self.ebpf {
             packages.extend(EBPF);
@@ -59,38 +59,38 @@ impl Setup {
 }
 
 /// Installs the packages for building and running `pktvisord`.
-pub fn for_run() -> Result<()> {
+pub(crate) fn for_run() -> Result<()> {
     install(BUILD)
 }
 
 /// Installs the packages for building and testing.
-pub fn for_test() -> Result<()> {
+pub(crate) fn for_test() -> Result<()> {
     install(&[BUILD, TEST].concat())
 }
 
 /// Installs the packages for measuring live capture.
-pub fn for_live_bench() -> Result<()> {
+pub(crate) fn for_live_bench() -> Result<()> {
     install(&[BUILD, TEST, &["curl", "dnscap", "iperf3", "tcpreplay"]].concat())
 }
 
 /// Installs the packages for testing under other kernels.
-pub fn for_kernels() -> Result<()> {
+pub(crate) fn for_kernels() -> Result<()> {
     let machine = ["busybox-static", "cpio", "kmod", "qemu-system-x86", "xz-utils"];
     install(&[BUILD, TEST, &machine].concat())
 }
 
 /// Installs the packages for building the release packages.
-pub fn for_dist() -> Result<()> {
+pub(crate) fn for_dist() -> Result<()> {
     install(&[BUILD, &["binutils", "dpkg-dev", "gzip", "tar"]].concat())
 }
 
 /// Installs debootstrap, which creates a Debian system in a folder.
-pub fn for_dist_test() -> Result<()> {
+pub(crate) fn for_dist_test() -> Result<()> {
     install(&["debootstrap"])
 }
 
 /// Installs the BPF compiler.
-pub fn for_ebpf() -> Result<()> {
+pub(crate) fn for_ebpf() -> Result<()> {
     install(EBPF)
 }
 

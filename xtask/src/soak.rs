@@ -27,7 +27,7 @@ const GROWTH: f64 = 10.0;
 /// Watch a DNS server under load while the daemon answers 1,000 HTTP requests per second, and
 /// print cost and losses each minute; requires root
 #[derive(Args)]
-pub struct Soak {
+pub(crate) struct Soak {
     /// Run time in minutes
     #[arg(long, default_value_t = 60)]
     minutes: u32,
@@ -39,7 +39,7 @@ pub struct Soak {
 impl Soak {
     /// Runs the command. Fails if memory grows, if too few requests are answered, or if more DNS
     /// messages are missed than the daemon counts as lost.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         ensure!(is_root(), "creating and watching interfaces requires root");
         setup::for_live_bench()?;
         build_ebpf::build()?;

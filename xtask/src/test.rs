@@ -12,7 +12,7 @@ use crate::exec::{cargo, exec, has_cargo_command, root};
 use crate::setup;
 
 /// Runs all steps, stops at the first failure, and prints the duration of each.
-pub fn run() -> Result<()> {
+pub(crate) fn run() -> Result<()> {
     let mut steps = Steps::default();
     let result = all(&mut steps);
     println!("\n{}", steps.table());

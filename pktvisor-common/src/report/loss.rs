@@ -76,12 +76,12 @@ pub(super) fn section(page: &mut Page, view: &MetricsView) {
 fn meaning_of(name: &str) -> &'static str {
     match name {
         "truncated" => "DNS packets cut by the snap length",
-        "malformed" => "packets with broken headers",
+        "malformed" => "packets with malformed headers",
         "late_packets" => "packets counted in a later minute",
-        "time_outliers" => "packets with a time far off the others",
-        "unread_link_types" => "packets of link types that are not read",
-        RING_FULL => "samples the ring buffers had no room for",
-        name => Loss::of_name(name).map_or("given up", Loss::meaning),
+        "time_outliers" => "packets with an implausible time",
+        "unread_link_types" => "packets of unsupported link types",
+        RING_FULL => "samples dropped by full ring buffers",
+        name => Loss::of_name(name).map_or("lost", Loss::meaning),
     }
 }
 

@@ -55,7 +55,7 @@ fn counts(width: usize, packets: &Packets, capture: &Capture) -> Vec<Block> {
             &[
                 of_all("IPv4", packets.ipv4),
                 of_all("IPv6", packets.ipv6),
-                of_all("no IP", packets.non_ip),
+                of_all("non-IP", packets.non_ip),
             ],
         ),
         shares(

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::counters::Counters;
+use crate::abi;
 use crate::direction::{Direction, PerDirection};
 use crate::sketch::cardinality::Cardinality;
 use crate::sketch::tally::Tally;
@@ -55,6 +56,34 @@ impl Totals {
     /// Returns the number of packets that are neither IPv4 nor IPv6.
     pub fn non_ip(&self) -> u64 {
         self.total().saturating_sub(self.ipv4).saturating_sub(self.ipv6)
+    }
+}
+
+/// The totals of the packets that the kernel programs counted.
+impl From<&abi::Counters> for Totals {
+    fn from(counters: &abi::Counters) -> Self {
+        let abi::Counters {
+            packets,
+            bytes,
+            ipv4,
+            ipv6,
+            tcp,
+            udp,
+            icmp,
+            syn,
+            fin,
+            rst,
+            fragments,
+            malformed,
+            // Not about packets of all kinds: samples, outcomes, records and their losses.
+            deep_samples: _,
+            undecided: _,
+            outcomes: _,
+            sent: _,
+            lost: _,
+        } = *counters;
+        let (packets, bytes) = (PerDirection::from(packets), PerDirection::from(bytes));
+        Self { packets, bytes, udp, tcp, icmp, ipv4, ipv6, syn, fin, rst, fragments, malformed }
     }
 }
 

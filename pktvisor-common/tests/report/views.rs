@@ -24,7 +24,7 @@ fn map(entries: &[(&str, u64)]) -> BTreeMap<String, u64> {
 }
 
 /// Returns a view with most fields set and without losses.
-pub fn rich() -> MetricsView {
+pub(crate) fn rich() -> MetricsView {
     let mut view = MetricsView::default();
     view.period.start_ts = 1_700_000_000;
     view.period.length = 280;
@@ -127,7 +127,7 @@ fn rich_transactions(view: &mut MetricsView) {
 }
 
 /// Returns the rich view of a daemon that could not keep up.
-pub fn lossy() -> MetricsView {
+pub(crate) fn lossy() -> MetricsView {
     let mut view = rich();
     let capture = &mut view.capture;
     capture.source = "ebpf".into();
@@ -144,7 +144,7 @@ pub fn lossy() -> MetricsView {
 }
 
 /// Returns a view with names that would control or disarrange a terminal.
-pub fn evil() -> MetricsView {
+pub(crate) fn evil() -> MetricsView {
     let mut view = MetricsView::default();
     view.capture.source = "file".into();
     view.capture.interfaces = vec!["\x1b]0;owned\x07.pcap".into()];

@@ -134,13 +134,13 @@ fn take_packet(
 
 /// The capacity that a batch used. The next piece most likely needs as much for the same worker.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Room {
+pub(crate) struct Room {
     records: usize,
     names: usize,
 }
 
 /// The batches of a piece, one for each worker.
-pub struct Batches {
+pub(crate) struct Batches {
     share: Share,
     for_workers: Vec<Batch>,
     block: Arc<Block>,
@@ -149,7 +149,7 @@ pub struct Batches {
 
 impl Batches {
     /// Creates empty batches for a piece, with the capacity that the previous ones used.
-    pub fn of(piece: &Piece, share: Share, rooms: &[Room]) -> Self {
+    pub(crate) fn of(piece: &Piece, share: Share, rooms: &[Room]) -> Self {
         let batch = |&Room { records, names }: &Room| Batch {
             records: Vec::with_capacity(records),
             names: Vec::with_capacity(names),
@@ -160,13 +160,13 @@ impl Batches {
     }
 
     /// Returns the capacity used, by worker.
-    pub fn rooms(&self) -> Vec<Room> {
+    pub(crate) fn rooms(&self) -> Vec<Room> {
         let room = |batch: &Batch| Room { records: batch.records.len(), names: batch.names.len() };
         self.for_workers.iter().map(room).collect()
     }
 
     /// Returns the batches, by worker.
-    pub fn into_batches(self) -> Vec<Batch> {
+    pub(crate) fn into_batches(self) -> Vec<Batch> {
         self.for_workers
     }
 

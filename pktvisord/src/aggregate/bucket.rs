@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ahash::RandomState;
 use pktvisor_common::abi::{Counters, Kind};
-use pktvisor_common::direction::{Direction, PerDirection};
+use pktvisor_common::direction::Direction;
 use pktvisor_common::iana;
 use pktvisor_common::outcome::Outcome;
 use pktvisor_common::packet::{
@@ -204,52 +204,21 @@ impl Bucket {
     /// Adds the kernel's counters to the totals, and to the second of `time`. `None` if they cover too
     /// long a period for the rate of a second.
     pub fn add_counted(&mut self, counted: &Counters, time: Option<Timestamp>) {
-        // Not added: undecided packets get their outcome from a worker, and sent records are no packets.
-        let Counters {
-            packets,
-            bytes,
-            ipv4,
-            ipv6,
-            tcp,
-            udp,
-            icmp,
-            syn,
-            fin,
-            rst,
-            fragments,
-            malformed,
-            deep_samples,
-            undecided: _,
-            outcomes,
-            sent: _,
-            lost,
-        } = *counted;
-        let (packets, bytes) = (PerDirection::from(packets), PerDirection::from(bytes));
+        let totals = Totals::from(counted);
         if let Some(time) = time {
             let second = self.second(time);
-            second.packets.add(&packets);
-            second.bytes.add(&bytes);
+            second.packets.add(&totals.packets);
+            second.bytes.add(&totals.bytes);
         }
-        self.totals.add(&Totals {
-            packets,
-            bytes,
-            udp,
-            tcp,
-            icmp,
-            ipv4,
-            ipv6,
-            syn,
-            fin,
-            rst,
-            fragments,
-            malformed,
-        });
-        self.packets.deep_samples += deep_samples;
-        for (mine, theirs) in self.account.outcomes.iter_mut().zip(outcomes) {
+        self.totals.add(&totals);
+        self.packets.deep_samples += counted.deep_samples;
+        // Undecided packets get their outcome from a worker.
+        for (mine, theirs) in self.account.outcomes.iter_mut().zip(counted.outcomes) {
             *mine += theirs;
         }
         for kind in Kind::ALL {
-            self.account.lose(kind.loss(), lost.iter().map(|ring| ring[kind as usize]).sum());
+            self.account
+                .lose(kind.loss(), counted.lost.iter().map(|ring| ring[kind as usize]).sum());
         }
     }
 

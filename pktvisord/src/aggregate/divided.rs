@@ -24,7 +24,7 @@ use crate::store::parts::Part;
 use crate::time::Timestamp;
 
 /// Returns the number of parts that `workers` workers hand in for each minute.
-pub fn parts(workers: usize) -> usize {
+pub(crate) fn parts(workers: usize) -> usize {
     workers * 2
 }
 
@@ -98,7 +98,7 @@ struct Question {
 }
 
 /// One of several workers.
-pub struct Divided {
+pub(crate) struct Divided {
     share: Share,
     reading: Side<Reading>,
     owning: Side<Owning>,
@@ -117,7 +117,7 @@ pub struct Divided {
 
 impl Divided {
     /// Creates a worker.
-    pub fn new(settings: &Arc<Settings>, store: &Intake, share: Share) -> Self {
+    pub(crate) fn new(settings: &Arc<Settings>, store: &Intake, share: Share) -> Self {
         let scanner = || Scanner::new(Arc::clone(settings));
         let flows = Flows::new(share, settings.timeout);
         let minutes = MinuteClock::default();
@@ -141,7 +141,7 @@ impl Divided {
     }
 
     /// Runs until told to stop. If it panics, it keeps the other workers going.
-    pub fn run(mut self, inbox: &Receiver<Work>, workers: &[SyncSender<Work>]) {
+    pub(crate) fn run(mut self, inbox: &Receiver<Work>, workers: &[SyncSender<Work>]) {
         let worked = catch_unwind(AssertUnwindSafe(|| self.work(inbox, workers)));
         if worked.is_err() {
             tracing::error!("a worker stopped; its packets are no longer counted");

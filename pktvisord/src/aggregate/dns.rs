@@ -25,7 +25,7 @@ const TRANSFERS: std::ops::RangeInclusive<u16> = 251..=252;
 
 /// The properties of a message that are not in its bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct Context {
+pub(crate) struct Context {
     time: Timestamp,
     flow: u64,
     /// Amount added to sampled counters. It is not multiplied by segments: a message counts once,
@@ -46,7 +46,7 @@ pub struct Context {
 impl Context {
     /// Creates the context of the messages in a packet.
     #[inline]
-    pub fn new(packet: &Packet, side: DnsSide, hosts: &HostSpec) -> Self {
+    pub(crate) fn new(packet: &Packet, side: DnsSide, hosts: &HostSpec) -> Self {
         let meta = &packet.meta;
         let is_local = packet.direction == Direction::In && hosts.has_source(meta);
         Self {
@@ -65,7 +65,7 @@ impl Context {
 
     /// Returns the context with another time.
     #[must_use]
-    pub fn at(&self, time: Timestamp) -> Self {
+    pub(crate) fn at(&self, time: Timestamp) -> Self {
         Self { time, ..*self }
     }
 }
@@ -120,7 +120,7 @@ impl Exchanges for Transactions {
 }
 
 /// The destinations of a message.
-pub struct Message<'a, X> {
+pub(crate) struct Message<'a, X> {
     /// The live bucket.
     pub bucket: &'a mut Bucket,
     /// Receives queries and replies.
@@ -133,7 +133,7 @@ impl<X: Exchanges> Message<'_, X> {
     /// Processes a message of `length` bytes, of which `bytes` were captured. Returns whether it counts
     /// as DNS: on a doubtful port the payload must look like DNS.
     #[inline]
-    pub fn ingest(&mut self, context: &Context, bytes: &[u8], length: usize) -> bool {
+    pub(crate) fn ingest(&mut self, context: &Context, bytes: &[u8], length: usize) -> bool {
         let mut scan = Scan::default();
         if let Err(error) = scan.read(bytes, length) {
             return self.unscanned(context, error, bytes, length);
@@ -351,7 +351,7 @@ fn key(context: &Context, scan: &Scan<'_>, asked: Option<&Asked<'_>>, way: Way) 
 }
 
 /// Returns the part of a query of this flow that an ICMP error quotes; `None` if it quotes a reply.
-pub fn quoted_key(
+pub(crate) fn quoted_key(
     meta: &PacketMeta,
     flow: u64,
     payload: &[u8],
@@ -392,7 +392,7 @@ fn query(
 }
 
 /// Counts a query or reply that left the tables without its counterpart.
-pub fn count(unpaired: &mut Unpaired, gone: Gone) {
+pub(crate) fn count(unpaired: &mut Unpaired, gone: Gone) {
     match gone {
         Gone::TimedOut(query) => unpaired.timed_out += u64::from(query.weight),
         Gone::Orphan(reply) => unpaired.orphans += u64::from(reply.weight),

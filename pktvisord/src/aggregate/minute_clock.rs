@@ -5,7 +5,7 @@ use crate::store::parts::Part;
 use crate::time::{MINUTE, Span, Timestamp};
 
 /// The bucket of the live minute, which closes at its end.
-pub trait Minute {
+pub(crate) trait Minute {
     /// Starts the first bucket at `start`.
     fn begin(&mut self, start: Timestamp);
 
@@ -15,37 +15,37 @@ pub trait Minute {
 
 /// Tracks the end of the live minute.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct MinuteClock {
+pub(crate) struct MinuteClock {
     /// `None` before the first packet.
     end: Option<Timestamp>,
 }
 
 impl MinuteClock {
     /// Returns the end of the live minute; `None` before the first one.
-    pub fn end(&self) -> Option<Timestamp> {
+    pub(crate) fn end(&self) -> Option<Timestamp> {
         self.end
     }
 
     /// Returns true if the live minute is over at `time`, or has not started.
     #[inline]
-    pub fn is_over(&self, time: Timestamp) -> bool {
+    pub(crate) fn is_over(&self, time: Timestamp) -> bool {
         self.end.is_none_or(|end| time >= end)
     }
 
     /// Returns true if `time` lies before the live minute.
-    pub fn is_before(&self, time: Timestamp) -> bool {
+    pub(crate) fn is_before(&self, time: Timestamp) -> bool {
         self.end.is_some_and(|end| time.minute() < (end - Span::from_nanos(1)).minute())
     }
 
     /// Makes the minute of `time` the live one.
-    pub fn set(&mut self, time: Timestamp) {
+    pub(crate) fn set(&mut self, time: Timestamp) {
         self.end = Some(Timestamp::from_minute(time.minute()) + MINUTE);
     }
 
     /// Advances packet time to `time` and returns the minutes that ended, empty ones included, but at
     /// most as many as are kept. They are returned together, to be handed in at once: otherwise workers
     /// would wait for each other at each of many empty minutes. The first call starts the first bucket.
-    pub fn advance(
+    pub(crate) fn advance(
         &mut self,
         time: Timestamp,
         retention: Retention,
@@ -79,7 +79,12 @@ impl MinuteClock {
 
     /// Handles a clock that was set, or packet time that went back, at `before`: closes the bucket there
     /// and starts one at `time`, without empty ones in between.
-    pub fn restart(&mut self, before: Timestamp, time: Timestamp, live: &mut impl Minute) -> Part {
+    pub(crate) fn restart(
+        &mut self,
+        before: Timestamp,
+        time: Timestamp,
+        live: &mut impl Minute,
+    ) -> Part {
         let closed = live.close(before, Timestamp::from_minute(time.minute()));
         live.begin(time);
         self.set(time);

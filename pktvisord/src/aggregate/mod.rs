@@ -1,19 +1,19 @@
 //! Turns packets into summaries: matches related packets and counts them in the bucket of the live minute.
 
 pub mod anonymize;
-pub mod batch;
-pub mod bucket;
-pub mod counts;
-pub mod divided;
-pub mod dns;
+pub(crate) mod batch;
+pub(crate) mod bucket;
+pub(crate) mod counts;
+pub(crate) mod divided;
+pub(crate) mod dns;
 pub mod flows;
 pub mod front;
 pub mod geo;
 pub mod host;
-pub mod minute_clock;
+pub(crate) mod minute_clock;
 pub mod pipeline;
 pub mod scanner;
 pub mod settings;
-pub mod transaction;
+pub(crate) mod transaction;
 pub mod worker;
-pub mod workers;
+pub(crate) mod workers;

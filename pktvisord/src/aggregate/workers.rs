@@ -3,7 +3,7 @@
 //! The input reaches them in numbered steps. The number of steps in flight is bounded, so that a slow
 //! worker blocks the reader instead of filling memory.
 
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -29,6 +29,8 @@ const QUEUE: usize = 4;
 const DIVIDED_QUEUE: usize = 256;
 /// Time limit for all workers to answer a liveness check.
 const LIFE: Duration = Duration::from_secs(5);
+/// Wait before asking a worker with a full queue again.
+const ASK_AGAIN: Duration = Duration::from_millis(5);
 
 /// A step of the input.
 #[derive(Clone, Debug)]
@@ -104,7 +106,7 @@ impl Drop for Passed {
 }
 
 /// The worker threads, as the reader sees them.
-pub struct Workers {
+pub(crate) struct Workers {
     senders: Vec<SyncSender<Work>>,
     threads: Vec<JoinHandle<()>>,
     gate: Arc<Gate>,
@@ -141,9 +143,9 @@ impl WorkerControl {
 
     fn answer_within(&self, time: Duration) -> bool {
         let (reply, replies) = channel();
-        let asked = self.0.iter().all(|sender| sender.send(Work::Answer(reply.clone())).is_ok());
-        drop(reply);
         let end = Instant::now() + time;
+        let asked = self.0.iter().all(|sender| ask(sender, &reply, end));
+        drop(reply);
         let left = || end.saturating_duration_since(Instant::now());
         asked && self.0.iter().all(|_| replies.recv_timeout(left()).is_ok())
     }
@@ -157,13 +159,25 @@ impl WorkerControl {
     }
 }
 
+/// Asks a worker to reply. Returns false if it is gone, or if its queue has no room until `end`: a hung
+/// worker must not block all who ask.
+fn ask(worker: &SyncSender<Work>, reply: &Sender<()>, end: Instant) -> bool {
+    loop {
+        match worker.try_send(Work::Answer(reply.clone())) {
+            Ok(()) => return true,
+            Err(TrySendError::Full(_)) if Instant::now() < end => std::thread::sleep(ASK_AGAIN),
+            Err(_) => return false,
+        }
+    }
+}
+
 /// Sends losses to the first worker, for components that detect losses.
 #[derive(Clone)]
-pub struct Losses(SyncSender<Work>);
+pub(crate) struct Losses(SyncSender<Work>);
 
 impl Losses {
     /// Counts losses that happened before a worker.
-    pub fn lose(&self, loss: Loss, count: u64) {
+    pub(crate) fn lose(&self, loss: Loss, count: u64) {
         if count > 0 {
             // A worker that is gone is reported when packets are sent to it.
             let _ = self.0.send(Work::Lost(loss, count));
@@ -177,7 +191,7 @@ impl Workers {
     ///
     /// # Errors
     /// Fails if a thread cannot be started.
-    pub fn start(
+    pub(crate) fn start(
         settings: &Arc<Settings>,
         store: &Intake,
         workers: usize,
@@ -196,7 +210,7 @@ impl Workers {
     ///
     /// # Errors
     /// Fails if a thread cannot be started.
-    pub fn start_with<T: Send + 'static>(
+    pub(crate) fn start_with<T: Send + 'static>(
         workers: Vec<T>,
         body: impl Fn(T, Receiver<Work>, Vec<SyncSender<Work>>) + Copy + Send + 'static,
     ) -> std::io::Result<Self> {
@@ -225,24 +239,24 @@ impl Workers {
     }
 
     /// Returns a handle for readers of the live buckets.
-    pub fn control(&self) -> WorkerControl {
+    pub(crate) fn control(&self) -> WorkerControl {
         WorkerControl(self.senders.clone())
     }
 
     /// Sends a piece to the worker whose turn it is.
-    pub fn read(&mut self, piece: Piece) {
+    pub(crate) fn read(&mut self, piece: Piece) {
         let (number, ticket) = self.enter();
         let sent = self.senders[self.turn].send(Work::Step(number, Step::Read(piece), ticket));
         self.note_gone(usize::from(sent.is_err()));
     }
 
     /// Passes the turn to the next worker.
-    pub fn next_turn(&mut self) {
+    pub(crate) fn next_turn(&mut self) {
         self.turn = (self.turn + 1) % self.senders.len();
     }
 
     /// Sends a step to all workers.
-    pub fn step(&mut self, step: &Step) {
+    pub(crate) fn step(&mut self, step: &Step) {
         let (number, ticket) = self.enter();
         let work = || Work::Step(number, step.clone(), ticket.clone());
         let gone = self.senders.iter().filter(|sender| sender.send(work()).is_err()).count();
@@ -256,13 +270,13 @@ impl Workers {
     }
 
     /// Counts packets of an unsupported link type, in the first worker.
-    pub fn count_unread(&mut self, packets: u64) {
+    pub(crate) fn count_unread(&mut self, packets: u64) {
         // A worker that is gone is reported when packets are sent to it.
         let _ = self.senders[0].send(Work::Unread(packets));
     }
 
     /// Returns a handle for components that detect losses before the workers.
-    pub fn losses(&self) -> Losses {
+    pub(crate) fn losses(&self) -> Losses {
         Losses(self.senders[0].clone())
     }
 
@@ -332,5 +346,16 @@ mod tests {
         assert!(!only(1).answer_within(soon));
         assert!(!only(2).answer());
         assert!(!workers.control().answer_within(soon));
+    }
+
+    /// Otherwise each liveness check of a hung worker would block a thread for ever.
+    #[test]
+    fn asking_a_worker_with_a_full_queue_ends() {
+        let (worker, queue) = sync_channel(1);
+        worker.send(Work::Reload).unwrap();
+        let (reply, _replies) = channel();
+        assert!(!ask(&worker, &reply, Instant::now() + Duration::from_millis(20)));
+        drop(queue);
+        assert!(!ask(&worker, &reply, Instant::now() + LIFE));
     }
 }

@@ -54,7 +54,7 @@ pub enum LiveError {
 
 /// Options of live capture.
 #[derive(Clone, Debug)]
-pub struct LiveOptions {
+pub(crate) struct LiveOptions {
     /// Options of the kernel programs, with the capture mode.
     pub kernel: KernelOptions,
     /// The filter expression in libpcap's language.
@@ -70,7 +70,7 @@ impl LiveOptions {
     ///
     /// # Errors
     /// [`LiveError::FilterInKernel`] if it does not.
-    pub fn check(&self) -> Result<(), LiveError> {
+    pub(crate) fn check(&self) -> Result<(), LiveError> {
         match (self.kernel.mode, &self.filter) {
             (CaptureMode::Auto | CaptureMode::Libpcap, _) | (_, None) => Ok(()),
             (_, Some(_)) => Err(LiveError::FilterInKernel),
@@ -79,7 +79,7 @@ impl LiveOptions {
 }
 
 /// The interfaces of a target before capture starts.
-pub struct Interfaces {
+pub(crate) struct Interfaces {
     scope: Scope,
     changes: Arc<Changes>,
     listed: Vec<Interface>,
@@ -91,7 +91,7 @@ impl Interfaces {
     ///
     /// # Errors
     /// [`LiveError`] if there are none or they cannot be listed.
-    pub fn find(target: &Target, hosts: HostSpec) -> Result<Self, LiveError> {
+    pub(crate) fn find(target: &Target, hosts: HostSpec) -> Result<Self, LiveError> {
         let system = |what| move |source| LiveError::System { what, source };
         let scope = Scope::of(target, hosts);
         let changes =
@@ -112,7 +112,7 @@ impl Interfaces {
     }
 
     /// Returns the addresses that are HOST.
-    pub fn hosts(&mut self) -> HostSpec {
+    pub(crate) fn hosts(&mut self) -> HostSpec {
         let watched = self.wanted.iter().map(|(one, _)| one.index).collect();
         let hosts = self.scope.hosts(&watched, &self.listed);
         if hosts.is_empty() {
@@ -126,7 +126,7 @@ impl Interfaces {
 
     /// Returns the name of a wanted tunnel whose outer packets pass another wanted interface, if
     /// there is one.
-    pub fn watched_tunnel(&self) -> Option<&str> {
+    pub(crate) fn watched_tunnel(&self) -> Option<&str> {
         watched_tunnel(&self.wanted)
     }
 
@@ -135,7 +135,7 @@ impl Interfaces {
     ///
     /// # Errors
     /// [`LiveError`] if no capture method that the options allow works.
-    pub fn open(
+    pub(crate) fn open(
         self,
         options: LiveOptions,
         settings: &Settings,

@@ -10,10 +10,10 @@
 
 pub mod file;
 pub mod filter;
-pub mod interface;
+pub(crate) mod interface;
 pub mod kernel;
-pub mod libpcap;
-pub mod live;
+pub(crate) mod libpcap;
+pub(crate) mod live;
 pub mod netlink;
 pub mod status;
 pub mod target;

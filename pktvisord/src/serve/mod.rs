@@ -40,7 +40,7 @@ pub mod live;
 mod metrics;
 mod openapi;
 mod period;
-pub mod prometheus;
+pub(crate) mod prometheus;
 mod server;
 
 pub use connections::{Connections, KEPT_FOR_TRUSTED, MAX_CONNECTIONS, MAX_OF_CLIENT};

@@ -11,7 +11,7 @@ use crate::serve::live::{Live, PeriodError};
 
 /// Meaning of the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PeriodKind {
+pub(super) enum PeriodKind {
     /// One minute: 0 is the live one.
     Bucket,
     /// The newest minutes merged: 1 is the live one alone.
@@ -45,7 +45,7 @@ impl fmt::Display for PeriodKind {
 
 /// The valid numbers, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeriodRange {
+pub(super) struct PeriodRange {
     kind: PeriodKind,
     first: u64,
     last: u64,

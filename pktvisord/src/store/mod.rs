@@ -8,9 +8,9 @@
 //! * [`minutes`]: the minutes that are kept, and windows over them.
 //! * [`feed`]: the feed of closed minutes.
 
-pub mod feed;
+pub(crate) mod feed;
 pub mod minutes;
-pub mod parts;
+pub(crate) mod parts;
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,9 +1,9 @@
 //! The daemon and the operating system: privileges, sandbox, shutdown, secrets and the log.
 
-pub mod needs;
+pub(crate) mod needs;
 pub(crate) mod occasional;
-pub mod privileges;
-pub mod sandbox;
+pub(crate) mod privileges;
+pub(crate) mod sandbox;
 pub(crate) mod secret;
-pub mod shutdown;
+pub(crate) mod shutdown;
 pub mod telemetry;

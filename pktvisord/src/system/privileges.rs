@@ -21,7 +21,7 @@ use crate::system::sandbox::{self, Sandbox, SandboxError};
 
 /// A user of this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct User {
+pub(crate) struct User {
     name: String,
     uid: u32,
     gid: u32,
@@ -35,7 +35,7 @@ impl User {
     /// Returns an unprivileged user to run as when the options name none.
     ///
     /// Returns `None` unless the process is root and may change its user and group.
-    pub fn instead_of_root() -> Option<Self> {
+    pub(crate) fn instead_of_root() -> Option<Self> {
         let may = capabilities(None).ok()?.permitted;
         let can_change = may.contains(CapabilitySet::SETUID | CapabilitySet::SETGID);
         (geteuid().is_root() && can_change)
@@ -44,28 +44,35 @@ impl User {
     }
 }
 
-/// Parses a user: a name from `/etc/passwd`, or numeric `UID` or `UID:GID`. `UID` alone is also the
-/// group.
+/// Parses a user: a name from `/etc/passwd`, or numeric `UID` or `UID:GID`. The group of
+/// `UID` alone is that of its user in `/etc/passwd`, or the same number if there is none.
 impl FromStr for User {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let name = text.to_owned();
-        let (user, group) = text.split_once(':').unwrap_or((text, text));
-        if let (Ok(uid), Ok(gid)) = (user.parse(), group.parse()) {
+        if let Some((user, group)) = text.split_once(':')
+            && let (Ok(uid), Ok(gid)) = (user.parse(), group.parse())
+        {
             return Ok(Self { name, uid, gid });
         }
-        let users = fs::read_to_string("/etc/passwd")
-            .map_err(|error| format!("cannot read /etc/passwd: {error}"))?;
-        users
+        // A container may have no users.
+        let alone = text.parse().ok();
+        let users = match fs::read_to_string("/etc/passwd") {
+            Err(error) if alone.is_none() => {
+                return Err(format!("cannot read /etc/passwd: {error}"));
+            }
+            users => users.unwrap_or_default(),
+        };
+        let ids = users
             .lines()
             .map(|line| line.split(':').collect::<Vec<&str>>())
-            .find(|fields| fields.first() == Some(&text))
-            .and_then(|fields| {
-                let number = |at: usize| fields.get(at)?.parse().ok();
-                Some(Self { name, uid: number(2)?, gid: number(3)? })
-            })
-            .ok_or_else(|| "no such user in /etc/passwd".to_owned())
+            .find(|fields| fields.first() == Some(&text) || fields.get(2) == Some(&text))
+            .and_then(|fields| Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?)));
+        let (uid, gid) = ids
+            .or(alone.map(|id| (id, id)))
+            .ok_or_else(|| "no such user in /etc/passwd".to_owned())?;
+        Ok(Self { name, uid, gid })
     }
 }
 
@@ -73,7 +80,7 @@ impl FromStr for User {
 ///
 /// File capabilities set with `setcap …=p` take effect only on request. With `=p` the program
 /// also starts where it may not have all of them.
-pub fn raise() {
+pub(crate) fn raise() {
     let raised = capabilities(None).and_then(|sets| {
         let effective = sets.permitted;
         set_capabilities(None, CapabilitySets { effective, ..sets })
@@ -85,7 +92,7 @@ pub fn raise() {
 
 /// Raises the soft limit of open files to the hard limit: each hook of an interface takes a
 /// descriptor.
-pub fn raise_limits() {
+pub(crate) fn raise_limits() {
     let limit = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     if let Err(error) = raised {
@@ -109,7 +116,11 @@ pub struct Rights {
 ///
 /// # Errors
 /// [`RightsError`] if the kernel refuses a step. Rights that were dropped before stay dropped.
-pub fn give_up(user: Option<&User>, needs: &Needs, sandboxed: bool) -> Result<Rights, RightsError> {
+pub(crate) fn give_up(
+    user: Option<&User>,
+    needs: &Needs,
+    sandboxed: bool,
+) -> Result<Rights, RightsError> {
     let wanted: CapabilitySet = needs.capabilities.iter().map(|needed| needed.set).collect();
     let effective = capabilities(None).map_err(io::Error::from)?.effective;
     if effective.contains(CapabilitySet::SETPCAP) {
@@ -173,6 +184,9 @@ mod tests {
         let user = |name: &str, uid, gid| Ok(User { name: name.into(), uid, gid });
         assert_eq!("root".parse::<User>(), user("root", 0, 0));
         assert_eq!("7".parse::<User>(), user("7", 7, 7));
+        // Debian's user `sync`.
+        assert_eq!("4".parse::<User>(), user("4", 4, 65534));
+        assert_eq!("4000000000".parse::<User>(), user("4000000000", 4_000_000_000, 4_000_000_000));
         assert_eq!("7:8".parse::<User>(), user("7:8", 7, 8));
         assert!("no-such-user".parse::<User>().is_err());
         assert!("root:0".parse::<User>().is_err());

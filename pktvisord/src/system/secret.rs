@@ -49,7 +49,7 @@ impl FileError {
 ///
 /// # Errors
 /// [`FileError::Unreadable`] if the file cannot be read or is larger than 1 MiB.
-pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     bytes_of(path).map_err(|source| FileError::unreadable(path, source))
 }
 

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 /// A packet that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Packet {
+pub(crate) struct Packet {
     pub time: i64,
     pub wire_len: u32,
     pub link: LinkType,
@@ -20,7 +20,7 @@ pub struct Packet {
 
 /// Result of reading a capture.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     pub packets: Vec<Packet>,
     /// Marks by the index of their packet among those read.
     pub marks: Vec<(usize, Mark)>,
@@ -35,7 +35,7 @@ pub struct Outcome {
 impl Outcome {
     /// Returns the packets of a capture that was read without error or truncation.
     #[track_caller]
-    pub fn complete(self) -> Vec<Packet> {
+    pub(crate) fn complete(self) -> Vec<Packet> {
         assert!(self.error.is_none(), "{}", self.error.unwrap());
         assert_eq!(self.truncation, None);
         self.packets
@@ -43,13 +43,13 @@ impl Outcome {
 }
 
 /// A capture file in a temporary folder.
-pub struct Stored {
+pub(crate) struct Stored {
     _folder: TempDir,
     pub path: PathBuf,
 }
 
 /// Stores a capture file.
-pub fn store(bytes: &[u8]) -> Stored {
+pub(crate) fn store(bytes: &[u8]) -> Stored {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("capture");
     fs::write(&path, bytes).unwrap();
@@ -57,7 +57,7 @@ pub fn store(bytes: &[u8]) -> Stored {
 }
 
 /// Reads a capture to its end.
-pub fn read(bytes: &[u8], options: &FileOptions) -> Outcome {
+pub(crate) fn read(bytes: &[u8], options: &FileOptions) -> Outcome {
     let stored = store(bytes);
     let mut outcome = Outcome::default();
     match CaptureReader::open(&stored.path, options) {
@@ -68,12 +68,12 @@ pub fn read(bytes: &[u8], options: &FileOptions) -> Outcome {
 }
 
 /// Reads a capture to its end with default options.
-pub fn read_all(bytes: &[u8]) -> Outcome {
+pub(crate) fn read_all(bytes: &[u8]) -> Outcome {
     read(bytes, &FileOptions::default())
 }
 
 /// Reads the rest of a capture.
-pub fn drain(mut reader: CaptureReader, outcome: &mut Outcome) {
+pub(crate) fn drain(mut reader: CaptureReader, outcome: &mut Outcome) {
     let mut block = Block::default();
     loop {
         match reader.next_block(&mut block) {
@@ -106,29 +106,29 @@ pub fn drain(mut reader: CaptureReader, outcome: &mut Outcome) {
 
 /// Byte order of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub(crate) enum Order {
     Little,
     Big,
 }
 
 impl Order {
-    pub const BOTH: [Self; 2] = [Self::Little, Self::Big];
+    pub(crate) const BOTH: [Self; 2] = [Self::Little, Self::Big];
 
-    pub fn u16(self, number: u16) -> [u8; 2] {
+    pub(crate) fn u16(self, number: u16) -> [u8; 2] {
         match self {
             Self::Little => number.to_le_bytes(),
             Self::Big => number.to_be_bytes(),
         }
     }
 
-    pub fn u32(self, number: u32) -> [u8; 4] {
+    pub(crate) fn u32(self, number: u32) -> [u8; 4] {
         match self {
             Self::Little => number.to_le_bytes(),
             Self::Big => number.to_be_bytes(),
         }
     }
 
-    pub fn u64(self, number: u64) -> [u8; 8] {
+    pub(crate) fn u64(self, number: u64) -> [u8; 8] {
         match self {
             Self::Little => number.to_le_bytes(),
             Self::Big => number.to_be_bytes(),
@@ -136,19 +136,19 @@ impl Order {
     }
 }
 
-pub const MICROSECONDS: u32 = 0xa1b2_c3d4;
-pub const NANOSECONDS: u32 = 0xa1b2_3c4d;
-pub const MODIFIED: u32 = 0xa1b2_cd34;
+pub(crate) const MICROSECONDS: u32 = 0xa1b2_c3d4;
+pub(crate) const NANOSECONDS: u32 = 0xa1b2_3c4d;
+pub(crate) const MODIFIED: u32 = 0xa1b2_cd34;
 
 /// Writes the pcap format.
-pub struct PcapWriter {
+pub(crate) struct PcapWriter {
     order: Order,
     modified: bool,
     pub bytes: Vec<u8>,
 }
 
 impl PcapWriter {
-    pub fn new(order: Order, magic: u32, version: (u16, u16), link: u32) -> Self {
+    pub(crate) fn new(order: Order, magic: u32, version: (u16, u16), link: u32) -> Self {
         let mut bytes = Vec::new();
         bytes.extend(order.u32(magic));
         bytes.extend(order.u16(version.0));
@@ -160,11 +160,11 @@ impl PcapWriter {
     }
 
     /// Starts an Ethernet capture in the most common form.
-    pub fn ethernet() -> Self {
+    pub(crate) fn ethernet() -> Self {
         Self::new(Order::Little, MICROSECONDS, (2, 4), 1)
     }
 
-    pub fn packet(
+    pub(crate) fn packet(
         &mut self,
         seconds: u32,
         fraction: u32,
@@ -183,19 +183,19 @@ impl PcapWriter {
 }
 
 /// Writes the pcapng format.
-pub struct PcapNgWriter {
+pub(crate) struct PcapNgWriter {
     pub order: Order,
     pub bytes: Vec<u8>,
 }
 
 impl PcapNgWriter {
-    pub fn new(order: Order) -> Self {
+    pub(crate) fn new(order: Order) -> Self {
         let mut writer = Self { order, bytes: Vec::new() };
         writer.section(order);
         writer
     }
 
-    pub fn section(&mut self, order: Order) -> &mut Self {
+    pub(crate) fn section(&mut self, order: Order) -> &mut Self {
         self.order = order;
         let mut body = order.u32(0x1a2b_3c4d).to_vec();
         body.extend(order.u16(1));
@@ -204,7 +204,7 @@ impl PcapNgWriter {
         self.block(0x0a0d_0d0a, &body)
     }
 
-    pub fn block(&mut self, kind: u32, body: &[u8]) -> &mut Self {
+    pub(crate) fn block(&mut self, kind: u32, body: &[u8]) -> &mut Self {
         let padded = body.len().next_multiple_of(4);
         let length = self.order.u32(padded as u32 + 12);
         self.bytes.extend(self.order.u32(kind));
@@ -216,7 +216,7 @@ impl PcapNgWriter {
     }
 
     /// Adds an interface. The options are `if_tsresol` and `if_tsoffset`.
-    pub fn interface(
+    pub(crate) fn interface(
         &mut self,
         link: u16,
         snap_len: u32,
@@ -243,7 +243,7 @@ impl PcapNgWriter {
         self.block(1, &body)
     }
 
-    pub fn enhanced(
+    pub(crate) fn enhanced(
         &mut self,
         interface: u32,
         ticks: u64,
@@ -255,7 +255,7 @@ impl PcapNgWriter {
     }
 
     /// Adds an enhanced packet with a comment.
-    pub fn commented(&mut self, interface: u32, ticks: u64, bytes: &[u8]) -> &mut Self {
+    pub(crate) fn commented(&mut self, interface: u32, ticks: u64, bytes: &[u8]) -> &mut Self {
         let interface = self.order.u32(interface);
         let mut body = self.packet_body(&interface, ticks, bytes.len() as u32, bytes);
         body.resize(body.len().next_multiple_of(4), 0);
@@ -266,7 +266,7 @@ impl PcapNgWriter {
     }
 
     /// Adds an enhanced packet that states how many packets were dropped before it.
-    pub fn behind_drops(&mut self, interface: u32, ticks: u64, lost: u64) -> &mut Self {
+    pub(crate) fn behind_drops(&mut self, interface: u32, ticks: u64, lost: u64) -> &mut Self {
         let mut body = self.packet_body(&self.order.u32(interface), ticks, 4, &[1; 4]);
         body.extend(self.order.u16(4));
         body.extend(self.order.u16(8));
@@ -277,7 +277,7 @@ impl PcapNgWriter {
 
     /// Adds statistics of an interface: packets received, and dropped by the interface and by the
     /// system.
-    pub fn statistics(&mut self, interface: u32, if_drop: u64, os_drop: u64) -> &mut Self {
+    pub(crate) fn statistics(&mut self, interface: u32, if_drop: u64, os_drop: u64) -> &mut Self {
         let mut body = self.order.u32(interface).to_vec();
         body.extend([0; 8]);
         for (code, count) in [(4, 12_345), (5, if_drop), (6, 99), (7, os_drop)] {
@@ -289,7 +289,7 @@ impl PcapNgWriter {
         self.block(5, &body)
     }
 
-    pub fn obsolete(
+    pub(crate) fn obsolete(
         &mut self,
         interface: u16,
         ticks: u64,
@@ -302,7 +302,7 @@ impl PcapNgWriter {
         self.block(2, &body)
     }
 
-    pub fn simple(&mut self, wire_len: u32, bytes: &[u8]) -> &mut Self {
+    pub(crate) fn simple(&mut self, wire_len: u32, bytes: &[u8]) -> &mut Self {
         let mut body = self.order.u32(wire_len).to_vec();
         body.extend(bytes);
         self.block(3, &body)
@@ -320,14 +320,14 @@ impl PcapNgWriter {
 }
 
 /// Returns an Ethernet frame with a UDP packet over IPv4 from port 53 to `port`.
-pub fn udp_frame(port: u16, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn udp_frame(port: u16, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0x00];
     frame.extend(udp_packet(port, payload));
     frame
 }
 
 /// Returns a UDP packet over IPv4 from port 53 to `port`.
-pub fn udp_packet(port: u16, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn udp_packet(port: u16, payload: &[u8]) -> Vec<u8> {
     let length = 28 + payload.len() as u16;
     let [high, low] = length.to_be_bytes();
     let mut packet = vec![0x45, 0, high, low, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2];

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 mod daemon;
 
 /// Builds the dashboard, which is in another package, and returns the path of its program.
-pub fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built =
         Command::new(cargo).args(["build", "--quiet", "--package", "pktvisor-tui"]).status();
@@ -22,28 +22,28 @@ pub fn program() -> PathBuf {
 }
 
 /// Returns a daemon that keeps 5 minutes and has seen 3.
-pub fn live() -> Arc<Live> {
+pub(crate) fn live() -> Arc<Live> {
     daemon::live(&[1003, 1002, 1001])
 }
 
 /// An HTTP server that stops with its runtime.
-pub struct Server {
+pub(crate) struct Server {
     pub address: SocketAddr,
     _runtime: Runtime,
 }
 
 /// Serves at an address; port 0 selects a free port.
-pub fn serve_at(address: SocketAddr) -> Server {
+pub(crate) fn serve_at(address: SocketAddr) -> Server {
     serve_with(address, pktvisord::serve::Options::default())
 }
 
 /// Serves at an address with these options.
-pub fn serve_with(address: SocketAddr, options: pktvisord::serve::Options) -> Server {
+pub(crate) fn serve_with(address: SocketAddr, options: pktvisord::serve::Options) -> Server {
     serve_live(address, options, live())
 }
 
 /// Serves a daemon with `--summary` at a free port.
-pub fn serve_single() -> Server {
+pub(crate) fn serve_single() -> Server {
     let address = ([127, 0, 0, 1], 0).into();
     serve_live(
         address,
@@ -63,12 +63,12 @@ fn serve_live(address: SocketAddr, options: pktvisord::serve::Options, live: Arc
 }
 
 /// Serves at a free port.
-pub fn serve() -> Server {
+pub(crate) fn serve() -> Server {
     serve_at(([127, 0, 0, 1], 0).into())
 }
 
 /// Returns a capture file of `packets` UDP packets from 192.0.2.7 to 192.0.2.1, ten each second.
-pub fn capture(packets: u32) -> Vec<u8> {
+pub(crate) fn capture(packets: u32) -> Vec<u8> {
     // Microseconds, version 2.4, Ethernet.
     let header = [0xa1b2_c3d4, 0x0002_0004, 0, 0, 65_535, 1];
     let words =

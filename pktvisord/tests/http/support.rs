@@ -14,44 +14,44 @@ use tower::ServiceExt;
 #[path = "../support/daemon.rs"]
 mod daemon;
 #[path = "../support/tool.rs"]
-pub mod tool;
+pub(crate) mod tool;
 
 /// Returns a daemon that keeps 5 minutes and has seen 3: 102 packets in the first one, then 101,
 /// then 100.
-pub fn live() -> Arc<Live> {
+pub(crate) fn live() -> Arc<Live> {
     daemon::live(&[102, 101, 100])
 }
 
 /// Returns a daemon that has seen no packets.
-pub fn live_without_packets() -> Arc<Live> {
+pub(crate) fn live_without_packets() -> Arc<Live> {
     daemon::live(&[])
 }
 
 /// An HTTP answer.
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    pub fn error(&self) -> String {
+    pub(crate) fn error(&self) -> String {
         assert_eq!(self.header("content-type"), "application/json");
         serde_json::from_slice::<ErrorBody>(&self.body).unwrap().error
     }
 }
 
 /// Sends a request to `live`.
-pub async fn ask(live: Arc<Live>, request: Request<Body>) -> Answer {
+pub(crate) async fn ask(live: Arc<Live>, request: Request<Body>) -> Answer {
     ask_router(router(live, &Options::default()), request).await
 }
 
 /// Sends a request to a router, for localhost unless the request has a Host header.
-pub async fn ask_router(router: Router, mut request: Request<Body>) -> Answer {
+pub(crate) async fn ask_router(router: Router, mut request: Request<Body>) -> Answer {
     let localhost = HeaderValue::from_static("localhost");
     request.headers_mut().entry(HOST).or_insert(localhost);
     let response = router.oneshot(request).await.unwrap();
@@ -61,6 +61,6 @@ pub async fn ask_router(router: Router, mut request: Request<Body>) -> Answer {
 }
 
 /// Requests a path of [`live`].
-pub async fn get(path: &str) -> Answer {
+pub(crate) async fn get(path: &str) -> Answer {
     ask(live(), Request::get(path).body(Body::empty()).unwrap()).await
 }

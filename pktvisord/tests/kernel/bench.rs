@@ -21,24 +21,24 @@ use pktvisord::input::kernel::probe::{Probe, Ring, Terms};
 use crate::support::has_rights;
 use crate::support::tool::skipped;
 
-pub const RINGS: usize = 4;
-pub const RING_SIZE: u32 = 1 << 20;
-pub const HOSTS: &str = "192.0.2.0/24,2001:db8::/64";
+pub(crate) const RINGS: usize = 4;
+pub(crate) const RING_SIZE: u32 = 1 << 20;
+pub(crate) const HOSTS: &str = "192.0.2.0/24,2001:db8::/64";
 /// Minimum packet of a test run in bytes: an Ethernet header.
-pub const LEAST: usize = 14;
+pub(crate) const LEAST: usize = 14;
 /// Maximum bytes in the first piece of a packet in a test run.
-pub const PIECE: usize = 3_520;
+pub(crate) const PIECE: usize = 3_520;
 
 /// A program and the hook that it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Program {
+pub(crate) struct Program {
     pub name: &'static str,
     pub start: Start,
     pub hook: Direction,
     pub xdp: bool,
 }
 
-pub const PROGRAMS: [Program; 6] = [
+pub(crate) const PROGRAMS: [Program; 6] = [
     Program { name: "pktvisor_xdp", start: Start::Ethernet, hook: Direction::In, xdp: true },
     Program { name: "pktvisor_xdpf", start: Start::Ethernet, hook: Direction::In, xdp: true },
     Program { name: "pktvisor_in", start: Start::Ethernet, hook: Direction::In, xdp: false },
@@ -49,13 +49,13 @@ pub const PROGRAMS: [Program; 6] = [
 
 /// Segments of a packet as in `__sk_buff`: payload bytes of each, and their number.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Gso {
+pub(crate) struct Gso {
     pub size: u32,
     pub segments: u32,
 }
 
 /// The loaded programs and their configuration.
-pub struct Bench {
+pub(crate) struct Bench {
     pub probe: Probe,
     pub rings: Vec<Ring>,
     pub hosts: HostSpec,
@@ -68,14 +68,14 @@ pub struct Bench {
 
 /// Results of one packet.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Led {
+pub(crate) struct Led {
     pub counted: Counters,
     /// Ring, header and bytes of each record. The time is set to 0.
     pub records: Vec<(usize, Option<SampleHeader>, Vec<u8>)>,
 }
 
 impl Bench {
-    pub fn new(hosts: &str) -> Option<Self> {
+    pub(crate) fn new(hosts: &str) -> Option<Self> {
         if !has_rights() {
             return None;
         }
@@ -99,13 +99,13 @@ impl Bench {
         Some(bench)
     }
 
-    pub fn configure(&mut self) {
+    pub(crate) fn configure(&mut self) {
         let Self { ref hosts, ref ports, dns, rest, tunnels, flow_key, .. } = *self;
         self.probe.configure(&Terms { hosts, ports, dns, rest, tunnels, flow_key }).unwrap();
     }
 
     /// Runs a program on a packet. Returns the verdict and the results.
-    pub fn run(&mut self, program: Program, packet: &[u8], gso: Gso) -> (i32, Led) {
+    pub(crate) fn run(&mut self, program: Program, packet: &[u8], gso: Gso) -> (i32, Led) {
         let before = self.probe.counters().read().unwrap();
         let mut context = [0u8; 192];
         context[164..168].copy_from_slice(&gso.segments.to_ne_bytes());
@@ -136,7 +136,7 @@ impl Bench {
     }
 
     /// Returns the results that user space computes from the same bytes.
-    pub fn expect(&self, program: Program, packet: &[u8], gso: Gso) -> Led {
+    pub(crate) fn expect(&self, program: Program, packet: &[u8], gso: Gso) -> Led {
         let config = self.config();
         let length = packet.len();
         let meta = match program.start {
@@ -208,7 +208,7 @@ impl Bench {
         led
     }
 
-    pub fn config(&self) -> ProbeConfig {
+    pub(crate) fn config(&self) -> ProbeConfig {
         let v4: Vec<RangeV4> = self.hosts.ranges_v4().collect();
         let v6: Vec<RangeV6> = self.hosts.ranges_v6().collect();
         let config = ProbeConfig {
@@ -230,7 +230,7 @@ impl Bench {
     }
 
     /// Runs a program on a packet and compares the results with those of user space.
-    pub fn check(&mut self, program: Program, packet: &[u8], gso: Gso) {
+    pub(crate) fn check(&mut self, program: Program, packet: &[u8], gso: Gso) {
         if !is_taken(program, packet) {
             return;
         }
@@ -243,7 +243,7 @@ impl Bench {
 
 /// Returns true if a test run accepts the packet. It must fit one page, unless the program takes
 /// pieces. For TC programs, an IP header must be complete if the EtherType announces one.
-pub fn is_taken(program: Program, packet: &[u8]) -> bool {
+pub(crate) fn is_taken(program: Program, packet: &[u8]) -> bool {
     if packet.len() > PIECE && program.name != "pktvisor_xdpf" {
         return false;
     }
@@ -255,7 +255,7 @@ pub fn is_taken(program: Program, packet: &[u8]) -> bool {
         }
 }
 
-pub fn counted(meta: &PacketMeta, direction: Direction, n: u32, wire_len: u32) -> Counters {
+pub(crate) fn counted(meta: &PacketMeta, direction: Direction, n: u32, wire_len: u32) -> Counters {
     let n = u64::from(n);
     let mut counted = Counters::default();
     counted.packets[direction as usize] = n;
@@ -278,7 +278,7 @@ pub fn counted(meta: &PacketMeta, direction: Direction, n: u32, wire_len: u32) -
     counted
 }
 
-pub fn bench(hosts: &str) -> Option<Bench> {
+pub(crate) fn bench(hosts: &str) -> Option<Bench> {
     let bench = Bench::new(hosts);
     if bench.is_none() {
         skipped("programs are loaded into the kernel by root only");

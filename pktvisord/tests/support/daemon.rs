@@ -16,19 +16,19 @@ use pktvisord::time::{MINUTE, Timestamp};
 const PERIODS: usize = 5;
 
 /// An Ethernet frame of UDP over IPv4 from 192.0.2.7 to 192.0.2.1, port 9 to 9, without payload.
-pub const FRAME: [u8; 42] = [
+pub(super) const FRAME: [u8; 42] = [
     2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 7, 8, 0, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2,
     7, 192, 0, 2, 1, 0, 9, 0, 9, 0, 8, 0, 0,
 ];
 
 /// Returns a daemon that has seen this many packets in each minute, evenly spread, the oldest
 /// minute first.
-pub fn live(minutes: &[u32]) -> Arc<Live> {
+pub(super) fn live(minutes: &[u32]) -> Arc<Live> {
     live_with(minutes, false)
 }
 
 /// Does the same. `single` puts everything in one summary, as `--summary` does.
-pub fn live_with(minutes: &[u32], single: bool) -> Arc<Live> {
+pub(super) fn live_with(minutes: &[u32], single: bool) -> Arc<Live> {
     let settings = Arc::new(Settings {
         hosts: "192.0.2.1/32".parse::<HostSpec>().unwrap().into(),
         ..Settings::default()

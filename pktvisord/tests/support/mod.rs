@@ -1,5 +1,5 @@
 //! Generated captures, and the daemon as a child process.
-#![allow(dead_code, reason = "each test takes the parts it needs")]
+#![allow(dead_code, unreachable_pub, reason = "each test takes the parts it needs")]
 
 pub mod bpf;
 pub mod capture;

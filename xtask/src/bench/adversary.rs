@@ -17,7 +17,7 @@ const PACKETS: u64 = 200_000;
 
 /// Measures each attack `runs` times with one worker, or a tenth of the packets once if `short`.
 /// Returns the table, and the errors of pktvisord.
-pub fn bench(pktvisord: &Path, runs: u32, short: bool) -> Result<(String, Vec<String>)> {
+pub(super) fn bench(pktvisord: &Path, runs: u32, short: bool) -> Result<(String, Vec<String>)> {
     let (packets, runs) = if short { (PACKETS / 10, 1) } else { (PACKETS, runs) };
     let nothing = cost(pktvisord, &capture(Source::Normal(Kind::Dns), 0)?, runs)?;
     let mut table = format!(

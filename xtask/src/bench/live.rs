@@ -17,15 +17,15 @@ use crate::exec::{cargo, exec, find_program, is_root, target_dir};
 use crate::{build_ebpf, run, setup};
 
 /// Namespace of the server, and its interface of the same name.
-pub const SERVER: &str = "pvbench-s";
+pub(crate) const SERVER: &str = "pvbench-s";
 /// Namespace of the clients, and its interface of the same name.
-pub const CLIENT: &str = "pvbench-c";
+pub(crate) const CLIENT: &str = "pvbench-c";
 /// Address of the server, from the range that RFC 2544 reserves for benchmarks.
 const SERVER_ADDRESS: &str = "198.18.0.1";
 /// Address of the clients, from the same range.
 const CLIENT_ADDRESS: &str = "198.18.0.2";
 /// Port of the daemon's API in the server's namespace.
-pub const PORT: u16 = 10853;
+pub(crate) const PORT: u16 = 10853;
 /// Queries per second that dnsperf sends; 0 means as many as possible.
 const RATES: [u32; 5] = [20_000, 50_000, 100_000, 300_000, 0];
 /// Number of names in the queries.
@@ -33,7 +33,7 @@ const NAMES: u32 = 100_000;
 
 /// A program that watches the interface.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Observer {
+pub(crate) enum Observer {
     /// No program.
     None,
     /// pktvisord in a capture mode.
@@ -72,13 +72,13 @@ impl Observer {
 }
 
 /// The network namespaces and the DNS server. Dropping it removes them.
-pub struct Network {
+pub(crate) struct Network {
     folder: PathBuf,
     server: Option<Child>,
 }
 
 /// Returns a command that runs a program in a namespace.
-pub fn inside(namespace: &str, program: &str) -> Command {
+pub(crate) fn inside(namespace: &str, program: &str) -> Command {
     let mut command = Command::new("ip");
     command.args(["netns", "exec", namespace, program]);
     command
@@ -91,7 +91,7 @@ fn sh(text: &str) -> Result<()> {
 
 impl Network {
     /// Creates the namespaces and starts the server.
-    pub fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let folder = target_dir()?.join("bench/live");
         fs::create_dir_all(&folder)?;
         let mut network = Self { folder, server: None };
@@ -148,7 +148,7 @@ impl Network {
 
     /// Sends `rate` queries per second, or as many as possible if 0. Returns the number of
     /// completed queries, and their rate per second.
-    pub fn dns(&self, rate: u32, seconds: u32) -> Result<(u64, f64)> {
+    pub(crate) fn dns(&self, rate: u32, seconds: u32) -> Result<(u64, f64)> {
         let mut dnsperf = inside(CLIENT, "dnsperf");
         dnsperf.args(["-s", SERVER_ADDRESS, "-c", "8", "-l", &seconds.to_string(), "-d"]);
         dnsperf.arg(self.folder.join("queries"));
@@ -194,11 +194,11 @@ impl Drop for Network {
 }
 
 /// A running observer. Dropping it stops the program.
-pub struct Running(Option<Child>);
+pub(crate) struct Running(Option<Child>);
 
 impl Running {
     /// Starts an observer. Waits until pktvisord is ready, or one second for other programs.
-    pub fn start(observer: Observer, pktvisord: &Path) -> Result<Self> {
+    pub(crate) fn start(observer: Observer, pktvisord: &Path) -> Result<Self> {
         let Some(words) = observer.command(pktvisord) else { return Ok(Self(None)) };
         let child = inside(SERVER, &words[0])
             .args(&words[1..])
@@ -217,7 +217,7 @@ impl Running {
 
     /// Returns the processor time so far in seconds. `ip netns exec` executes the program in its
     /// own process, so the process id is the program's.
-    pub fn cpu(&self) -> Result<f64> {
+    pub(crate) fn cpu(&self) -> Result<f64> {
         let Some(child) = &self.0 else { return Ok(0.0) };
         let stat = fs::read_to_string(format!("/proc/{}/stat", child.id()))?;
         Ok(cpu_seconds(&stat))
@@ -247,7 +247,7 @@ impl Drop for Running {
 }
 
 /// Returns the processor time in seconds from the text of `/proc/PID/stat`.
-pub fn cpu_seconds(stat: &str) -> f64 {
+pub(crate) fn cpu_seconds(stat: &str) -> f64 {
     let fields: Vec<&str> =
         stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
     let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok());
@@ -256,7 +256,7 @@ pub fn cpu_seconds(stat: &str) -> f64 {
 }
 
 /// Counts of pktvisord since its start.
-pub struct Counted {
+pub(crate) struct Counted {
     /// DNS messages.
     messages: u64,
     /// Packets.
@@ -267,7 +267,7 @@ pub struct Counted {
 
 impl Counted {
     /// Requests the counts from the daemon.
-    pub fn now() -> Result<Self> {
+    pub(crate) fn now() -> Result<Self> {
         // Answers of the daemon can be a second old.
         sleep(Duration::from_millis(2_100));
         let url = format!("http://127.0.0.1:{PORT}/api/v1/metrics/bucket/0");
@@ -287,7 +287,7 @@ impl Counted {
 }
 
 /// Runs the command and prints tables in Markdown.
-pub fn bench(seconds: u32, pairs: usize) -> Result<()> {
+pub(crate) fn bench(seconds: u32, pairs: usize) -> Result<()> {
     if !is_root() {
         bail!("creating and watching interfaces requires root");
     }

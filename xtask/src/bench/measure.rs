@@ -15,7 +15,7 @@ const CPU_LIMIT: u32 = 60;
 
 /// Cost of a program's run.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Cost {
+pub(super) struct Cost {
     /// User and system processor time in seconds.
     pub cpu: f64,
     /// Elapsed time in seconds.
@@ -27,7 +27,7 @@ pub struct Cost {
 
 /// Runs `program`, discards its standard output, and returns its cost. Standard error goes to a
 /// file beside `capture`; any exit status but success is an error with that text.
-pub fn measure(program: &Path, arguments: &[OsString], capture: &Path) -> Result<Cost> {
+pub(super) fn measure(program: &Path, arguments: &[OsString], capture: &Path) -> Result<Cost> {
     let said = capture.with_extension("stderr");
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
@@ -91,7 +91,7 @@ fn run(command: &mut Command) -> io::Result<(ExitStatus, libc::rusage)> {
 }
 
 /// Returns the median of each figure separately. `costs` must not be empty.
-pub fn median(costs: &[Cost]) -> Cost {
+pub(super) fn median(costs: &[Cost]) -> Cost {
     let of = |figure: fn(&Cost) -> f64| {
         let mut figures: Vec<_> = costs.iter().map(figure).collect();
         figures.sort_by(f64::total_cmp);

@@ -19,7 +19,7 @@ const RATE: u64 = 20_000;
 
 /// Sends each attack to a watched interface for `seconds`. Returns the table, and a message for
 /// each attack of which some packets were not counted.
-pub fn bench(pktvisord: &Path, seconds: u64) -> Result<(String, Vec<String>)> {
+pub(super) fn bench(pktvisord: &Path, seconds: u64) -> Result<(String, Vec<String>)> {
     if !is_root() {
         bail!("creating and watching interfaces requires root");
     }

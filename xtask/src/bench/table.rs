@@ -4,14 +4,14 @@ use super::measure::Cost;
 use crate::generate::Kind;
 
 /// Row name of pktvisord with one worker.
-pub const OURS: &str = "pktvisord --workers 1";
+pub(super) const OURS: &str = "pktvisord --workers 1";
 /// Row name of pktvisord with two workers.
-pub const OURS_TWICE: &str = "pktvisord --workers 2";
+pub(super) const OURS_TWICE: &str = "pktvisord --workers 2";
 /// Row name of the program that processor times are compared with.
-pub const REFERENCE: &str = "capinfos";
+pub(super) const REFERENCE: &str = "capinfos";
 
 /// A row of the table.
-pub struct Row {
+pub(super) struct Row {
     /// Name of the program.
     pub name: &'static str,
     /// Median cost.
@@ -19,7 +19,7 @@ pub struct Row {
 }
 
 /// Formats a Markdown table whose columns are also aligned as plain text.
-pub fn render(rows: &[Row]) -> String {
+pub(super) fn render(rows: &[Row]) -> String {
     let ratio = |row: &Row, to: &str| match find(rows, to) {
         Some(other) => format!("{:.2}", row.cost.cpu / other.cpu),
         None => "–".to_owned(),
@@ -54,7 +54,7 @@ pub fn render(rows: &[Row]) -> String {
 }
 
 /// Returns one line for each target whose figures are among the rows.
-pub fn targets(kind: Kind, rows: &[Row]) -> Vec<String> {
+pub(super) fn targets(kind: Kind, rows: &[Row]) -> Vec<String> {
     let (ours, twice, reference) =
         (find(rows, OURS), find(rows, OURS_TWICE), find(rows, REFERENCE));
     let cpu_target = match kind {

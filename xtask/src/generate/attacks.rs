@@ -33,7 +33,7 @@ const COLLIDING_KEYS: u64 = 8_192;
 
 /// A kind of attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Attack {
+pub(crate) enum Attack {
     /// A question whose name is a pointer, followed by 75 records
     PointerQuestion,
     /// A packet full of questions, each a pointer to a name of 126 labels
@@ -91,7 +91,12 @@ const LISTED: u64 = 4 * 3_072;
 const CODES: [u16; 4] = [0, 2, 3, 5];
 
 /// Writes a capture file with `packets` packets of an attack.
-pub fn write(attack: Attack, packets: u64, seed: u64, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write(
+    attack: Attack,
+    packets: u64,
+    seed: u64,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let mut attacker = Attacker::new(attack, Random::new(seed));
     pcap::write_header(out)?;
     for number in 0..packets {
@@ -311,11 +316,11 @@ fn name(text: &str) -> Vec<u8> {
     labels.flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat()).collect()
 }
 
-/// Returns a name in wire form of 252 to 254 bytes, without the final empty label. Its labels have
-/// at most `label` random bytes, none of them ASCII.
+/// Returns a name in wire form of 253 or 254 bytes, without the final empty label; 254 is the most
+/// that a message can hold. Its labels have at most `label` random bytes, none of them ASCII.
 fn long_name(random: &mut Random, label: usize) -> Vec<u8> {
     let mut name = Vec::new();
-    while name.len() < 252 {
+    while name.len() < 253 {
         let length = label.min(253 - name.len());
         name.push(length as u8);
         name.extend((0..length).map(|_| random.next() as u8 | 0x80));

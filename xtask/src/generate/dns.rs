@@ -21,7 +21,7 @@ const CONSONANTS: &[u8; 16] = b"bcdfghjklmnprstv";
 const VOWELS: &[u8; 5] = b"aeiou";
 
 /// The names of queries in wire form, by rank.
-pub struct Names {
+pub(super) struct Names {
     bytes: Vec<u8>,
     /// End of each name in `bytes`.
     ends: Vec<usize>,
@@ -29,7 +29,7 @@ pub struct Names {
 
 impl Names {
     /// Creates `count` distinct names, at most 512,000.
-    pub fn new(count: u64) -> Self {
+    pub(super) fn new(count: u64) -> Self {
         let mut names = Self { bytes: Vec::new(), ends: Vec::new() };
         for rank in 0..count {
             names.push(rank);
@@ -39,7 +39,7 @@ impl Names {
     }
 
     /// Returns the name of a rank.
-    pub fn get(&self, rank: u64) -> &[u8] {
+    pub(super) fn get(&self, rank: u64) -> &[u8] {
         let rank = rank as usize;
         let start = rank.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.bytes[start..self.ends[rank]]
@@ -98,7 +98,7 @@ impl Names {
 }
 
 /// Returns a distinct name for each `number`, in one of the zones that the flood targets.
-pub fn flood_name(number: u64, random: &mut Random) -> Vec<u8> {
+pub(super) fn flood_name(number: u64, random: &mut Random) -> Vec<u8> {
     let mut label = Vec::with_capacity(13);
     let mut rest = scatter(number);
     for _ in 0..13 {
@@ -120,7 +120,7 @@ pub fn flood_name(number: u64, random: &mut Random) -> Vec<u8> {
 }
 
 /// The parts of a query that its reply repeats.
-pub struct Query<'a> {
+pub(super) struct Query<'a> {
     /// Message id.
     id: u16,
     /// Query name in wire form.
@@ -143,7 +143,7 @@ struct Edns {
 
 impl<'a> Query<'a> {
     /// Creates a query for `name`. Its client subnet, if any, is that of `client`.
-    pub fn new(name: &'a [u8], client: IpAddr, random: &mut Random) -> Self {
+    pub(super) fn new(name: &'a [u8], client: IpAddr, random: &mut Random) -> Self {
         let kind = random.weighted(&[(A, 55), (AAAA, 26), (HTTPS, 10), (TXT, 4), (MX, 3), (NS, 2)]);
         let edns = random.percent(60).then(|| Edns {
             udp_size: random.weighted(&[(1232, 60), (4096, 25), (512, 10), (1400, 5)]),
@@ -154,7 +154,7 @@ impl<'a> Query<'a> {
     }
 
     /// Encodes the query.
-    pub fn message(&self) -> Vec<u8> {
+    pub(super) fn message(&self) -> Vec<u8> {
         // Recursion desired.
         let mut message = self.start(0x0100);
         self.push_opt(&mut message, 0);
@@ -162,7 +162,7 @@ impl<'a> Query<'a> {
     }
 
     /// Encodes a reply of a server.
-    pub fn reply(&self, random: &mut Random) -> Vec<u8> {
+    pub(super) fn reply(&self, random: &mut Random) -> Vec<u8> {
         #[derive(Clone, Copy)]
         enum Answer {
             Records,

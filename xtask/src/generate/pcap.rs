@@ -7,7 +7,7 @@ const SNAP_LENGTH: u32 = 262_144;
 const LINKTYPE_ETHERNET: u32 = 1;
 
 /// Writes the file header.
-pub fn write_header(out: &mut impl Write) -> io::Result<()> {
+pub(super) fn write_header(out: &mut impl Write) -> io::Result<()> {
     out.write_all(&0xa1b2_c3d4_u32.to_le_bytes())?;
     out.write_all(&2_u16.to_le_bytes())?;
     out.write_all(&4_u16.to_le_bytes())?;
@@ -17,7 +17,7 @@ pub fn write_header(out: &mut impl Write) -> io::Result<()> {
 }
 
 /// Writes a packet with its time in nanoseconds of unix time.
-pub fn write_packet(out: &mut impl Write, time: u64, frame: &[u8]) -> io::Result<()> {
+pub(super) fn write_packet(out: &mut impl Write, time: u64, frame: &[u8]) -> io::Result<()> {
     let length = frame.len() as u32;
     let mut header = [0; 16];
     header[..4].copy_from_slice(&((time / 1_000_000_000) as u32).to_le_bytes());

@@ -1,44 +1,44 @@
 //! Pseudo-random numbers by integer arithmetic, the same on every machine for the same seed.
 
 /// The output function of SplitMix64: a bijection that scatters neighbouring numbers.
-pub fn scatter(number: u64) -> u64 {
+pub(super) fn scatter(number: u64) -> u64 {
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     number ^ (number >> 31)
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
-pub struct Random(u64);
+pub(super) struct Random(u64);
 
 impl Random {
     /// Creates the generator of a seed.
-    pub fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self(scatter(seed))
     }
 
     /// Returns the next number.
-    pub fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         scatter(self.0)
     }
 
     /// Returns a number below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
+    pub(super) fn below(&mut self, end: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(end)) >> 64) as u64
     }
 
     /// Returns a number from `start` to below `end`.
-    pub fn between(&mut self, start: u64, end: u64) -> u64 {
+    pub(super) fn between(&mut self, start: u64, end: u64) -> u64 {
         start + self.below(end - start)
     }
 
     /// Returns true with a probability of `share` percent.
-    pub fn percent(&mut self, share: u64) -> bool {
+    pub(super) fn percent(&mut self, share: u64) -> bool {
         self.below(100) < share
     }
 
     /// Returns one of `choices`, with probabilities in proportion to their weights.
-    pub fn weighted<T: Copy>(&mut self, choices: &[(T, u64)]) -> T {
+    pub(super) fn weighted<T: Copy>(&mut self, choices: &[(T, u64)]) -> T {
         let mut left = self.below(choices.iter().map(|(_, weight)| weight).sum());
         for &(choice, weight) in choices {
             if left < weight {
@@ -50,7 +50,7 @@ impl Random {
     }
 
     /// Returns a time from 0.1 to 200 ms in nanoseconds. Every doubling is equally likely.
-    pub fn reply_time(&mut self) -> u64 {
+    pub(super) fn reply_time(&mut self) -> u64 {
         const SHORTEST: u64 = 100_000;
         const LONGEST: u64 = 200_000_000;
         let octave = SHORTEST << self.below(11);
@@ -59,14 +59,14 @@ impl Random {
 }
 
 /// Draws ranks by Zipf's law with exponent 1: the k-th rank has 1/k of the probability of the first.
-pub struct Zipf {
+pub(super) struct Zipf {
     /// Cumulative weights by rank.
     sums: Vec<u64>,
 }
 
 impl Zipf {
     /// Creates the distribution of ranks below `count`.
-    pub fn new(count: u64) -> Self {
+    pub(super) fn new(count: u64) -> Self {
         let mut sum = 0;
         let sums = (1..=count).map(|rank| {
             sum += (1 << 40) / rank;
@@ -76,7 +76,7 @@ impl Zipf {
     }
 
     /// Draws a rank, from 0.
-    pub fn draw(&self, random: &mut Random) -> u64 {
+    pub(super) fn draw(&self, random: &mut Random) -> u64 {
         let drawn = random.below(*self.sums.last().expect("there are ranks"));
         self.sums.partition_point(|&sum| sum <= drawn) as u64
     }

@@ -35,7 +35,7 @@ enum Step {
 }
 
 /// The state of a connection.
-pub struct Connection {
+pub(super) struct Connection {
     client: SocketAddr,
     server: SocketAddr,
     /// Next sequence number of the client.
@@ -47,7 +47,7 @@ pub struct Connection {
 
 impl Connection {
     /// Creates a connection whose next segment is the SYN.
-    pub fn new(client: SocketAddr, server: SocketAddr, random: &mut Random) -> Self {
+    pub(super) fn new(client: SocketAddr, server: SocketAddr, random: &mut Random) -> Self {
         Self {
             client,
             server,
@@ -59,7 +59,7 @@ impl Connection {
 
     /// Returns the next segment, with `time` in nanoseconds as its timestamp, and true if it is the
     /// last.
-    pub fn advance(&mut self, time: u64, random: &mut Random) -> (Vec<u8>, bool) {
+    pub(super) fn advance(&mut self, time: u64, random: &mut Random) -> (Vec<u8>, bool) {
         let (next, frame) = match self.step {
             Step::Syn => {
                 let refused = random.percent(5);

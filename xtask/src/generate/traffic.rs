@@ -22,7 +22,7 @@ const SOURCES: u64 = 50_000;
 const CONNECTIONS: usize = 256;
 
 /// Writes a capture of `packets` packets of `kind`.
-pub fn write(kind: Kind, packets: u64, seed: u64, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn write(kind: Kind, packets: u64, seed: u64, out: &mut impl Write) -> io::Result<()> {
     pcap::write_header(out)?;
     let mut traffic = Traffic::new(kind, seed);
     for _ in 0..packets {

@@ -3,13 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// IPv4 address of the host on which the packets are captured.
-pub const HOST_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub(super) const HOST_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// IPv6 address of the same host.
-pub const HOST_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+pub(super) const HOST_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 /// IPv4 address of the host's router.
-pub const ROUTER_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 254);
+pub(super) const ROUTER_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 254);
 /// IPv6 address of the host's router.
-pub const ROUTER_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0xfe);
+pub(super) const ROUTER_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0xfe);
 
 const HOST_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
 const ROUTER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0xfe];
@@ -23,7 +23,7 @@ const PROTOCOL_UDP: u8 = 17;
 const PROTOCOL_ICMPV6: u8 = 58;
 
 /// Fields of a TCP header besides the ports.
-pub struct TcpHeader<'a> {
+pub(super) struct TcpHeader<'a> {
     /// Sequence number of the first byte.
     pub sequence: u32,
     /// Sequence number of the next byte expected from the peer.
@@ -35,7 +35,7 @@ pub struct TcpHeader<'a> {
 }
 
 /// Builds a UDP datagram.
-pub fn udp(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
+pub(super) fn udp(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
     ip(from.ip(), to.ip(), PROTOCOL_UDP, 6, |frame| {
         frame.extend_from_slice(&from.port().to_be_bytes());
         frame.extend_from_slice(&to.port().to_be_bytes());
@@ -46,7 +46,12 @@ pub fn udp(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Builds a TCP segment.
-pub fn tcp(from: SocketAddr, to: SocketAddr, header: &TcpHeader<'_>, payload: &[u8]) -> Vec<u8> {
+pub(super) fn tcp(
+    from: SocketAddr,
+    to: SocketAddr,
+    header: &TcpHeader<'_>,
+    payload: &[u8],
+) -> Vec<u8> {
     ip(from.ip(), to.ip(), PROTOCOL_TCP, 16, |frame| {
         frame.extend_from_slice(&from.port().to_be_bytes());
         frame.extend_from_slice(&to.port().to_be_bytes());
@@ -61,7 +66,7 @@ pub fn tcp(from: SocketAddr, to: SocketAddr, header: &TcpHeader<'_>, payload: &[
 }
 
 /// Builds an ICMP or ICMPv6 echo request or reply with 56 bytes of payload.
-pub fn echo(from: IpAddr, to: IpAddr, request: bool, sequence: u16) -> Vec<u8> {
+pub(super) fn echo(from: IpAddr, to: IpAddr, request: bool, sequence: u16) -> Vec<u8> {
     let (protocol, kind) = match (from, request) {
         (IpAddr::V4(_), true) => (PROTOCOL_ICMP, 8),
         (IpAddr::V4(_), false) => (PROTOCOL_ICMP, 0),
@@ -76,7 +81,7 @@ pub fn echo(from: IpAddr, to: IpAddr, request: bool, sequence: u16) -> Vec<u8> {
 }
 
 /// Builds the router's neighbour solicitation for the host, or the host's advertisement (RFC 4861).
-pub fn neighbour_discovery(solicitation: bool) -> Vec<u8> {
+pub(super) fn neighbour_discovery(solicitation: bool) -> Vec<u8> {
     let (from, to) = if solicitation { (ROUTER_V6, HOST_V6) } else { (HOST_V6, ROUTER_V6) };
     let mut frame = ip(from.into(), to.into(), PROTOCOL_ICMPV6, 2, |frame| {
         let (kind, flags, option, mac) =
@@ -93,7 +98,7 @@ pub fn neighbour_discovery(solicitation: bool) -> Vec<u8> {
 }
 
 /// Builds the router's ARP request for the host's hardware address, or the host's reply (RFC 826).
-pub fn arp(request: bool) -> Vec<u8> {
+pub(super) fn arp(request: bool) -> Vec<u8> {
     let mut frame = ethernet(!request, 0x0806);
     frame.extend_from_slice(&[0, 1, 8, 0, 6, 4, 0, if request { 1 } else { 2 }]);
     let (from_mac, from, to_mac, to) = if request {

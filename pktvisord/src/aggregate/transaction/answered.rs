@@ -11,7 +11,7 @@ const TICK: i64 = 1 << 20;
 
 /// A bounded memory of answered queries. It tells duplicate replies from orphans.
 #[derive(Debug, Default)]
-pub struct Answered {
+pub(super) struct Answered {
     /// Half of the key's hash, never 0, and the tick of the query. Empty before the first answer.
     places: Vec<(u32, u32)>,
 }
@@ -19,7 +19,7 @@ pub struct Answered {
 impl Answered {
     /// Records that the query of this key, sent at `time`, was answered.
     #[inline]
-    pub fn note(&mut self, key: &Key, time: Timestamp) {
+    pub(super) fn note(&mut self, key: &Key, time: Timestamp) {
         if self.places.is_empty() {
             self.places = vec![(0, 0); PLACES];
         }
@@ -30,7 +30,7 @@ impl Answered {
     /// Returns true if the query of this key was answered, and was sent at most `timeout`
     /// before `time`, to within a tick.
     #[inline]
-    pub fn has(&self, key: &Key, time: Timestamp, timeout: Span) -> bool {
+    pub(super) fn has(&self, key: &Key, time: Timestamp, timeout: Span) -> bool {
         let (place, tag) = place(key);
         let Some(&(found, asked)) = self.places.get(place) else { return false };
         let passed = i64::from(tick(time).wrapping_sub(asked) as i32);

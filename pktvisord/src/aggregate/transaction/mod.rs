@@ -28,7 +28,7 @@ use self::transfers::Transfers;
 use crate::time::{SECOND, Span, Timestamp};
 
 /// Time that a reply waits for a query that follows it in the capture.
-pub const EARLY: Span = SECOND;
+pub(crate) const EARLY: Span = SECOND;
 /// Maximum early replies of a partition. When full, the oldest counts as an orphan.
 const EARLY_REPLIES: usize = 1_024;
 /// Open queries compared with an ICMP error that quotes no DNS id.
@@ -132,13 +132,13 @@ impl Key {
 
 /// Returns a hash of a question; never 0.
 #[inline]
-pub fn question_hash(name: u64, qtype: u16) -> u64 {
+pub(crate) fn question_hash(name: u64, qtype: u16) -> u64 {
     (name ^ u64::from(qtype).wrapping_mul(0x9e37_79b9_7f4a_7c15)).max(1)
 }
 
 /// The part of a query that an ICMP error quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Quoted {
+pub(crate) enum Quoted {
     /// The whole key, or all but its question.
     Key(Key),
     /// Only the ports, as RFC 792 demands: the query is searched for among the newest ones.
@@ -209,7 +209,7 @@ impl Waiting for Reply {
 
 /// The verdict on a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// It answers this query.
     Of(Query),
     /// A further reply to an answered query.
@@ -223,7 +223,7 @@ pub enum Answer {
 
 /// A query or reply that left the tables without its counterpart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gone {
+pub(crate) enum Gone {
     /// A query that was not answered in time.
     TimedOut(Query),
     /// A reply without a query.
@@ -232,7 +232,7 @@ pub enum Gone {
 
 /// The transactions of one partition.
 #[derive(Debug)]
-pub struct Transactions {
+pub(crate) struct Transactions {
     open: Pending<Query>,
     /// Number of open queries that could not be read.
     unreadable: u64,
@@ -247,7 +247,7 @@ pub struct Transactions {
 
 impl Transactions {
     /// Creates tables for at most `capacity` open queries, which time out after `timeout` nanoseconds.
-    pub fn new(capacity: usize, timeout: Span) -> Self {
+    pub(crate) fn new(capacity: usize, timeout: Span) -> Self {
         Self {
             open: Pending::new(capacity),
             unreadable: 0,
@@ -261,12 +261,12 @@ impl Transactions {
     }
 
     /// Returns the number of open queries, without the unreadable ones.
-    pub fn open(&self) -> u64 {
+    pub(crate) fn open(&self) -> u64 {
         self.open.len() as u64 - self.unreadable
     }
 
     /// Returns the number of queries evicted from a full table since the last call.
-    pub fn take_evicted(&mut self) -> u64 {
+    pub(crate) fn take_evicted(&mut self) -> u64 {
         std::mem::take(&mut self.evicted)
     }
 
@@ -275,7 +275,7 @@ impl Transactions {
     /// A repeated query keeps the time of the first one until that times out. `gone` then receives the
     /// first one.
     #[inline(always)]
-    pub fn query(&mut self, query: &Query, gone: &mut impl FnMut(Gone)) -> Option<Reply> {
+    pub(crate) fn query(&mut self, query: &Query, gone: &mut impl FnMut(Gone)) -> Option<Reply> {
         if let Some(at) = self.open.find(&query.key) {
             let first = self.open.get(at).map_or(query.time, |first| first.time);
             if query.time - first <= self.timeout {
@@ -316,7 +316,7 @@ impl Transactions {
 
     /// Processes a reply. `gone` receives the entries that it shows to be over.
     #[inline(always)]
-    pub fn reply(&mut self, reply: &Reply, gone: &mut impl FnMut(Gone)) -> Answer {
+    pub(crate) fn reply(&mut self, reply: &Reply, gone: &mut impl FnMut(Gone)) -> Answer {
         if let Some(query) = self.asked(reply, gone) {
             if self.is_repeated(&query) {
                 return Answer::Duplicate;
@@ -403,7 +403,7 @@ impl Transactions {
     }
 
     /// Removes and returns the open query that an ICMP error quotes.
-    pub fn unreachable(&mut self, quoted: &Quoted) -> Option<Query> {
+    pub(crate) fn unreachable(&mut self, quoted: &Quoted) -> Option<Query> {
         let at = match quoted {
             Quoted::Key(key) if key.question == 0 => self.open.find_exchange(key),
             Quoted::Key(key) => self.open.find(key),
@@ -418,12 +418,12 @@ impl Transactions {
 
     /// Returns true if a query or an early reply may be over before `now`.
     #[inline]
-    pub fn is_due(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_due(&self, now: Timestamp) -> bool {
         self.due < now
     }
 
     /// Advances time to `now`: times out queries and gives up early replies.
-    pub fn expire(&mut self, now: Timestamp, gone: &mut impl FnMut(Gone)) {
+    pub(crate) fn expire(&mut self, now: Timestamp, gone: &mut impl FnMut(Gone)) {
         while self.open.oldest().is_some_and(|query| is_over(query.time, self.timeout, now)) {
             let query = self.remove_oldest().filter(|query| query.readable);
             if let Some(query) = query.filter(|query| !self.is_repeated(query)) {
@@ -441,14 +441,14 @@ impl Transactions {
     }
 
     /// Ends the input: all early replies become orphans.
-    pub fn end_input(&mut self, gone: &mut impl FnMut(Gone)) {
+    pub(crate) fn end_input(&mut self, gone: &mut impl FnMut(Gone)) {
         while let Some(reply) = self.early.remove_oldest() {
             gone(Gone::Orphan(reply));
         }
     }
 
     /// Returns the open queries whose time is over before `now`, which [`Self::expire`] would time out.
-    pub fn due(&self, now: Timestamp) -> impl Iterator<Item = &Query> {
+    pub(crate) fn due(&self, now: Timestamp) -> impl Iterator<Item = &Query> {
         self.open
             .iter()
             .take_while(move |query| is_over(query.time, self.timeout, now))

@@ -10,13 +10,13 @@ use hashbrown::HashTable;
 use super::Key;
 
 /// An entry that waits for its counterpart.
-pub trait Waiting: Copy {
+pub(super) trait Waiting: Copy {
     /// Returns the key that finds it.
     fn key(&self) -> &Key;
 }
 
 /// Index of a slot. Small, because accesses to these tables miss the processor's caches.
-pub type Place = u16;
+pub(super) type Place = u16;
 
 const NONE: Place = Place::MAX;
 /// Maximum cells of the second index: few enough to stay in a processor's cache.
@@ -32,7 +32,7 @@ struct Slot<T> {
 /// A bounded table of waiting entries. The slots are linked in order of arrival, so the oldest entry is
 /// found without a scan.
 #[derive(Debug)]
-pub struct Pending<T> {
+pub(super) struct Pending<T> {
     by_key: HashTable<Place>,
     /// Keys of the hash, secret to the process, so that nobody can choose keys that collide.
     keys: RandomState,
@@ -48,7 +48,7 @@ pub struct Pending<T> {
 
 impl<T: Waiting> Pending<T> {
     /// Creates a table of at most `capacity` entries, which is clamped to 1 to 65,535.
-    pub fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize) -> Self {
         Self {
             by_key: HashTable::new(),
             keys: RandomState::new(),
@@ -62,18 +62,18 @@ impl<T: Waiting> Pending<T> {
     }
 
     /// Returns the number of entries.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.by_key.len()
     }
 
     /// Returns true if there is no room for another entry.
-    pub fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.len() >= self.capacity
     }
 
     /// Returns the slot of the entry with exactly this key.
     #[inline]
-    pub fn find(&self, key: &Key) -> Option<Place> {
+    pub(super) fn find(&self, key: &Key) -> Option<Place> {
         self.by_key
             .find(self.keys.hash_one(key), |&at| self.is_at(at, |entry| entry == key))
             .copied()
@@ -81,19 +81,19 @@ impl<T: Waiting> Pending<T> {
 
     /// Returns the older of the last two entries in the cell that belong to this exchange, whatever their
     /// question.
-    pub fn find_exchange(&self, key: &Key) -> Option<Place> {
+    pub(super) fn find_exchange(&self, key: &Key) -> Option<Place> {
         let cell = self.by_exchange.get(self.cell(key))?;
         let same = |at: &&Place| self.is_at(**at, |entry| entry.is_same_exchange(key));
         cell.iter().rev().find(same).copied()
     }
 
     /// Returns the entry in a slot.
-    pub fn get(&self, at: Place) -> Option<&T> {
+    pub(super) fn get(&self, at: Place) -> Option<&T> {
         self.slots.get(usize::from(at))?.entry.as_ref()
     }
 
     /// Iterates over at most `count` newest entries, with their slots.
-    pub fn newest(&self, count: usize) -> impl Iterator<Item = (Place, &T)> {
+    pub(super) fn newest(&self, count: usize) -> impl Iterator<Item = (Place, &T)> {
         let place = |at: Place| (at != NONE).then_some(at);
         let older = move |at: &Place| place(self.slots[usize::from(*at)].older);
         std::iter::successors(place(self.newest), older)
@@ -102,7 +102,7 @@ impl<T: Waiting> Pending<T> {
     }
 
     /// Iterates over the entries, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = &T> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         let slot = |at: Place| (at != NONE).then(|| &self.slots[usize::from(at)]);
         std::iter::successors(slot(self.oldest), move |before| slot(before.newer))
             .filter_map(|slot| slot.entry.as_ref())
@@ -110,7 +110,7 @@ impl<T: Waiting> Pending<T> {
 
     /// Adds an entry as the newest. Its key must not be in the table, and there must be room.
     #[inline(always)]
-    pub fn insert(&mut self, entry: T) {
+    pub(super) fn insert(&mut self, entry: T) {
         let slot = Slot { entry: Some(entry), older: self.newest, newer: NONE };
         let at = if let Some(at) = self.free.pop() {
             self.slots[usize::from(at)] = slot;
@@ -140,7 +140,7 @@ impl<T: Waiting> Pending<T> {
 
     /// Removes and returns the entry with exactly this key, if `wanted` holds for it.
     #[inline]
-    pub fn take(&mut self, key: &Key, wanted: impl FnOnce(&T) -> bool) -> Option<T> {
+    pub(super) fn take(&mut self, key: &Key, wanted: impl FnOnce(&T) -> bool) -> Option<T> {
         let slots = &self.slots;
         let entry = |at: Place| slots[usize::from(at)].entry.as_ref();
         let is = |&at: &Place| entry(at).is_some_and(|entry| entry.key() == key);
@@ -154,7 +154,7 @@ impl<T: Waiting> Pending<T> {
     }
 
     /// Removes and returns the entry in a slot.
-    pub fn remove(&mut self, at: Place) -> Option<T> {
+    pub(super) fn remove(&mut self, at: Place) -> Option<T> {
         let hash = self.keys.hash_one(self.get(at)?.key());
         if let Ok(found) = self.by_key.find_entry(hash, |&other| other == at) {
             found.remove();
@@ -182,12 +182,12 @@ impl<T: Waiting> Pending<T> {
 
     /// Returns the oldest entry.
     #[inline]
-    pub fn oldest(&self) -> Option<&T> {
+    pub(super) fn oldest(&self) -> Option<&T> {
         self.get(self.oldest)
     }
 
     /// Removes and returns the oldest entry.
-    pub fn remove_oldest(&mut self) -> Option<T> {
+    pub(super) fn remove_oldest(&mut self) -> Option<T> {
         self.remove(self.oldest)
     }
 

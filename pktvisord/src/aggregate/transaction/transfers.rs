@@ -11,7 +11,7 @@ const IDLE: Span = Span::from_seconds(120);
 
 /// Exchanges of which the first reply was seen.
 #[derive(Debug)]
-pub struct Transfers(Pending<Transfer>);
+pub(super) struct Transfers(Pending<Transfer>);
 
 #[derive(Clone, Copy, Debug)]
 struct Transfer {
@@ -35,7 +35,7 @@ impl Default for Transfers {
 
 impl Transfers {
     /// Starts a transfer with its first reply.
-    pub fn begin(&mut self, key: &Key, time: Timestamp) {
+    pub(super) fn begin(&mut self, key: &Key, time: Timestamp) {
         self.end(key);
         if self.0.is_full() {
             self.0.remove_oldest();
@@ -45,7 +45,7 @@ impl Transfers {
 
     /// Ends a transfer because another query reuses its exchange.
     #[inline]
-    pub fn end(&mut self, key: &Key) {
+    pub(super) fn end(&mut self, key: &Key) {
         if self.0.len() > 0 {
             self.0.take(&key.without_question(), |_| true);
         }
@@ -53,7 +53,7 @@ impl Transfers {
 
     /// Returns true if a reply at `time` continues a transfer.
     #[inline]
-    pub fn goes_on(&mut self, key: &Key, time: Timestamp) -> bool {
+    pub(super) fn goes_on(&mut self, key: &Key, time: Timestamp) -> bool {
         if self.0.len() == 0 {
             return false;
         }

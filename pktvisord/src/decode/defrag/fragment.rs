@@ -9,7 +9,7 @@ const FRAGMENT: u8 = 44;
 
 /// The values that the fragments of a datagram share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key {
+pub(super) struct Key {
     pub src: [u8; 16],
     pub dst: [u8; 16],
     /// Identification: 16 bits in IPv4, 32 bits in IPv6.
@@ -22,7 +22,7 @@ pub struct Key {
 
 /// A fragment.
 #[derive(Clone, Copy, Debug)]
-pub struct Fragment<'a> {
+pub(super) struct Fragment<'a> {
     pub key: Key,
     /// Protocol of the datagram's first header, as given in this fragment.
     pub next_header: u8,
@@ -39,7 +39,7 @@ pub struct Fragment<'a> {
 impl<'a> Fragment<'a> {
     /// Parses the fragment in `packet`, whose walk is `meta`. Returns `None` if it belongs to no UDP or TCP
     /// datagram, is empty, or its headers cannot be read.
-    pub fn read(meta: &PacketMeta, packet: &'a [u8]) -> Option<Self> {
+    pub(super) fn read(meta: &PacketMeta, packet: &'a [u8]) -> Option<Self> {
         let ip = usize::from(meta.l3_offset);
         let (start, end, next_header, position, more, ident) = match meta.version {
             IpVersion::None => return None,
@@ -89,7 +89,7 @@ impl<'a> Fragment<'a> {
 
 impl Fragment<'_> {
     /// Returns the offset of its end in the datagram.
-    pub fn end(&self) -> usize {
+    pub(super) fn end(&self) -> usize {
         usize::from(self.offset) + self.data.len() + self.missing
     }
 }
@@ -98,7 +98,7 @@ impl Fragment<'_> {
 /// protocol after them and its offset. Stops at a fragment header.
 ///
 /// Returns `None` if they cannot be read, or if there are more than [`MAX_EXTENSION_HEADERS`].
-pub fn skip_extensions(
+pub(super) fn skip_extensions(
     bytes: &[u8],
     mut offset: usize,
     mut protocol: u8,

@@ -15,7 +15,7 @@ const MAX_PARTS: usize = 128;
 
 /// The fragments that have arrived.
 #[derive(Debug)]
-pub struct Open {
+pub(super) struct Open {
     buf: IpDefragBuf,
     first: Option<First>,
     /// True if a datagram with the same key was completed recently.
@@ -24,7 +24,7 @@ pub struct Open {
 
 /// Data that only the first fragment has.
 #[derive(Clone, Copy, Debug)]
-pub struct First {
+pub(super) struct First {
     /// Capture time.
     pub time: Timestamp,
     /// Protocol of the datagram's first header.
@@ -33,7 +33,7 @@ pub struct First {
 
 /// The effect of a fragment on its datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub(super) enum Step {
     /// Other fragments are missing.
     Waits,
     /// It was the last missing one.
@@ -46,7 +46,7 @@ pub enum Step {
 
 /// The contiguous bytes at the start of a datagram.
 #[derive(Clone, Copy, Debug)]
-pub struct Start<'a> {
+pub(super) struct Start<'a> {
     payload: &'a [u8],
     /// Known length of the datagram in bytes.
     known: usize,
@@ -55,20 +55,20 @@ pub struct Start<'a> {
 
 impl Open {
     /// Creates a datagram without fragments.
-    pub fn new(repeat: bool) -> Self {
+    pub(super) fn new(repeat: bool) -> Self {
         // The buffer stores the protocol only for callers that ask for it.
         let buf = IpDefragBuf::new(IpNumber(0), Vec::new(), Vec::new());
         Self { buf, first: None, repeat }
     }
 
     /// Returns the bytes of memory held.
-    pub fn held(&self) -> usize {
+    pub(super) fn held(&self) -> usize {
         let ranges = self.buf.sections().capacity();
         self.buf.data().capacity() + ranges * size_of::<IpFragRange>()
     }
 
     /// Adds an untruncated fragment. `first` applies if it is the first one.
-    pub fn add(&mut self, fragment: &Fragment<'_>, first: First) -> Step {
+    pub(super) fn add(&mut self, fragment: &Fragment<'_>, first: First) -> Step {
         let (start, end) = (usize::from(fragment.offset), fragment.end());
         let place = |at: u16| usize::from(at);
         let overlapping = |start: usize, end: usize| {
@@ -100,7 +100,7 @@ impl Open {
 
     /// Emits the contiguous bytes at the start. Returns false if there are none because the first fragment
     /// has not arrived.
-    pub fn emit(&self, key: &Key, emit: &mut dyn FnMut(Datagram<'_>)) -> bool {
+    pub(super) fn emit(&self, key: &Key, emit: &mut dyn FnMut(Datagram<'_>)) -> bool {
         let start = self.buf.sections().iter().find(|section| section.start == 0);
         let (Some(first), Some(start)) = (self.first, start) else {
             return false;
@@ -114,12 +114,12 @@ impl Open {
 
 impl<'a> Start<'a> {
     /// Returns the start of a datagram from a truncated first fragment.
-    pub fn of(fragment: &Fragment<'a>) -> Self {
+    pub(super) fn of(fragment: &Fragment<'a>) -> Self {
         Self { payload: fragment.data, known: fragment.end(), whole: false }
     }
 
     /// Walks the transport header and emits the datagram.
-    pub fn emit(self, key: &Key, first: First, emit: &mut dyn FnMut(Datagram<'_>)) {
+    pub(super) fn emit(self, key: &Key, first: First, emit: &mut dyn FnMut(Datagram<'_>)) {
         let Self { payload, known, whole } = self;
         let version = if key.ipv6 { IpVersion::V6 } else { IpVersion::V4 };
         let mut meta = PacketMeta { src: key.src, dst: key.dst, version, ..PacketMeta::default() };

@@ -34,7 +34,7 @@ impl std::str::FromStr for Speed {
 }
 
 /// Pace of a replay: maps packet time to real time.
-pub struct Pace {
+pub(super) struct Pace {
     speed: Speed,
     /// The instant at which the first packet was due, and its time.
     origin: Option<(Instant, Timestamp)>,
@@ -42,13 +42,13 @@ pub struct Pace {
 
 impl Pace {
     /// Creates a pace that starts with the first packet.
-    pub fn new(speed: Speed) -> Self {
+    pub(super) fn new(speed: Speed) -> Self {
         Self { speed, origin: None }
     }
 
     /// Feeds the packets of a block when they are due. `goes_on` is called every few milliseconds;
     /// returns false once it returned false.
-    pub fn feed(
+    pub(super) fn feed(
         &mut self,
         pipeline: &mut Pipeline,
         block: &Arc<Block>,

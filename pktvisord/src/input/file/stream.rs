@@ -184,7 +184,8 @@ impl Stream {
                 };
             }
             self.fill(&mut block.data);
-            if self.zeros > 0 && self.skip_zeros(&block.data, 0) {
+            if self.zeros > 0 {
+                self.skip_zeros(&block.data, 0);
                 continue;
             }
             let parsed = self.parser.parse(block, self.position);
@@ -192,7 +193,7 @@ impl Stream {
             self.need = parsed.need;
             self.carried.clear();
             match parsed.stop {
-                Some(Stop::Zeros) => _ = self.skip_zeros(&block.data, parsed.consumed),
+                Some(Stop::Zeros) => self.skip_zeros(&block.data, parsed.consumed),
                 stop => {
                     self.carried.extend_from_slice(&block.data[parsed.consumed..]);
                     if let Some(Stop::Problem(problem)) = stop {
@@ -207,14 +208,14 @@ impl Stream {
     }
 
     /// Skips the zeros in `data` from `from` on, where a record starts or earlier zeros continue.
-    /// The bytes after them are carried over. Returns true: `data` needs no further parsing.
-    fn skip_zeros(&mut self, data: &[u8], from: usize) -> bool {
+    /// The bytes after them are carried over, so `data` needs no further parsing.
+    fn skip_zeros(&mut self, data: &[u8], from: usize) {
         self.carried.clear();
         let here = data[from..].iter().position(|&byte| byte != 0);
         let Some(here) = here else {
             self.zeros += (data.len() - from) as u64;
             self.position += (data.len() - from) as u64;
-            return true;
+            return;
         };
         let zeros = std::mem::take(&mut self.zeros) + here as u64;
         let start = self.position + here as u64 - zeros;
@@ -236,7 +237,6 @@ impl Stream {
         self.carried.resize(rest as usize, 0);
         self.carried.extend_from_slice(&data[from + here..]);
         self.position += here as u64 - rest;
-        true
     }
 
     /// Fills `data` with the carried bytes and the next ones of the input.

@@ -10,7 +10,7 @@ const HEIGHT: usize = 16;
 
 /// Returns the addresses of the watched interfaces and of all interfaces stacked on them. A packet
 /// for the address of a bond, bridge, VLAN, macvlan or tunnel arrives at the interface below.
-pub fn addresses(
+pub(crate) fn addresses(
     watched: &BTreeSet<u32>,
     listed: &[Interface],
     addresses: &[(u32, IpAddr)],

@@ -9,7 +9,7 @@ const DEPARTED: usize = 4_096;
 
 /// Counter values of the interfaces. Packets above them are the daemon's to see.
 #[derive(Debug, Default)]
-pub struct Baselines {
+pub(crate) struct Baselines {
     present: BTreeMap<u32, Interface>,
     /// Interfaces that were deleted or moved to another network namespace, the oldest first.
     departed: VecDeque<Interface>,
@@ -17,14 +17,14 @@ pub struct Baselines {
 
 impl Baselines {
     /// Takes the current counters as baselines.
-    pub fn start(listed: &[Interface]) -> Self {
+    pub(crate) fn start(listed: &[Interface]) -> Self {
         let present = listed.iter().map(|interface| (interface.index, interface.clone())).collect();
         Self { present, ..Self::default() }
     }
 
     /// Updates the baselines. An interface for which `pending` returns true is still to be watched
     /// and keeps its baseline while it is up.
-    pub fn look(&mut self, listed: &[Interface], pending: impl Fn(&Interface) -> bool) {
+    pub(crate) fn look(&mut self, listed: &[Interface], pending: impl Fn(&Interface) -> bool) {
         let mut present = BTreeMap::new();
         for interface in listed {
             let last = self.present.remove(&interface.index);
@@ -47,7 +47,7 @@ impl Baselines {
     }
 
     /// Moves the baseline of an interface that was watched until now.
-    pub fn watched_until(&mut self, now: &Interface) {
+    pub(crate) fn watched_until(&mut self, now: &Interface) {
         if let Some(baseline) = self.present.get_mut(&now.index).filter(|last| last.is(now)) {
             baseline.clone_from(now);
         }
@@ -65,7 +65,7 @@ impl Baselines {
     }
 
     /// Returns the packets on these sides above the baseline: those missed up to `now`.
-    pub fn missed(&self, now: &Interface, sides: Sides) -> u64 {
+    pub(crate) fn missed(&self, now: &Interface, sides: Sides) -> u64 {
         let base = self.present.get(&now.index).map_or(0, |base| base.packets(sides));
         now.packets(sides).saturating_sub(base)
     }

@@ -6,15 +6,15 @@
 //! * [`missed`]: packets that passed before an interface was watched.
 //! * [`tunnels`]: outer packets of tunnels that are watched themselves.
 
-pub mod host;
-pub mod missed;
-pub mod scope;
-pub mod selection;
-pub mod tunnels;
+pub(crate) mod host;
+pub(crate) mod missed;
+pub(crate) mod scope;
+pub(crate) mod selection;
+pub(crate) mod tunnels;
 
 use std::io;
 
-pub use selection::{LeftOut, OneSided, Selected, Sides, select};
+pub(crate) use selection::{OneSided, Selected, Sides, select};
 
 use super::netlink::Requests;
 
@@ -95,11 +95,11 @@ impl Interface {
 ///
 /// # Errors
 /// An I/O error if the kernel does not list them.
-pub fn list() -> io::Result<Vec<Interface>> {
+pub(crate) fn list() -> io::Result<Vec<Interface>> {
     Requests::open()?.links()
 }
 
 /// Returns the interface with this index, or `None` if there is none or it cannot be read.
-pub fn read(index: u32) -> Option<Interface> {
+pub(crate) fn read(index: u32) -> Option<Interface> {
     Requests::open().ok()?.link(index).ok()?
 }

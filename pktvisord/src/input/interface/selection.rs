@@ -73,7 +73,7 @@ pub enum OneSided {
 
 /// Reasons why an interface is not watched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LeftOut {
+pub(crate) enum LeftOut {
     /// It is down.
     #[error("it is down")]
     Down,
@@ -106,14 +106,14 @@ pub struct Selected {
 }
 
 /// Selects the hooks that `any` watches, or the reason why an interface is left out.
-pub fn select(interfaces: &[Interface]) -> Vec<(&Interface, Result<Selected, LeftOut>)> {
+pub(crate) fn select(interfaces: &[Interface]) -> Vec<(&Interface, Result<Selected, LeftOut>)> {
     let links = Links(interfaces);
     interfaces.iter().map(|interface| (interface, links.verdict(interface, HEIGHT))).collect()
 }
 
 /// Returns true if interfaces of this kind encapsulate packets. The outer packets are seen again
 /// below, as another link layer.
-pub fn is_tunnel(kind: &str) -> bool {
+pub(crate) fn is_tunnel(kind: &str) -> bool {
     const KINDS: [&str; 17] = [
         "vxlan",
         "geneve",

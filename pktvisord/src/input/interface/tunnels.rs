@@ -11,12 +11,12 @@ use super::{Interface, Selected, Sides};
 
 /// The last counters of watched tunnels.
 #[derive(Debug, Default)]
-pub struct Tunnels(BTreeMap<u32, u64>);
+pub(crate) struct Tunnels(BTreeMap<u32, u64>);
 
 impl Tunnels {
     /// Returns the packets of watched tunnels since the last call, if the interface below is
     /// watched too.
-    pub fn look(&mut self, listed: &[Interface], watched: &BTreeSet<u32>) -> u64 {
+    pub(crate) fn look(&mut self, listed: &[Interface], watched: &BTreeSet<u32>) -> u64 {
         let (mut now, mut left_out) = (BTreeMap::new(), 0u64);
         let is_below = |interface: &Interface| {
             watched.contains(&interface.index) && !is_tunnel(&interface.kind) && !interface.loopback
@@ -40,7 +40,7 @@ impl Tunnels {
 
 /// Returns the name of a tunnel that is watched together with an interface that its outer packets
 /// may pass.
-pub fn watched_tunnel(wanted: &[(Interface, Selected)]) -> Option<&str> {
+pub(crate) fn watched_tunnel(wanted: &[(Interface, Selected)]) -> Option<&str> {
     let is_below = |one: &Interface| !is_tunnel(&one.kind) && !one.loopback;
     let below = wanted.iter().any(|(one, _)| is_below(one));
     let tunnel = wanted.iter().find(|(one, _)| is_tunnel(&one.kind)).filter(|_| below);

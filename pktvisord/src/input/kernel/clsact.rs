@@ -171,7 +171,7 @@ fn sweep(requests: &Requests, index: u32, egress: bool, program: Program<'_>) {
         match requests.remove_filter(place) {
             Ok(()) => tracing::info!("removed a clsact filter that a killed daemon had left"),
             Err(error) => {
-                tracing::warn!("cannot remove the clsact filter of a killed daemon: {error}")
+                tracing::warn!("cannot remove the clsact filter of a killed daemon: {error}");
             }
         }
     }

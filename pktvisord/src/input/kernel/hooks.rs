@@ -109,25 +109,39 @@ impl Programs {
         Ok(programs)
     }
 
-    /// Attaches the missing programs of an interface, and detaches those that are not wanted.
+    /// Attaches the missing programs of an interface, and detaches those that are not wanted. If the kernel
+    /// refuses one, the interface stays as it was.
     fn attach(&mut self, interface: &Interface, selected: Selected) -> Result<(), Refusal> {
         let index = interface.index;
-        let mut hooks = self.watched.remove(&index).map(|one| one.hooks).unwrap_or_default();
-        for (hook, (egress, side, _)) in hooks.iter_mut().zip(SIDES) {
-            let wanted = if egress { selected.sides.egress } else { selected.sides.ingress };
-            if !wanted {
-                *hook = None;
-            } else if hook.is_none() {
+        let wanted = [selected.sides.ingress, selected.sides.egress];
+        let there = self.watched.get(&index).map_or(Sides::NONE, Watched::sides);
+        let mut missing = [None, None];
+        let Sides { ingress, egress } = selected.sides.without(there);
+        for ((new, is_missing), (egress, side, _)) in
+            missing.iter_mut().zip([ingress, egress]).zip(SIDES)
+        {
+            if is_missing {
                 let program = attach::attach(self.probe.programs(), interface, self.mode, egress);
                 let program = program.inspect_err(|_| _ = self.given_up.insert(index))?;
                 let check = Check::new(interface.packets(side));
-                *hook = Some(Hooked { program, check });
+                *new = Some(Hooked { program, check });
             }
         }
-        let (interface, one_sided) = (interface.clone(), selected.one_sided);
-        let watched = Watched { interface, one_sided, hooks, faults: [None, None] };
+        let watched = self.watched.entry(index).or_insert_with(|| Watched {
+            interface: interface.clone(),
+            one_sided: None,
+            hooks: [None, None],
+            faults: [None, None],
+        });
+        watched.interface.clone_from(interface);
+        watched.one_sided = selected.one_sided;
+        let sides = watched.hooks.iter_mut().zip(&mut watched.faults);
+        for (((hook, fault), new), wanted) in sides.zip(missing).zip(wanted) {
+            if !wanted || new.is_some() {
+                (*hook, *fault) = (new, None);
+            }
+        }
         watched.announce();
-        self.watched.insert(index, watched);
         Ok(())
     }
 

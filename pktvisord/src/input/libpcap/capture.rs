@@ -73,21 +73,21 @@ pub enum OpenError {
 
 /// The memory that the buffers of all interfaces share.
 #[derive(Debug)]
-pub struct Budget {
+pub(crate) struct Budget {
     left: u64,
     share: u64,
 }
 
 impl Budget {
     /// Creates a budget of `bytes` for a number of interfaces, with room for some later ones.
-    pub fn new(bytes: u64, interfaces: usize) -> Self {
+    pub(crate) fn new(bytes: u64, interfaces: usize) -> Self {
         let interfaces = interfaces as u64;
         let share = bytes / (interfaces + interfaces / LATER).max(1);
         Self { left: bytes, share: share.clamp(LEAST_BUFFER, MOST_BUFFER) }
     }
 
     /// Takes the bytes for one interface; `None` if too few are left.
-    pub fn take(&mut self) -> Option<u64> {
+    pub(crate) fn take(&mut self) -> Option<u64> {
         let bytes = self.share.min(self.left);
         if bytes < LEAST_BUFFER {
             return None;
@@ -97,13 +97,13 @@ impl Budget {
     }
 
     /// Returns the bytes of one interface to the budget.
-    pub fn give(&mut self, bytes: u64) {
+    pub(crate) fn give(&mut self, bytes: u64) {
         self.left += bytes;
     }
 }
 
 /// An interface opened for capture.
-pub struct LiveCapture {
+pub(crate) struct LiveCapture {
     name: String,
     index: u32,
     /// The configured filter, and the one in use.
@@ -115,7 +115,7 @@ pub struct LiveCapture {
 }
 
 /// A message from a capture thread.
-pub enum Captured {
+pub(crate) enum Captured {
     /// Packets.
     Block(Arc<Block>),
     /// Losses since the last message.
@@ -139,7 +139,7 @@ impl LiveCapture {
     ///
     /// # Errors
     /// [`OpenError`], also if the filter does not compile.
-    pub fn open(
+    pub(crate) fn open(
         interface: &Interface,
         sides: Sides,
         buffer: u64,
@@ -197,7 +197,7 @@ impl LiveCapture {
     }
 
     /// Returns the link type of its packets.
-    pub fn link(&self) -> LinkType {
+    pub(crate) fn link(&self) -> LinkType {
         self.link
     }
 
@@ -205,7 +205,7 @@ impl LiveCapture {
     ///
     /// # Errors
     /// An I/O error if the thread cannot be started.
-    pub fn start(
+    pub(crate) fn start(
         mut self,
         to: SyncSender<Captured>,
         stop: Arc<AtomicBool>,

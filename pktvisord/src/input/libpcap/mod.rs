@@ -4,7 +4,7 @@
 //! * [`capture`]: one interface, and the thread that captures from it.
 //! * `captures`: all of them.
 
-pub mod capture;
+pub(crate) mod capture;
 mod captures;
 
 use std::io;
@@ -45,7 +45,7 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// Options of capture through libpcap.
 #[derive(Clone, Debug)]
-pub struct LibpcapOptions {
+pub(crate) struct LibpcapOptions {
     /// The filter expression in libpcap's language.
     pub filter: Option<String>,
     /// Total size of the capture buffers, in bytes.
@@ -57,7 +57,7 @@ pub struct LibpcapOptions {
 }
 
 /// Interfaces opened through libpcap.
-pub struct LibpcapInput {
+pub(crate) struct LibpcapInput {
     captures: Captures,
     changes: Arc<Changes>,
     workers: usize,
@@ -70,7 +70,7 @@ impl LibpcapInput {
     ///
     /// # Errors
     /// [`LiveError`] if libpcap refuses an interface; with `any`, if it refuses all.
-    pub fn open(
+    pub(crate) fn open(
         options: LibpcapOptions,
         scope: Scope,
         changes: Arc<Changes>,

@@ -29,11 +29,11 @@ mod process;
 pub(super) mod route;
 
 /// Maximum number of entries of a top list.
-pub const MAX_TOP: u8 = 10;
+pub(crate) const MAX_TOP: u8 = 10;
 
 /// A text format for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Format {
+pub(crate) enum Format {
     /// Prometheus' text format 0.0.4.
     Text,
     /// OpenMetrics 1.0.
@@ -42,10 +42,11 @@ pub enum Format {
 
 impl Format {
     /// All formats.
-    pub const ALL: [Format; 2] = [Format::Text, Format::OpenMetrics];
+    #[cfg(test)]
+    pub(crate) const ALL: [Format; 2] = [Format::Text, Format::OpenMetrics];
 
     /// Returns the content type of the format.
-    pub fn content_type(self) -> &'static str {
+    pub(crate) fn content_type(self) -> &'static str {
         match self {
             Format::Text => prometheus_text::CONTENT_TYPE,
             Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -55,7 +56,7 @@ impl Format {
 
 /// A snapshot of everything that is exported.
 #[derive(Clone, Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     /// The daemon's own state.
     pub app: api::AppMetrics,
     /// True if packets are taken in from everything that is to be watched.
@@ -79,7 +80,7 @@ pub struct Metrics {
 
 impl Metrics {
     /// Takes a snapshot with at most `top` entries in each top list.
-    pub fn of(live: &Live, top: u8) -> Self {
+    pub(crate) fn of(live: &Live, top: u8) -> Self {
         let cumulative = live.cumulative();
         Self {
             app: live.app(),
@@ -98,7 +99,7 @@ impl Metrics {
     ///
     /// # Errors
     /// None known: writing to memory does not fail.
-    pub fn write(self, format: Format) -> Result<String, fmt::Error> {
+    pub(crate) fn write(self, format: Format) -> Result<String, fmt::Error> {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(self));
         let mut text = String::new();
@@ -111,7 +112,7 @@ impl Metrics {
 }
 
 /// Exporter of a daemon's metrics.
-pub struct Exposition {
+pub(crate) struct Exposition {
     live: Arc<Live>,
     top: u8,
     wrong_tokens: Arc<Occasional>,
@@ -122,7 +123,7 @@ pub struct Exposition {
 /// Packets that no counter of a protocol covers, as differences of counters. The kernel's counters
 /// are not read at one moment, so a difference can be lower at the next read.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Rest {
+pub(crate) struct Rest {
     /// Neither TCP, UDP nor ICMP.
     transport: u64,
     /// Neither IPv4 nor IPv6.
@@ -143,7 +144,7 @@ impl Rest {
 impl Exposition {
     /// Exports the metrics of `live` with at most `top` entries in each top list. `wrong_tokens`
     /// counts requests with a wrong token.
-    pub fn new(live: Arc<Live>, top: u8, wrong_tokens: Arc<Occasional>) -> Self {
+    pub(crate) fn new(live: Arc<Live>, top: u8, wrong_tokens: Arc<Occasional>) -> Self {
         Self { live, top, wrong_tokens, rest: Mutex::default() }
     }
 
@@ -151,7 +152,7 @@ impl Exposition {
     ///
     /// # Errors
     /// None known: writing to memory does not fail.
-    pub fn text(&self, format: Format) -> Result<String, fmt::Error> {
+    pub(crate) fn text(&self, format: Format) -> Result<String, fmt::Error> {
         let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
         let mut metrics = Metrics::of(&self.live, self.top);
         metrics.wrong_tokens = self.wrong_tokens.count();

@@ -49,7 +49,7 @@ pub struct Sandbox {
 }
 
 /// No sandbox.
-pub const OFF: Sandbox = Sandbox { landlock: "off", seccomp: "off" };
+pub(crate) const OFF: Sandbox = Sandbox { landlock: "off", seccomp: "off" };
 
 /// Confines this thread and the threads it will start to what `needs` lists: reading in the folders
 /// of files and of their link targets, writing in folders, connecting to ports, and packet sockets.
@@ -59,7 +59,7 @@ pub const OFF: Sandbox = Sandbox { landlock: "off", seccomp: "off" };
 ///
 /// # Errors
 /// [`SandboxError`] if the kernel supports the sandbox and refuses it.
-pub fn enter(needs: &Needs) -> Result<Sandbox, SandboxError> {
+pub(crate) fn enter(needs: &Needs) -> Result<Sandbox, SandboxError> {
     let landlock = match restrict(needs) {
         // Some containers deny system calls that they do not know. The seccomp filter is still
         // installed.

@@ -13,7 +13,7 @@ use crate::time::Timestamp;
 const MAX_HELD: usize = 256;
 
 /// A direction of a connection: 0 or 1.
-pub type Side = usize;
+pub(super) type Side = usize;
 
 /// A message held back.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ struct Held {
 
 /// A connection; `C` is the caller's context of the segments of one direction.
 #[derive(Debug)]
-pub struct Connection<C> {
+pub(super) struct Connection<C> {
     halves: [Option<HalfStream>; 2],
     /// Context of the latest segment of each direction.
     contexts: [Option<C>; 2],
@@ -35,34 +35,34 @@ pub struct Connection<C> {
 
 impl<C: Copy> Connection<C> {
     /// Creates a connection without segments.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { halves: [None, None], contexts: [None, None], held: Vec::new() }
     }
 
     /// Returns the bytes of memory held beyond the connection itself.
-    pub fn held(&self) -> usize {
+    pub(super) fn held(&self) -> usize {
         let messages: usize = self.held.iter().map(|held| held.bytes.len()).sum();
         let halves: usize = self.halves.iter().flatten().map(HalfStream::held).sum();
         halves + messages + self.held.capacity() * size_of::<Held>()
     }
 
     /// Returns true if a direction is inside a message or waits for bytes.
-    pub fn is_unfinished(&self) -> bool {
+    pub(super) fn is_unfinished(&self) -> bool {
         self.halves.iter().flatten().any(HalfStream::is_unfinished)
     }
 
     /// Returns a lower bound of the time since which segments wait for earlier ones; `None` if none do.
-    pub fn waits_since(&self) -> Option<Timestamp> {
+    pub(super) fn waits_since(&self) -> Option<Timestamp> {
         self.halves.iter().flatten().filter_map(HalfStream::waits_since).min()
     }
 
     /// Returns the deadline of the next gap.
-    pub fn deadline(&self, limits: &StreamLimits) -> Option<Timestamp> {
+    pub(super) fn deadline(&self, limits: &StreamLimits) -> Option<Timestamp> {
         self.halves.iter().flatten().filter_map(|half| half.deadline(limits)).min()
     }
 
     /// Processes a segment of the direction `side`.
-    pub fn arrive(
+    pub(super) fn arrive(
         &mut self,
         side: Side,
         segment: &Segment<'_, C>,
@@ -96,7 +96,7 @@ impl<C: Copy> Connection<C> {
     }
 
     /// Gives up the gaps whose deadline is before `now`.
-    pub fn expire(
+    pub(super) fn expire(
         &mut self,
         now: Timestamp,
         limits: &StreamLimits,
@@ -111,7 +111,11 @@ impl<C: Copy> Connection<C> {
     }
 
     /// Gives up all gaps and open messages.
-    pub fn give_up(&mut self, losses: &mut StreamLosses, emit: &mut dyn FnMut(&C, Message<'_>)) {
+    pub(super) fn give_up(
+        &mut self,
+        losses: &mut StreamLosses,
+        emit: &mut dyn FnMut(&C, Message<'_>),
+    ) {
         for (side, half) in self.halves.iter_mut().enumerate() {
             let (Some(half), held) = (half, &mut self.held) else { continue };
             half.give_up(losses, &mut |message| hold(held, side, message));

@@ -42,7 +42,7 @@ enum Frame {
 
 /// Divides one half-stream into messages.
 #[derive(Debug)]
-pub struct Framer {
+pub(super) struct Framer {
     /// Start of an incomplete message, including its length.
     partial: Vec<u8>,
     /// Latest capture time among the segments of `partial`.
@@ -54,28 +54,28 @@ pub struct Framer {
 
 impl Framer {
     /// Creates a framer for a half-stream that is captured from its start.
-    pub fn from_start() -> Self {
+    pub(super) fn from_start() -> Self {
         Self { partial: Vec::new(), time: Timestamp::MIN, skip: 0, boundary: Boundary::Known }
     }
 
     /// Creates a framer for a half-stream whose start was not captured. Its first segment is taken to start
     /// with a message if it looks like one.
-    pub fn from_middle() -> Self {
+    pub(super) fn from_middle() -> Self {
         Self { boundary: Boundary::Found, ..Self::from_start() }
     }
 
     /// Returns the bytes of memory held.
-    pub fn held(&self) -> usize {
+    pub(super) fn held(&self) -> usize {
         self.partial.capacity()
     }
 
     /// Returns true if a message has begun but not ended.
-    pub fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         !self.partial.is_empty()
     }
 
     /// Processes the next bytes, which start a segment with this time.
-    pub fn feed(
+    pub(super) fn feed(
         &mut self,
         segment: &[u8],
         time: Timestamp,
@@ -122,7 +122,7 @@ impl Framer {
     }
 
     /// Steps over bytes that were never captured. The messages that contain them are lost.
-    pub fn lose(&mut self, bytes: u32, losses: &mut StreamLosses) {
+    pub(super) fn lose(&mut self, bytes: u32, losses: &mut StreamLosses) {
         let lacking = self.lacking();
         self.end(losses);
         self.step_over(bytes, lacking, losses);
@@ -130,7 +130,7 @@ impl Framer {
 
     /// Steps over bytes that the capture truncated from a segment with this time. If the header of a
     /// message was captured, the captured bytes are emitted once its end has passed.
-    pub fn cut(
+    pub(super) fn cut(
         &mut self,
         bytes: u32,
         time: Timestamp,
@@ -181,7 +181,7 @@ impl Framer {
     }
 
     /// Drops the open message. It counts as broken, unless message boundaries are still being sought.
-    pub fn end(&mut self, losses: &mut StreamLosses) {
+    pub(super) fn end(&mut self, losses: &mut StreamLosses) {
         losses.broken += u64::from(self.is_open() && self.boundary != Boundary::Sought);
         self.partial = Vec::new();
     }

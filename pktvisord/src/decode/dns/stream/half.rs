@@ -16,7 +16,7 @@ const MAX_WAITING: usize = 256;
 
 /// A segment on its way into its half-stream.
 #[derive(Clone, Copy, Debug)]
-pub struct Arrival<'a> {
+pub(super) struct Arrival<'a> {
     time: Timestamp,
     /// Sequence number of the first byte of `payload`.
     seq: u32,
@@ -27,7 +27,7 @@ pub struct Arrival<'a> {
 
 impl<'a> Arrival<'a> {
     /// Returns the segment without its key. A SYN takes the sequence number before the first payload byte.
-    pub fn of<C>(segment: &Segment<'a, C>) -> Self {
+    pub(super) fn of<C>(segment: &Segment<'a, C>) -> Self {
         let payload = &segment.payload[..segment.payload.len().min(MAX_SEGMENT as usize)];
         Self {
             time: segment.time,
@@ -39,7 +39,7 @@ impl<'a> Arrival<'a> {
     }
 
     /// Returns true if it neither starts a stream nor carries payload.
-    pub fn is_bare(&self) -> bool {
+    pub(super) fn is_bare(&self) -> bool {
         self.length() == 0 && !is_syn(self.flags)
     }
 
@@ -93,7 +93,7 @@ enum Start {
 
 /// One direction of a connection.
 #[derive(Debug)]
-pub struct HalfStream {
+pub(super) struct HalfStream {
     framer: Framer,
     /// Sorted by sequence number, without overlaps.
     waiting: Vec<Waiting>,
@@ -115,7 +115,7 @@ pub struct HalfStream {
 
 impl HalfStream {
     /// Creates the half-stream that a first segment opens.
-    pub fn starting(first: &Arrival<'_>, limits: &StreamLimits) -> Self {
+    pub(super) fn starting(first: &Arrival<'_>, limits: &StreamLimits) -> Self {
         let syn = is_syn(first.flags);
         Self {
             framer: if syn { Framer::from_start() } else { Framer::from_middle() },
@@ -134,25 +134,25 @@ impl HalfStream {
     }
 
     /// Returns the bytes of memory held beyond the half-stream itself.
-    pub fn held(&self) -> usize {
+    pub(super) fn held(&self) -> usize {
         let data: usize = self.waiting.iter().map(|waiting| waiting.data.len()).sum();
         self.framer.held() + data + self.waiting.capacity() * size_of::<Waiting>()
     }
 
     /// Returns true if it is inside a message or waits for bytes.
-    pub fn is_unfinished(&self) -> bool {
+    pub(super) fn is_unfinished(&self) -> bool {
         self.framer.is_open() || !self.waiting.is_empty() || self.fin.is_some()
     }
 
     /// Returns a lower bound of the times of segments that wait for earlier ones; `None` if none do. No
     /// later message of the half-stream will have an earlier time.
-    pub fn waits_since(&self) -> Option<Timestamp> {
+    pub(super) fn waits_since(&self) -> Option<Timestamp> {
         (!self.waiting.is_empty()).then_some(self.since)
     }
 
     /// Returns when the first gap is given up: [`StreamLimits::reorder`] after the peer has acknowledged it,
     /// and at the latest [`StreamLimits::gap`] after the first waiting segment.
-    pub fn deadline(&self, limits: &StreamLimits) -> Option<Timestamp> {
+    pub(super) fn deadline(&self, limits: &StreamLimits) -> Option<Timestamp> {
         let first = self.waiting.first()?;
         if let Start::Open(until) = self.begins {
             return Some(until);
@@ -166,7 +166,7 @@ impl HalfStream {
     }
 
     /// Records that the peer acknowledged all bytes before `ack`, as captured at `time`.
-    pub fn acknowledge(&mut self, ack: u32, time: Timestamp) {
+    pub(super) fn acknowledge(&mut self, ack: u32, time: Timestamp) {
         if self.acknowledged.is_none_or(|(highest, _)| after(ack, highest) > 0) {
             // The first gap keeps the time at which it was first acknowledged.
             let kept = self.acknowledged.filter(|(highest, _)| {
@@ -177,7 +177,7 @@ impl HalfStream {
     }
 
     /// Processes a segment.
-    pub fn arrive(
+    pub(super) fn arrive(
         &mut self,
         mut arrival: Arrival<'_>,
         limits: &StreamLimits,
@@ -239,7 +239,7 @@ impl HalfStream {
     }
 
     /// Gives up the gaps whose deadline is before `now`.
-    pub fn expire(
+    pub(super) fn expire(
         &mut self,
         now: Timestamp,
         limits: &StreamLimits,
@@ -252,7 +252,7 @@ impl HalfStream {
     }
 
     /// Gives up all gaps and ends the open message.
-    pub fn give_up(&mut self, losses: &mut StreamLosses, emit: &mut dyn FnMut(Message<'_>)) {
+    pub(super) fn give_up(&mut self, losses: &mut StreamLosses, emit: &mut dyn FnMut(Message<'_>)) {
         self.skip_gaps(losses, emit);
         let fin = self.fin.take();
         losses.gaps += u64::from(fin.is_some_and(|fin| self.distance(fin) > 0));
@@ -260,7 +260,11 @@ impl HalfStream {
     }
 
     /// Gives up all gaps.
-    pub fn skip_gaps(&mut self, losses: &mut StreamLosses, emit: &mut dyn FnMut(Message<'_>)) {
+    pub(super) fn skip_gaps(
+        &mut self,
+        losses: &mut StreamLosses,
+        emit: &mut dyn FnMut(Message<'_>),
+    ) {
         while !self.waiting.is_empty() {
             self.skip_gap(losses, emit);
         }

@@ -11,13 +11,13 @@ use super::{StreamKey, StreamLimits};
 use crate::time::Timestamp;
 
 /// Index of a slot in [`Slots`].
-pub type Index = u32;
+pub(super) type Index = u32;
 
 /// No slot: the end of a list.
 const NIL: Index = Index::MAX;
 
 /// Maximum connections that an [`Index`] can address.
-pub const MAX: usize = 1 << 31;
+pub(super) const MAX: usize = 1 << 31;
 
 /// List of all connections.
 const ALL: usize = 0;
@@ -26,7 +26,7 @@ const HOLDERS: usize = 1;
 
 /// A slot with a connection.
 #[derive(Debug)]
-pub struct Slot<C> {
+pub(super) struct Slot<C> {
     /// Key of the connection's direction 0.
     pub key: StreamKey,
     /// Time of the latest segment.
@@ -51,7 +51,7 @@ const UNLINKED: Link = Link { older: NIL, newer: NIL };
 
 /// The connections, and two lists of them in the order of their latest segment.
 #[derive(Debug)]
-pub struct Slots<C> {
+pub(super) struct Slots<C> {
     index: HashTable<Index>,
     /// Keys of the hash, secret to the process, so that nobody can choose keys that collide.
     keys: RandomState,
@@ -83,33 +83,33 @@ impl<C> Default for Slots<C> {
 
 impl<C: Copy> Slots<C> {
     /// Returns the number of connections.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.index.len()
     }
 
     /// Returns the bytes of memory that the connections hold beyond their slots.
-    pub fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Returns the slot of the connection with this key.
-    pub fn find(&self, key: &StreamKey) -> Option<Index> {
+    pub(super) fn find(&self, key: &StreamKey) -> Option<Index> {
         let equal = |index: &Index| self.get(*index).key == *key;
         self.index.find(self.keys.hash_one(key), equal).copied()
     }
 
     /// Returns the connection in a slot that is in use.
-    pub fn get(&self, index: Index) -> &Slot<C> {
+    pub(super) fn get(&self, index: Index) -> &Slot<C> {
         self.places[index as usize].as_ref().expect("a listed slot is in use")
     }
 
     /// Like [`Self::get`], for changes. Call [`Self::account`] afterwards.
-    pub fn get_mut(&mut self, index: Index) -> &mut Slot<C> {
+    pub(super) fn get_mut(&mut self, index: Index) -> &mut Slot<C> {
         self.places[index as usize].as_mut().expect("a listed slot is in use")
     }
 
     /// Adds a connection as the newest. Its key must not be in the table.
-    pub fn insert(&mut self, key: StreamKey, last: Timestamp) -> Index {
+    pub(super) fn insert(&mut self, key: StreamKey, last: Timestamp) -> Index {
         let connection = Connection::new();
         let slot = Slot { key, last, connection, gap: None, held: 0, links: [UNLINKED; 2] };
         let index = if let Some(index) = self.free.pop() {
@@ -128,7 +128,7 @@ impl<C: Copy> Slots<C> {
     }
 
     /// Removes and returns a connection.
-    pub fn remove(&mut self, index: Index) -> Slot<C> {
+    pub(super) fn remove(&mut self, index: Index) -> Slot<C> {
         self.set_gap(index, None);
         self.unlink(ALL, index);
         if self.get(index).held > 0 {
@@ -146,7 +146,7 @@ impl<C: Copy> Slots<C> {
     }
 
     /// Makes a connection the newest.
-    pub fn touch(&mut self, index: Index) -> &mut Slot<C> {
+    pub(super) fn touch(&mut self, index: Index) -> &mut Slot<C> {
         self.unlink(ALL, index);
         self.link(ALL, index);
         if self.get(index).held > 0 {
@@ -157,7 +157,7 @@ impl<C: Copy> Slots<C> {
     }
 
     /// Updates the memory held by a connection and the deadline of its gaps.
-    pub fn account(&mut self, index: Index, limits: &StreamLimits) {
+    pub(super) fn account(&mut self, index: Index, limits: &StreamLimits) {
         let slot = self.get_mut(index);
         let (deadline, since) = (slot.connection.deadline(limits), slot.connection.waits_since());
         let gap = deadline.zip(since);
@@ -188,24 +188,24 @@ impl<C: Copy> Slots<C> {
 
     /// Returns a connection with a gap whose deadline is before `now`.
     #[inline]
-    pub fn due(&self, now: Timestamp) -> Option<Index> {
+    pub(super) fn due(&self, now: Timestamp) -> Option<Index> {
         let (deadline, index) = self.gaps.first()?;
         (*deadline < now).then_some(*index)
     }
 
     /// Returns a lower bound of the time since which segments wait for earlier ones.
     #[inline]
-    pub fn waits_since(&self) -> Option<Timestamp> {
+    pub(super) fn waits_since(&self) -> Option<Timestamp> {
         self.waits.first().map(|(since, _)| *since)
     }
 
     /// Returns the connection that was silent for longest.
-    pub fn oldest(&self) -> Option<Index> {
+    pub(super) fn oldest(&self) -> Option<Index> {
         Some(self.ends[ALL].older).filter(|index| *index != NIL)
     }
 
     /// Returns the connection that was silent for longest among those that hold memory.
-    pub fn oldest_holder(&self) -> Option<Index> {
+    pub(super) fn oldest_holder(&self) -> Option<Index> {
         Some(self.ends[HOLDERS].older).filter(|index| *index != NIL)
     }
 
