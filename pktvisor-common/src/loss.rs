@@ -113,7 +113,9 @@ impl Loss {
             Self::KernelDrops => "packets dropped by the full capture buffer",
             Self::IfDrops => "packets dropped by the interfaces",
             Self::XactTableFull => "open DNS queries evicted by newer ones",
-            Self::DnsRecordsUnread => "DNS messages with more questions or records than the parser reads",
+            Self::DnsRecordsUnread => {
+                "DNS messages with more questions or records than the parser reads"
+            }
             Self::TcpStreamsEvicted => "TCP streams with DNS evicted by newer ones",
             Self::TcpBytesEvicted => "TCP streams with DNS evicted to free memory",
             Self::TcpIdle => "TCP streams with DNS that stopped within a message",

@@ -120,12 +120,12 @@ impl Worker {
         scanner.sample(header, bytes, time, flows);
     }
 
-    /// Adds the kernel's counters, see [`Bucket::add_counted`].
+    /// Adds the kernel's counters, see `Bucket::add_counted`.
     pub fn add_counted(&mut self, counted: &Counters, time: Option<Timestamp>) {
         self.live.scanner.bucket.add_counted(counted, time);
     }
 
-    /// Advances packet time to `time`, see [`MinuteClock::advance`].
+    /// Advances packet time to `time`, see `MinuteClock::advance`.
     pub fn advance(&mut self, time: Timestamp) {
         self.live.scanner.follow_hosts();
         if self.minutes.end().is_none() {
@@ -137,7 +137,7 @@ impl Worker {
         }
     }
 
-    /// Restarts at `time` after the clock was set at `before`, see [`MinuteClock::restart`].
+    /// Restarts at `time` after the clock was set at `before`, see `MinuteClock::restart`.
     pub fn restart(&mut self, before: Timestamp, time: Timestamp) {
         let closed = self.minutes.restart(before, time, &mut self.live);
         self.store.hand_in(self.number(), vec![closed]);

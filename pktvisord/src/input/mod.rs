@@ -1,12 +1,12 @@
 //! Inputs: sources of packets. Each kind has a module and implements [`Input`].
 //!
 //! * [`kernel`]: interfaces, through kernel programs.
-//! * [`libpcap`]: interfaces, through libpcap.
+//! * `libpcap`: interfaces, through libpcap.
 //! * [`mod@file`]: a capture file, read or replayed.
-//! * [`live`]: chooses between the first two.
+//! * `live`: chooses between the first two.
 //! * [`target`]: chooses the kind of input by the TARGET argument.
 //!
-//! The inputs share [`interface`], [`netlink`] and [`filter`].
+//! The inputs share `interface`, [`netlink`] and [`filter`].
 
 pub mod file;
 pub mod filter;

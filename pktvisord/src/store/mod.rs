@@ -4,9 +4,9 @@
 //! thread, so that a minute with many names never delays a packet. If one worker reads a capture on the
 //! caller's thread, the store runs on that thread too.
 //!
-//! * [`parts`]: minutes that some workers have closed.
+//! * `parts`: minutes that some workers have closed.
 //! * [`minutes`]: the minutes that are kept, and windows over them.
-//! * [`feed`]: the feed of closed minutes.
+//! * `feed`: the feed of closed minutes.
 
 pub(crate) mod feed;
 pub mod minutes;

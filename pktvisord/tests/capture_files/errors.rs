@@ -46,8 +46,8 @@ fn reports_files_that_cannot_be_opened() {
 #[test]
 fn names_unsupported_link_types() {
     for (link, name) in [
-        (189, "link type 189 (USB_LINUX: USB with Linux header) is not read"),
-        (60_000, "link type 60000 is not read"),
+        (189, "link type 189 (USB_LINUX: USB with Linux header) is not supported"),
+        (60_000, "link type 60000 is not supported"),
     ] {
         let mut writer = PcapWriter::new(Order::Little, MICROSECONDS, (2, 4), link);
         let outcome = read_all(&writer.bytes);
