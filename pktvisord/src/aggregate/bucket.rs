@@ -3,7 +3,6 @@
 
 use std::net::IpAddr;
 
-use ahash::RandomState;
 use pktvisor_common::abi::{Counters, Kind};
 use pktvisor_common::direction::Direction;
 use pktvisor_common::iana;
@@ -20,16 +19,15 @@ use pktvisor_common::summary::packets::{PacketSketches, Totals};
 use pktvisor_common::summary::rates::{Minute, Rates, Second};
 use pktvisor_common::summary::{Account, Summary};
 
+use super::addresses::{AddressCounts, Addresses, Room};
 use super::anonymize::Anonymizer;
-use super::counts::{AddressCounts, NameCounts, NameUse, Texts};
+use super::counts::{NameCounts, NameUse, Texts};
 use super::front::Front;
 use crate::aggregate::geo::Geo;
 use crate::decode::dns::name;
 use crate::store::parts::Part;
 use crate::time::{SECOND, SECONDS_OF_MINUTE, Span, Timestamp};
 
-/// Maximum addresses held in front of the sketches.
-const ADDRESSES: usize = 1 << 16;
 /// Maximum names held in front of the sketches.
 const NAMES: usize = 65_536;
 /// Maximum bytes of their texts.
@@ -83,9 +81,7 @@ pub struct Bucket {
     cumulative: Cumulative,
     /// Queries counted as timed out in a copy of the bucket, although a late packet may still answer them.
     due: u64,
-    addresses: Front<AddressCounts>,
-    /// Keys of the hash by which addresses are found.
-    address_keys: RandomState,
+    addresses: Addresses,
     /// The HOST address of the last packet, if it is in `addresses`. A HOST address is only marked as
     /// seen and is mostly the same one, so it need not be looked up again.
     last_host: Option<([u8; 16], IpVersion)>,
@@ -120,8 +116,7 @@ impl Bucket {
             account: Account::default(),
             cumulative: Cumulative::default(),
             due: 0,
-            addresses: Front::new(ADDRESSES),
-            address_keys: RandomState::new(),
+            addresses: Addresses::default(),
             last_host: None,
             names: Front::new(NAMES),
             texts: Texts::default(),
@@ -260,56 +255,38 @@ impl Bucket {
             Direction::In => (&meta.src, &meta.dst),
             Direction::Out => (&meta.dst, &meta.src),
             Direction::Unknown => {
-                self.address(&meta.src, meta.version, geo);
-                self.address(&meta.dst, meta.version, geo);
+                self.address(AddressCounts::new(&meta.src, meta.version), geo);
+                self.address(AddressCounts::new(&meta.dst, meta.version), geo);
                 return;
             }
         };
-        let counts = self.address(remote, meta.version, geo);
-        match packet.direction {
-            Direction::In => counts.source_in = true,
-            _ => counts.destination_out = true,
-        }
-        counts.remote_packets = counts.remote_packets.saturating_add(weighted as u32);
-        counts.remote_bytes += u64::from(packet.wire_len) * u64::from(packet.weight);
+        let mut counts = AddressCounts::new(remote, meta.version);
+        counts.source_in = packet.direction == Direction::In;
+        counts.destination_out = packet.direction == Direction::Out;
+        counts.remote_packets = weighted as u32;
+        counts.remote_bytes = u64::from(packet.wire_len) * u64::from(packet.weight);
+        self.address(counts, geo);
         if self.last_host != Some((*local, meta.version)) {
-            self.address(local, meta.version, geo);
+            self.address(AddressCounts::new(local, meta.version), geo);
             self.last_host = Some((*local, meta.version));
         }
     }
 
     #[inline]
-    fn address(
-        &mut self,
-        bytes: &[u8; 16],
-        version: IpVersion,
-        geo: &mut Geo,
-    ) -> &mut AddressCounts {
-        if self.addresses.is_full() {
+    fn address(&mut self, mut counts: AddressCounts, geo: &mut Geo) {
+        if let Some(mask) = &self.anonymizer.mask {
+            counts.mask(mask);
+        }
+        if self.addresses.add(counts) == Room::None {
             self.drain_addresses(geo);
         }
-        let masked;
-        let bytes = match self.anonymizer.mask {
-            None => bytes,
-            Some(mask) => {
-                masked = mask.apply(bytes, version);
-                &masked
-            }
-        };
-        let hash = AddressCounts::hash_of(bytes, &self.address_keys);
-        self.addresses.entry(
-            hash,
-            &mut self.address_keys,
-            |counts, _| counts.is_of(bytes, version),
-            |_| AddressCounts::new(bytes, version),
-        )
     }
 
     #[cold]
     fn drain_addresses(&mut self, geo: &mut Geo) {
         let Self { packets, addresses, last_host, anonymizer, .. } = self;
         *last_host = None;
-        let entries = addresses.entries();
+        let entries = addresses.settled();
         let keys: Vec<u64> = entries.iter().map(|counts| counts.key(&anonymizer.fleet)).collect();
         for (counts, &key) in entries.iter().zip(&keys) {
             packets.addresses.insert(key);
@@ -452,8 +429,8 @@ impl Bucket {
 
     /// Returns true if nothing was counted, as in most minutes of a sparse capture.
     fn is_untouched(&self) -> bool {
-        let inspected = self.addresses.entries().len() + self.names.entries().len();
-        inspected == 0
+        self.addresses.is_empty()
+            && self.names.entries().is_empty()
             && self.packets.addresses.is_empty()
             && self.packets.deep_samples == 0
             && self.totals == Totals::default()

@@ -1,75 +1,11 @@
 //! The counts of one key in the exact maps in front of the sketches.
 
 use std::hash::{BuildHasher, Hasher};
-use std::net::IpAddr;
 
 use ahash::RandomState;
-use pktvisor_common::packet::IpVersion;
-use pktvisor_common::sketch::key::FleetKey;
 
 use super::anonymize::Anonymizer;
 use crate::aggregate::front::Entry;
-
-/// The counts of an address within one minute, until it reaches the sketches. 32 bits are enough for
-/// 70 million packets a second. Keep it small: accesses to these entries are the ones that miss the
-/// processor's caches.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct AddressCounts {
-    /// The address as in the packet headers.
-    bytes: [u8; 16],
-    pub(super) remote_bytes: u64,
-    pub(super) remote_packets: u32,
-    pub(super) ipv4: bool,
-    pub(super) source_in: bool,
-    pub(super) destination_out: bool,
-}
-
-impl AddressCounts {
-    /// Returns the hash of an address in the map.
-    #[inline]
-    pub(super) fn hash_of(bytes: &[u8; 16], keys: &RandomState) -> u64 {
-        keys.hash_one(u128::from_ne_bytes(*bytes))
-    }
-
-    /// Returns true if the entry is that of this address.
-    #[inline]
-    pub(super) fn is_of(&self, bytes: &[u8; 16], version: IpVersion) -> bool {
-        self.bytes == *bytes && self.ipv4 == (version == IpVersion::V4)
-    }
-
-    /// Creates the entry of a new address. Not inlined, so that the path of known addresses stays short.
-    #[inline(never)]
-    pub(super) fn new(bytes: &[u8; 16], version: IpVersion) -> Self {
-        Self {
-            bytes: *bytes,
-            remote_bytes: 0,
-            remote_packets: 0,
-            ipv4: version == IpVersion::V4,
-            source_in: false,
-            destination_out: false,
-        }
-    }
-
-    pub(super) fn address(&self) -> IpAddr {
-        match self.ipv4 {
-            true => IpAddr::from(self.bytes[..4].as_array::<4>().copied().unwrap_or_default()),
-            false => IpAddr::from(self.bytes),
-        }
-    }
-
-    /// Returns the key of the address in the sketches.
-    pub(super) fn key(&self, fleet: &FleetKey) -> u64 {
-        fleet.hash(&self.bytes[..if self.ipv4 { 4 } else { 16 }])
-    }
-}
-
-impl Entry for AddressCounts {
-    type Beside = RandomState;
-
-    fn hash(&self, keys: &RandomState) -> u64 {
-        Self::hash_of(&self.bytes, keys)
-    }
-}
 
 /// The counts of a query name within one minute, until it reaches the sketches. 32 bits are enough for
 /// 70 million messages a second.

@@ -55,6 +55,18 @@ impl<E: Entry> Front<E> {
         &mut self.entries[at as usize]
     }
 
+    /// Returns the place of the entry for which `is` holds among those of this hash.
+    #[inline]
+    pub(crate) fn find(&self, hash: u64, is: impl Fn(&E) -> bool) -> Option<u32> {
+        self.index.find(hash, |&at| is(&self.entries[at as usize])).copied()
+    }
+
+    /// Returns the entry at a place that [`Front::find`] returned since the map was last cleared.
+    #[inline]
+    pub(crate) fn at(&mut self, place: u32) -> &mut E {
+        &mut self.entries[place as usize]
+    }
+
     /// Inserts an entry. Not inlined, so that the path of existing entries stays short.
     #[inline(never)]
     fn add(&mut self, hash: u64, entry: E, beside: &E::Beside) -> u32 {

@@ -1,5 +1,6 @@
 //! Turns packets into summaries: matches related packets and counts them in the bucket of the live minute.
 
+mod addresses;
 pub mod anonymize;
 pub(crate) mod batch;
 pub(crate) mod bucket;
