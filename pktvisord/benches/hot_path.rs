@@ -1,6 +1,7 @@
 //! Cost of each part of the packet path: `cargo bench -p pktvisord`.
 
 use std::hint::black_box;
+use std::ops::Range;
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -18,7 +19,9 @@ use pktvisor_common::sketch::top::Top;
 use pktvisord::aggregate::front::{Entry, Front};
 use pktvisord::aggregate::host::HostSpec;
 use pktvisord::aggregate::pipeline::Pipeline;
+use pktvisord::aggregate::scanner::Piece;
 use pktvisord::aggregate::settings::Settings;
+use pktvisord::aggregate::worker::Worker;
 use pktvisord::decode::block::{Block, LinkType, PacketRecord};
 use pktvisord::decode::dns::scan::scan;
 use pktvisord::store::Store;
@@ -126,17 +129,17 @@ fn sketches(criterion: &mut Criterion) {
     });
 }
 
-/// Returns queries and replies of many clients for many names, within one minute.
-fn block() -> Arc<Block> {
+/// Returns the queries and replies of a minute, from number `numbers.start` on. The question of a pair of
+/// messages is for `name` of its random number.
+fn block(numbers: Range<u64>, name: impl Fn(u64) -> String) -> Arc<Block> {
     let mut block = Block::default();
-    for at in 0..MANY {
+    for at in numbers {
         let random = mix(at / 2 + 1);
-        let name = format!("host{}.zone{}.example.com.", random % 2000, random % 50);
         let reply = at % 2 == 1;
-        let bytes = message(&name, random as u16, reply);
+        let bytes = message(&name(random), random as u16, reply);
         let packet = packet((random >> 40) as u32 & 0xffff, random as u16 | 1024, &bytes, reply);
         block.packets.push(PacketRecord {
-            time: Timestamp::EPOCH + Span::from_millis(at as i64),
+            time: Timestamp::EPOCH + Span::from_millis((at % MANY) as i64),
             offset: block.data.len() as u32,
             captured: packet.len() as u32,
             wire_len: packet.len() as u32,
@@ -147,21 +150,21 @@ fn block() -> Arc<Block> {
     Arc::new(block)
 }
 
-fn shard(criterion: &mut Criterion) {
-    let block = block();
-    let pipeline = || {
-        let settings = Settings {
-            hosts: "192.0.2.1/32".parse::<HostSpec>().unwrap().into(),
-            ..Settings::default()
-        };
-        let store = Store::inline(1, Retention { periods: 5, single: false });
-        Pipeline::inline(Arc::new(settings), &store)
-    };
+fn settings() -> Arc<Settings> {
+    let hosts = "192.0.2.1/32".parse::<HostSpec>().unwrap().into();
+    Arc::new(Settings { hosts, ..Settings::default() })
+}
+
+fn worker(criterion: &mut Criterion) {
+    let name = |random| format!("host{}.zone{}.example.com.", random % 2000, random % 50);
+    let block = block(0..MANY, name);
+    let store = || Store::inline(1, Retention { periods: 5, single: false });
+    let pipeline = || Pipeline::inline(settings(), &store());
     let feed = |mut pipeline: Pipeline| {
         pipeline.feed(&block, 0..block.packets.len());
         pipeline
     };
-    let mut group = criterion.benchmark_group("shard");
+    let mut group = criterion.benchmark_group("worker");
     group.throughput(Throughput::Elements(MANY));
     group.bench_function("dns_fresh", |bencher| {
         bencher.iter_batched(pipeline, feed, BatchSize::LargeInput);
@@ -172,5 +175,27 @@ fn shard(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, parser, dns, sketches, shard);
+/// Cost of a copy of the live minute: for so long the worker reads no packets.
+fn snapshot(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("snapshot");
+    for names in [10_000, 5_000_000] {
+        let store = Store::inline(1, Retention { periods: 5, single: false });
+        let mut worker = Worker::alone(settings(), store.intake());
+        worker.advance(Timestamp::EPOCH);
+        for start in (0..2 * names).step_by(MANY as usize) {
+            let block = block(start..start + MANY, |random| format!("n{random}.example.com."));
+            let latest = Timestamp::EPOCH + Span::from_millis(MANY as i64 - 1);
+            let packets = 0..block.packets.len();
+            let since = Timestamp::EPOCH;
+            worker.read(&Piece { block, packets, before: start, since, latest, is_outlier: false });
+        }
+        group.bench_function(format!("{names}_names"), |bencher| {
+            bencher.iter_with_large_drop(|| {
+                worker.snapshot(Timestamp::EPOCH + Span::from_millis(MANY as i64))
+            });
+        });
+    }
+}
+
+criterion_group!(benches, parser, dns, sketches, worker, snapshot);
 criterion_main!(benches);

@@ -21,8 +21,8 @@ use pktvisor_common::summary::{Account, Summary};
 
 use super::addresses::{AddressCounts, Addresses, Room};
 use super::anonymize::Anonymizer;
-use super::counts::{NameCounts, NameUse, Texts};
 use super::front::Front;
+use super::names::{NameCounts, NameUse, Texts};
 use crate::aggregate::geo::Geo;
 use crate::decode::dns::name;
 use crate::store::parts::Part;

@@ -9,9 +9,9 @@ use super::transaction::{
 };
 use crate::aggregate::anonymize::Anonymizer;
 use crate::aggregate::bucket::{Bucket, Packet};
-use crate::aggregate::counts::NameUse;
 use crate::aggregate::geo::Geo;
 use crate::aggregate::host::{Direction, HostSpec};
+use crate::aggregate::names::NameUse;
 use crate::aggregate::settings::DnsSide;
 use crate::decode::dns::detail;
 use crate::decode::dns::name::{self, LowerName};

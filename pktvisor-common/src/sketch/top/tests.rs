@@ -109,7 +109,7 @@ proptest! {
     #[test]
     fn true_counts_lie_within_the_bound(seed in any::<u64>(), parts in 1..5usize, keys in 10..20_000u64) {
         let mut truth: BTreeMap<u64, u64> = BTreeMap::new();
-        let mut shards: Vec<Names> = (0..parts).map(|_| Names::default()).collect();
+        let mut workers: Vec<Names> = (0..parts).map(|_| Names::default()).collect();
         let mut batches: Vec<BTreeMap<u64, u64>> = vec![BTreeMap::new(); parts];
         for step in 0..30_000u64 {
             let random = mix(seed ^ mix(step));
@@ -118,22 +118,22 @@ proptest! {
             *truth.entry(key).or_default() += 1;
             let part = (random % parts as u64) as usize;
             if step % 3 == 0 {
-                add(&mut shards[part], key, 1);
+                add(&mut workers[part], key, 1);
             } else {
                 *batches[part].entry(key).or_default() += 1;
             }
             if step % 10_000 == 9_999 {
-                for (shard, batch) in shards.iter_mut().zip(&mut batches) {
+                for (worker, batch) in workers.iter_mut().zip(&mut batches) {
                     let batch: Vec<(u64, u64)> = std::mem::take(batch).into_iter().collect();
                     let hashed = batch.iter().map(|&(key, count)| (mix(key + 1), count));
-                    shard.add_batch(hashed, |place| batch[place].0.to_string().into());
+                    worker.add_batch(hashed, |place| batch[place].0.to_string().into());
                 }
             }
         }
         let mut forward = Names::default();
-        shards.iter().for_each(|shard| forward.merge(shard));
+        workers.iter().for_each(|worker| forward.merge(worker));
         let mut backward = Names::default();
-        shards.iter().rev().for_each(|shard| backward.merge(shard));
+        workers.iter().rev().for_each(|worker| backward.merge(worker));
         let bytes = postcard::to_stdvec(&forward).unwrap();
         let back: Names = postcard::from_bytes(&bytes).unwrap();
         prop_assert_eq!(back.entries(), forward.entries());

@@ -1,4 +1,4 @@
-//! The counts of one key in the exact maps in front of the sketches.
+//! The names of the live bucket, counted exactly before they reach the sketches.
 
 use std::hash::{BuildHasher, Hasher};
 
