@@ -44,7 +44,7 @@ impl AddressCounts {
     }
 
     /// Reduces the address to its prefix.
-    pub(super) fn mask(&mut self, mask: &Mask) {
+    pub(super) fn mask(&mut self, mask: Mask) {
         let version = if self.ipv4 { IpVersion::V4 } else { IpVersion::V6 };
         self.bytes = mask.apply(&self.bytes, version);
     }
@@ -59,6 +59,10 @@ impl AddressCounts {
     /// Returns the key of the address in the sketches.
     pub(super) fn key(&self, fleet: &FleetKey) -> u64 {
         fleet.hash(&self.bytes[..if self.ipv4 { 4 } else { 16 }])
+    }
+
+    fn without_counts(&self) -> Self {
+        Self { remote_bytes: 0, remote_packets: 0, ..*self }
     }
 
     #[inline]
@@ -160,19 +164,14 @@ impl Addresses {
             *place = front.find(hash, |known| known.is_same(counts));
         }
         for ((place, &hash), counts) in places.iter().zip(&hashes).zip(group) {
-            match *place {
-                Some(place) => front.at(place).merge(counts),
+            let Some(place) = *place else {
                 // An earlier one of the group can be of the same address.
-                None => {
-                    let is = |known: &AddressCounts, _: &RandomState| known.is_same(counts);
-                    let new = |_: &mut RandomState| AddressCounts {
-                        remote_bytes: 0,
-                        remote_packets: 0,
-                        ..*counts
-                    };
-                    front.entry(hash, keys, is, new).merge(counts);
-                }
-            }
+                let is = |known: &AddressCounts, _: &RandomState| known.is_same(counts);
+                let new = |_: &mut RandomState| counts.without_counts();
+                front.entry(hash, keys, is, new).merge(counts);
+                continue;
+            };
+            front.at(place).merge(counts);
         }
         if front.is_full() { Room::None } else { Room::Left }
     }

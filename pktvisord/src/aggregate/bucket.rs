@@ -274,7 +274,7 @@ impl Bucket {
 
     #[inline]
     fn address(&mut self, mut counts: AddressCounts, geo: &mut Geo) {
-        if let Some(mask) = &self.anonymizer.mask {
+        if let Some(mask) = self.anonymizer.mask {
             counts.mask(mask);
         }
         if self.addresses.add(counts) == Room::None {
