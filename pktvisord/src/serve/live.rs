@@ -228,8 +228,7 @@ impl Live {
         Ok(view)
     }
 
-    /// Returns true if every worker answers now. Waits at most 5 s for the answers, but longer if
-    /// the queue of a worker is full.
+    /// Returns true if every worker answers now. Waits at most 5 s for the answers.
     pub fn answers(&self) -> bool {
         self.control.answer()
     }
