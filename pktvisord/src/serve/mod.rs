@@ -193,7 +193,6 @@ impl Door {
 
 /// Returns true if a Host header names `localhost` or an IP address. DNS rebinding cannot forge
 /// these.
-/// DNS.
 fn is_own_host(host: &str) -> bool {
     let Ok(authority) = host.parse::<Authority>() else { return false };
     let name = authority.host();
