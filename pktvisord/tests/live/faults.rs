@@ -164,7 +164,7 @@ fn names_missing_capabilities() {
                 "--bounding-set=-all",
             ])
             .arg(&program)
-            .args(["--capture", mode, "lo"])
+            .args(["-p", "0", "--capture", mode, "lo"])
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
