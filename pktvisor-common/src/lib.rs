@@ -15,7 +15,7 @@
 //! * `sketch` (feature `summary`): mergeable distinct counts, top lists, quantiles and latencies.
 //! * `summary` (feature `summary`): summaries of one or several minutes, their merge and byte form.
 //! * `iana` (feature `summary`): names of DNS types and response codes.
-//! * [`time`]: units of packet time.
+//! * [`time`]: moments and spans of packet time.
 //! * `tls` (feature `tls`): descriptions of certificate problems.
 //! * `report` (feature `api`): a text report of a view, for a terminal.
 #![cfg_attr(not(any(feature = "api", feature = "summary", feature = "tls", test)), no_std)]

@@ -19,51 +19,51 @@ pub const MINUTE: Span = Span::from_seconds(SECONDS_OF_MINUTE);
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The start of 1970, UTC.
+    /// Start of 1970 in UTC.
     pub const EPOCH: Self = Self(0);
-    /// The earliest moment: before every packet.
+    /// Earliest moment, before every packet.
     pub const MIN: Self = Self(i64::MIN);
-    /// The latest moment: after every packet.
+    /// Latest moment, after every packet.
     pub const MAX: Self = Self(i64::MAX);
 
-    /// The moment this many nanoseconds after the epoch.
+    /// Returns the moment `nanoseconds` after the epoch.
     pub const fn from_nanos(nanoseconds: i64) -> Self {
         Self(nanoseconds)
     }
 
-    /// The start of a Unix second.
+    /// Returns the start of a Unix second.
     pub const fn from_second(second: i64) -> Self {
         Self(Span::from_seconds(second).0)
     }
 
-    /// The start of a Unix minute.
+    /// Returns the start of a Unix minute.
     pub const fn from_minute(minute: i64) -> Self {
         Self(minute.saturating_mul(MINUTE.0))
     }
 
-    /// Nanoseconds since the epoch.
+    /// Returns the nanoseconds since the epoch.
     pub const fn as_nanos(self) -> i64 {
         self.0
     }
 
-    /// The Unix second that the moment lies in.
+    /// Returns the Unix second that contains the moment.
     #[inline]
     pub const fn second(self) -> i64 {
         self.0.div_euclid(SECOND.0)
     }
 
-    /// The Unix minute that the moment lies in: the number of its bucket.
+    /// Returns the Unix minute that contains the moment: the number of its bucket.
     #[inline]
     pub const fn minute(self) -> i64 {
         self.0.div_euclid(MINUTE.0)
     }
 
-    /// The first whole Unix second at or after the moment.
+    /// Returns the first whole Unix second at or after the moment.
     pub const fn next_second(self) -> i64 {
         self.second() + (self.0.rem_euclid(SECOND.0) > 0) as i64
     }
 
-    /// Nanoseconds between two moments, whichever is the earlier.
+    /// Returns the nanoseconds between two moments, in any order.
     #[inline]
     pub const fn distance(self, other: Self) -> u64 {
         self.0.abs_diff(other.0)
@@ -97,42 +97,42 @@ impl Sub for Timestamp {
     }
 }
 
-/// A span of packet time in nanoseconds, up to 292 years; below zero where time goes back.
+/// A span of packet time in nanoseconds, at most 292 years. It is negative if time goes back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct Span(i64);
 
 impl Span {
-    /// No time at all.
+    /// Length zero.
     pub const ZERO: Self = Self(0);
 
-    /// A span of this many nanoseconds.
+    /// Returns a span of `nanoseconds`.
     pub const fn from_nanos(nanoseconds: i64) -> Self {
         Self(nanoseconds)
     }
 
-    /// A span of this many seconds.
+    /// Returns a span of `seconds`.
     pub const fn from_seconds(seconds: i64) -> Self {
         Self(seconds.saturating_mul(1_000_000_000))
     }
 
-    /// A span of this many milliseconds.
+    /// Returns a span of `milliseconds`.
     pub const fn from_millis(milliseconds: i64) -> Self {
         Self(milliseconds.saturating_mul(1_000_000))
     }
 
-    /// Its length, whichever way it goes.
+    /// Returns the absolute value.
     #[must_use]
     pub const fn abs(self) -> Self {
         Self(self.0.saturating_abs())
     }
 
-    /// Its nanoseconds.
+    /// Returns the nanoseconds.
     pub const fn as_nanos(self) -> i64 {
         self.0
     }
 
-    /// Its microseconds, rounded to the nearest; 0 for a span below zero.
+    /// Returns the microseconds, rounded to the nearest; 0 if the span is negative.
     #[inline]
     pub const fn as_micros(self) -> u64 {
         if self.0 <= 0 { 0 } else { (self.0 as u64 + 500) / 1_000 }
