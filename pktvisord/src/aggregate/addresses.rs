@@ -90,24 +90,14 @@ impl Entry for AddressCounts {
     }
 }
 
-/// Whether more addresses fit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Room {
-    /// At least one more address fits.
-    Left,
-    /// Take and clear the addresses before more are added.
-    None,
-}
-
 /// The addresses of a bucket with their counts. The latest ones wait in a group.
 #[derive(Clone, Debug)]
 pub(super) struct Addresses {
     front: Front<AddressCounts>,
     /// Keys of the hash by which addresses are found.
     keys: RandomState,
-    group: [AddressCounts; GROUP],
-    /// Number of waiting addresses.
-    waiting: usize,
+    /// At most [`GROUP`].
+    group: Vec<AddressCounts>,
 }
 
 impl Default for Addresses {
@@ -116,8 +106,7 @@ impl Default for Addresses {
             // A whole group may be new.
             front: Front::new(ADDRESSES - GROUP),
             keys: RandomState::new(),
-            group: [AddressCounts::new(&[0; 16], IpVersion::V4); GROUP],
-            waiting: 0,
+            group: Vec::with_capacity(GROUP),
         }
     }
 }
@@ -125,15 +114,22 @@ impl Default for Addresses {
 impl Addresses {
     /// Adds counts to an address.
     #[inline]
-    pub(super) fn add(&mut self, counts: AddressCounts) -> Room {
-        self.group[self.waiting % GROUP] = counts;
-        self.waiting += 1;
-        if self.waiting < GROUP { Room::Left } else { self.settle() }
+    pub(super) fn add(&mut self, counts: AddressCounts) {
+        self.group.push(counts);
+        if self.group.len() == GROUP {
+            self.settle();
+        }
+    }
+
+    /// Returns true if a further group may have no room: take and clear the addresses first.
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        self.front.is_full()
     }
 
     /// Returns true if no address was seen.
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting == 0 && self.front.entries().is_empty()
+        self.group.is_empty() && self.front.entries().is_empty()
     }
 
     /// Returns all addresses, in the order of their first appearance.
@@ -144,26 +140,24 @@ impl Addresses {
 
     /// Removes all addresses and keeps the memory.
     pub(super) fn clear(&mut self) {
-        self.waiting = 0;
+        self.group.clear();
         self.front.clear();
     }
 
     /// Counts the waiting addresses.
     #[inline(never)]
-    fn settle(&mut self) -> Room {
-        let Self { front, keys, group, waiting } = self;
-        let group = &group[..(*waiting).min(GROUP)];
-        *waiting = 0;
+    fn settle(&mut self) {
+        let Self { front, keys, group } = self;
         // Look up all of them first: these steps do not wait for each other.
         let mut hashes = [0; GROUP];
-        for (hash, counts) in hashes.iter_mut().zip(group) {
+        for (hash, counts) in hashes.iter_mut().zip(&*group) {
             *hash = counts.hash(keys);
         }
         let mut places = [None; GROUP];
-        for ((place, &hash), counts) in places.iter_mut().zip(&hashes).zip(group) {
+        for ((place, &hash), counts) in places.iter_mut().zip(&hashes).zip(&*group) {
             *place = front.find(hash, |known| known.is_same(counts));
         }
-        for ((place, &hash), counts) in places.iter().zip(&hashes).zip(group) {
+        for ((place, &hash), counts) in places.iter().zip(&hashes).zip(&*group) {
             let Some(place) = *place else {
                 // An earlier one of the group can be of the same address.
                 let is = |known: &AddressCounts, _: &RandomState| known.is_same(counts);
@@ -173,7 +167,7 @@ impl Addresses {
             };
             front.at(place).merge(counts);
         }
-        if front.is_full() { Room::None } else { Room::Left }
+        group.clear();
     }
 }
 
@@ -200,12 +194,12 @@ mod tests {
                 *known = (known.0 + 100 * u64::from(packets), known.1 + packets);
                 let mut bytes = [7; 16];
                 bytes[15] = last;
-                let room = addresses.add(AddressCounts {
+                addresses.add(AddressCounts {
                     remote_bytes: 100 * u64::from(packets),
                     remote_packets: packets,
                     ..AddressCounts::new(&bytes, IpVersion::V6)
                 });
-                prop_assert_eq!(room, Room::Left);
+                prop_assert!(!addresses.is_full());
             }
             prop_assert_eq!(addresses.is_empty(), seen.is_empty());
             let counted: Vec<_> = addresses
@@ -224,12 +218,9 @@ mod tests {
     fn asks_to_be_cleared_before_it_grows() {
         let mut addresses = Addresses::default();
         let mut number = 0_u128;
-        loop {
+        while !addresses.is_full() {
             number += 1;
-            let counts = AddressCounts::new(&number.to_ne_bytes(), IpVersion::V6);
-            if addresses.add(counts) == Room::None {
-                break;
-            }
+            addresses.add(AddressCounts::new(&number.to_ne_bytes(), IpVersion::V6));
         }
         assert_eq!(addresses.settled().len() as u128, number);
         assert!(number <= ADDRESSES as u128);

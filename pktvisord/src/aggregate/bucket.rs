@@ -19,7 +19,7 @@ use pktvisor_common::summary::packets::{PacketSketches, Totals};
 use pktvisor_common::summary::rates::{Minute, Rates, Second};
 use pktvisor_common::summary::{Account, Summary};
 
-use super::addresses::{AddressCounts, Addresses, Room};
+use super::addresses::{AddressCounts, Addresses};
 use super::anonymize::Anonymizer;
 use super::front::Front;
 use super::names::{NameCounts, NameUse, Texts};
@@ -277,7 +277,8 @@ impl Bucket {
         if let Some(mask) = self.anonymizer.mask {
             counts.mask(mask);
         }
-        if self.addresses.add(counts) == Room::None {
+        self.addresses.add(counts);
+        if self.addresses.is_full() {
             self.drain_addresses(geo);
         }
     }
