@@ -16,7 +16,7 @@ use crate::serve::live::Live;
 /// Whether the daemon reads packets.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Readiness {
-    /// True if the daemon reads packets, or has opened a file.
+    /// True if the daemon reads a file, or watches every selected interface and receives its packets.
     ready: bool,
     /// Source of packets: `ebpf`, `libpcap` or `file`.
     source: String,

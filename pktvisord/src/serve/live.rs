@@ -109,7 +109,7 @@ impl Live {
         &self.status
     }
 
-    /// Returns true if packets are taken in from everything that is to be watched.
+    /// Returns true if the daemon reads a file, or watches every selected interface and receives its packets.
     pub fn ready(&self) -> bool {
         self.status.is_watching() && self.has_packets()
     }

@@ -60,7 +60,7 @@ pub(super) fn write(families: &mut Families<'_>, metrics: &Metrics) -> fmt::Resu
     )?;
     families.gauge(
         "pktvisor_ready",
-        "1 if the daemon watches interfaces or has begun a file; 0 before that and when no interface is left",
+        "1 if the daemon reads a file, or watches every selected interface and receives its packets; else 0",
         [([], f64::from(u8::from(metrics.ready)))],
     )?;
     families.gauge(
