@@ -159,8 +159,8 @@ impl WorkerControl {
     }
 }
 
-/// Asks a worker to reply. Returns false if it is gone, or if its queue has no room until `end`: a hung
-/// worker must not block all who ask.
+/// Asks a worker to reply. Returns false if it is gone, or if its queue is still full at `end`: a hung
+/// worker must not block a thread for each check.
 fn ask(worker: &SyncSender<Work>, reply: &Sender<()>, end: Instant) -> bool {
     loop {
         match worker.try_send(Work::Answer(reply.clone())) {
