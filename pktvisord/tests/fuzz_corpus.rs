@@ -4,6 +4,7 @@ use std::fs;
 use std::panic::catch_unwind;
 use std::path::Path;
 
+#[allow(unreachable_pub, reason = "the fuzz targets are a crate apart")]
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
 

@@ -11,7 +11,7 @@ use clap::Args;
 use crate::exec::{cargo, exec, has_cargo_command, root};
 
 /// Returns the folder of the fuzz crate.
-fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     root().join("pktvisord/fuzz")
 }
 

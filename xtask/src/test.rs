@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use crate::build_ebpf;
 use crate::dependencies;
 use crate::exec::{cargo, exec, has_cargo_command, root};
+use crate::fuzz;
 use crate::setup;
 
 /// Runs all steps, stops at the first failure, and prints the duration of each.
@@ -28,6 +29,10 @@ fn all(steps: &mut Steps) -> Result<()> {
     steps.step("dependencies", dependencies::check)?;
     steps.step("clippy", || {
         exec(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    })?;
+    // The tests include the bodies of the targets, but not the targets, which are a crate apart.
+    steps.step("fuzz targets", || {
+        exec(cargo().args(["check", "--bins"]).current_dir(fuzz::folder()))
     })?;
     if has_doc_tests(&root())? {
         steps

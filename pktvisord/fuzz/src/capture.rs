@@ -15,7 +15,7 @@ thread_local! {
 }
 
 /// Reads the input as a capture file, with and without `strict`.
-pub(crate) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     BLOCK.with_borrow_mut(|block| check(data, block));
 }
 

@@ -10,7 +10,7 @@ use super::input::Input;
 
 /// Plays fragments from the input: arbitrary ones, or those of a datagram that completes in the
 /// end.
-pub(crate) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let kind = input.u8();
     let version = if kind & 2 == 0 { IpVersion::V4 } else { IpVersion::V6 };

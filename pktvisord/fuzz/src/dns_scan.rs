@@ -5,7 +5,7 @@ use pktvisord::decode::dns::scan::{ScanError, scan};
 use pktvisord::decode::dns::{detail, name};
 
 /// Scans the input and compares the result with hickory's, if hickory reads it.
-pub(crate) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     let result = scan(data, data.len());
     if let Ok(scan) = &result {
         scan.is_plausible();

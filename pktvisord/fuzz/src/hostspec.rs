@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use pktvisord::aggregate::host::HostSpec;
 
 /// Parses the input as a HOSTSPEC.
-pub(crate) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     match text.parse::<HostSpec>() {
         Ok(spec) => {

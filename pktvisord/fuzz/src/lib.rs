@@ -4,11 +4,11 @@
 //! cargo-fuzz calls it through `fuzz_targets/`. A test of pktvisord includes this file and replays
 //! the corpora with a stable compiler.
 
-pub(crate) mod capture;
-pub(crate) mod defrag;
-pub(crate) mod dns_scan;
-pub(crate) mod hostspec;
+pub mod capture;
+pub mod defrag;
+pub mod dns_scan;
+pub mod hostspec;
 mod input;
-pub(crate) mod packet;
-pub(crate) mod state;
-pub(crate) mod tcp_stream;
+pub mod packet;
+pub mod state;
+pub mod tcp_stream;

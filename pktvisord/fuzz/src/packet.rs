@@ -8,7 +8,7 @@ use pktvisor_common::packet::{
 };
 
 /// Walks the input from its link header or its IP header on.
-pub(crate) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     let [kind, cut, packet @ ..] = data else { return };
     let walk: fn(&[u8], usize) -> PacketMeta = match kind % 3 {
         0 => |packet, wire_len| walk_ethernet(packet, wire_len),

@@ -11,7 +11,7 @@ const MAGIC: &[u8] = b"PKTV";
 const STATES: usize = 8;
 
 /// Decodes the input as the byte forms of summaries, one after the other.
-pub(crate) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     let terms = Terms {
         ports: vec![53, 5353, 5355, 53_000],
         public_suffix: false,

@@ -7,7 +7,7 @@ use pktvisord::decode::dns::stream::{Segment, StreamKey, StreamLimits, StreamLos
 use super::input::Input;
 
 /// Plays segments from the input: arbitrary ones, or those of a stream that completes in the end.
-pub(crate) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     if input.u8().is_multiple_of(2) {
         any_segments(input);
