@@ -17,6 +17,7 @@
 //! * `iana` (feature `summary`): names of DNS types and response codes.
 //! * [`time`]: moments and spans of packet time.
 //! * `tls` (feature `tls`): descriptions of certificate problems.
+//! * `moment` (feature `api`): times and spans as people write them.
 //! * `report` (feature `api`): a text report of a view, for a terminal.
 #![cfg_attr(not(any(feature = "api", feature = "summary", feature = "tls", test)), no_std)]
 #![forbid(unsafe_code)]
@@ -33,6 +34,8 @@ pub mod generate;
 pub mod iana;
 pub mod kernel;
 pub mod loss;
+#[cfg(feature = "api")]
+pub mod moment;
 pub mod outcome;
 pub mod packet;
 pub mod ppp;

@@ -6,6 +6,7 @@ use crate::client::Period;
 use crate::event::{Answer, Millis};
 use crate::fleet::{Fleet, Part};
 use crate::history::History;
+use crate::past::Past;
 use crate::screen::Screen;
 use crate::theme::Theme;
 
@@ -89,6 +90,10 @@ pub(crate) struct App {
     pub(crate) search: String,
     /// True while keys edit the search text.
     pub(crate) searching: bool,
+    /// The time to go to, while keys edit it.
+    pub(crate) going_to: Option<String>,
+    /// The marked range in Unix seconds, with which the next one is summed up.
+    pub(crate) mark: Option<(i64, i64)>,
     pub(crate) sort: Sort,
     pub(crate) units: Units,
     pub(crate) theme: Theme,
@@ -147,6 +152,11 @@ impl App {
         }
     }
 
+    /// Returns the facts of the range that is shown, if it is one.
+    pub(crate) fn past(&self) -> Option<&Past> {
+        self.agent()?.answer.as_ref()?.past.as_ref()
+    }
+
     /// Returns the period that is shown. It can be nearer than the requested one.
     pub(crate) fn shown_period(&self) -> Period {
         let shown = match self.agent() {
@@ -154,6 +164,23 @@ impl App {
             None => self.fleet.period,
         };
         shown.unwrap_or(self.period)
+    }
+
+    /// Returns the end of the live minute of the daemon that is shown, in Unix seconds; 0 if unknown.
+    pub(crate) fn live_end(&self) -> i64 {
+        let answer = self.agent().and_then(|agent| agent.answer.as_ref());
+        let period = answer.map(|answer| &answer.live.period);
+        period.map_or(0, |period| period.start_ts.saturating_add_unsigned(period.length))
+    }
+
+    /// Returns the limits of what is shown in Unix seconds, whole minutes.
+    pub(crate) fn shown_limits(&self) -> Option<(i64, i64)> {
+        if let Some(past) = self.past() {
+            return Some((past.from, past.to));
+        }
+        let period = &self.view()?.period;
+        let end = period.minute.saturating_add(1).saturating_mul(60);
+        Some((period.start_ts.div_euclid(60).saturating_mul(60), end))
     }
 
     /// Shows a message for [`MESSAGE`] milliseconds.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum, value_parser};
+use pktvisor_common::moment::Moment;
 
 use crate::address::{Address, DEFAULT_PORT};
 use crate::client::Period;
@@ -33,6 +34,15 @@ pub(crate) struct Options {
     /// Show one minute: 0 is the current minute, 1 the minute before it
     #[arg(long, value_name = "N", value_parser = range(0..=PERIODS - 1))]
     bucket: Option<u64>,
+
+    /// Show the time from MOMENT on: "2026-11-01 10:00" (UTC), "2026-11-01T10:00+01:00", or a time
+    /// before now such as -2h or "-1d 12h"
+    #[arg(long, value_name = "MOMENT", allow_hyphen_values = true, conflicts_with_all = ["window", "bucket"])]
+    from: Option<Moment>,
+
+    /// End of the time that --from starts [default: now]
+    #[arg(long, value_name = "MOMENT", allow_hyphen_values = true, requires = "from")]
+    to: Option<Moment>,
 
     /// Send the token in this file (first line) to each pktvisord
     #[arg(long, value_name = "FILE")]
@@ -127,12 +137,14 @@ impl Options {
 
     /// Returns the requested period.
     pub(crate) fn period(&self) -> Period {
+        let to = self.to.unwrap_or(Moment::Ago(0));
+        let range = self.from.map(|from| Period::Range { from, to });
         let bucket = self.bucket.map(Period::Bucket);
-        self.window.map(Period::Window).or(bucket).unwrap_or_default()
+        self.window.map(Period::Window).or(bucket).or(range).unwrap_or_default()
     }
 
     /// Returns true if the user named the period, so that no nearer one is shown instead.
     pub(crate) fn is_exact(&self) -> bool {
-        self.window.is_some() || self.bucket.is_some()
+        self.window.is_some() || self.bucket.is_some() || self.from.is_some()
     }
 }

@@ -4,7 +4,8 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use pktvisor_common::api::{AppMetrics, ErrorBody, MetricsView, Rates, Views};
+use pktvisor_common::api::{AppMetrics, ErrorBody, MetricsView, Range, Rates, Views};
+use pktvisor_common::moment::Moment;
 use pktvisor_common::report::printable;
 use pktvisor_common::summary::state::MAX_BYTES;
 use serde::de::DeserializeOwned;
@@ -17,19 +18,22 @@ use ureq::{Agent, Body};
 
 use crate::address::Address;
 use crate::credentials::Credentials;
+use crate::past::Past;
 
 /// Time limit for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time limit for a whole request. pktvisord itself stops making an answer after 10 s.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A bucket or a window.
+/// A bucket, a window, or any range of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Period {
     /// One minute; 0 is the live one.
     Bucket(u64),
     /// This many minutes merged.
     Window(u64),
+    /// The time between two moments, merged.
+    Range { from: Moment, to: Moment },
 }
 
 impl Period {
@@ -38,6 +42,7 @@ impl Period {
         match self {
             Period::Bucket(n) => n.saturating_add(1),
             Period::Window(n) => n.max(1),
+            Period::Range { .. } => 1,
         }
     }
 
@@ -46,6 +51,7 @@ impl Period {
         match self {
             Period::Bucket(_) => Period::Bucket(minutes.saturating_sub(1)),
             Period::Window(_) => Period::Window(minutes),
+            Period::Range { .. } => self,
         }
     }
 }
@@ -61,15 +67,18 @@ impl fmt::Display for Period {
         match self {
             Period::Bucket(n) => write!(f, "bucket {n}"),
             Period::Window(n) => write!(f, "window {n}"),
+            Period::Range { from, to } => write!(f, "{from} to {to}"),
         }
     }
 }
 
 /// A view and the JSON it was decoded from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Fetched {
     pub(crate) period: Period,
     pub(crate) view: MetricsView,
+    /// Facts about a range.
+    pub(crate) past: Option<Past>,
     pub(crate) json: String,
 }
 
@@ -78,7 +87,10 @@ impl Fetched {
     /// program.
     pub(crate) fn missing(&self) -> Vec<String> {
         let told: Value = serde_json::from_str(&self.json).unwrap_or_default();
-        let told = told.as_object().and_then(|views| views.values().next());
+        let told = match self.past {
+            Some(_) => told.pointer("/parts/0/metrics"),
+            None => told.as_object().and_then(|views| views.values().next()),
+        };
         let all = serde_json::to_value(&self.view).unwrap_or_default();
         let mut missing = Vec::new();
         left_out(told.unwrap_or(&Value::Null), &all, "", &mut missing);
@@ -174,9 +186,21 @@ impl<'a> Client<'a> {
         let path = match period {
             Period::Bucket(n) => format!("/api/v1/metrics/bucket/{n}"),
             Period::Window(n) => format!("/api/v1/metrics/window/{n}"),
+            Period::Range { from, to } => {
+                let path = format!("/api/v1/metrics/range?from={from}&to={to}");
+                let (OneRange(past, view), json) = self.get(&path)?;
+                return Ok(Fetched { period, view, past: Some(past), json });
+            }
         };
         let (views, json): (OneView, String) = self.get(&path)?;
-        Ok(Fetched { period, view: views.0, json })
+        Ok(Fetched { period, view: views.0, past: None, json })
+    }
+
+    /// Fetches a range as one view for each `step` seconds, a multiple of 60.
+    pub(crate) fn series(&self, from: i64, to: i64, step: u64) -> Result<Range, Error> {
+        let step = step / 60;
+        let from = from.max(0);
+        Ok(self.get(&format!("/api/v1/metrics/range?from={from}&to={to}&step={step}m"))?.0)
     }
 
     /// Fetches the view of a period or of the nearest one available: a shorter window or a newer
@@ -258,6 +282,19 @@ impl<'a> Client<'a> {
             }
             source => Error::Unreachable { address, source },
         }
+    }
+}
+
+/// The only part of a range.
+struct OneRange(Past, MetricsView);
+
+impl<'de> serde::Deserialize<'de> for OneRange {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let range = Range::deserialize(deserializer)?;
+        let count = range.parts.len();
+        let part = Past::of(range).filter(|_| count == 1);
+        let error = || serde::de::Error::invalid_length(count, &"one part");
+        part.map(|(past, view)| Self(past, view)).ok_or_else(error)
     }
 }
 

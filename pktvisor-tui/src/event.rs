@@ -7,6 +7,7 @@ use pktvisor_common::api::{AppMetrics, MetricsView, Rates};
 
 use crate::client::Period;
 use crate::fleet::Part;
+use crate::past::Past;
 
 /// Milliseconds since the start of the program.
 pub(crate) type Millis = u64;
@@ -37,6 +38,8 @@ pub(crate) struct Answer {
     pub(crate) period: Period,
     /// View of this period.
     pub(crate) view: MetricsView,
+    /// Facts about a range, and its charts.
+    pub(crate) past: Option<Past>,
     /// Paths that are missing in the view of an older daemon, such as `/dns/edns`.
     pub(crate) missing: Vec<String>,
     /// View of the live bucket.

@@ -12,12 +12,14 @@ mod history;
 mod keys;
 mod layout;
 mod panel;
+mod past;
 mod poll;
 mod screen;
 mod terminal;
 #[cfg(test)]
 mod tests;
 mod theme;
+mod travel;
 mod update;
 mod view;
 
@@ -33,6 +35,7 @@ use cli::{Options, ThemeName, When};
 use client::{Client, Fetched};
 use credentials::{Credentials, CredentialsError};
 use event::{Effect, Event, Millis};
+use past::Past;
 use pktvisor_common::generate::generate;
 use pktvisor_common::report::{self, Style};
 use poll::{Poll, Poller};
@@ -126,9 +129,13 @@ fn text(options: &Options, client: &Client<'_>, address: &Address) -> Result<Str
     if options.json {
         return Ok(fetched.json + "\n");
     }
-    let Fetched { period, view, .. } = &fetched;
+    let Fetched { period, view, past, .. } = &fetched;
     let style = Style { color: color(options), width: columns().into() };
-    Ok(report::render(&format!("pktvisord at {address}, {period}"), view, style))
+    let shown = past.as_ref().map_or_else(|| period.to_string(), Past::limits);
+    for missing in past.iter().flat_map(Past::missing) {
+        eprintln!("pktvisor: {address}: {missing}");
+    }
+    Ok(report::render(&format!("pktvisord at {address}, {shown}"), view, style))
 }
 
 /// Returns one frame of the dashboard as text.
@@ -141,7 +148,7 @@ fn frame(
     let mut failures = Failures::default();
     for (agent, address) in addresses.iter().enumerate() {
         let client = Client::new(address, credentials);
-        let event = match poll::ask(&client, options.period(), None) {
+        let event = match poll::ask(&client, options.period(), None, &mut None) {
             Ok(mut answer) => {
                 answer.part = app.is_fleet().then(|| poll::fetch_part(&client, &answer));
                 Event::Answered { agent, at: 0, answer: Box::new(answer) }

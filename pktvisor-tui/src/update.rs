@@ -9,15 +9,17 @@ use crate::keys::{Action, BINDINGS, action};
 use crate::layout::{self, Target};
 use crate::panel::Content;
 use crate::screen::panels;
+use crate::travel;
 
-/// Maximum length of the search text in bytes.
-const SEARCH: usize = 256;
+/// Maximum bytes of a text that is edited.
+const LONGEST_TEXT: usize = 256;
 
 /// Applies an event and returns the requested effects.
 pub(crate) fn update(app: &mut App, event: Event) -> Vec<Effect> {
     match event {
         Event::Key(key) if key.kind == KeyEventKind::Release => Vec::new(),
         Event::Key(key) if app.searching => search(app, key),
+        Event::Key(key) if app.going_to.is_some() => go_to(app, key),
         Event::Key(key) => match action(key) {
             Some(action @ (Action::Quit | Action::Redraw)) => apply(app, action),
             _ if app.help.is_some() => turn_page(app),
@@ -65,6 +67,13 @@ pub(crate) fn update(app: &mut App, event: Event) -> Vec<Effect> {
         }
         Event::Failed { agent, at, error, retry } => {
             app.now = app.now.max(at);
+            if app.asked && app.shown == agent && matches!(app.period, Period::Range { .. }) {
+                // Stay where there is something to see.
+                app.asked = false;
+                app.period = app.shown_period();
+                app.notify(error);
+                return vec![Effect::Ask(app.period)];
+            }
             if let Some(agent) = app.agents.get_mut(agent) {
                 agent.failure = Some((error, at + retry.as_millis() as u64));
             }
@@ -74,27 +83,71 @@ pub(crate) fn update(app: &mut App, event: Event) -> Vec<Effect> {
     }
 }
 
-/// Handles a key that edits the search text.
-fn search(app: &mut App, key: KeyEvent) -> Vec<Effect> {
+/// What a key did to a text that is edited.
+enum Edited {
+    /// It changed the text or nothing.
+    On,
+    /// Enter: the text is complete.
+    Done,
+    /// Esc: the text is given up.
+    GivenUp,
+    /// A key that works everywhere.
+    Effect(Effect),
+}
+
+/// Edits a text.
+fn edit(text: &mut String, key: KeyEvent) -> Edited {
     match key.code {
-        KeyCode::Enter => app.searching = false,
-        KeyCode::Esc => {
-            app.searching = false;
-            app.search.clear();
-        }
-        KeyCode::Backspace => _ = app.search.pop(),
+        KeyCode::Enter => return Edited::Done,
+        KeyCode::Esc => return Edited::GivenUp,
+        KeyCode::Backspace => _ = text.pop(),
         KeyCode::Char(c) if key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) => {
             match action(key) {
-                Some(Action::Quit) => return vec![Effect::Quit],
-                Some(Action::Redraw) => return vec![Effect::Redraw],
-                _ if c == 'u' => app.search.clear(),
+                Some(Action::Quit) => return Edited::Effect(Effect::Quit),
+                Some(Action::Redraw) => return Edited::Effect(Effect::Redraw),
+                _ if c == 'u' => text.clear(),
                 _ => {}
             }
         }
-        KeyCode::Char(c) if !c.is_control() && app.search.len() < SEARCH => app.search.push(c),
+        KeyCode::Char(c) if !c.is_control() && text.len() < LONGEST_TEXT => text.push(c),
         _ => {}
     }
+    Edited::On
+}
+
+/// Handles a key that edits the search text.
+fn search(app: &mut App, key: KeyEvent) -> Vec<Effect> {
+    match edit(&mut app.search, key) {
+        Edited::On => {}
+        Edited::Done => app.searching = false,
+        Edited::GivenUp => {
+            app.searching = false;
+            app.search.clear();
+        }
+        Edited::Effect(effect) => return vec![effect],
+    }
     app.row = 0;
+    Vec::new()
+}
+
+/// Handles a key that edits the time to go to.
+fn go_to(app: &mut App, key: KeyEvent) -> Vec<Effect> {
+    let Some(mut text) = app.going_to.take() else { return Vec::new() };
+    match edit(&mut text, key) {
+        Edited::On => app.going_to = Some(text),
+        Edited::GivenUp => {}
+        Edited::Effect(effect) => {
+            app.going_to = Some(text);
+            return vec![effect];
+        }
+        Edited::Done => match travel::range(&text, app.live_end(), app.past()) {
+            Ok(period) => return ask(app, period),
+            Err(error) => {
+                app.going_to = Some(text);
+                app.notify(error.to_string());
+            }
+        },
+    }
     Vec::new()
 }
 
@@ -103,6 +156,9 @@ fn apply(app: &mut App, action: Action) -> Vec<Effect> {
         Action::NextScreen => switch_screen(app, app.screen.next()),
         Action::LastScreen => switch_screen(app, app.screen.last()),
         Action::Window(n) => return ask(app, Period::Window(n)),
+        Action::Wider | Action::Narrower if app.past().is_some() => {
+            return travel(app, travel::resized(app, action));
+        }
         Action::Wider | Action::Narrower => {
             let n = if let Period::Window(n) = from(app) { n } else { 1 };
             let n = if action == Action::Wider {
@@ -113,6 +169,12 @@ fn apply(app: &mut App, action: Action) -> Vec<Effect> {
             return ask(app, Period::Window(n));
         }
         Action::Live => return ask(app, Period::Bucket(0)),
+        Action::Older | Action::Newer if app.past().is_some() => {
+            return travel(app, travel::next(app, action));
+        }
+        Action::Older if travel::is_oldest(app, from(app)) => {
+            return travel(app, travel::next(app, action));
+        }
         Action::Older => {
             let n = if let Period::Bucket(n) = from(app) { n.saturating_add(1) } else { 1 };
             return ask(app, Period::Bucket(n));
@@ -121,6 +183,17 @@ fn apply(app: &mut App, action: Action) -> Vec<Effect> {
             let n = if let Period::Bucket(n) = from(app) { n.saturating_sub(1) } else { 0 };
             return ask(app, Period::Bucket(n));
         }
+        Action::GoTo | Action::Mark if app.agent().is_none() => {
+            app.notify("the fleet has no ranges of time; show one of its daemons");
+        }
+        Action::GoTo => app.going_to = Some(String::new()),
+        Action::Mark => match app.mark.take() {
+            None => {
+                app.mark = app.shown_limits();
+                app.notify("marked; go to another time and press m to sum up all in between");
+            }
+            Some(mark) => return travel(app, travel::up_to_mark(app, mark)),
+        },
         Action::Pause => app.paused = if app.paused.is_some() { None } else { Some(app.now) },
         Action::NextAgent => show(app, 1),
         Action::LastAgent => show(app, app.agents.len()),
@@ -157,6 +230,7 @@ fn apply(app: &mut App, action: Action) -> Vec<Effect> {
                 app.zoomed = false;
             }
             app.search.clear();
+            app.mark = None;
         }
         Action::Quit => return vec![Effect::Quit],
     }
@@ -170,6 +244,11 @@ fn from(app: &App) -> Period {
     if app.asked { app.period } else { app.shown_period() }
 }
 
+/// Requests a range, if there is one to request.
+fn travel(app: &mut App, to: Option<Period>) -> Vec<Effect> {
+    to.map_or_else(Vec::new, |period| ask(app, period))
+}
+
 /// Requests another period, limited to the minutes that are kept.
 fn ask(app: &mut App, period: Period) -> Vec<Effect> {
     let periods = app.agents.iter().filter_map(|agent| Some(agent.answer.as_ref()?.app.app.kept()));
@@ -177,6 +256,7 @@ fn ask(app: &mut App, period: Period) -> Vec<Effect> {
     let allowed = match period {
         Period::Bucket(n) => Period::Bucket(n.min(periods - 1)),
         Period::Window(n) => Period::Window(n.min(periods)),
+        Period::Range { .. } => period,
     };
     if allowed != period {
         app.notify(format!("the daemon keeps {periods} minutes (--periods)"));

@@ -278,12 +278,17 @@ fn example_has_all_options_and_each_is_valid() {
     held("docs/pktvisord.toml", "", &example(), "");
     let folder = Folder::new();
     let mut entries = 0;
+    let mut table = String::new();
     for entry in example().lines().filter_map(|line| line.strip_prefix('#')) {
         if entry.starts_with(' ') {
             continue;
         }
+        if entry.starts_with('[') {
+            entry.clone_into(&mut table);
+            continue;
+        }
         // `--print-config` does not look for files and users, which may be missing here.
-        let file = folder.store("one.toml", entry.as_bytes());
+        let file = folder.store("one.toml", format!("{table}\n{entry}").as_bytes());
         let done = run(&["--config", &file, "--print-config"], &[]);
         assert_eq!(done.code, Some(0), "{entry}: {}", done.stderr);
         entries += 1;

@@ -84,6 +84,7 @@ fn words_after<'a>(text: &'a str, before: &str) -> BTreeSet<&'a str> {
 fn describes_exactly_the_existing_options() {
     let help = run(&["--help"]);
     assert_eq!(help.code, Some(0), "{}", help.stderr);
+    let aliases = help.stdout.split("[alias: ").skip(1).filter_map(|rest| rest.split(']').next());
     // An option starts its line, indented by six columns if it has no short form.
     let options: BTreeSet<&str> = help
         .stdout
@@ -91,6 +92,7 @@ fn describes_exactly_the_existing_options() {
         .filter(|line| line.find('-').is_some_and(|at| at <= 6 && line[..at].trim().is_empty()))
         .flat_map(|line| line.split([' ', ',', '[', '.']).filter(|word| word.starts_with('-')))
         .filter(|word| word.len() > 1)
+        .chain(aliases)
         .collect();
     assert!(options.len() > 20, "{options:?}");
 

@@ -12,6 +12,13 @@ use crate::build_ebpf;
 use crate::exec::{cargo, cargo_tool, exec, is_root, output_of, root, target_dir};
 use crate::setup;
 
+/// Lines of the example configuration, and what they are in the installed one.
+const INSTALLED: [(&str, &str); 3] = [
+    ("\n#target = \"any\"\n", "\ntarget = \"any\"\n"),
+    ("\n#[history]\n", "\n[history]\n"),
+    ("\n#dir = \"/var/lib/pktvisor\"\n", "\ndir = \"/var/lib/pktvisor\"\n"),
+];
+
 /// Minor version of the newest glibc that the programs may need: 2.36 of Debian 12.
 const NEWEST_GLIBC: u32 = 36;
 /// The programs, and the section of their manual page.
@@ -100,10 +107,12 @@ fn stage_all(stage: &Path) -> Result<()> {
             write(&stage.join(place.replace("{}", program)), &generate(shell)?)?;
         }
     }
-    // The installed service watches all interfaces by default.
-    let example = fs::read_to_string(root().join("docs/pktvisord.toml"))?;
-    ensure!(example.contains("\n#target = \"any\"\n"), "docs/pktvisord.toml has no target");
-    let config = example.replace("\n#target = \"any\"\n", "\ntarget = \"any\"\n");
+    // The installed service watches all interfaces by default, and keeps a history.
+    let mut config = fs::read_to_string(root().join("docs/pktvisord.toml"))?;
+    for (example, installed) in INSTALLED {
+        ensure!(config.contains(example), "docs/pktvisord.toml has no line {example:?}");
+        config = config.replace(example, installed);
+    }
     write(&stage.join("etc/pktvisor/pktvisord.toml"), &config)?;
     let package = root().join("pktvisord/package");
     copy(&package.join("pktvisord.service"), &stage.join("lib/systemd/system/pktvisord.service"))?;

@@ -38,6 +38,10 @@ pub struct App {
     /// Resource usage of the daemon.
     #[serde(default)]
     pub process: Process,
+    /// The history on disk; left out without `--history-dir`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub history: Option<HistoryState>,
     /// The remaining privileges of the daemon; left out if it does not watch interfaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -60,6 +64,22 @@ pub struct FleetKey {
     /// True if the key is publicly known, because `--fleet-key` is not set. Anyone who sends
     /// packets can then forge distinct counts and top lists.
     pub public: bool,
+}
+
+/// Whether the history on disk is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HistoryState {
+    /// Bytes in use.
+    pub bytes: u64,
+    /// Maximum bytes.
+    pub max_bytes: u64,
+    /// Minutes that could not be stored since the start of the daemon.
+    pub lost_minutes: u64,
+    /// Why the last minute could not be stored, or why the history cannot be used; left out if all
+    /// is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub problem: Option<String>,
 }
 
 /// The remaining privileges of a daemon that watches interfaces.

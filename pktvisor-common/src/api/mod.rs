@@ -11,17 +11,19 @@ use utoipa::ToSchema;
 mod app;
 mod dns;
 mod packets;
+mod range;
 #[cfg(feature = "summary")]
 mod view;
 
 pub use app::{
-    App, AppDns, AppMetrics, AppXact, CaptureInfo, DnsRate, FleetKey, Process, Rates, RatesInOut,
-    SamplingRates, Security, Watched,
+    App, AppDns, AppMetrics, AppXact, CaptureInfo, DnsRate, FleetKey, HistoryState, Process, Rates,
+    RatesInOut, SamplingRates, Security, Watched,
 };
 pub use dns::{
     Dns, DnsCardinality, DnsRates, Edns, Histogram, WirePackets, Xact, XactCounts, XactDirection,
 };
 pub use packets::{PacketBytesTotals, PacketCardinality, PacketRates, Packets, Protocol, TcpFlags};
+pub use range::{DiskHistory, History, Range, RangePart, StoredPeriods};
 
 /// Bucket or window views by name: `1m` for one bucket, `5m` for five merged, `summary` for a whole
 /// capture file.

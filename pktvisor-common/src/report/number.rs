@@ -79,6 +79,17 @@ pub fn time(unix: i64) -> String {
     }
 }
 
+/// Formats a range of Unix seconds, whole minutes, in UTC: `2026-11-01 10:00 to 11:30 UTC`.
+pub fn time_range(from: i64, to: i64) -> String {
+    let minutes = |unix| {
+        let time = time(unix);
+        time.strip_suffix(":00 UTC").unwrap_or(&time).to_owned()
+    };
+    let (from, to) = (minutes(from), minutes(to));
+    let date = from.split_inclusive(' ').next().unwrap_or_default();
+    format!("{from} to {} UTC", to.strip_prefix(date).unwrap_or(&to))
+}
+
 /// Formats `n` with three digits in the first unit that needs at most three digits before the
 /// point. Each unit is a thousand times the previous one.
 fn scaled(n: u64, units: &[&str]) -> String {

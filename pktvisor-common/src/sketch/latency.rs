@@ -144,6 +144,14 @@ impl Latencies {
         }
     }
 
+    /// Removes the names and keeps the counts.
+    pub fn drop_names(&mut self) {
+        for class in &mut self.0 {
+            class.names = Vec::new();
+            class.bytes = 0;
+        }
+    }
+
     /// Returns the number of transactions.
     pub fn total(&self) -> u64 {
         self.0.iter().map(|class| class.count).fold(0, u64::saturating_add)

@@ -147,6 +147,30 @@ impl<L: Label> Top<L> {
         }
     }
 
+    /// Keeps the `keys` keys with the highest counts, to save space. `error` grows by the highest count that
+    /// is dropped, so all bounds still hold.
+    pub fn truncate(&mut self, keys: usize) {
+        let Some(counts) = &self.counts else { return };
+        let mut kept = counts.lower_bounds();
+        if kept.len() <= keys {
+            return;
+        }
+        // Break ties by key, so that the choice does not depend on the order.
+        let (_, &mut (_, highest), _) =
+            kept.select_nth_unstable_by(keys, |a, b| (b.1, b.0).cmp(&(a.1, a.0)));
+        kept.truncate(keys);
+        let total = counts.total();
+        let error = counts.error().saturating_add(highest).min(total);
+        let label = |key: u64| self.labels.get(key).cloned();
+        let mut entries: Vec<_> =
+            kept.into_iter().map(|(key, count)| (key, count, label(key))).collect();
+        entries.sort_unstable_by_key(|&(key, ..)| key);
+        // An inconsistent list is left as it is rather than made wrong.
+        if let Ok(truncated) = Self::try_from(State { error, total, entries }) {
+            *self = truncated;
+        }
+    }
+
     /// Returns a copy whose keys are hashes of the labels, whatever they were before.
     ///
     /// Keys without a label are left out, and the error grows by the highest of their counts.

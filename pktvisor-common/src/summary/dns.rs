@@ -210,6 +210,37 @@ impl DnsSummary {
         rank(self.udp_ports.iter().map(|(port, count)| (port.to_string(), count)), |_| None)
     }
 
+    /// Keeps the `keys` highest keys of each top list, see [`Top::truncate`].
+    pub(super) fn truncate_lists(&mut self, keys: usize) {
+        let Self {
+            qname2,
+            qname3,
+            nxdomain,
+            refused,
+            servfail,
+            nodata,
+            noerror,
+            reply_bytes,
+            ecs,
+            ecs_places,
+            ecs_systems,
+            ..
+        } = self;
+        let of_names = [qname2, qname3, nxdomain, refused, servfail, nodata, noerror, reply_bytes];
+        for list in of_names.into_iter().chain([ecs, ecs_places, ecs_systems]) {
+            list.truncate(keys);
+        }
+    }
+
+    /// Removes what has keys: top lists, cardinalities, ports and the names of slow transactions.
+    pub(super) fn drop_keys(&mut self) {
+        let Self { wire, qtypes, rcodes, udp_size, mut xact, .. } = std::mem::take(self);
+        for direction in xact.directions.as_array_mut() {
+            direction.classes.drop_names();
+        }
+        *self = Self { wire, qtypes, rcodes, udp_size, xact, ..Self::default() };
+    }
+
     pub(super) fn merge(&mut self, other: &Self) {
         let Self {
             wire,

@@ -131,6 +131,20 @@ impl Summary {
             && self.account == Account::default()
     }
 
+    /// Keeps the `keys` highest keys of each top list, to save space. The errors of the lists grow, so all
+    /// bounds still hold. Cardinalities, counters, rates, quantiles and latencies stay as they are.
+    pub fn truncate_lists(&mut self, keys: usize) {
+        self.packets.truncate_lists(keys);
+        self.dns.truncate_lists(keys);
+    }
+
+    /// Removes what takes the most space: top lists, cardinalities, ports and the names of slow
+    /// transactions. Counters, rates, types, response codes, sizes and latencies stay.
+    pub fn drop_keys(&mut self) {
+        self.packets.drop_keys();
+        self.dns.drop_keys();
+    }
+
     /// Merges another minute and folds the seconds of the oldest minutes into distributions, so
     /// that a summary of any length stays small.
     pub fn absorb(&mut self, minute: &Self) {

@@ -202,6 +202,23 @@ impl PacketSketches {
         rank(tcp.into_iter().chain(named(&self.udp_ports, "udp")), |_| None)
     }
 
+    /// Keeps the `keys` highest keys of each top list, see [`Top::truncate`].
+    pub(super) fn truncate_lists(&mut self, keys: usize) {
+        let Self { ipv4, ipv6, bytes, places, systems, .. } = self;
+        for list in [ipv4, ipv6, bytes] {
+            list.truncate(keys);
+        }
+        for list in [places, systems] {
+            list.truncate(keys);
+        }
+    }
+
+    /// Removes what has keys: top lists, cardinalities and ports.
+    pub(super) fn drop_keys(&mut self) {
+        let Self { deep_samples, payload, .. } = std::mem::take(self);
+        *self = Self { deep_samples, payload, ..Self::default() };
+    }
+
     pub(super) fn merge(&mut self, other: &Self) {
         let Self {
             deep_samples,

@@ -128,9 +128,18 @@ impl Rates {
     /// Seconds that are not full, because they are before `start`, are left out. Minutes without
     /// packets may be missing.
     pub fn fold(&mut self, start: Timestamp) {
+        self.fold_to(start, KEPT_MINUTES);
+    }
+
+    /// Folds all minutes into the distributions, like [`Self::fold`].
+    pub fn fold_all(&mut self, start: Timestamp) {
+        self.fold_to(start, 0);
+    }
+
+    fn fold_to(&mut self, start: Timestamp, kept: usize) {
         let from = start.next_second();
         let mut until = self.folded_until.unwrap_or(from);
-        while self.minutes.len() > KEPT_MINUTES
+        while self.minutes.len() > kept
             && let Some((minute, seconds)) = self.minutes.pop_first()
         {
             let first = minute.saturating_mul(SECONDS_OF_MINUTE);
@@ -164,15 +173,28 @@ impl Rates {
     /// Returns percentiles over the full seconds from `start` to `end`, idle ones included. Each is
     /// `None` without a full second.
     pub fn percentiles(&self, start: Timestamp, end: Timestamp) -> RatePercentiles {
-        let seconds = start.next_second()..end.second();
-        let (idle, columns) = self.columns(seconds);
+        let seconds = end.second().saturating_sub(start.next_second());
+        self.percentiles_covering(start, end, seconds.max(0).unsigned_abs())
+    }
+
+    /// Does the same if only `covered` of these seconds were counted, because the counting was
+    /// interrupted: the others are not idle.
+    pub fn percentiles_covering(
+        &self,
+        start: Timestamp,
+        end: Timestamp,
+        covered: u64,
+    ) -> RatePercentiles {
+        let columns = self.columns(start.next_second()..end.second());
+        let counted = columns[0].len() as u64 + self.folded[0].count();
+        // Not listed one by one, because there can be many between two merged summaries.
+        let idle = covered.saturating_sub(counted);
         let percentiles: [Option<Percentiles>; SERIES] = if self.folded[0].count() == 0 {
             columns.map(|mut column| {
                 column.sort_unstable();
                 of_sorted(idle, &column)
             })
         } else {
-            let idle = idle.saturating_sub(self.folded[0].count());
             let mut folded = self.folded.clone();
             for (folded, column) in folded.iter_mut().zip(columns) {
                 folded.record(0, idle);
@@ -184,25 +206,22 @@ impl Rates {
         RatePercentiles { pps_in, pps_out, pps_total, bps_in, bps_out, bps_total, dns }
     }
 
-    /// Returns the values of each series in `seconds`, preceded by the number of seconds in missing
-    /// minutes. These are not listed, because there can be many between two merged summaries.
-    fn columns(&self, seconds: std::ops::Range<i64>) -> (u64, [Vec<u64>; SERIES]) {
+    /// Returns the values of each series in `seconds`, without those of missing minutes.
+    fn columns(&self, seconds: std::ops::Range<i64>) -> [Vec<u64>; SERIES] {
         let mut columns: [Vec<u64>; SERIES] = Default::default();
         if seconds.is_empty() {
-            return (0, columns);
+            return columns;
         }
         let minute = |second: i64| second.div_euclid(SECONDS_OF_MINUTE);
-        let mut idle = seconds.end.abs_diff(seconds.start);
         for (minute, counts) in self.minutes.range(minute(seconds.start)..=minute(seconds.end)) {
             let numbers = minute.saturating_mul(SECONDS_OF_MINUTE)..;
             for (_, second) in numbers.zip(&counts.0).filter(|(at, _)| seconds.contains(at)) {
-                idle -= 1;
                 for (column, value) in columns.iter_mut().zip(second.series()) {
                     column.push(value);
                 }
             }
         }
-        (idle, columns)
+        columns
     }
 }
 
@@ -231,6 +250,20 @@ mod tests {
         assert_eq!(pps(60 * second + 1, 62 * second + 999), Some((11, 11)), "one full second");
         assert_eq!(pps(60 * second + 1, 61 * second + 999), None);
         assert_eq!(pps(61 * second, 64 * second), Some((11, 12)), "the idle one is the least");
+    }
+
+    #[test]
+    fn seconds_that_were_not_counted_are_not_idle() {
+        let mut rates = Rates::of(1, minute(|_| 4));
+        rates.merge(&Rates::of(4, minute(|_| 4)));
+        let (start, end) = (Timestamp::from_minute(1), Timestamp::from_minute(5));
+        let least = |rates: &Rates, covered| {
+            rates.percentiles_covering(start, end, covered).pps_in.unwrap().p50
+        };
+        assert_eq!(rates.percentiles(start, end).pps_in.unwrap().p50, 0);
+        assert_eq!((least(&rates, 240), least(&rates, 120)), (0, 4));
+        rates.fold_all(start);
+        assert_eq!((least(&rates, 241), least(&rates, 120), least(&rates, 1)), (0, 4, 4));
     }
 
     #[test]

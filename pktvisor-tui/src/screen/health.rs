@@ -100,6 +100,17 @@ fn daemon(agent: &Agent, metrics: &AppMetrics) -> Panel {
         facts.push(Fact::new("CPU", cpu));
         facts.push(Fact::new("memory", bytes(process.resident_bytes)));
     }
+    if let Some(history) = &daemon.history {
+        let size = format!("{} of {}", bytes(history.bytes), bytes(history.max_bytes));
+        facts.push(Fact::new("history", size));
+        if history.lost_minutes > 0 {
+            let lost = format!("{} minutes are missing", si(history.lost_minutes));
+            facts.push(Fact::new("  lost", lost).tone(Tone::Loss));
+        }
+        if let Some(problem) = &history.problem {
+            facts.push(Fact::new("  problem", printable(problem)).tone(Tone::Loss));
+        }
+    }
     if let Some(security) = &daemon.security {
         let capabilities = match &security.capabilities[..] {
             [] => "none".to_owned(),

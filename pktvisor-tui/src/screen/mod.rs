@@ -168,6 +168,11 @@ impl App {
     fn points(&self, value: impl Fn(&Sample) -> Option<f64>) -> Vec<(f64, f64)> {
         let now = self.paused.unwrap_or(self.now) as f64;
         let seconds = |at: u64| (at as f64 - now) / 1_000.0;
+        if let Some(past) = self.past() {
+            let end = past.to as f64;
+            let point = |sample: &Sample| Some((sample.at as f64 / 1_000.0 - end, value(sample)?));
+            return past.samples.iter().filter_map(point).collect();
+        }
         let mut points: Vec<(f64, f64)> = match self.agent() {
             Some(agent) => {
                 let point = |sample: &Sample| Some((seconds(sample.at), value(sample)?));
@@ -215,7 +220,13 @@ impl App {
         const MOST: usize = 4;
         let mut sums = BTreeMap::<&str, f64>::new();
         let agents = self.shown_agents().iter();
-        for (name, value) in agents.flat_map(|agent| &agent.history.samples).flat_map(of) {
+        let live = agents.flat_map(|agent| &agent.history.samples);
+        let (past, live) = match self.past() {
+            Some(past) => (Some(&past.samples), None),
+            None => (None, Some(live)),
+        };
+        let samples = past.into_iter().flatten().chain(live.into_iter().flatten());
+        for (name, value) in samples.flat_map(of) {
             *sums.entry(name).or_default() += value;
         }
         let mut names: Vec<(&str, f64)> = sums.into_iter().filter(|(_, sum)| *sum > 0.0).collect();

@@ -2,6 +2,7 @@
 
 mod fleet;
 mod keys;
+mod past;
 mod screens;
 #[path = "../../../pktvisor-common/tests/report/views.rs"]
 mod views;
@@ -77,6 +78,7 @@ fn answer(view: &MetricsView, second: u64) -> Answer {
     Answer {
         period: Period::Window(5),
         view: view.clone(),
+        past: None,
         missing: Vec::new(),
         live,
         rates: Rates {

@@ -17,7 +17,10 @@ pub(super) fn header(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let (state, tone) = state(app);
     let room = usize::from(area.width).saturating_sub(width(&state) + 1);
     let mut facts = vec!["fleet".to_owned(), period(app)];
-    if let Some(view) = app.view() {
+    if let Some(past) = app.past() {
+        facts[1] = past.limits();
+        facts.extend(past.missing());
+    } else if let Some(view) = app.view() {
         facts.push(time(view.period.start_ts));
         facts.push(format!("+ {}", duration(view.period.length)));
     }
@@ -47,6 +50,7 @@ fn period(app: &App) -> String {
         Period::Bucket(n) => format!("{n} minutes ago"),
         Period::Window(1) => "last minute".to_owned(),
         Period::Window(n) => format!("last {n} minutes"),
+        Period::Range { .. } => "history".to_owned(),
     }
 }
 
@@ -65,6 +69,7 @@ fn state(app: &App) -> (String, Tone) {
             ("no answer ".to_owned(), Tone::Loss)
         }
         Some(age) => (format!("stale for {} ", duration(age / 1_000)), Tone::Loss),
+        None if app.past().is_some() => ("history ".to_owned(), Tone::Warning),
         _ if agents.iter().all(has_ended) => ("■ ended ".to_owned(), Tone::Warning),
         _ if agents.iter().any(watches_nothing) => {
             let idle = agents.iter().filter(|agent| watches_nothing(agent)).count();
@@ -134,18 +139,22 @@ pub(super) fn waiting(app: &App, frame: &mut Frame<'_>, area: Rect) {
 /// Draws the search text, a message, the active search, or the most important keys.
 pub(super) fn footer(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let room = usize::from(area.width);
-    let line = if app.searching {
-        let keys = "   Enter keeps, Esc clears";
-        let text = fit(&app.search, room.saturating_sub(3 + width(keys)));
+    let edited = |prompt: &str, text: &str, keys: &'static str| {
+        let text = fit(text, room.saturating_sub(2 + width(prompt) + width(keys)));
         Line::from(vec![
-            app.span(Tone::Strong, format!(" /{text}")),
+            app.span(Tone::Strong, format!(" {prompt}{text}")),
             app.span(Tone::Selected, " "),
             app.span(Tone::Dim, keys),
         ])
+    };
+    let line = if app.searching {
+        edited("/", &app.search, "   Enter keeps, Esc clears")
+    } else if let (Some(text), None) = (&app.going_to, &app.message) {
+        edited("go to ", text, "   such as -2h, 2026-11-01 10:00, -2h to -1h")
     } else if let Some((message, _)) = &app.message {
         Line::from(app.span(Tone::Warning, fit(&format!(" {message}"), room)))
     } else if app.search.is_empty() {
-        let keys = " ?:keys Tab:screen 1…9:window [ ]:minute z:zoom /:search space:pause q:quit";
+        let keys = " ?:keys Tab:screen 1…9:window [ ]:minute g:time z:zoom /:search p:pause q:quit";
         Line::from(app.span(Tone::Dim, keys))
     } else {
         let text = format!(" only rows with {:?}, Esc shows all", printable(&app.search));

@@ -1,6 +1,6 @@
 //! Drawing of panels.
 
-use pktvisor_common::report::number::{percent, share, si};
+use pktvisor_common::report::number::{percent, share, si, time};
 use pktvisor_common::report::text::{bar, fit, width};
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -27,6 +27,8 @@ const ERROR: usize = 8;
 const WIDE: usize = 60;
 /// Minimum time range of a chart in seconds.
 const SPAN: f64 = 60.0;
+/// Seconds of a day.
+const DAY: i64 = 86_400;
 
 pub(super) fn panel(app: &App, frame: &mut Frame<'_>, panel: &Panel, at: usize, area: Rect) {
     let [title, body] = [
@@ -199,13 +201,30 @@ fn chart(app: &App, frame: &mut Frame<'_>, chart: &Chart, mut area: Rect) {
     let x = Axis::default()
         .bounds([oldest, 0.0])
         .style(app.theme.style(Tone::Dim))
-        .labels([label(format!("{oldest:.0} s")), label("now".to_owned())]);
+        .labels(times(app, oldest).map(label));
     let y = Axis::default()
         .bounds([0.0, most])
         .style(app.theme.style(Tone::Dim))
         .labels([label("0".to_owned()), label(si(most.round() as u64))]);
     let plot = Plot::new(datasets.collect()).x_axis(x).y_axis(y).legend_position(None);
     frame.render_widget(plot, area);
+}
+
+/// Returns the labels of the two ends of a time axis.
+fn times(app: &App, oldest: f64) -> [String; 2] {
+    match app.past() {
+        Some(past) => {
+            let from = past.to.saturating_add(oldest as i64);
+            let is_short = past.to.saturating_sub(from) <= DAY;
+            // The header has the year, and over a day the time is enough.
+            let digits = if is_short { 11..16 } else { 5..16 };
+            [from, past.to].map(|unix| {
+                let time = time(unix);
+                time.get(digits.clone()).unwrap_or(&time).to_owned()
+            })
+        }
+        None => [format!("{oldest:.0} s"), "now".to_owned()],
+    }
 }
 
 /// Pads a text with blanks.

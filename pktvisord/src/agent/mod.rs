@@ -2,6 +2,7 @@
 
 mod error;
 pub mod fleet_key;
+mod history;
 mod listen;
 pub mod output;
 mod reload;
@@ -36,6 +37,7 @@ use crate::input::live::{Interfaces, LiveOptions};
 use crate::input::target::{Target, resolve};
 use crate::serve::live::Live;
 use crate::store::Store;
+use crate::store::feed::WhenFull;
 use crate::system::privileges::{Rights, User, give_up, raise, raise_limits};
 
 /// Runs the daemon. Returns the exit code of a run without an error.
@@ -154,17 +156,22 @@ fn serve(
 ) -> Result<u8, AppError> {
     let no_thread = system("cannot start a thread");
     let store = Arc::new(Store::start(input.parts(), run.retention()).map_err(&no_thread)?);
+    // Packets of a file can wait, those of an interface cannot.
+    let when_full = if rights.is_some() { WhenFull::Drop } else { WhenFull::Wait };
+    let history = history::open(run, &store);
+    let writer = history::write(run, &store, history.as_ref(), when_full).map_err(&no_thread)?;
     let reloads = input.reloads();
     let mut running = input.start(run.context(&store)).map_err(&no_thread)?;
     let status = running.status();
-    let live = Arc::new(Live::new(
+    let live = Live::new(
         Arc::clone(&run.settings),
         Arc::clone(&store),
         running.clock(),
         running.control(),
         Arc::clone(&status),
         rights,
-    ));
+    );
+    let live = Arc::new(live.with_history(history));
     let http = listeners.options();
     let servers = listeners.serve(&live, &run.shutdown, &run.runtime)?;
     let (sender, changes) = channel();
@@ -178,6 +185,10 @@ fn serve(
         }
     }
     servers.wait(&run.runtime);
+    if let Some(writer) = writer {
+        store.end_feed();
+        writer.finish(live.unended());
+    }
     Ok(exit::OK)
 }
 

@@ -120,15 +120,16 @@ impl Reader<'_> {
             .filter(|(_, arg)| ids.iter().any(|id| *id == *arg.get_id()))
             .map(|(name, _)| name)
             .collect();
+        let keys = || known.iter().map(|name| table.key(name).to_owned());
         let mut entries = Vec::new();
         for (key, value) in options {
             let line = (self.line_of)(key.span().start);
             let name = key.get_ref();
-            if !known.iter().any(|known| known == name) {
-                let why = unknown_among(known.into_iter(), name);
+            let Some(option) = known.iter().find(|known| table.key(known) == name) else {
+                let why = unknown_among(keys(), name);
                 return Err((line, format!("{}: {why}", table.header)));
-            }
-            entries.extend(self.option(name, value.get_ref(), line)?);
+            };
+            entries.extend(self.option(option, value.get_ref(), line)?);
         }
         Ok(entries)
     }

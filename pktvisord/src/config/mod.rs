@@ -20,8 +20,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 pub use diagnostics::unknown_variables;
 pub use file::FileError;
 pub use model::{
-    Format, GeoFiles, InputConfig, InputTuning, LogConfig, LogLevel, Model, PolicyConfig,
-    ProcessConfig, ReportConfig, ServeConfig, Switch,
+    Format, GeoFiles, HistoryConfig, InputConfig, InputTuning, LogConfig, LogLevel, Model,
+    PolicyConfig, ProcessConfig, ReportConfig, ServeConfig, Switch,
 };
 pub use print::{example, table};
 
@@ -236,14 +236,15 @@ impl Config {
         Reloadable { tuning: &input.tuning, geo: &policy.geo, log: level }
     }
 
-    /// Returns the needs for reading the options again: the files that they name, and the
+    /// Returns the needs of the history, and those for reading the options again: the files that they name, and the
     /// configuration file, which may be created later.
     pub fn needs(&self) -> Needs {
-        let Model { policy, serve, .. } = &self.model;
+        let Model { policy, serve, history, .. } = &self.model;
         let GeoFiles { geo_city, geo_asn } = &policy.geo;
         let named = [geo_city, geo_asn, &self.file].into_iter().flatten().cloned();
         let reads = named.chain([PathBuf::from(DEFAULT_FILE)]).collect();
-        serve.access.needs().and(Needs { reads, ..Needs::default() })
+        let writes = history.history_dir.iter().cloned().collect();
+        serve.access.needs().and(Needs { reads, writes, ..Needs::default() })
     }
 
     /// Returns the options whose values differ from those in `before`.

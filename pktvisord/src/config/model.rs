@@ -15,6 +15,7 @@ use crate::input::file::Speed;
 use crate::input::kernel::attach::CaptureMode;
 use crate::serve::access::AccessFiles;
 use crate::serve::prometheus::MAX_TOP;
+use crate::store::history::Keep;
 use crate::system::telemetry::LogFormat;
 use crate::time::{SECOND, Span};
 
@@ -150,6 +151,35 @@ pub struct PolicyConfig {
     pub sketch_seed: u64,
 }
 
+/// The history on disk.
+#[derive(Debug, Args)]
+pub struct HistoryConfig {
+    /// Keep closed minutes, and the hours and days merged from them, in this folder
+    #[arg(long, visible_alias = "history", value_name = "DIR", help_heading = KEPT)]
+    pub history_dir: Option<PathBuf>,
+
+    /// Maximum size of the history, such as 500MB or 2GiB; at the bound the finest and oldest periods
+    /// go first
+    #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = size, help_heading = KEPT)]
+    pub history_max_size: u64,
+
+    /// Time to keep minutes in full, such as 24h
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration, hide_short_help = true, help_heading = KEPT)]
+    pub history_keep_minutes: i64,
+
+    /// Time to keep counters, rates and histograms of minutes, without top lists and distinct counts
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = duration, hide_short_help = true, help_heading = KEPT)]
+    pub history_keep_counters: i64,
+
+    /// Time to keep hours
+    #[arg(long, value_name = "TIME", default_value = "90d", value_parser = duration, hide_short_help = true, help_heading = KEPT)]
+    pub history_keep_hours: i64,
+
+    /// Time to keep days [default: without end]
+    #[arg(long, value_name = "TIME", value_parser = duration, hide_short_help = true, help_heading = KEPT)]
+    pub history_keep_days: Option<i64>,
+}
+
 /// The process: its threads and its rights.
 #[derive(Debug, Args)]
 pub struct ProcessConfig {
@@ -238,6 +268,9 @@ pub struct Model {
     /// `[policy.default]`: so far there is one.
     #[command(flatten)]
     pub policy: PolicyConfig,
+    /// `[history]`
+    #[command(flatten)]
+    pub history: HistoryConfig,
     /// `[[input]]`: so far there is one.
     #[command(flatten)]
     pub input: InputConfig,
@@ -261,25 +294,37 @@ pub(super) struct Table {
     pub(super) name: &'static str,
     /// Header in the file.
     pub(super) header: &'static str,
+    /// Start of the names of its options on the command line, which the table leaves out.
+    prefix: &'static str,
     /// Adds the options of the table to a command.
     add: fn(Command) -> Command,
 }
 
 impl Table {
+    const fn new(name: &'static str, header: &'static str, add: fn(Command) -> Command) -> Self {
+        Self { name, header, prefix: "", add }
+    }
+
     /// Returns the identifiers of the options.
     pub(super) fn options(&self) -> Vec<String> {
         options(self.add)
     }
+
+    /// Returns the key of an option in the table.
+    pub(super) fn key<'a>(&self, option: &'a str) -> &'a str {
+        option.strip_prefix(self.prefix).unwrap_or(option)
+    }
 }
 
 /// All tables, in the order of the file.
-pub(super) const TABLES: [Table; 6] = [
-    Table { name: "input", header: "[[input]]", add: InputConfig::augment_args },
-    Table { name: "policy.default", header: "[policy.default]", add: PolicyConfig::augment_args },
-    Table { name: "process", header: "[process]", add: ProcessConfig::augment_args },
-    Table { name: "serve", header: "[serve]", add: ServeConfig::augment_args },
-    Table { name: "report", header: "[report]", add: ReportConfig::augment_args },
-    Table { name: "log", header: "[log]", add: LogConfig::augment_args },
+pub(super) const TABLES: [Table; 7] = [
+    Table::new("input", "[[input]]", InputConfig::augment_args),
+    Table::new("policy.default", "[policy.default]", PolicyConfig::augment_args),
+    Table { prefix: "history-", ..Table::new("history", "[history]", HistoryConfig::augment_args) },
+    Table::new("process", "[process]", ProcessConfig::augment_args),
+    Table::new("serve", "[serve]", ServeConfig::augment_args),
+    Table::new("report", "[report]", ReportConfig::augment_args),
+    Table::new("log", "[log]", LogConfig::augment_args),
 ];
 
 /// Returns the identifiers of the options that can change while the daemon runs.
@@ -322,6 +367,49 @@ fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.001..=3600.0).contains(&seconds) => Ok(seconds),
         _ => Err("expected a number of seconds from 0.001 to 3600".into()),
+    }
+}
+
+/// Parses a number of bytes with a unit.
+fn size(text: &str) -> Result<u64, String> {
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
+    let decimal =
+        [("kB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000), ("TB", 1_000_000_000_000)];
+    let wrong = || "expected a size of at least 16MiB, such as 500MB or 2GiB".to_owned();
+    let (number, unit) = units
+        .into_iter()
+        .chain(decimal)
+        .find_map(|(name, unit)| Some((text.strip_suffix(name)?, unit)))
+        .ok_or_else(wrong)?;
+    let size = number.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    size.filter(|&size| (MIN_HISTORY..=i64::MAX as u64).contains(&size)).ok_or_else(wrong)
+}
+
+/// Minimum size of the history in bytes: some minutes of a server, whatever is sent to it.
+const MIN_HISTORY: u64 = 16 << 20;
+
+/// Parses a time with a unit into seconds.
+fn duration(text: &str) -> Result<i64, String> {
+    let units = [("m", 60), ("h", 3_600), ("d", 86_400), ("w", 7 * 86_400), ("y", 365 * 86_400)];
+    let wrong = || "expected a time of at least 1h, such as 24h, 7d or 1y".to_owned();
+    let (number, unit) = units
+        .into_iter()
+        .find_map(|(name, unit)| Some((text.strip_suffix(name)?, unit)))
+        .ok_or_else(wrong)?;
+    let seconds = number.trim().parse::<i64>().ok().and_then(|number| number.checked_mul(unit));
+    seconds.filter(|seconds| (3_600..=1_000 * 365 * 86_400).contains(seconds)).ok_or_else(wrong)
+}
+
+impl HistoryConfig {
+    /// Returns what is kept for how long.
+    pub fn keep(&self) -> Keep {
+        Keep {
+            bytes: self.history_max_size,
+            minutes: self.history_keep_minutes,
+            counters: self.history_keep_counters,
+            hours: self.history_keep_hours,
+            days: self.history_keep_days,
+        }
     }
 }
 

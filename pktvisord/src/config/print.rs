@@ -11,7 +11,7 @@ use super::{Config, Source, TARGET, command, environment, is_flag, settings, sho
 /// Maximum width of a comment in the example, in columns.
 const WIDTH: usize = 98;
 /// Values in the example for options without a default.
-const EXAMPLES: [(&str, &str); 18] = [
+const EXAMPLES: [(&str, &str); 20] = [
     (TARGET, "\"any\""),
     ("filter", "\"not port 22\""),
     ("hosts", "[\"192.0.2.0/24\", \"2001:db8::/32\"]"),
@@ -24,6 +24,8 @@ const EXAMPLES: [(&str, &str); 18] = [
     ("mask_ip", "\"24/48\""),
     ("hash_names", "\"/etc/pktvisor/names.key\""),
     ("fleet_key", "\"/etc/pktvisor/fleet.key\""),
+    ("history_dir", "\"/var/lib/pktvisor\""),
+    ("history_keep_days", "\"10y\""),
     ("user", "\"nobody\""),
     ("replay", "10"),
     ("workers", "2"),
@@ -73,11 +75,13 @@ impl Config {
 
 /// Returns the options of a table, by their names in the file.
 fn options_of<'a>(
-    table: &Table,
+    table: &'a Table,
     command: &'a clap::Command,
 ) -> impl Iterator<Item = (String, &'a Arg)> {
     let options = table.options();
-    settings(command).filter(move |(_, arg)| options.iter().any(|id| *id == *arg.get_id()))
+    settings(command)
+        .filter(move |(_, arg)| options.iter().any(|id| *id == *arg.get_id()))
+        .map(|(name, arg)| (table.key(&name).to_owned(), arg))
 }
 
 /// Formats the value of an option for the file; `None` if it has none.
@@ -125,7 +129,7 @@ pub fn example() -> String {
          # command line, which overrides the environment (PKTVISORD_OPTION), which overrides this\n\
          # file. `pktvisord --check-config` checks the configuration, and --print-config prints the\n\
          # options in effect. SIGHUP applies changes of options marked (reload). An option can also\n\
-         # be set at the top, before all tables.\n",
+         # be set at the top, before all tables; there, those of [history] start with history-.\n",
     );
     for table in &TABLES {
         // Writing to memory cannot fail.
@@ -175,7 +179,7 @@ pub fn table() -> String {
             let _ = writeln!(
                 text,
                 "| {} | `{key}` | `{}` | {} | {} |",
-                on_command_line(&key, arg),
+                on_command_line(arg),
                 environment(arg),
                 default(arg),
                 if reload { "yes" } else { "" }
@@ -186,7 +190,8 @@ pub fn table() -> String {
 }
 
 /// Formats an option with its value for the command line.
-fn on_command_line(key: &str, arg: &Arg) -> String {
+fn on_command_line(arg: &Arg) -> String {
+    let key = arg.get_long().unwrap_or_default();
     let takes_value = arg.get_num_args().is_none_or(|range| range != ValueRange::EMPTY);
     let name = arg.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
     let value = name.filter(|_| !is_flag(arg) && takes_value).unwrap_or_default();

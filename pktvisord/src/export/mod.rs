@@ -101,6 +101,7 @@ mod tests {
 
     use super::*;
     use crate::store::Store;
+    use crate::store::feed::WhenFull;
     use crate::store::minutes::Retention;
     use crate::store::parts::Part;
 
@@ -139,7 +140,7 @@ mod tests {
             .build()
             .unwrap();
         let store = Store::inline(1, Retention { periods: 5, single: false });
-        let subscription = store.subscribe(room);
+        let subscription = store.subscribe(room, WhenFull::Drop);
         let pushed: Arc<Mutex<Vec<i64>>> = Arc::default();
         let double = Double { fails, pushed: Arc::clone(&pushed) };
         runtime.block_on(async {

@@ -45,6 +45,10 @@ pub(super) enum Question {
     Bucket(u64),
     /// The view of a window.
     Window(u64),
+    /// A range of time in Unix seconds, as one view or as one for each `step` seconds.
+    Range { from: i64, to: i64, step: Option<i64> },
+    /// What the ranges can be.
+    History,
     /// The byte form of a bucket.
     State(u64),
     /// The metrics for Prometheus.
@@ -61,7 +65,7 @@ impl Question {
     fn turn(self) -> &'static Semaphore {
         match self {
             Self::App | Self::Rates | Self::Bucket(_) | Self::Metrics(_) => &QUICK,
-            Self::Window(_) | Self::State(_) => &SLOW,
+            Self::Window(_) | Self::State(_) | Self::Range { .. } | Self::History => &SLOW,
         }
     }
 
@@ -73,7 +77,12 @@ impl Question {
 
     fn content_type(self) -> HeaderValue {
         HeaderValue::from_static(match self {
-            Self::App | Self::Rates | Self::Bucket(_) | Self::Window(_) => "application/json",
+            Self::App
+            | Self::Rates
+            | Self::Bucket(_)
+            | Self::Window(_)
+            | Self::Range { .. }
+            | Self::History => "application/json",
             Self::State(_) => "application/octet-stream",
             Self::Metrics(format) => format.content_type(),
         })

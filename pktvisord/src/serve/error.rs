@@ -30,6 +30,12 @@ pub(super) enum ApiError {
          request a newer minute"
     )]
     OtherPorts,
+    /// A limit or the step of a range is malformed, or there are too many steps.
+    #[error("{0}")]
+    BadRange(String),
+    /// Nothing is stored of the range.
+    #[error("nothing is stored of this range; /api/v1/history lists what is")]
+    NothingStored,
     /// No period has begun.
     #[error("no period is available yet: no packet was read")]
     NoneYet,
@@ -73,10 +79,12 @@ impl ApiError {
         match self {
             ApiError::NotANumber(_)
             | ApiError::OutOfRange(_)
+            | ApiError::BadRange(_)
             | ApiError::NotOneHost
             | ApiError::TwoHosts => StatusCode::BAD_REQUEST,
             ApiError::NotYet(_)
             | ApiError::NoneYet
+            | ApiError::NothingStored
             | ApiError::OtherPorts
             | ApiError::NoRoute(_) => StatusCode::NOT_FOUND,
             ApiError::NoMethod => StatusCode::METHOD_NOT_ALLOWED,

@@ -139,6 +139,6 @@ pub(super) async fn state(
 }
 
 /// Serializes a value as JSON.
-fn json(value: &impl Serialize) -> Result<Vec<u8>, ApiError> {
+pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>, ApiError> {
     serde_json::to_vec(value).map_err(internal)
 }

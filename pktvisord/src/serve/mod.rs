@@ -41,6 +41,7 @@ mod metrics;
 mod openapi;
 mod period;
 pub(crate) mod prometheus;
+mod range;
 mod server;
 
 pub use connections::{Connections, KEPT_FOR_TRUSTED, MAX_CONNECTIONS, MAX_OF_CLIENT};
@@ -97,6 +98,8 @@ pub fn router(live: Arc<Live>, options: &Options) -> Router {
         .routes(routes!(metrics::rates))
         .routes(routes!(metrics::bucket))
         .routes(routes!(metrics::window))
+        .routes(routes!(range::range))
+        .routes(routes!(range::history))
         .routes(routes!(metrics::state))
         .routes(routes!(prometheus::route::metrics))
         .routes(routes!(health::healthz))

@@ -47,6 +47,11 @@ impl Subscription {
         self.closed.recv().await
     }
 
+    /// Blocks until the next closed minute. Returns `None` if the feed has ended and no minute is left.
+    pub fn wait(&mut self) -> Option<Arc<Closed>> {
+        self.closed.blocking_recv()
+    }
+
     /// Returns the next closed minute if one is waiting.
     pub fn try_next(&mut self) -> Option<Arc<Closed>> {
         self.closed.try_recv().ok()
@@ -58,11 +63,21 @@ impl Subscription {
     }
 }
 
+/// What becomes of a minute while the queue of a subscriber is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It is dropped for this subscriber and counted, so that live packets never wait.
+    Drop,
+    /// The store waits, and with it the reading of a capture.
+    Wait,
+}
+
 /// The sending side of a subscription.
 #[derive(Debug)]
 struct Subscriber {
     to: Sender<Arc<Closed>>,
     lost: Arc<AtomicU64>,
+    when_full: WhenFull,
 }
 
 /// All subscribers.
@@ -71,28 +86,39 @@ pub(super) struct Feed(Mutex<Vec<Subscriber>>);
 
 impl Feed {
     /// Subscribes with a queue of `room` closed minutes, at least 1.
-    pub(super) fn subscribe(&self, room: usize) -> Subscription {
+    pub(super) fn subscribe(&self, room: usize, when_full: WhenFull) -> Subscription {
         let (to, closed) = channel(room);
         let lost: Arc<AtomicU64> = Arc::default();
         let mut subscribers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        subscribers.push(Subscriber { to, lost: Arc::clone(&lost) });
+        subscribers.push(Subscriber { to, lost: Arc::clone(&lost), when_full });
         Subscription { closed, lost }
     }
 
-    /// Sends a closed minute to all subscribers without waiting. It is only built if there are any.
+    /// Ends all subscriptions, after the minutes in their queues.
+    pub(super) fn end(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Sends a closed minute to all subscribers. It is only built if there are any.
     pub(super) fn publish(&self, closed: impl FnOnce() -> Closed) {
         let mut subscribers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if subscribers.is_empty() {
             return;
         }
         let closed = Arc::new(closed());
-        subscribers.retain(|Subscriber { to, lost }| match to.try_send(Arc::clone(&closed)) {
-            Ok(()) => true,
-            Err(TrySendError::Full(_)) => {
-                lost.fetch_add(1, Ordering::Relaxed);
-                true
+        subscribers.retain(|Subscriber { to, lost, when_full }| {
+            let sent = to.try_send(Arc::clone(&closed));
+            match sent {
+                Ok(()) => true,
+                Err(TrySendError::Full(closed)) if *when_full == WhenFull::Wait => {
+                    to.blocking_send(closed).is_ok()
+                }
+                Err(TrySendError::Full(_)) => {
+                    lost.fetch_add(1, Ordering::Relaxed);
+                    true
+                }
+                Err(TrySendError::Closed(_)) => false,
             }
-            Err(TrySendError::Closed(_)) => false,
         });
     }
 }

@@ -56,7 +56,11 @@ impl Minutes {
             }
             return;
         }
-        self.closed.push_front(whole);
+        // A daemon that was restarted within a minute has it in two parts.
+        match self.closed.front_mut() {
+            Some(newest) if newest.place() == whole.place() => Arc::make_mut(newest).merge(&whole),
+            _ => self.closed.push_front(whole),
+        }
         while self.closed.len() >= self.retention.periods.max(1) {
             let Some(oldest) = self.closed.pop_back() else { break };
             let start = self.left_out.map_or(oldest.start, |left_out| left_out.start);
@@ -80,6 +84,16 @@ impl Minutes {
         closed.nth(usize::try_from(n).ok()?.checked_sub(1)?).cloned()
     }
 
+    /// Returns the closed minutes that are older than the live bucket, newest first: a worker can hand in a
+    /// minute after its live bucket was copied. After a restart, one can be of the same minute.
+    pub(super) fn closed_before(
+        &self,
+        live: &Summary,
+    ) -> impl DoubleEndedIterator<Item = &Arc<Summary>> {
+        let (minute, start) = (live.minute, live.start);
+        self.closed.iter().filter(move |closed| closed.minute < minute || closed.end <= start)
+    }
+
     /// Returns the parts of a window of `n` buckets, of which `live` is the newest, or of everything for a
     /// single summary. `live` is left out of a single summary if it has closed since it was copied.
     pub(super) fn window<'a>(&self, live: &'a Summary, n: u64) -> Parts<'a> {
@@ -89,9 +103,11 @@ impl Minutes {
             return Parts { closed, live: Some(live).filter(|_| is_newer), folds: true };
         }
         let count = n.saturating_sub(1) as usize;
-        // A worker can hand in a minute after its live bucket was copied.
-        let closed = self.closed.iter().filter(|closed| closed.minute < live.minute);
-        Parts { closed: closed.take(count).cloned().collect(), live: Some(live), folds: false }
+        Parts {
+            closed: self.closed_before(live).take(count).cloned().collect(),
+            live: Some(live),
+            folds: false,
+        }
     }
 }
 

@@ -4,13 +4,18 @@
 //! thread, so that a minute with many names never delays a packet. If one worker reads a capture on the
 //! caller's thread, the store runs on that thread too.
 //!
+//! * `history`: closed minutes on disk, and the hours and days merged from them.
+//! * `range`: any range of time, from both.
 //! * `parts`: minutes that some workers have closed.
 //! * [`minutes`]: the minutes that are kept, and windows over them.
 //! * `feed`: the feed of closed minutes.
 
 pub(crate) mod feed;
+pub mod history;
 pub mod minutes;
 pub(crate) mod parts;
+pub(crate) mod range;
+pub(crate) mod rollup;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,7 +26,7 @@ use std::thread::JoinHandle;
 use pktvisor_common::summary::Summary;
 use pktvisor_common::summary::cumulative::Cumulative;
 
-use self::feed::{Closed, Feed, PolicyName, Subscription};
+use self::feed::{Closed, Feed, PolicyName, Subscription, WhenFull};
 use self::minutes::{LeftOut, Minutes, Retention};
 use self::parts::{Assembly, Part};
 
@@ -161,10 +166,21 @@ impl Store {
         self.intake.retention
     }
 
-    /// Subscribes to the minutes that close from now on, with a queue of `room` minutes, at least 1. When
-    /// the queue is full, further minutes are dropped for this subscriber and counted.
-    pub fn subscribe(&self, room: usize) -> Subscription {
-        self.shared.feed.subscribe(room)
+    /// Subscribes to the minutes that close from now on, with a queue of `room` minutes, at least 1.
+    pub fn subscribe(&self, room: usize, when_full: WhenFull) -> Subscription {
+        self.shared.feed.subscribe(room, when_full)
+    }
+
+    /// Ends all subscriptions once everything handed in before is processed.
+    pub(crate) fn end_feed(&self) {
+        self.settle();
+        self.shared.feed.end();
+    }
+
+    /// Adds minutes of an earlier run, oldest first, before others are handed in.
+    pub(crate) fn restore(&self, earlier: Vec<Summary>) {
+        let mut minutes = self.shared.minutes();
+        earlier.into_iter().for_each(|minute| minutes.push(Arc::new(minute)));
     }
 
     /// Waits until everything handed in before is processed.
@@ -191,6 +207,11 @@ impl Store {
     /// Returns the closed bucket `n` ≥ 1. The newest is 1.
     pub fn closed(&self, n: u64) -> Option<Arc<Summary>> {
         self.shared.minutes().closed(n)
+    }
+
+    /// Returns all closed minutes that are older than the live bucket, oldest first.
+    pub(crate) fn closed_before(&self, live: &Summary) -> Vec<Arc<Summary>> {
+        self.shared.minutes().closed_before(live).rev().cloned().collect()
     }
 
     /// Merges the live bucket with the `n` − 1 newest closed ones, or with all of them for a single summary.
@@ -265,8 +286,9 @@ mod tests {
     #[test]
     fn subscribers_get_each_minute_once_and_lose_those_beyond_their_queue() {
         let store = Store::start(1, RETENTION).unwrap();
-        let (mut quick, mut slow) = (store.subscribe(8), store.subscribe(2));
-        drop(store.subscribe(1));
+        let (mut quick, mut slow) =
+            (store.subscribe(8, WhenFull::Drop), store.subscribe(2, WhenFull::Drop));
+        drop(store.subscribe(1, WhenFull::Wait));
         hand_in(&store, 1..6);
         let minutes = |subscription: &mut Subscription| -> Vec<(i64, u64)> {
             std::iter::from_fn(|| subscription.try_next())
@@ -278,5 +300,21 @@ mod tests {
         assert_eq!(minutes(&mut quick), [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5)]);
         assert_eq!(minutes(&mut slow), [(1, 1), (2, 2)]);
         assert_eq!((quick.lost(), slow.lost()), (0, 3));
+    }
+
+    #[test]
+    fn the_store_waits_for_a_subscriber_that_must_have_all() {
+        let store = Store::start(1, RETENTION).unwrap();
+        let mut all = store.subscribe(1, WhenFull::Wait);
+        let reader = std::thread::spawn(move || {
+            let minutes = std::iter::from_fn(|| all.wait()).map(|closed| {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+                closed.summary.minute
+            });
+            (minutes.collect::<Vec<_>>(), all.lost())
+        });
+        hand_in(&store, 1..9);
+        store.end_feed();
+        assert_eq!(reader.join().unwrap(), ((1..9).collect::<Vec<i64>>(), 0));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use pktvisor_common::api::Views;
+use pktvisor_common::api::{Range, Views};
 
 use crate::support::{live, program, serve, serve_single};
 
@@ -59,6 +59,29 @@ fn shows_requested_bucket_or_window() {
     let report = printed(&[&format!("http://{address}/"), "--window", "1"]);
     assert!(report.starts_with(&format!("pktvisord at {address}, window 1\n")), "{report}");
     assert!(report.contains("PACKETS  1,001"), "{report}");
+}
+
+/// The daemon has 2023-03-28 10:40, 10:41 and the live minute 10:42.
+#[test]
+fn shows_ranges_of_time() {
+    let server = serve();
+    let address = server.address.to_string();
+    let report = printed(&[&address, "--from", "2023-03-28 10:40", "--to", "2023-03-28 10:42"]);
+    let title = format!("pktvisord at {address}, 2023-03-28 10:40 to 10:42 UTC (2min)\n");
+    assert!(report.starts_with(&title), "{report}");
+    assert!(report.contains("PACKETS  2,005"), "{report}");
+    let json = printed(&[&address, "--from", "-1h", "--json"]);
+    let range: Range = serde_json::from_str(&json).unwrap();
+    assert_eq!(range.parts[0].metrics.packets.total, 3_006);
+    let frame = printed(&[&address, "--from", "-1h", "--once"]);
+    assert!(frame.contains("2023-03-28 10:40 to 10:43 UTC (3min)"), "{frame}");
+    let (code, error) = failure(&[&address, "--from", "2020-01-01", "--to", "2020-01-02"]);
+    assert_eq!(code, 4);
+    assert!(error.contains("nothing is stored of this range"), "{error}");
+    let (code, error) = failure(&[&address, "--from", "yesterday"]);
+    assert!(code == 2 && error.contains("\"yesterday\" is not a time"), "{error}");
+    assert_eq!(failure(&[&address, "--to", "-1h"]).0, 2);
+    assert_eq!(failure(&[&address, "--from", "-1h", "--window", "3"]).0, 2);
 }
 
 #[test]

@@ -39,7 +39,13 @@ async fn documented_routes_answer_as_documented() {
     assert!(!paths.is_empty());
     for (path, methods) in paths {
         let documented = &methods["get"]["responses"]["200"]["content"];
-        let answer = get(&path.replace("{n}", "1")).await;
+        let parameters = methods["get"]["parameters"].as_array().into_iter().flatten();
+        let required = parameters.filter(|one| one["in"] == "query" && one["required"] == true);
+        let query = required.map(|one| {
+            format!("{}={}", one["name"].as_str().unwrap(), one["example"].as_str().unwrap())
+        });
+        let query: Vec<String> = query.collect();
+        let answer = get(&format!("{}?{}", path.replace("{n}", "1"), query.join("&"))).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}");
         let content_type = answer.header("content-type").split(';').next().unwrap();
         assert!(documented.get(content_type).is_some(), "{path}: {content_type}");

@@ -12,6 +12,7 @@ use crate::outcome::Outcome;
 use crate::sketch::quantiles::Percentiles;
 use crate::sketch::tally::Tally;
 use crate::sketch::top::{Entry, rank};
+use crate::summary::rates::RatePercentiles;
 use crate::summary::{Account, Summary};
 
 impl From<Percentiles> for Quantiles {
@@ -40,11 +41,19 @@ impl Summary {
     /// Returns the view that the REST API serves, without the fields that only the packet source
     /// knows.
     pub fn view(&self) -> MetricsView {
-        let rates = self.rate_percentiles();
+        self.view_with(&self.rate_percentiles())
+    }
+
+    /// Does the same if packets were counted for `covered` seconds of its time only.
+    pub fn view_covering(&self, covered: u64) -> MetricsView {
+        self.view_with(&self.rates.percentiles_covering(self.start, self.end, covered))
+    }
+
+    fn view_with(&self, rates: &RatePercentiles) -> MetricsView {
         let (start, end) = (self.start.second(), self.end.second());
         MetricsView {
-            packets: packets::view(&self.totals, &self.packets, &rates),
-            dns: dns::view(&self.dns, &rates),
+            packets: packets::view(&self.totals, &self.packets, rates),
+            dns: dns::view(&self.dns, rates),
             period: Period {
                 start_ts: start,
                 length: end.saturating_sub(start).max(0) as u64,

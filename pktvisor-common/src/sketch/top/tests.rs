@@ -103,6 +103,42 @@ fn keeps_the_highest_counts_of_a_batch() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
+    /// Lists that are cut before or after a merge, or twice, still bound every true count.
+    #[test]
+    fn true_counts_lie_within_the_bound_of_truncated_lists(
+        seed in any::<u64>(),
+        parts in 1..6usize,
+        keys in 1..8_000u64,
+        kept in 0..300usize,
+    ) {
+        let mut truth: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut whole = Names::default();
+        for part in 0..parts {
+            let mut one = Names::default();
+            for at in 0..10_000u64 {
+                let random = mix(seed ^ (part as u64 * 10_000 + at));
+                let key = (random % keys) * (random >> 40) % keys;
+                add(&mut one, key, 1 + random % 3);
+                *truth.entry(key).or_default() += 1 + random % 3;
+            }
+            one.truncate(kept);
+            whole.merge(&one);
+        }
+        whole.truncate(kept);
+        let counts = whole.counts.as_ref().unwrap();
+        prop_assert!(counts.lower_bounds().len() <= kept);
+        prop_assert_eq!(counts.total(), truth.values().sum::<u64>());
+        for (&key, &count) in &truth {
+            let at_least = counts.at_least(mix(key + 1));
+            prop_assert!(at_least <= count && count <= at_least + counts.error());
+        }
+        for entry in whole.entries() {
+            let count = truth[&entry.name.parse::<u64>().unwrap()];
+            prop_assert!(entry.estimate >= count);
+            prop_assert!(entry.estimate - entry.error.unwrap_or(0) <= count);
+        }
+    }
+
     /// For any split of a stream, counted one by one or in batches, and any order of merges: the
     /// true count of every entry lies within its stated bound, and no key above twice the bound is
     /// missing.

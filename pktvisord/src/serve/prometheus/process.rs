@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use pktvisor_common::api::HistoryState;
 use prometheus_client::encoding::EncodeMetric;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
@@ -78,6 +79,9 @@ pub(super) fn write(families: &mut Families<'_>, metrics: &Metrics) -> fmt::Resu
         "Requests with an invalid token",
         [([], metrics.wrong_tokens)],
     )?;
+    if let Some(history) = &app.history {
+        write_history(families, history)?;
+    }
     // Names that the Prometheus client libraries use for these metrics.
     let cpu = families.0.encode_descriptor(
         "process_cpu_seconds",
@@ -107,5 +111,28 @@ pub(super) fn write(families: &mut Families<'_>, metrics: &Metrics) -> fmt::Resu
         "process_start_time_seconds",
         "Start of the daemon in unix seconds",
         [([], app.started_ts as f64)],
+    )
+}
+
+fn write_history(families: &mut Families<'_>, history: &HistoryState) -> fmt::Result {
+    families.gauge(
+        "pktvisor_history_bytes",
+        "Bytes of the history on disk that are in use",
+        [([], history.bytes as f64)],
+    )?;
+    families.gauge(
+        "pktvisor_history_limit_bytes",
+        "Maximum bytes of the history on disk",
+        [([], history.max_bytes as f64)],
+    )?;
+    families.gauge(
+        "pktvisor_history_ok",
+        "1 if the history on disk is written; 0 if it cannot be used, or if the last minute could not be stored",
+        [([], f64::from(u8::from(history.problem.is_none())))],
+    )?;
+    families.counter(
+        "pktvisor_history_lost_minutes",
+        "Minutes that could not be stored in the history on disk",
+        [([], history.lost_minutes)],
     )
 }

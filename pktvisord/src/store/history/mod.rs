@@ -1,0 +1,326 @@
+//! The history: closed minutes on disk, and the hours and days that they are merged into.
+//!
+//! * `database`: the file.
+//! * `keep`: how long what is kept.
+//! * `shared`: what the writer and the server share.
+//! * `writer`: the thread that stores closed minutes.
+//!
+//! Everything is derived from what is stored: an hour is merged from its minutes once it is over, a day
+//! from its hours. What a killed daemon had not merged, the next one merges when it starts.
+
+mod database;
+mod keep;
+mod shared;
+mod writer;
+
+use std::path::Path;
+
+use pktvisor_common::summary::Summary;
+use pktvisor_common::summary::state::{self, Decoded, Keyed, StateError, Terms};
+
+use self::database::{Database, Kind, New, ROW_BYTES};
+pub(crate) use self::database::{DatabaseError, Detail, Resolution, Stored};
+pub use self::keep::Keep;
+pub(crate) use self::shared::SharedHistory;
+pub(crate) use self::writer::{QUEUE, Writer};
+use super::feed::Closed;
+use super::rollup::roll_up;
+use crate::aggregate::settings::Settings;
+
+/// Level of zstd. Higher ones save a tenth of the space at most, and cost several times as much.
+const COMPRESSION: i32 = 3;
+
+/// What a summary was counted on. Only summaries that agree in it can be merged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Counted {
+    /// What two summaries have to share to be merged.
+    pub(crate) terms: Terms,
+    /// The key of their sketches.
+    pub(crate) keyed: Keyed,
+}
+
+impl Counted {
+    /// Returns what minutes are counted on now.
+    pub(crate) fn now(settings: &Settings) -> Self {
+        Self { terms: settings.terms(), keyed: settings.anonymizer.fleet.into() }
+    }
+}
+
+/// Why a period of the history cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HistoryError {
+    /// The file cannot be read or written.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// A stored period cannot be decompressed.
+    #[error("a stored period is damaged: {0}")]
+    Compression(std::io::Error),
+    /// A stored period cannot be decoded.
+    #[error("a stored period is damaged: {0}")]
+    Form(#[from] StateError),
+}
+
+type Result<T> = std::result::Result<T, HistoryError>;
+
+/// A period, read.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    /// What it was counted on.
+    pub(crate) counted: Counted,
+    /// Its summary.
+    pub(crate) summary: Summary,
+    /// Seconds for which packets were counted.
+    pub(crate) covered: u64,
+}
+
+impl Part {
+    /// Returns a minute, or what was counted of it, as a part.
+    pub(crate) fn of_minute(counted: Counted, summary: Summary) -> Self {
+        let covered = summary.end.second().saturating_sub(summary.start.second());
+        Self { counted, covered: covered.max(0).unsigned_abs(), summary }
+    }
+
+    /// Merges another part, which was counted on the same terms and of another time.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.summary.merge(&other.summary);
+        self.covered += other.covered;
+    }
+}
+
+/// The history of a policy.
+#[derive(Debug)]
+pub(crate) struct History {
+    database: Database,
+    policy: &'static str,
+    keep: Keep,
+}
+
+impl History {
+    /// Opens the history in a folder, or creates it.
+    ///
+    /// # Errors
+    /// [`HistoryError`] if the file cannot be used. It is as it was before.
+    pub(crate) fn open(folder: &Path, policy: &'static str, keep: Keep) -> Result<Self> {
+        Ok(Self { database: Database::open(folder)?, policy, keep })
+    }
+
+    /// Stores a closed minute, merges the hours and days that are over by then, and removes what is no
+    /// longer kept.
+    ///
+    /// # Errors
+    /// [`HistoryError`] if it cannot be stored. What was stored before is still there.
+    pub(crate) fn add(&self, closed: &Closed, counted: &Counted) -> Result<()> {
+        let part = Part::of_minute(counted.clone(), Summary::clone(&closed.summary));
+        let minute = part.summary.minute * Resolution::Minute.seconds();
+        let forms = Forms::of(&part)?;
+        self.make_room(forms.bytes())?;
+        // A daemon may have been killed before it merged what it had stored: late minutes need the result.
+        let newest = self.database.newest(self.kind(Resolution::Minute, Detail::Counters))?;
+        let now = newest.map_or(minute, |newest| newest.period.max(minute));
+        if Resolution::Hour.start_of(minute) < Resolution::Hour.start_of(now) {
+            self.roll_up_all(now)?;
+        }
+        // A capture that is replayed again brings the same minutes. Hours and days have them already.
+        let same = self.list(Resolution::Minute, Detail::Counters, minute, minute + 1)?;
+        let is_new = !same.iter().any(|stored| stored.start == part.summary.start);
+        // Together: a minute that came late must not be stored without being in its hour and day.
+        self.database.transaction(|| {
+            self.put(Resolution::Minute, minute, &part, &forms)?;
+            for coarse in [Resolution::Hour, Resolution::Day] {
+                if is_new && coarse.start_of(minute) < coarse.start_of(now) {
+                    self.catch_up(coarse, coarse.start_of(minute), part.clone())?;
+                }
+            }
+            Ok::<_, HistoryError>(())
+        })?;
+        // The minute is safe by now: this takes longer.
+        self.roll_up_all(now)?;
+        self.expire(now)
+    }
+
+    /// Adds a minute that came late to a period that was over before.
+    fn catch_up(&self, coarse: Resolution, period: i64, late: Part) -> Result<()> {
+        let mut parts = vec![Ok(late)];
+        for merged in self.list(coarse, Detail::Full, period, period + 1)? {
+            parts.extend(self.read(&merged).transpose());
+        }
+        for detail in Detail::ALL {
+            for merged in self.list(coarse, detail, period, period + 1)? {
+                self.database.remove(merged.id)?;
+            }
+        }
+        self.merge(coarse, period, parts)
+    }
+
+    /// Merges the minutes of the hours that are over at `now`, in Unix seconds, and the hours of such days.
+    fn roll_up_all(&self, now: i64) -> Result<()> {
+        self.roll_up(Resolution::Minute, Resolution::Hour, now)?;
+        self.roll_up(Resolution::Hour, Resolution::Day, now)
+    }
+
+    /// Merges the parts of the periods that are over at `now`, in Unix seconds.
+    fn roll_up(&self, fine: Resolution, coarse: Resolution, now: i64) -> Result<()> {
+        let oldest = self.database.oldest(self.kind(fine, Detail::Full))?;
+        let Some(oldest) = oldest else { return Ok(()) };
+        let newest = self.database.newest(self.kind(coarse, Detail::Full))?;
+        let after = newest.map_or(i64::MIN, |newest| newest.period + coarse.seconds());
+        let from = coarse.start_of(oldest.period).max(after);
+        let parts = self.list(fine, Detail::Full, from, coarse.start_of(now))?;
+        let start = |part: &Stored| coarse.start_of(part.period);
+        for parts in parts.chunk_by(|a, b| start(a) == start(b)) {
+            self.database.transaction(|| {
+                let read = parts.iter().filter_map(|part| self.read(part).transpose());
+                self.merge(coarse, start(&parts[0]), read)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Merges the parts of a period, one after the other, and stores it: once for all parts that can be
+    /// merged.
+    fn merge(
+        &self,
+        coarse: Resolution,
+        period: i64,
+        parts: impl IntoIterator<Item = Result<Part>>,
+    ) -> Result<()> {
+        let mut groups: Vec<Part> = Vec::new();
+        for part in parts {
+            let part = part?;
+            match groups.iter_mut().find(|known| known.counted == part.counted) {
+                Some(known) => known.merge(&part),
+                None => groups.push(part),
+            }
+        }
+        for mut whole in groups {
+            roll_up(&mut whole.summary);
+            self.put(coarse, period, &whole, &Forms::of(&whole)?)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what is kept no longer at `now`, in Unix seconds.
+    fn expire(&self, now: i64) -> Result<()> {
+        let Keep { minutes, counters, hours, days, .. } = self.keep;
+        let mut kept = vec![
+            (Resolution::Minute, Detail::Full, minutes),
+            (Resolution::Minute, Detail::Counters, counters.max(minutes)),
+        ];
+        for detail in Detail::ALL {
+            kept.push((Resolution::Hour, detail, hours));
+            kept.extend(days.map(|days| (Resolution::Day, detail, days)));
+        }
+        for (resolution, detail, seconds) in kept {
+            self.database.remove_before(self.kind(resolution, detail), now - seconds)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the finest and oldest periods until forms of `bytes` have room.
+    fn make_room(&self, bytes: u64) -> Result<()> {
+        let needed = bytes + Detail::ALL.len() as u64 * ROW_BYTES;
+        let kinds = Resolution::ALL
+            .into_iter()
+            .flat_map(|resolution| Detail::ALL.map(|detail| self.kind(resolution, detail)));
+        let kinds: Vec<Kind<'_>> = kinds.collect();
+        while self.database.bytes()?.saturating_add(needed) > self.keep.bytes {
+            let mut finest = kinds.iter();
+            let oldest = finest.find_map(|kind| self.database.oldest(*kind).transpose());
+            let Some(oldest) = oldest.transpose()? else { break };
+            self.database.remove(oldest.id)?;
+        }
+        Ok(self.database.shrink()?)
+    }
+
+    fn kind(&self, resolution: Resolution, detail: Detail) -> Kind<'_> {
+        Kind { policy: self.policy, resolution, detail }
+    }
+
+    /// Returns the minutes that start from `from` on, in Unix seconds, oldest first: those that were counted
+    /// like the present ones, in full.
+    ///
+    /// # Errors
+    /// [`HistoryError`] if they cannot be read.
+    pub(crate) fn minutes(&self, from: i64, counted: &Counted) -> Result<Vec<Summary>> {
+        let stored = self.list(Resolution::Minute, Detail::Full, from, i64::MAX)?;
+        let read = stored.iter().map(|stored| self.read(stored));
+        let read: Result<Vec<_>> = read.filter_map(Result::transpose).collect();
+        Ok(read?
+            .into_iter()
+            .filter(|part| part.counted == *counted)
+            .map(|part| part.summary)
+            .collect())
+    }
+
+    /// Lists the periods of a resolution that start from `from` on and before `to`, in Unix seconds, oldest
+    /// first.
+    ///
+    /// # Errors
+    /// [`HistoryError`] if the file cannot be read.
+    pub(crate) fn list(
+        &self,
+        resolution: Resolution,
+        detail: Detail,
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<Stored>> {
+        Ok(self.database.list(self.kind(resolution, detail), from, to)?)
+    }
+
+    /// Reads a period. Returns `None` if it is gone.
+    ///
+    /// # Errors
+    /// [`HistoryError`] if it cannot be read.
+    pub(crate) fn read(&self, stored: &Stored) -> Result<Option<Part>> {
+        let Some(form) = self.database.form(stored.id)? else { return Ok(None) };
+        unpack(&form, stored).map(Some)
+    }
+
+    /// Stores a period in both forms.
+    fn put(&self, resolution: Resolution, period: i64, part: &Part, forms: &Forms) -> Result<()> {
+        let Part { summary: Summary { start, end, .. }, covered, .. } = *part;
+        for (detail, form) in [(Detail::Full, &forms.full), (Detail::Counters, &forms.counters)] {
+            let new = New { period, start, end, covered, form };
+            self.database.put(self.kind(resolution, detail), new)?;
+        }
+        Ok(())
+    }
+}
+
+/// The forms of a period that are stored.
+struct Forms {
+    full: Vec<u8>,
+    counters: Vec<u8>,
+}
+
+impl Forms {
+    fn of(part: &Part) -> Result<Self> {
+        let Part { summary, counted, .. } = part;
+        let full = pack(summary, counted)?;
+        let mut summary = summary.clone();
+        summary.drop_keys();
+        Ok(Self { full, counters: pack(&summary, counted)? })
+    }
+
+    fn bytes(&self) -> u64 {
+        (self.full.len() + self.counters.len()) as u64
+    }
+}
+
+/// Encodes and compresses a summary.
+fn pack(summary: &Summary, counted: &Counted) -> Result<Vec<u8>> {
+    let form = state::encode(summary, &counted.terms, counted.keyed);
+    zstd::bulk::compress(&form, COMPRESSION).map_err(HistoryError::Compression)
+}
+
+/// Decompresses and decodes a stored form.
+fn unpack(form: &[u8], stored: &Stored) -> Result<Part> {
+    let form = zstd::bulk::decompress(form, state::MAX_BYTES);
+    let form = form.map_err(HistoryError::Compression)?;
+    let terms = state::terms(&form)?;
+    let Decoded { summary, keyed, left_out: _ } = state::decode(&form, &terms)?;
+    Ok(Part { counted: Counted { terms, keyed }, summary, covered: stored.covered })
+}
+
+#[cfg(test)]
+mod tests;

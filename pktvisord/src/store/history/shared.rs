@@ -1,0 +1,149 @@
+//! The history as the writer and the server share it.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pktvisor_common::summary::Summary;
+
+use super::{
+    Counted, Detail, History, HistoryError, Keep, Part, Resolution, Result, Stored, unpack,
+};
+use crate::store::feed::Closed;
+
+/// A history, or the reason why there is none.
+#[derive(Debug)]
+pub(crate) struct SharedHistory {
+    folder: PathBuf,
+    keep: Keep,
+    /// Locked while a period is stored or its bytes are read, but not while it is decoded.
+    history: Option<Mutex<History>>,
+    /// Minutes that the history lacks.
+    lost: AtomicU64,
+    /// Why the last minute could not be stored, or why the history cannot be used.
+    problem: Mutex<Option<String>>,
+}
+
+/// What the history holds of one resolution and detail.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// Number of stored parts of periods.
+    pub(crate) parts: u64,
+    /// Bytes of their forms.
+    pub(crate) bytes: u64,
+    /// Start of the oldest period in Unix seconds.
+    pub(crate) oldest: i64,
+    /// End of the newest one in Unix seconds.
+    pub(crate) newest: i64,
+}
+
+impl SharedHistory {
+    /// Opens the history in a folder. If it cannot be used, it is left as it is, and
+    /// [`Self::problem`] says why.
+    pub(crate) fn open(folder: &Path, policy: &'static str, keep: Keep) -> Self {
+        let (history, problem) = match History::open(folder, policy, keep) {
+            Ok(history) => (Some(Mutex::new(history)), None),
+            Err(problem) => (None, Some(problem.to_string())),
+        };
+        let problem = Mutex::new(problem);
+        Self { folder: folder.to_owned(), keep, history, lost: AtomicU64::new(0), problem }
+    }
+
+    /// Returns the folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Returns the bounds.
+    pub(crate) fn keep(&self) -> Keep {
+        self.keep
+    }
+
+    /// Returns true if it can be used.
+    pub(crate) fn is_open(&self) -> bool {
+        self.history.is_some()
+    }
+
+    fn locked(&self) -> Option<MutexGuard<'_, History>> {
+        // Each change of the file is a transaction, so a panic elsewhere does no harm.
+        self.history.as_ref().map(|history| history.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Stores a closed minute, see [`History::add`]. Does nothing without a usable history.
+    ///
+    /// # Errors
+    /// [`HistoryError`] if it cannot be stored; [`Self::problem`] says why until one is.
+    pub(super) fn add(&self, closed: &Closed, counted: &Counted) -> Result<()> {
+        let Some(history) = self.locked() else { return Ok(()) };
+        let stored = history.add(closed, counted);
+        let mut problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        *problem = stored.as_ref().err().map(HistoryError::to_string);
+        stored
+    }
+
+    /// Returns why the last minute could not be stored, or why the history cannot be used.
+    pub(crate) fn problem(&self) -> Option<String> {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Counts minutes that are lost to the history. Returns how many were lost since the start.
+    pub(super) fn lose(&self, minutes: u64) -> u64 {
+        self.lost.fetch_add(minutes, Ordering::Relaxed) + minutes
+    }
+
+    /// Returns the number of minutes lost to the history since the start.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Returns the bytes of the file that are in use.
+    ///
+    /// # Errors
+    /// [`HistoryError`] if the file cannot be read.
+    pub(crate) fn bytes(&self) -> Result<u64> {
+        self.locked().map_or(Ok(0), |history| Ok(history.database.bytes()?))
+    }
+
+    /// Lists the periods of a resolution that start from `from` on and before `to`, in Unix seconds, oldest
+    /// first.
+    ///
+    /// # Errors
+    /// [`HistoryError`] if the file cannot be read.
+    pub(crate) fn list(
+        &self,
+        resolution: Resolution,
+        detail: Detail,
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<Stored>> {
+        self.locked().map_or(Ok(Vec::new()), |history| history.list(resolution, detail, from, to))
+    }
+
+    /// Returns what is stored of a resolution, or `None` if nothing is.
+    ///
+    /// # Errors
+    /// [`HistoryError`] if the file cannot be read.
+    pub(crate) fn extent(&self, resolution: Resolution, detail: Detail) -> Result<Option<Extent>> {
+        let Some(history) = self.locked() else { return Ok(None) };
+        Ok(history.database.extent(history.kind(resolution, detail))?)
+    }
+
+    /// Reads a period. Returns `None` if it is gone.
+    ///
+    /// # Errors
+    /// [`HistoryError`] if it cannot be read.
+    pub(crate) fn read(&self, stored: &Stored) -> Result<Option<Part>> {
+        let Some(history) = self.locked() else { return Ok(None) };
+        let form = history.database.form(stored.id)?;
+        drop(history);
+        form.map(|form| unpack(&form, stored)).transpose()
+    }
+
+    /// Returns the minutes that start from `from` on, see [`History::minutes`].
+    ///
+    /// # Errors
+    /// [`HistoryError`] if they cannot be read.
+    pub(crate) fn minutes(&self, from: i64, counted: &Counted) -> Result<Vec<Summary>> {
+        self.locked().map_or(Ok(Vec::new()), |history| history.minutes(from, counted))
+    }
+}
