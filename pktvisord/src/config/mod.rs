@@ -236,8 +236,8 @@ impl Config {
         Reloadable { tuning: &input.tuning, geo: &policy.geo, log: level }
     }
 
-    /// Returns the needs of the history, and those for reading the options again: the files that they name, and the
-    /// configuration file, which may be created later.
+    /// Returns the needs of the history, and those for reading the options again: the files that they
+    /// name, and the configuration file, which may be created later.
     pub fn needs(&self) -> Needs {
         let Model { policy, serve, history, .. } = &self.model;
         let GeoFiles { geo_city, geo_asn } = &policy.geo;

@@ -279,25 +279,26 @@ impl Database {
     /// # Errors
     /// [`DatabaseError`] if the file cannot be read.
     pub(super) fn oldest(&self, kind: Kind<'_>) -> Result<Option<Stored>> {
-        self.first(kind, "period, start")
+        self.first(kind, i64::MAX, "period, start")
     }
 
-    /// Returns the newest period of a kind.
+    /// Returns the newest period of a kind that starts before `before`, in Unix seconds.
     ///
     /// # Errors
     /// [`DatabaseError`] if the file cannot be read.
-    pub(super) fn newest(&self, kind: Kind<'_>) -> Result<Option<Stored>> {
-        self.first(kind, "period DESC, start DESC")
+    pub(super) fn newest(&self, kind: Kind<'_>, before: i64) -> Result<Option<Stored>> {
+        self.first(kind, before, "period DESC, start DESC")
     }
 
-    fn first(&self, kind: Kind<'_>, order: &str) -> Result<Option<Stored>> {
+    fn first(&self, kind: Kind<'_>, before: i64, order: &str) -> Result<Option<Stored>> {
         let Kind { policy, resolution, detail } = kind;
         self.explained(|db| {
             let mut select = db.prepare_cached(&format!(
                 "SELECT id, period, start, \"end\", covered FROM period
-                 WHERE policy = ?1 AND resolution = ?2 AND \"full\" = ?3 ORDER BY {order} LIMIT 1",
+                 WHERE policy = ?1 AND resolution = ?2 AND \"full\" = ?3 AND period < ?4
+                 ORDER BY {order} LIMIT 1",
             ))?;
-            select.query_row(params![policy, resolution, detail], Stored::of).optional()
+            select.query_row(params![policy, resolution, detail, before], Stored::of).optional()
         })
     }
 
@@ -346,18 +347,22 @@ impl Database {
         })
     }
 
-    /// Removes the periods of a kind that start before `before`. Returns how many they were.
+    /// Removes the oldest periods of a kind that start before `before`, at most `most`. Returns how many they
+    /// were.
     ///
     /// # Errors
     /// [`DatabaseError`] if the file cannot be written.
-    pub(super) fn remove_before(&self, kind: Kind<'_>, before: i64) -> Result<usize> {
+    pub(super) fn remove_before(&self, kind: Kind<'_>, before: i64, most: u32) -> Result<usize> {
         let Kind { policy, resolution, detail } = kind;
         self.explained(|db| {
             let mut delete = db.prepare_cached(
-                "DELETE FROM period
-                 WHERE policy = ?1 AND resolution = ?2 AND \"full\" = ?3 AND period < ?4",
+                "DELETE FROM period WHERE id IN (
+                     SELECT id FROM period
+                     WHERE policy = ?1 AND resolution = ?2 AND \"full\" = ?3 AND period < ?4
+                     ORDER BY period LIMIT ?5
+                 )",
             )?;
-            delete.execute(params![policy, resolution, detail, before])
+            delete.execute(params![policy, resolution, detail, before, most])
         })
     }
 
@@ -400,6 +405,13 @@ impl Database {
     pub(super) fn shrink(&self) -> Result<()> {
         // Each step frees one page.
         self.explained(|db| db.pragma(None, "incremental_vacuum", FREED_PAGES, |_| Ok(())))
+    }
+
+    /// Damages the form of a period.
+    #[cfg(test)]
+    pub(super) fn damage(&self, id: i64) {
+        let damage = "UPDATE period SET form = zeroblob(length(form)) WHERE id = ?1";
+        self.connection.execute(damage, [id]).unwrap();
     }
 
     fn explained<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
@@ -454,7 +466,7 @@ mod tests {
         let forms = all.iter().map(|stored| database.form(stored.id).unwrap().unwrap());
         assert_eq!(forms.collect::<Vec<_>>(), [60_i64.to_be_bytes().to_vec(), b"again".to_vec()]);
         assert_eq!(all[0].period, 60);
-        assert_eq!(database.remove_before(MINUTES, 180).unwrap(), 2);
+        assert_eq!(database.remove_before(MINUTES, 180, 9).unwrap(), 2);
         let oldest = database.oldest(MINUTES).unwrap().unwrap();
         assert_eq!(oldest.period, 180);
         database.remove(oldest.id).unwrap();
@@ -512,7 +524,7 @@ mod tests {
         }
         let full = database.bytes().unwrap();
         assert!(full > 2_000_000 && full < 20 * (100_000 + ROW_BYTES));
-        database.remove_before(MINUTES, 60 * 10).unwrap();
+        assert_eq!(database.remove_before(MINUTES, 60 * 20, 10).unwrap(), 10);
         assert!(database.bytes().unwrap() < full * 6 / 10);
         database.shrink().unwrap();
         drop(database);

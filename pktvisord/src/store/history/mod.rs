@@ -16,7 +16,8 @@ mod writer;
 use std::path::Path;
 
 use pktvisor_common::summary::Summary;
-use pktvisor_common::summary::state::{self, Decoded, Keyed, StateError, Terms};
+use pktvisor_common::summary::state::{self, Decoded, Keyed, Terms};
+use tracing::warn;
 
 use self::database::{Database, Kind, New, ROW_BYTES};
 pub(crate) use self::database::{DatabaseError, Detail, Resolution, Stored};
@@ -26,9 +27,13 @@ pub(crate) use self::writer::{QUEUE, Writer};
 use super::feed::Closed;
 use super::rollup::roll_up;
 use crate::aggregate::settings::Settings;
+use crate::time::utc;
 
 /// Level of zstd. Higher ones save a tenth of the space at most, and cost several times as much.
 const COMPRESSION: i32 = 3;
+
+/// Maximum periods of each resolution and detail that expire with a new one: more than are added.
+const EXPIRED: u32 = 4;
 
 /// What a summary was counted on. Only summaries that agree in it can be merged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,18 +51,15 @@ impl Counted {
     }
 }
 
-/// Why a period of the history cannot be used.
+/// Why the history cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HistoryError {
     /// The file cannot be read or written.
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    /// A stored period cannot be decompressed.
-    #[error("a stored period is damaged: {0}")]
+    /// A period cannot be compressed.
+    #[error("cannot compress a period: {0}")]
     Compression(std::io::Error),
-    /// A stored period cannot be decoded.
-    #[error("a stored period is damaged: {0}")]
-    Form(#[from] StateError),
 }
 
 type Result<T> = std::result::Result<T, HistoryError>;
@@ -114,9 +116,12 @@ impl History {
         let minute = part.summary.minute * Resolution::Minute.seconds();
         let forms = Forms::of(&part)?;
         self.make_room(forms.bytes())?;
-        // A daemon may have been killed before it merged what it had stored: late minutes need the result.
-        let newest = self.database.newest(self.kind(Resolution::Minute, Detail::Counters))?;
+        // What is far ahead was stored while the clock was wrong.
+        let ahead = minute.saturating_add(Resolution::Day.seconds());
+        let newest =
+            self.database.newest(self.kind(Resolution::Minute, Detail::Counters), ahead)?;
         let now = newest.map_or(minute, |newest| newest.period.max(minute));
+        // A daemon may have been killed before it merged what it had stored: late minutes need the result.
         if Resolution::Hour.start_of(minute) < Resolution::Hour.start_of(now) {
             self.roll_up_all(now)?;
         }
@@ -127,15 +132,20 @@ impl History {
         self.database.transaction(|| {
             self.put(Resolution::Minute, minute, &part, &forms)?;
             for coarse in [Resolution::Hour, Resolution::Day] {
-                if is_new && coarse.start_of(minute) < coarse.start_of(now) {
-                    self.catch_up(coarse, coarse.start_of(minute), part.clone())?;
+                let period = coarse.start_of(minute);
+                // The clock may have been ahead for a while.
+                let is_merged = || -> Result<bool> {
+                    Ok(!self.list(coarse, Detail::Full, period, period + 1)?.is_empty())
+                };
+                if is_new && (period < coarse.start_of(now) || is_merged()?) {
+                    self.catch_up(coarse, period, part.clone())?;
                 }
             }
             Ok::<_, HistoryError>(())
         })?;
         // The minute is safe by now: this takes longer.
         self.roll_up_all(now)?;
-        self.expire(now)
+        self.expire(minute)
     }
 
     /// Adds a minute that came late to a period that was over before.
@@ -162,7 +172,7 @@ impl History {
     fn roll_up(&self, fine: Resolution, coarse: Resolution, now: i64) -> Result<()> {
         let oldest = self.database.oldest(self.kind(fine, Detail::Full))?;
         let Some(oldest) = oldest else { return Ok(()) };
-        let newest = self.database.newest(self.kind(coarse, Detail::Full))?;
+        let newest = self.database.newest(self.kind(coarse, Detail::Full), now)?;
         let after = newest.map_or(i64::MIN, |newest| newest.period + coarse.seconds());
         let from = coarse.start_of(oldest.period).max(after);
         let parts = self.list(fine, Detail::Full, from, coarse.start_of(now))?;
@@ -199,19 +209,27 @@ impl History {
         Ok(())
     }
 
-    /// Removes what is kept no longer at `now`, in Unix seconds.
-    fn expire(&self, now: i64) -> Result<()> {
+    /// Removes what is kept no longer with the minute that starts at `minute`, in Unix seconds. With each
+    /// minute, hour and day only some of their kind go, so that a clock that is wrong for a while does not
+    /// remove the history.
+    fn expire(&self, minute: i64) -> Result<()> {
         let Keep { minutes, counters, hours, days, .. } = self.keep;
-        let mut kept = vec![
-            (Resolution::Minute, Detail::Full, minutes),
-            (Resolution::Minute, Detail::Counters, counters.max(minutes)),
-        ];
-        for detail in Detail::ALL {
-            kept.push((Resolution::Hour, detail, hours));
-            kept.extend(days.map(|days| (Resolution::Day, detail, days)));
-        }
-        for (resolution, detail, seconds) in kept {
-            self.database.remove_before(self.kind(resolution, detail), now - seconds)?;
+        let (hours, counters) = (Some(hours), counters.max(minutes));
+        for (resolution, detail, kept) in [
+            (Resolution::Minute, Detail::Full, Some(minutes)),
+            (Resolution::Minute, Detail::Counters, Some(counters)),
+            (Resolution::Hour, Detail::Full, hours),
+            (Resolution::Hour, Detail::Counters, hours),
+            (Resolution::Day, Detail::Full, days),
+            (Resolution::Day, Detail::Counters, days),
+        ] {
+            if let Some(kept) = kept.filter(|_| resolution.start_of(minute) == minute) {
+                self.database.remove_before(
+                    self.kind(resolution, detail),
+                    minute - kept,
+                    EXPIRED,
+                )?;
+            }
         }
         Ok(())
     }
@@ -267,13 +285,12 @@ impl History {
         Ok(self.database.list(self.kind(resolution, detail), from, to)?)
     }
 
-    /// Reads a period. Returns `None` if it is gone.
+    /// Reads a period. Returns `None` if it is gone or damaged.
     ///
     /// # Errors
-    /// [`HistoryError`] if it cannot be read.
+    /// [`HistoryError`] if the file cannot be read.
     pub(crate) fn read(&self, stored: &Stored) -> Result<Option<Part>> {
-        let Some(form) = self.database.form(stored.id)? else { return Ok(None) };
-        unpack(&form, stored).map(Some)
+        Ok(self.database.form(stored.id)?.and_then(|form| unpack(&form, stored)))
     }
 
     /// Stores a period in both forms.
@@ -313,13 +330,25 @@ fn pack(summary: &Summary, counted: &Counted) -> Result<Vec<u8>> {
     zstd::bulk::compress(&form, COMPRESSION).map_err(HistoryError::Compression)
 }
 
-/// Decompresses and decodes a stored form.
-fn unpack(form: &[u8], stored: &Stored) -> Result<Part> {
-    let form = zstd::bulk::decompress(form, state::MAX_BYTES);
-    let form = form.map_err(HistoryError::Compression)?;
-    let terms = state::terms(&form)?;
-    let Decoded { summary, keyed, left_out: _ } = state::decode(&form, &terms)?;
-    Ok(Part { counted: Counted { terms, keyed }, summary, covered: stored.covered })
+/// Decompresses and decodes a stored form. One that is damaged is reported and left out: the others must not
+/// be lost with it.
+fn unpack(form: &[u8], stored: &Stored) -> Option<Part> {
+    let unpacked =
+        zstd::bulk::decompress(form, state::MAX_BYTES).map_err(|error| error.to_string());
+    let decoded = unpacked.and_then(|form| {
+        let decoded = state::terms(&form).and_then(|terms| {
+            let Decoded { summary, keyed, left_out: _ } = state::decode(&form, &terms)?;
+            Ok(Part { counted: Counted { terms, keyed }, summary, covered: stored.covered })
+        });
+        decoded.map_err(|error| error.to_string())
+    });
+    let left_out = |error: &String| {
+        warn!(
+            "the history leaves out a damaged period that starts at {}: {error}",
+            utc(stored.start)
+        );
+    };
+    decoded.inspect_err(left_out).ok()
 }
 
 #[cfg(test)]

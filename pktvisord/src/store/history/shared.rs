@@ -128,15 +128,15 @@ impl SharedHistory {
         Ok(history.database.extent(history.kind(resolution, detail))?)
     }
 
-    /// Reads a period. Returns `None` if it is gone.
+    /// Reads a period. Returns `None` if it is gone or damaged.
     ///
     /// # Errors
-    /// [`HistoryError`] if it cannot be read.
+    /// [`HistoryError`] if the file cannot be read.
     pub(crate) fn read(&self, stored: &Stored) -> Result<Option<Part>> {
         let Some(history) = self.locked() else { return Ok(None) };
         let form = history.database.form(stored.id)?;
         drop(history);
-        form.map(|form| unpack(&form, stored)).transpose()
+        Ok(form.and_then(|form| unpack(&form, stored)))
     }
 
     /// Returns the minutes that start from `from` on, see [`History::minutes`].

@@ -158,6 +158,52 @@ fn the_finest_and_oldest_go_first_at_the_bound() {
     assert_eq!(history.list(Resolution::Hour, Detail::Full, i64::MIN, i64::MAX).unwrap().len(), 6);
 }
 
+/// A host without a battery starts in the wrong year, until the time comes from the network.
+#[test]
+fn a_clock_that_was_wrong_removes_nothing_and_holds_up_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let history = open(folder.path(), Keep::default());
+    let far = FIRST + 20 * 365 * 1_440;
+    for number in (FIRST..FIRST + 730).chain(far..far + 70).chain(FIRST + 730..FIRST + 1_000) {
+        history.add(&minute(number, 1), &counted()).unwrap();
+    }
+    let near = |resolution, detail| -> Vec<(i64, u64)> {
+        let all = of(&history, resolution, detail).into_iter();
+        let near = all.filter(|(stored, _)| stored.period < far * 60);
+        near.map(|(stored, one)| (stored.period / 60 - FIRST, one.totals.total())).collect()
+    };
+    let packets = |hour: i64| -> u64 {
+        let minutes = FIRST + 60 * hour..FIRST + 60 * (hour + 1);
+        minutes.map(|number| minute(number, 0).summary.totals.total()).sum()
+    };
+    // Some of the oldest went while the year was wrong. The rest is whole.
+    let wrong_hours = 2;
+    let gone = wrong_hours * i64::from(EXPIRED);
+    let expected: Vec<(i64, u64)> = (gone..16).map(|hour| (60 * hour, packets(hour))).collect();
+    assert_eq!(near(Resolution::Hour, Detail::Full), expected);
+    let gone = 70 * EXPIRED as usize;
+    assert_eq!(near(Resolution::Minute, Detail::Full).len(), 1_000 - gone);
+    assert_eq!(near(Resolution::Minute, Detail::Counters).len(), 1_000 - gone);
+}
+
+/// Bits can flip on a disk.
+#[test]
+fn a_damaged_period_is_left_out_and_the_others_are_merged() {
+    let folder = tempfile::tempdir().unwrap();
+    let history = open(folder.path(), Keep::default());
+    for number in FIRST..FIRST + 60 {
+        if number == FIRST + 30 {
+            let stored =
+                history.list(Resolution::Minute, Detail::Full, i64::MIN, i64::MAX).unwrap();
+            history.database.damage(stored[7].id);
+        }
+        history.add(&minute(number, 1), &counted()).unwrap();
+    }
+    history.add(&minute(FIRST + 60, 1), &counted()).unwrap();
+    let hours = all(&history, Resolution::Hour);
+    assert_eq!((hours.len(), hours[0].0.covered), (1, 59 * 60));
+}
+
 /// The replay of a capture brings the same minutes again.
 #[test]
 fn minutes_that_come_again_are_counted_once() {
