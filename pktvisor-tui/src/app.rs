@@ -1,6 +1,7 @@
 //! The state of the dashboard.
 
 use pktvisor_common::api::MetricsView;
+use pktvisor_common::moment::Moment;
 
 use crate::client::Period;
 use crate::event::{Answer, Millis};
@@ -94,6 +95,8 @@ pub(crate) struct App {
     pub(crate) going_to: Option<String>,
     /// The marked range in Unix seconds, with which the next one is summed up.
     pub(crate) mark: Option<(i64, i64)>,
+    /// The last range of which nothing is stored, from which the keys go on.
+    pub(crate) beyond: Option<(i64, i64)>,
     pub(crate) sort: Sort,
     pub(crate) units: Units,
     pub(crate) theme: Theme,
@@ -166,6 +169,12 @@ impl App {
         shown.unwrap_or(self.period)
     }
 
+    /// Returns true if a range is shown or requested.
+    pub(crate) fn is_past(&self) -> bool {
+        let requested = if self.asked { self.period } else { self.shown_period() };
+        matches!(requested, Period::Range { .. })
+    }
+
     /// Returns the end of the live minute of the daemon that is shown, in Unix seconds; 0 if unknown.
     pub(crate) fn live_end(&self) -> i64 {
         let answer = self.agent().and_then(|agent| agent.answer.as_ref());
@@ -174,7 +183,17 @@ impl App {
     }
 
     /// Returns the limits of what is shown in Unix seconds, whole minutes.
+    ///
+    /// While a range was requested, it counts as shown, so that keys can be pressed faster than answers come.
     pub(crate) fn shown_limits(&self) -> Option<(i64, i64)> {
+        if self.beyond.is_some() {
+            return self.beyond;
+        }
+        if let (true, Period::Range { from: Moment::At(from), to: Moment::At(to) }) =
+            (self.asked, self.period)
+        {
+            return Some((from, to));
+        }
         if let Some(past) = self.past() {
             return Some((past.from, past.to));
         }

@@ -26,7 +26,7 @@ pub(crate) enum Event {
     /// An answer of a daemon.
     Answered { agent: usize, at: Millis, answer: Box<Answer> },
     /// A failed request to a daemon.
-    Failed { agent: usize, at: Millis, error: String, retry: Duration },
+    Failed { agent: usize, at: Millis, error: String, retry: Duration, asked: Period },
     /// A signal, or the loss of the terminal: quit.
     Ended,
 }

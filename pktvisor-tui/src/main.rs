@@ -155,7 +155,8 @@ fn frame(
             }
             Err(error) => {
                 let retry = Duration::ZERO;
-                let event = Event::Failed { agent, at: 0, error: error.to_string(), retry };
+                let asked = options.period();
+                let event = Event::Failed { agent, at: 0, error: error.to_string(), retry, asked };
                 failures.add(error);
                 event
             }

@@ -82,7 +82,7 @@ impl Poll {
                     let retry = (self.interval * 2_u32.pow(failures)).min(LONGEST);
                     failures = (failures + 1).min(8);
                     let (agent, at) = (self.agent, self.now());
-                    (Event::Failed { agent, at, error, retry }, retry)
+                    (Event::Failed { agent, at, error, retry, asked: period }, retry)
                 }
             };
             if events.send(event).is_err() {

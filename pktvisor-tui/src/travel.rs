@@ -27,11 +27,12 @@ pub(crate) fn range(text: &str, now: i64, shown: Option<&Past>) -> Result<Period
 
 /// Returns true if `shown` is the oldest minute in memory, and the daemon has a history on disk.
 pub(crate) fn is_oldest(app: &App, shown: Period) -> bool {
-    let Some(daemon) = app.agent().and_then(|agent| Some(&agent.answer.as_ref()?.app.app)) else {
-        return false;
-    };
+    let Some(answer) = app.agent().and_then(|agent| agent.answer.as_ref()) else { return false };
     let Period::Bucket(n) = shown else { return false };
-    daemon.history.is_some() && n.saturating_add(1) >= daemon.kept()
+    // An older one was requested, but there was none.
+    let is_nearest = answer.period == shown && answer.asked != shown;
+    let daemon = &answer.app.app;
+    daemon.history.is_some() && (is_nearest || n.saturating_add(1) >= daemon.kept())
 }
 
 /// Returns the range before or after what is shown, or the live minute after the newest one.

@@ -44,6 +44,7 @@ pub(crate) fn update(app: &mut App, event: Event) -> Vec<Effect> {
         Event::Answered { agent, at, mut answer } => {
             app.now = app.now.max(at);
             let paused = app.paused.is_some();
+            let (index, agents) = (agent, app.agents.len());
             if let Some(agent) = app.agents.get_mut(agent) {
                 agent.failure = None;
                 agent.answered = Some(at);
@@ -58,17 +59,20 @@ pub(crate) fn update(app: &mut App, event: Event) -> Vec<Effect> {
                         app.message =
                             Some((format!("only {nearest} is available so far"), app.now));
                     }
-                    app.asked = app.asked && answer.asked != app.period;
+                    if index == app.shown || app.shown == agents {
+                        app.asked = app.asked && answer.asked != app.period;
+                    }
                     agent.answer = Some(*answer);
                 }
             }
             clamp_focus(app);
             Vec::new()
         }
-        Event::Failed { agent, at, error, retry } => {
+        Event::Failed { agent, at, error, retry, asked } => {
             app.now = app.now.max(at);
-            if app.asked && app.shown == agent && matches!(app.period, Period::Range { .. }) {
+            if app.asked && app.shown == agent && asked == app.period && app.is_past() {
                 // Stay where there is something to see.
+                app.beyond = app.shown_limits();
                 app.asked = false;
                 app.period = app.shown_period();
                 app.notify(error);
@@ -156,7 +160,7 @@ fn apply(app: &mut App, action: Action) -> Vec<Effect> {
         Action::NextScreen => switch_screen(app, app.screen.next()),
         Action::LastScreen => switch_screen(app, app.screen.last()),
         Action::Window(n) => return ask(app, Period::Window(n)),
-        Action::Wider | Action::Narrower if app.past().is_some() => {
+        Action::Wider | Action::Narrower if app.is_past() => {
             return travel(app, travel::resized(app, action));
         }
         Action::Wider | Action::Narrower => {
@@ -169,7 +173,7 @@ fn apply(app: &mut App, action: Action) -> Vec<Effect> {
             return ask(app, Period::Window(n));
         }
         Action::Live => return ask(app, Period::Bucket(0)),
-        Action::Older | Action::Newer if app.past().is_some() => {
+        Action::Older | Action::Newer if app.is_past() => {
             return travel(app, travel::next(app, action));
         }
         Action::Older if travel::is_oldest(app, from(app)) => {
@@ -263,6 +267,7 @@ fn ask(app: &mut App, period: Period) -> Vec<Effect> {
     }
     app.period = allowed;
     app.asked = true;
+    app.beyond = None;
     if app.paused.take().is_some() {
         app.notify("resumed");
     }

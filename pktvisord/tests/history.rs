@@ -12,7 +12,7 @@ use pktvisor_common::api::{AppMetrics, History, Range};
 use pktvisor_common::summary::{Summary, state};
 use rusqlite::{Connection, OpenFlags};
 use support::capture::{Folder, SECOND, START};
-use support::program::Server;
+use support::program::{Server, run};
 use support::random::Random;
 use support::traffic::traffic;
 
@@ -129,6 +129,26 @@ fn ranges_are_served_from_memory_and_disk() {
         assert!(status == 400 && body.contains(reason), "{query}: {body}");
     }
     assert_eq!(server.get("/api/v1/metrics/range?from=1&to=2").0, 404);
+}
+
+/// The file of a service names its history. A capture that is replayed on the same host is none of it.
+#[test]
+fn a_replay_is_not_stored_in_the_history_of_a_service() {
+    let folder = Folder::new();
+    let (file, _) = stored(&folder);
+    let history = folder.path().join("history");
+    fs::create_dir(&history).unwrap();
+    let config = format!("[history]\ndir = {:?}\n", history.to_str().unwrap());
+    let config = folder.store("pktvisord.toml", config.as_bytes());
+    let server = Server::start(&["--config", &config, "--replay=max", &file]);
+    server.wait_for_end();
+    let log = server.log_so_far();
+    assert!(log.contains("not stored in the history of the configuration file"), "{log}");
+    assert!(server.json::<History>("/api/v1/history").disk.is_none());
+    let summary = run(&["--history", history.to_str().unwrap(), &file]);
+    assert_eq!(summary.code, Some(0), "{}", summary.stderr);
+    assert!(summary.stderr.contains("the summary of a file is not stored"), "{}", summary.stderr);
+    assert_eq!(fs::read_dir(&history).unwrap().count(), 0);
 }
 
 /// Live capture: the windows continue after a restart.

@@ -255,15 +255,15 @@ mod tests {
     #[test]
     fn seconds_that_were_not_counted_are_not_idle() {
         let mut rates = Rates::of(1, minute(|_| 4));
-        rates.merge(&Rates::of(4, minute(|_| 4)));
-        let (start, end) = (Timestamp::from_minute(1), Timestamp::from_minute(5));
+        rates.merge(&Rates::of(5, minute(|_| 4)));
+        let (start, end) = (Timestamp::from_minute(1), Timestamp::from_minute(6));
         let least = |rates: &Rates, covered| {
             rates.percentiles_covering(start, end, covered).pps_in.unwrap().p50
         };
         assert_eq!(rates.percentiles(start, end).pps_in.unwrap().p50, 0);
-        assert_eq!((least(&rates, 240), least(&rates, 120)), (0, 4));
+        assert_eq!((least(&rates, 300), least(&rates, 120)), (0, 4));
         rates.fold_all(start);
-        assert_eq!((least(&rates, 241), least(&rates, 120), least(&rates, 1)), (0, 4, 4));
+        assert_eq!((least(&rates, 300), least(&rates, 120), least(&rates, 1)), (0, 4, 4));
     }
 
     #[test]

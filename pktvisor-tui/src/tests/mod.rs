@@ -114,7 +114,7 @@ fn press(app: &mut App, code: KeyCode) -> Vec<Effect> {
 fn fail(app: &mut App, agent: usize, at: u64) {
     let error = "dns0.example.net:10853 refused the connection: is pktvisord running there?";
     let (error, retry) = (error.to_owned(), Duration::from_secs(4));
-    update(app, Event::Failed { agent, at, error, retry });
+    update(app, Event::Failed { agent, at, error, retry, asked: app.period });
 }
 
 /// Returns the text of the frame, line by line.

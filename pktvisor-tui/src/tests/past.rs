@@ -86,9 +86,10 @@ fn brackets_walk_through_the_history() {
     type_in(&mut app, "-3h");
     show(&mut app, NOW - 10_800, NOW - 7_200);
     assert_eq!(press(&mut app, KeyCode::Char('[')), ask(range(NOW - 14_400, NOW - 10_800)));
+    assert_eq!(press(&mut app, KeyCode::Char(']')), ask(range(NOW - 10_800, NOW - 7_200)));
     assert_eq!(press(&mut app, KeyCode::Char(']')), ask(range(NOW - 7_200, NOW - 3_600)));
-    assert_eq!(press(&mut app, KeyCode::Char('+')), ask(range(NOW - 14_400, NOW - 7_200)));
-    assert_eq!(press(&mut app, KeyCode::Char('-')), ask(range(NOW - 9_000, NOW - 7_200)));
+    assert_eq!(press(&mut app, KeyCode::Char('+')), ask(range(NOW - 10_800, NOW - 3_600)));
+    assert_eq!(press(&mut app, KeyCode::Char('-')), ask(range(NOW - 7_200, NOW - 3_600)));
     show(&mut app, NOW - 3_600, NOW - 60);
     assert_eq!(press(&mut app, KeyCode::Char(']')), ask(Period::Bucket(0)));
 }
@@ -121,13 +122,27 @@ fn frames_of_the_past_name_their_limits_and_what_is_missing() {
     assert!(text.contains("20:15") && text.contains("21:14"), "the axis: {text}");
 }
 
+/// The daemon did not run for some hours.
 #[test]
-fn a_range_without_anything_leaves_what_is_shown() {
+fn keys_go_on_through_ranges_without_anything() {
     let mut app = watching_history();
-    type_in(&mut app, "-9d");
-    let error = "nothing is stored of this range".to_owned();
-    let event = Event::Failed { agent: 0, at: 61_000, error, retry: Duration::from_secs(2) };
-    assert_eq!(update(&mut app, event), ask(Period::Window(5)));
+    type_in(&mut app, "-3h");
+    show(&mut app, NOW - 10_800, NOW - 7_200);
+    press(&mut app, KeyCode::Char('['));
+    let fail = |app: &mut App, asked| {
+        let error = "nothing is stored of this range".to_owned();
+        let retry = Duration::from_secs(2);
+        update(app, Event::Failed { agent: 0, at: 61_000, error, retry, asked })
+    };
+    assert!(fail(&mut app, range(1, 2)).is_empty(), "an earlier request");
+    app.agents[0].failure = None;
+    let shown = range(NOW - 10_800, NOW - 7_200);
+    app.agents[0].answer.as_mut().unwrap().period = shown;
+    assert_eq!(fail(&mut app, range(NOW - 14_400, NOW - 10_800)), ask(shown));
     assert!(frame(&app).contains("nothing is stored of this range"));
     assert!(app.agents[0].failure.is_none());
+    assert_eq!(press(&mut app, KeyCode::Char('[')), ask(range(NOW - 18_000, NOW - 14_400)));
+    // Before the answer arrives.
+    assert_eq!(press(&mut app, KeyCode::Char('[')), ask(range(NOW - 21_600, NOW - 18_000)));
+    assert_eq!(press(&mut app, KeyCode::Char(']')), ask(range(NOW - 18_000, NOW - 14_400)));
 }

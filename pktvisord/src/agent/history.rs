@@ -8,20 +8,30 @@ use tracing::{error, info};
 use super::run::Run;
 use crate::store::Store;
 use crate::store::feed::{PolicyName, WhenFull};
-use crate::store::history::{Counted, QUEUE, SharedHistory, Writer};
+use crate::store::history::{Counted, QUEUE, Repeats, SharedHistory, Writer};
 use crate::time::{SECONDS_OF_MINUTE, wall_clock};
 
 /// Opens the history and restores the minutes of an earlier run that the store still keeps. Returns `None`
-/// if the options name no folder. A history that cannot be used is left as it is, and capture goes on.
+/// if the options name no folder, or if only the file does and a capture is replayed: its minutes are not
+/// those of the service that the file is for. A history that cannot be used is left as it is, and capture
+/// goes on.
 pub(super) fn open(run: &Run<'_>, store: &Store) -> Option<Arc<SharedHistory>> {
     let config = &run.config.model.history;
     let folder = config.history_dir.as_deref()?;
-    let history = SharedHistory::open(folder, PolicyName::DEFAULT.as_str(), config.keep());
-    match history.problem() {
-        Some(problem) => {
-            error!("cannot use the history: {problem}; capture goes on without it");
-        }
-        None => restore(run, store, &history),
+    if run.config.model.input.replay.is_some() && run.config.takes_history_from_file() {
+        info!(
+            "the replay is not stored in the history of the configuration file; name one with --history"
+        );
+        return None;
+    }
+    let is_replay = run.config.model.input.replay.is_some();
+    let repeats = if is_replay { Repeats::Replace } else { Repeats::Add };
+    let policy = PolicyName::DEFAULT.as_str();
+    let history = SharedHistory::open(folder, policy, config.keep(), repeats);
+    if let Some(problem) = history.problem() {
+        error!("cannot use the history: {problem}; capture goes on without it");
+    } else if !is_replay {
+        restore(run, store, &history);
     }
     Some(Arc::new(history))
 }
@@ -31,8 +41,9 @@ fn restore(run: &Run<'_>, store: &Store, history: &SharedHistory) {
     if kept.single {
         return;
     }
-    let from = (wall_clock().minute() + 1 - kept.periods as i64) * SECONDS_OF_MINUTE;
-    match history.minutes(from, &Counted::now(&run.settings)) {
+    let to = (wall_clock().minute() + 1) * SECONDS_OF_MINUTE;
+    let from = to - kept.periods as i64 * SECONDS_OF_MINUTE;
+    match history.minutes((from, to), kept.periods, &Counted::now(&run.settings)) {
         Ok(minutes) => {
             if !minutes.is_empty() {
                 info!("the history continues with {} minutes", minutes.len());

@@ -17,7 +17,7 @@ use std::sync::mpsc::channel;
 use ahash::RandomState;
 use pktvisor_common::flow::FlowKey;
 use pktvisor_common::sketch::key::FleetKey;
-use tracing::info;
+use tracing::{info, warn};
 
 pub use self::error::AppError;
 use self::error::system;
@@ -105,6 +105,9 @@ fn read(
         shows_progress: replay.is_none() && !model.log.level.quiet,
     };
     if replay.is_none() {
+        if model.history.history_dir.is_some() && !config.takes_history_from_file() {
+            warn!("the summary of a file is not stored in a history; use --replay");
+        }
         return summarize::summarize(&run, input);
     }
     let listeners = Listeners::bind(&model.serve)?;
@@ -186,8 +189,10 @@ fn serve(
     }
     servers.wait(&run.runtime);
     if let Some(writer) = writer {
+        // First: a minute that ends after this comes through the feed.
+        let unended = live.unended();
         store.end_feed();
-        writer.finish(live.unended());
+        writer.finish(unended);
     }
     Ok(exit::OK)
 }

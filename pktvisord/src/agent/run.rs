@@ -15,9 +15,9 @@ use crate::store::Store;
 use crate::store::minutes::Retention;
 use crate::system::shutdown::Shutdown;
 
-/// Threads for blocking work: two responses, a liveness check and a reload. The allocator keeps
+/// Threads for blocking work: three responses, a liveness check and a reload. The allocator keeps
 /// separate memory for each thread, which a summary fills to some MiB.
-const BLOCKING: usize = 4;
+const BLOCKING: usize = 5;
 
 /// Threads of the async runtime.
 const RUNTIME: usize = 2;

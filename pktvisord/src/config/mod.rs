@@ -261,6 +261,12 @@ impl Config {
             .collect()
     }
 
+    /// Returns true if the folder of the history comes from the file, which is that of a service, and not
+    /// from the command line or the environment.
+    pub fn takes_history_from_file(&self) -> bool {
+        matches!(self.source("history_dir"), Source::File(_))
+    }
+
     fn source(&self, id: &str) -> Source {
         match self.given.value_source(id) {
             Some(ValueSource::CommandLine) => Source::CommandLine,

@@ -375,7 +375,7 @@ fn size(text: &str) -> Result<u64, String> {
     let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
     let decimal =
         [("kB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000), ("TB", 1_000_000_000_000)];
-    let wrong = || "expected a size of at least 16MiB, such as 500MB or 2GiB".to_owned();
+    let wrong = || "expected a size of at least 64MiB, such as 500MB or 2GiB".to_owned();
     let (number, unit) = units
         .into_iter()
         .chain(decimal)
@@ -385,8 +385,8 @@ fn size(text: &str) -> Result<u64, String> {
     size.filter(|&size| (MIN_HISTORY..=i64::MAX as u64).contains(&size)).ok_or_else(wrong)
 }
 
-/// Minimum size of the history in bytes: some minutes of a server, whatever is sent to it.
-const MIN_HISTORY: u64 = 16 << 20;
+/// Minimum size of the history in bytes: two hours of minutes of a server.
+const MIN_HISTORY: u64 = 64 << 20;
 
 /// Parses a time with a unit into seconds.
 fn duration(text: &str) -> Result<i64, String> {

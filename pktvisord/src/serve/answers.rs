@@ -56,16 +56,18 @@ pub(super) enum Question {
 }
 
 /// Limit answers to one in the making of each kind: more would only wait for one another and pile
-/// up. Quick answers have a semaphore of their own, so that many requests for slow ones do not
-/// delay them.
+/// up. Each kind has a semaphore of its own, so that many requests for slow answers, or for those
+/// that read the disk, do not delay others.
 static QUICK: Semaphore = Semaphore::const_new(1);
 static SLOW: Semaphore = Semaphore::const_new(1);
+static DISK: Semaphore = Semaphore::const_new(1);
 
 impl Question {
     fn turn(self) -> &'static Semaphore {
         match self {
             Self::App | Self::Rates | Self::Bucket(_) | Self::Metrics(_) => &QUICK,
-            Self::Window(_) | Self::State(_) | Self::Range { .. } | Self::History => &SLOW,
+            Self::Window(_) | Self::State(_) => &SLOW,
+            Self::Range { .. } | Self::History => &DISK,
         }
     }
 

@@ -455,8 +455,7 @@ impl Live {
 
 fn history_state(history: &SharedHistory) -> api::HistoryState {
     api::HistoryState {
-        // If the file cannot be read, the problem says so.
-        bytes: history.bytes().unwrap_or(0),
+        bytes: history.bytes(),
         max_bytes: history.keep().bytes,
         lost_minutes: history.lost(),
         problem: history.problem(),

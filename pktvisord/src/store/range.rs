@@ -155,10 +155,10 @@ impl<'a> Ranges<'a> {
         let newest = self.memory.keys().next_back().copied().unwrap_or(i64::MIN);
         let mut newest = newest.saturating_add(Resolution::Minute.seconds());
         for resolution in Resolution::ALL {
-            let extent = self.history.map(|history| history.extent(resolution, Detail::Counters));
-            if let Some(extent) = extent.transpose()?.flatten() {
-                oldest = oldest.min(extent.oldest);
-                newest = newest.max(extent.newest);
+            let limits = self.history.map(|history| history.limits(resolution, Detail::Counters));
+            if let Some((first, last)) = limits.transpose()?.flatten() {
+                oldest = oldest.min(first);
+                newest = newest.max(last);
             }
         }
         let (from, to) = (from.max(oldest), to.min(newest));
@@ -177,8 +177,8 @@ impl<'a> Ranges<'a> {
             Ok(periods)
         };
         let oldest = |resolution| -> Result<i64> {
-            let extent = self.history.map(|history| history.extent(resolution, detail));
-            Ok(extent.transpose()?.flatten().map_or(i64::MAX, |extent| extent.oldest))
+            let limits = self.history.map(|history| history.limits(resolution, detail));
+            Ok(limits.transpose()?.flatten().map_or(i64::MAX, |(oldest, _)| oldest))
         };
         Ok(Held {
             days: by_start(Resolution::Day)?,

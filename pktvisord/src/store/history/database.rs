@@ -279,7 +279,15 @@ impl Database {
     /// # Errors
     /// [`DatabaseError`] if the file cannot be read.
     pub(super) fn oldest(&self, kind: Kind<'_>) -> Result<Option<Stored>> {
-        self.first(kind, i64::MAX, "period, start")
+        self.oldest_before(kind, i64::MAX)
+    }
+
+    /// Returns the oldest period of a kind, if it starts before `before`, in Unix seconds.
+    ///
+    /// # Errors
+    /// [`DatabaseError`] if the file cannot be read.
+    pub(super) fn oldest_before(&self, kind: Kind<'_>, before: i64) -> Result<Option<Stored>> {
+        self.first(kind, before, "period, start")
     }
 
     /// Returns the newest period of a kind that starts before `before`, in Unix seconds.

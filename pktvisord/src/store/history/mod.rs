@@ -6,13 +6,14 @@
 //! * `writer`: the thread that stores closed minutes.
 //!
 //! Everything is derived from what is stored: an hour is merged from its minutes once it is over, a day
-//! from its hours. What a killed daemon had not merged, the next one merges when it starts.
+//! from its hours. What a killed daemon had not merged, the next one merges with its first minute.
 
 mod database;
 mod keep;
 mod shared;
 mod writer;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use pktvisor_common::summary::Summary;
@@ -95,6 +96,16 @@ pub(crate) struct History {
     database: Database,
     policy: &'static str,
     keep: Keep,
+    repeats: Repeats,
+}
+
+/// What becomes of a minute that is there already, with the same start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeats {
+    /// The packets are others: the clock was set back.
+    Add,
+    /// The packets are the same: a capture is replayed again.
+    Replace,
 }
 
 impl History {
@@ -102,56 +113,81 @@ impl History {
     ///
     /// # Errors
     /// [`HistoryError`] if the file cannot be used. It is as it was before.
-    pub(crate) fn open(folder: &Path, policy: &'static str, keep: Keep) -> Result<Self> {
-        Ok(Self { database: Database::open(folder)?, policy, keep })
+    pub(crate) fn open(
+        folder: &Path,
+        policy: &'static str,
+        keep: Keep,
+        repeats: Repeats,
+    ) -> Result<Self> {
+        Ok(Self { database: Database::open(folder)?, policy, keep, repeats })
     }
 
-    /// Stores a closed minute, merges the hours and days that are over by then, and removes what is no
-    /// longer kept.
+    /// Stores a closed minute, also in the hour and day that it came too late for.
     ///
     /// # Errors
     /// [`HistoryError`] if it cannot be stored. What was stored before is still there.
     pub(crate) fn add(&self, closed: &Closed, counted: &Counted) -> Result<()> {
         let part = Part::of_minute(counted.clone(), Summary::clone(&closed.summary));
         let minute = part.summary.minute * Resolution::Minute.seconds();
-        let forms = Forms::of(&part)?;
-        self.make_room(forms.bytes())?;
+        let same = |detail| -> Result<Option<Stored>> {
+            let stored = self.list(Resolution::Minute, detail, minute, minute + 1)?;
+            Ok(stored.into_iter().find(|stored| stored.start == part.summary.start))
+        };
+        let mut whole = part.clone();
+        if self.repeats == Repeats::Add
+            && let Some(same) = same(Detail::Full)?
+            && let Some(before) = self.read(&same)?.filter(|before| before.counted == part.counted)
+        {
+            whole.merge(&before);
+        }
+        let is_known = self.repeats == Repeats::Replace
+            && (same(Detail::Counters)?.is_some() || self.is_older_than_all(minute)?);
+        let forms = Forms::of(&whole)?;
+        self.make_room(forms.bytes(), minute)?;
+        // Together: a minute that came late must not be stored without being in its hour and day.
+        self.database.transaction(|| {
+            self.put(Resolution::Minute, minute, &whole, &forms)?;
+            if !is_known {
+                for coarse in [Resolution::Hour, Resolution::Day] {
+                    self.catch_up(coarse, coarse.start_of(minute), part.clone())?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Merges the hours and days that are over with the minute that was stored last, and removes what is no
+    /// longer kept.
+    ///
+    /// # Errors
+    /// [`HistoryError`] if it cannot be done. All that is left to do is done with the next minute.
+    pub(crate) fn keep_up(&self, stored: &Closed) -> Result<()> {
+        let minute = stored.summary.minute * Resolution::Minute.seconds();
         // What is far ahead was stored while the clock was wrong.
         let ahead = minute.saturating_add(Resolution::Day.seconds());
         let newest =
             self.database.newest(self.kind(Resolution::Minute, Detail::Counters), ahead)?;
         let now = newest.map_or(minute, |newest| newest.period.max(minute));
-        // A daemon may have been killed before it merged what it had stored: late minutes need the result.
-        if Resolution::Hour.start_of(minute) < Resolution::Hour.start_of(now) {
-            self.roll_up_all(now)?;
-        }
-        // A capture that is replayed again brings the same minutes. Hours and days have them already.
-        let same = self.list(Resolution::Minute, Detail::Counters, minute, minute + 1)?;
-        let is_new = !same.iter().any(|stored| stored.start == part.summary.start);
-        // Together: a minute that came late must not be stored without being in its hour and day.
-        self.database.transaction(|| {
-            self.put(Resolution::Minute, minute, &part, &forms)?;
-            for coarse in [Resolution::Hour, Resolution::Day] {
-                let period = coarse.start_of(minute);
-                // The clock may have been ahead for a while.
-                let is_merged = || -> Result<bool> {
-                    Ok(!self.list(coarse, Detail::Full, period, period + 1)?.is_empty())
-                };
-                if is_new && (period < coarse.start_of(now) || is_merged()?) {
-                    self.catch_up(coarse, period, part.clone())?;
-                }
-            }
-            Ok::<_, HistoryError>(())
-        })?;
-        // The minute is safe by now: this takes longer.
-        self.roll_up_all(now)?;
+        self.roll_up(Resolution::Minute, Resolution::Hour, Some(self.keep.hours), now)?;
+        self.roll_up(Resolution::Hour, Resolution::Day, self.keep.days, now)?;
         self.expire(minute)
     }
 
-    /// Adds a minute that came late to a period that was over before.
+    /// Returns true if a minute is older than all that are stored. If a replay brings it again, its hour and
+    /// day have it.
+    fn is_older_than_all(&self, minute: i64) -> Result<bool> {
+        let oldest = self.database.oldest(self.kind(Resolution::Minute, Detail::Counters))?;
+        Ok(oldest.is_some_and(|oldest| minute < oldest.period))
+    }
+
+    /// Adds a minute that came late to the hour or day that it lies in, if that was merged before.
     fn catch_up(&self, coarse: Resolution, period: i64, late: Part) -> Result<()> {
+        let merged = self.list(coarse, Detail::Full, period, period + 1)?;
+        if merged.is_empty() {
+            return Ok(());
+        }
         let mut parts = vec![Ok(late)];
-        for merged in self.list(coarse, Detail::Full, period, period + 1)? {
+        for merged in merged {
             parts.extend(self.read(&merged).transpose());
         }
         for detail in Detail::ALL {
@@ -162,21 +198,22 @@ impl History {
         self.merge(coarse, period, parts)
     }
 
-    /// Merges the minutes of the hours that are over at `now`, in Unix seconds, and the hours of such days.
-    fn roll_up_all(&self, now: i64) -> Result<()> {
-        self.roll_up(Resolution::Minute, Resolution::Hour, now)?;
-        self.roll_up(Resolution::Hour, Resolution::Day, now)
-    }
-
-    /// Merges the parts of the periods that are over at `now`, in Unix seconds.
-    fn roll_up(&self, fine: Resolution, coarse: Resolution, now: i64) -> Result<()> {
-        let oldest = self.database.oldest(self.kind(fine, Detail::Full))?;
-        let Some(oldest) = oldest else { return Ok(()) };
-        let newest = self.database.newest(self.kind(coarse, Detail::Full), now)?;
-        let after = newest.map_or(i64::MIN, |newest| newest.period + coarse.seconds());
-        let from = coarse.start_of(oldest.period).max(after);
-        let parts = self.list(fine, Detail::Full, from, coarse.start_of(now))?;
+    /// Merges the parts of all periods that are over at `now`, in Unix seconds, and were not merged before.
+    fn roll_up(
+        &self,
+        fine: Resolution,
+        coarse: Resolution,
+        kept: Option<i64>,
+        now: i64,
+    ) -> Result<()> {
+        // What would expire at once is not merged.
+        let from = kept.map_or(i64::MIN, |kept| coarse.start_of(now.saturating_sub(kept)));
+        let end = coarse.start_of(now);
+        let merged = self.list(coarse, Detail::Full, from, end)?;
+        let merged: BTreeSet<i64> = merged.into_iter().map(|merged| merged.period).collect();
         let start = |part: &Stored| coarse.start_of(part.period);
+        let mut parts = self.list(fine, Detail::Full, from, end)?;
+        parts.retain(|part| !merged.contains(&start(part)));
         for parts in parts.chunk_by(|a, b| start(a) == start(b)) {
             self.database.transaction(|| {
                 let read = parts.iter().filter_map(|part| self.read(part).transpose());
@@ -234,16 +271,32 @@ impl History {
         Ok(())
     }
 
-    /// Removes the finest and oldest periods until forms of `bytes` have room.
-    fn make_room(&self, bytes: u64) -> Result<()> {
+    /// Removes the finest and oldest periods until forms of `bytes` have room for `minute`. Periods that are
+    /// not merged yet go last.
+    fn make_room(&self, bytes: u64, minute: i64) -> Result<()> {
         let needed = bytes + Detail::ALL.len() as u64 * ROW_BYTES;
-        let kinds = Resolution::ALL
-            .into_iter()
-            .flat_map(|resolution| Detail::ALL.map(|detail| self.kind(resolution, detail)));
-        let kinds: Vec<Kind<'_>> = kinds.collect();
+        let mut last = Vec::new();
+        let mut kinds = Vec::new();
+        for (resolution, needed_by) in [
+            (Resolution::Minute, Some(Resolution::Hour)),
+            (Resolution::Hour, Some(Resolution::Day)),
+            (Resolution::Day, None),
+        ] {
+            let merged = |longer: Resolution| -> Result<i64> {
+                let newest = self.database.newest(self.kind(longer, Detail::Full), minute)?;
+                Ok(newest.map_or(i64::MIN, |newest| newest.period + longer.seconds()))
+            };
+            let end = needed_by.map_or(Ok(i64::MAX), merged)?;
+            for detail in Detail::ALL {
+                kinds.push((self.kind(resolution, detail), end));
+                last.push((self.kind(resolution, detail), i64::MAX));
+            }
+        }
+        kinds.append(&mut last);
         while self.database.bytes()?.saturating_add(needed) > self.keep.bytes {
             let mut finest = kinds.iter();
-            let oldest = finest.find_map(|kind| self.database.oldest(*kind).transpose());
+            let oldest =
+                finest.find_map(|(kind, end)| self.database.oldest_before(*kind, *end).transpose());
             let Some(oldest) = oldest.transpose()? else { break };
             self.database.remove(oldest.id)?;
         }
@@ -254,20 +307,23 @@ impl History {
         Kind { policy: self.policy, resolution, detail }
     }
 
-    /// Returns the minutes that start from `from` on, in Unix seconds, oldest first: those that were counted
-    /// like the present ones, in full.
+    /// Returns at most `most` of the newest minutes that start from `from` on and before `to`, in Unix seconds,
+    /// oldest first: those that were counted like the present ones, in full.
     ///
     /// # Errors
     /// [`HistoryError`] if they cannot be read.
-    pub(crate) fn minutes(&self, from: i64, counted: &Counted) -> Result<Vec<Summary>> {
-        let stored = self.list(Resolution::Minute, Detail::Full, from, i64::MAX)?;
-        let read = stored.iter().map(|stored| self.read(stored));
-        let read: Result<Vec<_>> = read.filter_map(Result::transpose).collect();
-        Ok(read?
-            .into_iter()
-            .filter(|part| part.counted == *counted)
-            .map(|part| part.summary)
-            .collect())
+    pub(crate) fn minutes(
+        &self,
+        (from, to): (i64, i64),
+        most: usize,
+        counted: &Counted,
+    ) -> Result<Vec<Summary>> {
+        let stored = self.list(Resolution::Minute, Detail::Full, from, to)?;
+        let newest = &stored[stored.len().saturating_sub(most)..];
+        let read = newest.iter().filter_map(|stored| self.read(stored).transpose());
+        let read: Result<Vec<Part>> = read.collect();
+        let read = read?.into_iter().filter(|part| part.counted == *counted);
+        Ok(read.map(|part| part.summary).collect())
     }
 
     /// Lists the periods of a resolution that start from `from` on and before `to`, in Unix seconds, oldest
@@ -290,7 +346,7 @@ impl History {
     /// # Errors
     /// [`HistoryError`] if the file cannot be read.
     pub(crate) fn read(&self, stored: &Stored) -> Result<Option<Part>> {
-        Ok(self.database.form(stored.id)?.and_then(|form| unpack(&form, stored)))
+        form(&self.database, stored).map(|form| form.and_then(|form| unpack(&form, stored)))
     }
 
     /// Stores a period in both forms.
@@ -328,6 +384,17 @@ impl Forms {
 fn pack(summary: &Summary, counted: &Counted) -> Result<Vec<u8>> {
     let form = state::encode(summary, &counted.terms, counted.keyed);
     zstd::bulk::compress(&form, COMPRESSION).map_err(HistoryError::Compression)
+}
+
+/// Returns a stored form; `None` if it is gone, or if its part of the disk cannot be read.
+fn form(database: &Database, stored: &Stored) -> Result<Option<Vec<u8>>> {
+    match database.form(stored.id) {
+        Err(error @ (DatabaseError::Damaged(_) | DatabaseError::Other { .. })) => {
+            warn!("the history leaves out a period that starts at {}: {error}", utc(stored.start));
+            Ok(None)
+        }
+        form => Ok(form?),
+    }
 }
 
 /// Decompresses and decodes a stored form. One that is damaged is reported and left out: the others must not

@@ -6,8 +6,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pktvisor_common::summary::Summary;
 
+use tracing::error;
+
 use super::{
-    Counted, Detail, History, HistoryError, Keep, Part, Resolution, Result, Stored, unpack,
+    Counted, Detail, History, HistoryError, Keep, Part, Repeats, Resolution, Result, Stored, form,
+    unpack,
 };
 use crate::store::feed::Closed;
 
@@ -18,9 +21,11 @@ pub(crate) struct SharedHistory {
     keep: Keep,
     /// Locked while a period is stored or its bytes are read, but not while it is decoded.
     history: Option<Mutex<History>>,
+    /// Bytes of the file that are in use.
+    bytes: AtomicU64,
     /// Minutes that the history lacks.
     lost: AtomicU64,
-    /// Why the last minute could not be stored, or why the history cannot be used.
+    /// Why the last minute could not be stored or merged, or why the history cannot be used.
     problem: Mutex<Option<String>>,
 }
 
@@ -40,13 +45,27 @@ pub(crate) struct Extent {
 impl SharedHistory {
     /// Opens the history in a folder. If it cannot be used, it is left as it is, and
     /// [`Self::problem`] says why.
-    pub(crate) fn open(folder: &Path, policy: &'static str, keep: Keep) -> Self {
-        let (history, problem) = match History::open(folder, policy, keep) {
+    pub(crate) fn open(folder: &Path, policy: &'static str, keep: Keep, repeats: Repeats) -> Self {
+        let (history, problem) = match History::open(folder, policy, keep, repeats) {
             Ok(history) => (Some(Mutex::new(history)), None),
             Err(problem) => (None, Some(problem.to_string())),
         };
-        let problem = Mutex::new(problem);
-        Self { folder: folder.to_owned(), keep, history, lost: AtomicU64::new(0), problem }
+        let shared = Self {
+            folder: folder.to_owned(),
+            keep,
+            history,
+            bytes: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            problem: Mutex::new(problem),
+        };
+        shared.measure();
+        shared
+    }
+
+    /// Notes the bytes in use, so that nobody has to wait for the file to know them.
+    fn measure(&self) {
+        let bytes = self.locked().and_then(|history| history.database.bytes().ok());
+        self.bytes.store(bytes.unwrap_or(0), Ordering::Relaxed);
     }
 
     /// Returns the folder.
@@ -69,15 +88,24 @@ impl SharedHistory {
         self.history.as_ref().map(|history| history.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Stores a closed minute, see [`History::add`]. Does nothing without a usable history.
+    /// Stores a closed minute, and merges and removes what is due with it. Does nothing without a usable
+    /// history. [`Self::problem`] says what could not be done.
     ///
     /// # Errors
-    /// [`HistoryError`] if it cannot be stored; [`Self::problem`] says why until one is.
+    /// [`HistoryError`] if the minute cannot be stored.
     pub(super) fn add(&self, closed: &Closed, counted: &Counted) -> Result<()> {
-        let Some(history) = self.locked() else { return Ok(()) };
-        let stored = history.add(closed, counted);
-        let mut problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
-        *problem = stored.as_ref().err().map(HistoryError::to_string);
+        let stored = self.locked().map_or(Ok(()), |history| history.add(closed, counted));
+        // Readers get their turn in between.
+        let kept_up = self.locked().map_or(Ok(()), |history| history.keep_up(closed));
+        self.measure();
+        let problem = stored.as_ref().err().or(kept_up.as_ref().err()).map(HistoryError::to_string);
+        let mut noted = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Ok(()), Some(problem)) = (&stored, &problem)
+            && noted.as_ref() != Some(problem)
+        {
+            error!("cannot merge hours and days of the history: {problem}; minutes are stored");
+        }
+        *noted = problem;
         stored
     }
 
@@ -97,11 +125,8 @@ impl SharedHistory {
     }
 
     /// Returns the bytes of the file that are in use.
-    ///
-    /// # Errors
-    /// [`HistoryError`] if the file cannot be read.
-    pub(crate) fn bytes(&self) -> Result<u64> {
-        self.locked().map_or(Ok(0), |history| Ok(history.database.bytes()?))
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Lists the periods of a resolution that start from `from` on and before `to`, in Unix seconds, oldest
@@ -128,22 +153,45 @@ impl SharedHistory {
         Ok(history.database.extent(history.kind(resolution, detail))?)
     }
 
+    /// Returns the start of the oldest period of a resolution and the end of the newest one, in Unix seconds,
+    /// or `None` if there is none.
+    ///
+    /// # Errors
+    /// [`HistoryError`] if the file cannot be read.
+    pub(crate) fn limits(
+        &self,
+        resolution: Resolution,
+        detail: Detail,
+    ) -> Result<Option<(i64, i64)>> {
+        let Some(history) = self.locked() else { return Ok(None) };
+        let kind = history.kind(resolution, detail);
+        let oldest = history.database.oldest(kind)?;
+        let newest = history.database.newest(kind, i64::MAX)?;
+        let end = |newest: Stored| newest.period.saturating_add(resolution.seconds());
+        Ok(oldest.zip(newest).map(|(oldest, newest)| (oldest.period, end(newest))))
+    }
+
     /// Reads a period. Returns `None` if it is gone or damaged.
     ///
     /// # Errors
     /// [`HistoryError`] if the file cannot be read.
     pub(crate) fn read(&self, stored: &Stored) -> Result<Option<Part>> {
         let Some(history) = self.locked() else { return Ok(None) };
-        let form = history.database.form(stored.id)?;
+        let form = form(&history.database, stored)?;
         drop(history);
         Ok(form.and_then(|form| unpack(&form, stored)))
     }
 
-    /// Returns the minutes that start from `from` on, see [`History::minutes`].
+    /// Returns the newest minutes of a time, see [`History::minutes`].
     ///
     /// # Errors
     /// [`HistoryError`] if they cannot be read.
-    pub(crate) fn minutes(&self, from: i64, counted: &Counted) -> Result<Vec<Summary>> {
-        self.locked().map_or(Ok(Vec::new()), |history| history.minutes(from, counted))
+    pub(crate) fn minutes(
+        &self,
+        time: (i64, i64),
+        most: usize,
+        counted: &Counted,
+    ) -> Result<Vec<Summary>> {
+        self.locked().map_or(Ok(Vec::new()), |history| history.minutes(time, most, counted))
     }
 }

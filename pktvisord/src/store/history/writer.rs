@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 use super::{Counted, SharedHistory};
 use crate::aggregate::settings::Settings;
 use crate::store::feed::{Closed, Subscription};
+use crate::time::Timestamp;
 
 /// Minutes that wait while the history cannot be written. Older ones are lost to it.
 const WAITING: usize = 60;
@@ -28,6 +29,8 @@ struct State {
     waiting: VecDeque<Arc<Closed>>,
     /// True if the last minute could not be stored.
     failed: bool,
+    /// Start of the last minute that came.
+    last: Option<Timestamp>,
 }
 
 impl Writer {
@@ -40,7 +43,8 @@ impl Writer {
         settings: Arc<Settings>,
         mut closed: Subscription,
     ) -> io::Result<Self> {
-        let mut state = State { history, settings, waiting: VecDeque::new(), failed: false };
+        let waiting = VecDeque::new();
+        let mut state = State { history, settings, waiting, failed: false, last: None };
         let body = move || {
             let mut missed = 0;
             while let Some(minute) = closed.wait() {
@@ -57,7 +61,8 @@ impl Writer {
     pub(crate) fn finish(self, live: Option<Closed>) {
         // If the thread panicked, that was reported where it happened.
         let Ok(mut state) = self.0.join() else { return };
-        if let Some(live) = live {
+        // It may have ended since it was copied.
+        if let Some(live) = live.filter(|live| state.last != Some(live.summary.start)) {
             state.take(Arc::new(live));
         }
         let left = state.waiting.len() as u64;
@@ -68,6 +73,7 @@ impl Writer {
 impl State {
     /// Stores a minute, after those that wait.
     fn take(&mut self, minute: Arc<Closed>) {
+        self.last = Some(minute.summary.start);
         self.waiting.push_back(minute);
         if self.waiting.len() > WAITING {
             self.waiting.pop_front();

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::store::feed::{Closed, PolicyName};
-use crate::store::history::{History, Keep};
+use crate::store::history::{History, Keep, Repeats};
 use crate::time::Timestamp;
 
 /// The first minute of 2026-11-01 in UTC.
@@ -40,6 +40,10 @@ fn series(all: &Ranges<'_>, from: i64, to: i64, step: i64) -> Result<(i64, Vec<W
     Ok((step, parts))
 }
 
+fn shared(folder: &tempfile::TempDir, keep: Keep) -> SharedHistory {
+    SharedHistory::open(folder.path(), PolicyName::DEFAULT.as_str(), keep, Repeats::Add)
+}
+
 /// A history with minutes of known counts, and the newest ones in memory.
 struct Case {
     folder: tempfile::TempDir,
@@ -53,22 +57,24 @@ impl Case {
     /// Stores the minutes that `is_there`, of `count` ones.
     fn new(keep: Keep, count: i64, is_there: impl Fn(i64) -> bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let history = History::open(folder.path(), PolicyName::DEFAULT.as_str(), keep).unwrap();
+        let policy = PolicyName::DEFAULT.as_str();
+        let history = History::open(folder.path(), policy, keep, Repeats::Add).unwrap();
         let minutes = (0..count).filter(|&minute| is_there(minute));
         let minutes: BTreeMap<i64, u64> =
             minutes.map(|at| (FIRST + at, 1 + at.unsigned_abs() % 5)).collect();
         let all: Vec<_> = minutes.iter().map(|(&at, &packets)| minute(at, packets)).collect();
         // The last one is live.
         for stored in &all[..all.len().saturating_sub(1)] {
-            history.add(&closed(Arc::clone(stored)), &counted(53)).unwrap();
+            let stored = closed(Arc::clone(stored));
+            history.add(&stored, &counted(53)).unwrap();
+            history.keep_up(&stored).unwrap();
         }
         let memory = all.into_iter().rev().take(5).rev().collect();
         Self { folder, keep, minutes, memory }
     }
 
     fn check(&self, ask: impl FnOnce(&Ranges<'_>)) {
-        let history =
-            SharedHistory::open(self.folder.path(), PolicyName::DEFAULT.as_str(), self.keep);
+        let history = shared(&self.folder, self.keep);
         assert_eq!(history.problem(), None);
         let until = Instant::now() + Duration::from_mins(1);
         ask(&Ranges::new(self.memory.iter().cloned(), counted(53), Some(&history), until));
@@ -171,7 +177,7 @@ fn the_finest_periods_that_are_left_answer() {
 fn periods_on_other_terms_are_left_out_and_counted() {
     let case = Case::new(SHORT, 10, |_| true);
     let until = Instant::now() + Duration::from_mins(1);
-    let history = SharedHistory::open(case.folder.path(), PolicyName::DEFAULT.as_str(), SHORT);
+    let history = shared(&case.folder, SHORT);
     let ranges = Ranges::new(case.memory.iter().cloned(), counted(5353), Some(&history), until);
     let merged = ranges.merged(FIRST * 60, (FIRST + 10) * 60).unwrap().unwrap();
     assert_eq!((merged.left_out, merged.covered), (5, 300));
