@@ -34,12 +34,14 @@ pub(super) struct Minutes {
     /// For a single summary, the last minute.
     last: Option<Arc<Summary>>,
     left_out: Option<LeftOut>,
+    /// Start of the newest minute of an earlier run.
+    restored: Option<Timestamp>,
 }
 
 impl Minutes {
     /// Creates an empty store of minutes.
     pub(super) fn new(retention: Retention) -> Self {
-        Self { retention, closed: VecDeque::new(), last: None, left_out: None }
+        Self { retention, closed: VecDeque::new(), last: None, left_out: None, restored: None }
     }
 
     /// Adds the minute that closed last.
@@ -58,7 +60,11 @@ impl Minutes {
         }
         // A daemon that was restarted within a minute has it in two parts.
         match self.closed.front_mut() {
-            Some(newest) if newest.place() == whole.place() => Arc::make_mut(newest).merge(&whole),
+            Some(newest)
+                if newest.place() == whole.place() && self.restored == Some(newest.start) =>
+            {
+                Arc::make_mut(newest).merge(&whole);
+            }
             _ => self.closed.push_front(whole),
         }
         while self.closed.len() >= self.retention.periods.max(1) {
@@ -66,6 +72,12 @@ impl Minutes {
             let start = self.left_out.map_or(oldest.start, |left_out| left_out.start);
             self.left_out = Some(LeftOut { start, end: oldest.end });
         }
+    }
+
+    /// Adds a minute of an earlier run.
+    pub(super) fn restore(&mut self, minute: Summary) {
+        self.push(Arc::new(minute));
+        self.restored = self.closed.front().map(|newest| newest.start);
     }
 
     /// Returns the number of buckets, the live one included.

@@ -180,7 +180,7 @@ impl Store {
     /// Adds minutes of an earlier run, oldest first, before others are handed in.
     pub(crate) fn restore(&self, earlier: Vec<Summary>) {
         let mut minutes = self.shared.minutes();
-        earlier.into_iter().for_each(|minute| minutes.push(Arc::new(minute)));
+        earlier.into_iter().for_each(|minute| minutes.restore(minute));
     }
 
     /// Waits until everything handed in before is processed.
