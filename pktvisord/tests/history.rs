@@ -5,7 +5,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pktvisor_common::api::{AppMetrics, History, Range};
@@ -25,6 +25,17 @@ fn stored(folder: &Folder) -> (String, u64) {
     let traffic = traffic(11, 40_000, START, MINUTES * 60 * SECOND);
     let packets = traffic.capture.packets.len() as u64;
     (folder.store("traffic.pcap", &traffic.capture.pcap()), packets)
+}
+
+/// Replays a capture into a history. Returns the daemon at the end of it, its history, and the number of
+/// packets.
+fn replayed(folder: &Folder) -> (Server, PathBuf, u64) {
+    let (file, sent) = stored(folder);
+    let history = folder.path().join("history");
+    fs::create_dir(&history).unwrap();
+    let server = Server::start(&["--replay=max", "--history", history.to_str().unwrap(), &file]);
+    server.wait_for_end();
+    (server, history, sent)
 }
 
 /// The summaries of a history by resolution and period.
@@ -63,11 +74,7 @@ fn of(periods: &Periods, resolution: i64) -> impl Iterator<Item = (i64, &Summary
 #[test]
 fn replayed_capture_is_stored_as_minutes_and_hours() {
     let folder = Folder::new();
-    let (file, sent) = stored(&folder);
-    let history = folder.path().join("history");
-    fs::create_dir(&history).unwrap();
-    let server = Server::start(&["--replay=max", "--history", history.to_str().unwrap(), &file]);
-    server.wait_for_end();
+    let (server, history, sent) = replayed(&folder);
     let (code, log) = server.stop("INT", GRACE);
     assert_eq!(code, Some(0), "{log}");
     let periods = read(&history);
@@ -86,11 +93,7 @@ fn replayed_capture_is_stored_as_minutes_and_hours() {
 #[test]
 fn ranges_are_served_from_memory_and_disk() {
     let folder = Folder::new();
-    let (file, sent) = stored(&folder);
-    let history = folder.path().join("history");
-    fs::create_dir(&history).unwrap();
-    let server = Server::start(&["--replay=max", "--history", history.to_str().unwrap(), &file]);
-    server.wait_for_end();
+    let (server, _, sent) = replayed(&folder);
     let path = |rest: &str| format!("/api/v1/metrics/range?from=-1d{rest}");
     let whole: Range = server.json(&path(""));
     let part = &whole.parts[0];
@@ -108,10 +111,13 @@ fn ranges_are_served_from_memory_and_disk() {
     let stored: History = server.json("/api/v1/history");
     let disk = stored.disk.unwrap();
     let seconds: Vec<u64> = disk.resolutions.iter().map(|one| one.seconds).collect();
-    assert_eq!((&seconds[..2], disk.lost_minutes, disk.problem), (&[60, 3_600][..], 0, None));
+    assert_eq!(
+        (&seconds[..2], disk.state.lost_minutes, &disk.state.problem),
+        (&[60, 3_600][..], 0, &None)
+    );
     assert!(stored.memory_from_ts.unwrap() > disk.resolutions[0].from_ts);
     let state = server.json::<AppMetrics>("/api/v1/metrics/app").app.history.unwrap();
-    assert!(state.bytes > 10_000 && state.bytes <= disk.bytes, "{state:?}");
+    assert!(state.bytes > 10_000 && state.bytes <= disk.state.bytes, "{state:?}");
     let exposition = String::from_utf8(server.get("/metrics").1).unwrap();
     for line in ["pktvisor_history_ok 1", "pktvisor_history_lost_minutes_total 0"] {
         assert!(exposition.lines().any(|found| found.starts_with(line)), "{line}");

@@ -71,7 +71,7 @@ pub struct FleetKey {
 pub struct HistoryState {
     /// Bytes in use.
     pub bytes: u64,
-    /// Maximum bytes.
+    /// Maximum bytes. At the bound the finest and oldest periods go first.
     pub max_bytes: u64,
     /// Minutes that could not be stored since the start of the daemon.
     pub lost_minutes: u64,

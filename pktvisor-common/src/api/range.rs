@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::MetricsView;
+use super::{HistoryState, MetricsView};
 
 /// Response of `/api/v1/metrics/range`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -64,18 +64,9 @@ pub struct History {
 pub struct DiskHistory {
     /// The folder.
     pub folder: String,
-    /// Bytes in use.
-    pub bytes: u64,
-    /// Maximum bytes. At the bound the finest and oldest periods go first.
-    pub max_bytes: u64,
-    /// Minutes that could not be stored since the start of the daemon.
-    pub lost_minutes: u64,
-    /// Why the last minute could not be stored, or why the history cannot be used; left out if all
-    /// is well.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    pub problem: Option<String>,
-    /// What is stored: minutes, hours and days, as far as there are any.
+    /// Whether it is written.
+    pub state: HistoryState,
+    /// The stored minutes, hours and days, as far as there are any.
     pub resolutions: Vec<StoredPeriods>,
 }
 

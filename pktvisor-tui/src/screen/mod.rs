@@ -220,13 +220,11 @@ impl App {
         const MOST: usize = 4;
         let mut sums = BTreeMap::<&str, f64>::new();
         let agents = self.shown_agents().iter();
-        let live = agents.flat_map(|agent| &agent.history.samples);
-        let (past, live) = match self.past() {
-            Some(past) => (Some(&past.samples), None),
-            None => (None, Some(live)),
+        let samples: Vec<&Sample> = match self.past() {
+            Some(past) => past.samples.iter().collect(),
+            None => agents.flat_map(|agent| &agent.history.samples).collect(),
         };
-        let samples = past.into_iter().flatten().chain(live.into_iter().flatten());
-        for (name, value) in samples.flat_map(of) {
+        for (name, value) in samples.into_iter().flat_map(of) {
             *sums.entry(name).or_default() += value;
         }
         let mut names: Vec<(&str, f64)> = sums.into_iter().filter(|(_, sum)| *sum > 0.0).collect();

@@ -8,7 +8,7 @@ use tracing::{error, info};
 use super::run::Run;
 use crate::store::Store;
 use crate::store::feed::{PolicyName, WhenFull};
-use crate::store::history::{Counted, QUEUE, Repeats, SharedHistory, Writer};
+use crate::store::history::{QUEUE, Repeats, SharedHistory, Writer};
 use crate::time::{SECONDS_OF_MINUTE, wall_clock};
 
 /// Opens the history and restores the minutes of an earlier run that the store still keeps. Returns `None`
@@ -43,7 +43,7 @@ fn restore(run: &Run<'_>, store: &Store, history: &SharedHistory) {
     }
     let to = (wall_clock().minute() + 1) * SECONDS_OF_MINUTE;
     let from = to - kept.periods as i64 * SECONDS_OF_MINUTE;
-    match history.minutes((from, to), kept.periods, &Counted::now(&run.settings)) {
+    match history.minutes((from, to), kept.periods, &run.settings.counted()) {
         Ok(minutes) => {
             if !minutes.is_empty() {
                 info!("the history continues with {} minutes", minutes.len());
@@ -66,5 +66,6 @@ pub(super) fn write(
 ) -> io::Result<Option<Writer>> {
     let Some(history) = history.filter(|history| history.is_open()) else { return Ok(None) };
     let closed = store.subscribe(QUEUE, when_full);
-    Writer::start(Arc::clone(history), Arc::clone(&run.settings), closed).map(Some)
+    let settings = Arc::clone(&run.settings);
+    Writer::start(Arc::clone(history), move || settings.counted(), closed).map(Some)
 }

@@ -13,6 +13,7 @@ use pktvisor_common::summary::state::Terms;
 use crate::aggregate::anonymize::Anonymizer;
 use crate::aggregate::geo::{Geo, GeoDatabases};
 use crate::aggregate::host::HostSpec;
+use crate::store::history::Counted;
 use crate::time::{Span, Timestamp};
 
 /// DNS, mDNS (RFC 6762), LLMNR (RFC 4795), and 53000, which pktvisor has always treated as a DNS port.
@@ -70,6 +71,11 @@ pub enum Tunnels {
 }
 
 impl Settings {
+    /// Returns what minutes are counted on now.
+    pub(crate) fn counted(&self) -> Counted {
+        Counted { terms: self.terms(), keyed: self.anonymizer.fleet.into() }
+    }
+
     /// Returns the terms that another summary must share to be merged.
     pub fn terms(&self) -> Terms {
         Terms {

@@ -6,7 +6,7 @@
 //! * `writer`: the thread that stores closed minutes.
 //!
 //! Everything is derived from what is stored: an hour is merged from its minutes once it is over, a day
-//! from its hours. What a killed daemon had not merged, the next one merges with its first minute.
+//! from its hours. The next daemon merges the periods that a killed one left unmerged.
 
 mod database;
 mod keep;
@@ -27,7 +27,6 @@ pub(crate) use self::shared::SharedHistory;
 pub(crate) use self::writer::{QUEUE, Writer};
 use super::feed::Closed;
 use super::rollup::roll_up;
-use crate::aggregate::settings::Settings;
 use crate::time::utc;
 
 /// Level of zstd. Higher ones save a tenth of the space at most, and cost several times as much.
@@ -43,13 +42,6 @@ pub(crate) struct Counted {
     pub(crate) terms: Terms,
     /// The key of their sketches.
     pub(crate) keyed: Keyed,
-}
-
-impl Counted {
-    /// Returns what minutes are counted on now.
-    pub(crate) fn now(settings: &Settings) -> Self {
-        Self { terms: settings.terms(), keyed: settings.anonymizer.fleet.into() }
-    }
 }
 
 /// Why the history cannot be read or written.
@@ -163,7 +155,7 @@ impl History {
     /// [`HistoryError`] if it cannot be done. All that is left to do is done with the next minute.
     pub(crate) fn keep_up(&self, stored: &Closed) -> Result<()> {
         let minute = stored.summary.minute * Resolution::Minute.seconds();
-        // What is far ahead was stored while the clock was wrong.
+        // Minutes far ahead date from a wrong clock.
         let ahead = minute.saturating_add(Resolution::Day.seconds());
         let newest =
             self.database.newest(self.kind(Resolution::Minute, Detail::Counters), ahead)?;
@@ -206,7 +198,7 @@ impl History {
         kept: Option<i64>,
         now: i64,
     ) -> Result<()> {
-        // What would expire at once is not merged.
+        // A period that would expire at once is not merged.
         let from = kept.map_or(i64::MIN, |kept| coarse.start_of(now.saturating_sub(kept)));
         let end = coarse.start_of(now);
         let merged = self.list(coarse, Detail::Full, from, end)?;

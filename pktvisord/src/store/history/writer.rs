@@ -8,7 +8,6 @@ use std::thread::JoinHandle;
 use tracing::{error, info, warn};
 
 use super::{Counted, SharedHistory};
-use crate::aggregate::settings::Settings;
 use crate::store::feed::{Closed, Subscription};
 use crate::time::Timestamp;
 
@@ -18,14 +17,12 @@ const WAITING: usize = 60;
 pub(crate) const QUEUE: usize = 16;
 
 /// The writing thread.
-#[derive(Debug)]
 pub(crate) struct Writer(JoinHandle<State>);
 
 /// The history and what waits for it.
-#[derive(Debug)]
 struct State {
     history: Arc<SharedHistory>,
-    settings: Arc<Settings>,
+    counted: Box<dyn Fn() -> Counted + Send>,
     waiting: VecDeque<Arc<Closed>>,
     /// True if the last minute could not be stored.
     failed: bool,
@@ -34,17 +31,19 @@ struct State {
 }
 
 impl Writer {
-    /// Starts storing the minutes of a subscription, until the feed ends.
+    /// Starts storing the minutes of a subscription, until the feed ends. `counted` returns what minutes are
+    /// counted on.
     ///
     /// # Errors
     /// Fails if the thread cannot be started.
     pub(crate) fn start(
         history: Arc<SharedHistory>,
-        settings: Arc<Settings>,
+        counted: impl Fn() -> Counted + Send + 'static,
         mut closed: Subscription,
     ) -> io::Result<Self> {
         let waiting = VecDeque::new();
-        let mut state = State { history, settings, waiting, failed: false, last: None };
+        let counted = Box::new(counted);
+        let mut state = State { history, counted, waiting, failed: false, last: None };
         let body = move || {
             let mut missed = 0;
             while let Some(minute) = closed.wait() {
@@ -80,7 +79,7 @@ impl State {
             self.lose(1);
         }
         while let Some(minute) = self.waiting.front() {
-            let counted = Counted::now(&self.settings);
+            let counted = (self.counted)();
             match self.history.add(minute, &counted) {
                 Ok(()) => {
                     self.waiting.pop_front();
