@@ -95,7 +95,7 @@ pub(crate) struct App {
     pub(crate) going_to: Option<String>,
     /// The marked range in Unix seconds, with which the next one is summed up.
     pub(crate) mark: Option<(i64, i64)>,
-    /// The last range of which nothing is stored, from which the keys go on.
+    /// The last requested range without data. The keys `[` and `]` continue from it.
     pub(crate) beyond: Option<(i64, i64)>,
     pub(crate) sort: Sort,
     pub(crate) units: Units,
@@ -182,9 +182,8 @@ impl App {
         period.map_or(0, |period| period.start_ts.saturating_add_unsigned(period.length))
     }
 
-    /// Returns the limits of what is shown in Unix seconds, whole minutes.
-    ///
-    /// While a range was requested, it counts as shown, so that keys can be pressed faster than answers come.
+    /// Returns the limits of the shown period in Unix seconds, whole minutes. A requested range counts as
+    /// shown, so that the user can press keys faster than answers arrive.
     pub(crate) fn shown_limits(&self) -> Option<(i64, i64)> {
         if self.beyond.is_some() {
             return self.beyond;

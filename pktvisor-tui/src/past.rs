@@ -53,7 +53,7 @@ impl Past {
         format!("{} ({length})", time_range(self.from, self.to))
     }
 
-    /// Returns what is missing in the range, if anything is.
+    /// Describes the gaps of the range.
     pub(crate) fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
         let length = self.to.abs_diff(self.from);

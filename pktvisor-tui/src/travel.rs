@@ -35,7 +35,7 @@ pub(crate) fn is_oldest(app: &App, shown: Period) -> bool {
     daemon.history.is_some() && (is_nearest || n.saturating_add(1) >= daemon.kept())
 }
 
-/// Returns the range before or after what is shown, or the live minute after the newest one.
+/// Returns the range before or after the shown period, or the live minute after the newest one.
 pub(crate) fn next(app: &App, action: Action) -> Option<Period> {
     let (from, to) = app.shown_limits()?;
     let length = to.saturating_sub(from).max(MINUTE);
@@ -60,7 +60,7 @@ pub(crate) fn resized(app: &App, action: Action) -> Option<Period> {
     Some(between(to.saturating_sub(length).max(0), to))
 }
 
-/// Returns everything from the mark to what is shown.
+/// Returns the range from the mark to the shown period.
 pub(crate) fn up_to_mark(app: &App, mark: (i64, i64)) -> Option<Period> {
     let (from, to) = app.shown_limits()?;
     Some(between(from.min(mark.0), to.max(mark.1)))

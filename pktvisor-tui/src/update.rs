@@ -11,7 +11,7 @@ use crate::panel::Content;
 use crate::screen::panels;
 use crate::travel;
 
-/// Maximum bytes of a text that is edited.
+/// Maximum bytes of a text in the footer.
 const LONGEST_TEXT: usize = 256;
 
 /// Applies an event and returns the requested effects.
@@ -87,7 +87,7 @@ pub(crate) fn update(app: &mut App, event: Event) -> Vec<Effect> {
     }
 }
 
-/// What a key did to a text that is edited.
+/// The effect of a key on a text in the footer.
 enum Edited {
     /// It changed the text or nothing.
     On,

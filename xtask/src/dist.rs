@@ -12,7 +12,7 @@ use crate::build_ebpf;
 use crate::exec::{cargo, cargo_tool, exec, is_root, output_of, root, target_dir};
 use crate::setup;
 
-/// Lines of the example configuration, and what they are in the installed one.
+/// Lines of the example configuration, and their form in the installed one.
 const INSTALLED: [(&str, &str); 3] = [
     ("\n#target = \"any\"\n", "\ntarget = \"any\"\n"),
     ("\n#[history]\n", "\n[history]\n"),

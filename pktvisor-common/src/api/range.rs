@@ -1,4 +1,4 @@
-//! Views of any range of time, and what there is to view.
+//! Views of any range of time, and a list of the stored periods.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -213,6 +213,8 @@ impl DnsSummary {
     /// Keeps the `keys` highest keys of each top list, see [`Top::truncate`].
     pub(super) fn truncate_lists(&mut self, keys: usize) {
         let Self {
+            wire: _,
+            qnames: _,
             qname2,
             qname3,
             nxdomain,
@@ -221,10 +223,14 @@ impl DnsSummary {
             nodata,
             noerror,
             reply_bytes,
+            qtypes: _,
+            rcodes: _,
+            udp_ports: _,
             ecs,
             ecs_places,
             ecs_systems,
-            ..
+            udp_size: _,
+            xact: _,
         } = self;
         let of_names = [qname2, qname3, nxdomain, refused, servfail, nodata, noerror, reply_bytes];
         for list in of_names.into_iter().chain([ecs, ecs_places, ecs_systems]) {
@@ -232,9 +238,28 @@ impl DnsSummary {
         }
     }
 
-    /// Removes what has keys: top lists, cardinalities, ports and the names of slow transactions.
+    /// Removes all keys: top lists, cardinalities, ports and the names of slow transactions.
     pub(super) fn drop_keys(&mut self) {
-        let Self { wire, qtypes, rcodes, udp_size, mut xact, .. } = std::mem::take(self);
+        let Self {
+            wire,
+            qnames: _,
+            qname2: _,
+            qname3: _,
+            nxdomain: _,
+            refused: _,
+            servfail: _,
+            nodata: _,
+            noerror: _,
+            reply_bytes: _,
+            qtypes,
+            rcodes,
+            udp_ports: _,
+            ecs: _,
+            ecs_places: _,
+            ecs_systems: _,
+            udp_size,
+            mut xact,
+        } = std::mem::take(self);
         for direction in xact.directions.as_array_mut() {
             direction.classes.drop_names();
         }

@@ -138,7 +138,7 @@ impl Summary {
         self.dns.truncate_lists(keys);
     }
 
-    /// Removes what takes the most space: top lists, cardinalities, ports and the names of slow
+    /// Removes the largest parts: top lists, cardinalities, ports and the names of slow
     /// transactions. Counters, rates, types, response codes, sizes and latencies stay.
     pub fn drop_keys(&mut self) {
         self.packets.drop_keys();

@@ -204,7 +204,20 @@ impl PacketSketches {
 
     /// Keeps the `keys` highest keys of each top list, see [`Top::truncate`].
     pub(super) fn truncate_lists(&mut self, keys: usize) {
-        let Self { ipv4, ipv6, bytes, places, systems, .. } = self;
+        let Self {
+            deep_samples: _,
+            sources_in: _,
+            destinations_out: _,
+            addresses: _,
+            ipv4,
+            ipv6,
+            bytes,
+            places,
+            systems,
+            tcp_ports: _,
+            udp_ports: _,
+            payload: _,
+        } = self;
         for list in [ipv4, ipv6, bytes] {
             list.truncate(keys);
         }
@@ -213,9 +226,22 @@ impl PacketSketches {
         }
     }
 
-    /// Removes what has keys: top lists, cardinalities and ports.
+    /// Removes all keys: top lists, cardinalities and ports.
     pub(super) fn drop_keys(&mut self) {
-        let Self { deep_samples, payload, .. } = std::mem::take(self);
+        let Self {
+            deep_samples,
+            sources_in: _,
+            destinations_out: _,
+            addresses: _,
+            ipv4: _,
+            ipv6: _,
+            bytes: _,
+            places: _,
+            systems: _,
+            tcp_ports: _,
+            udp_ports: _,
+            payload,
+        } = std::mem::take(self);
         *self = Self { deep_samples, payload, ..Self::default() };
     }
 

@@ -130,7 +130,7 @@ fn keys_go_on_through_ranges_without_anything() {
     show(&mut app, NOW - 10_800, NOW - 7_200);
     press(&mut app, KeyCode::Char('['));
     let fail = |app: &mut App, asked| {
-        let error = "nothing is stored of this range".to_owned();
+        let error = "no data of this range".to_owned();
         let retry = Duration::from_secs(2);
         update(app, Event::Failed { agent: 0, at: 61_000, error, retry, asked })
     };
@@ -139,7 +139,7 @@ fn keys_go_on_through_ranges_without_anything() {
     let shown = range(NOW - 10_800, NOW - 7_200);
     app.agents[0].answer.as_mut().unwrap().period = shown;
     assert_eq!(fail(&mut app, range(NOW - 14_400, NOW - 10_800)), ask(shown));
-    assert!(frame(&app).contains("nothing is stored of this range"));
+    assert!(frame(&app).contains("no data of this range"));
     assert!(app.agents[0].failure.is_none());
     assert_eq!(press(&mut app, KeyCode::Char('[')), ask(range(NOW - 18_000, NOW - 14_400)));
     // Before the answer arrives.

@@ -13,8 +13,7 @@ use crate::time::{SECONDS_OF_MINUTE, wall_clock};
 
 /// Opens the history and restores the minutes of an earlier run that the store still keeps. Returns `None`
 /// if the options name no folder, or if only the file does and a capture is replayed: its minutes are not
-/// those of the service that the file is for. A history that cannot be used is left as it is, and capture
-/// goes on.
+/// those of the service that the file is for. An unusable history stays unchanged, and capture continues.
 pub(super) fn open(run: &Run<'_>, store: &Store) -> Option<Arc<SharedHistory>> {
     let config = &run.config.model.history;
     let folder = config.history_dir.as_deref()?;

@@ -71,7 +71,7 @@ pub enum Tunnels {
 }
 
 impl Settings {
-    /// Returns what minutes are counted on now.
+    /// Returns the terms and the key of the minutes that are counted now.
     pub(crate) fn counted(&self) -> Counted {
         Counted { terms: self.terms(), keyed: self.anonymizer.fleet.into() }
     }

@@ -401,7 +401,7 @@ fn duration(text: &str) -> Result<i64, String> {
 }
 
 impl HistoryConfig {
-    /// Returns what is kept for how long.
+    /// Returns the bounds of the history.
     pub fn keep(&self) -> Keep {
         Keep {
             bytes: self.history_max_size,

@@ -47,7 +47,7 @@ pub(super) enum Question {
     Window(u64),
     /// A range of time in Unix seconds, as one view or as one for each `step` seconds.
     Range { from: i64, to: i64, step: Option<i64> },
-    /// What the ranges can be.
+    /// The stored periods.
     History,
     /// The byte form of a bucket.
     State(u64),

@@ -33,8 +33,8 @@ pub(super) enum ApiError {
     /// A limit or the step of a range is malformed, or there are too many steps.
     #[error("{0}")]
     BadRange(String),
-    /// Nothing is stored of the range.
-    #[error("nothing is stored of this range; /api/v1/history lists what is")]
+    /// The daemon has no data of the range.
+    #[error("no data of this range; /api/v1/history lists the stored periods")]
     NothingStored,
     /// No period has begun.
     #[error("no period is available yet: no packet was read")]

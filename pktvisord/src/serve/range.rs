@@ -1,4 +1,4 @@
-//! Any range of time, and what there is to ask for.
+//! Any range of time, and the list of stored periods.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -85,7 +85,7 @@ impl Asked {
     responses(
         (status = 200, description = "The range", body = Range),
         (status = 400, description = "A limit or step is malformed, the range is empty, or has too many steps", body = ErrorBody),
-        (status = 404, description = "Nothing is stored of the range; `/api/v1/history` tells what is", body = ErrorBody),
+        (status = 404, description = "No data of the range; `/api/v1/history` lists the stored periods", body = ErrorBody),
     ),
 )]
 pub(super) async fn range(
@@ -109,7 +109,7 @@ pub(super) async fn range(
     answers.answer(Question::Range { from, to, step }, None, &headers, make).await
 }
 
-/// Says what is wrong with the parameters, and what they are.
+/// Names the error in the parameters, and the parameters.
 fn bad_query(error: &QueryRejection) -> ApiError {
     let text = error.body_text();
     let (_, reason) = text.split_once(": ").unwrap_or(("", &text));
@@ -118,14 +118,14 @@ fn bad_query(error: &QueryRejection) -> ApiError {
     ))
 }
 
-/// What there is to ask for
+/// The stored periods
 ///
 /// The time that the minutes in memory cover, and the periods in the history on disk.
 #[utoipa::path(
     get,
     path = "/api/v1/history",
     tag = "metrics",
-    responses((status = 200, description = "What is stored", body = History)),
+    responses((status = 200, description = "The stored periods", body = History)),
 )]
 pub(super) async fn history(
     State(live): State<Arc<Live>>,

@@ -63,7 +63,7 @@ impl Subscription {
     }
 }
 
-/// What becomes of a minute while the queue of a subscriber is full.
+/// The treatment of a minute while the queue of a subscriber is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
     /// It is dropped for this subscriber and counted, so that live packets never wait.

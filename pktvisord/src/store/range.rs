@@ -44,15 +44,15 @@ pub(crate) struct Whole {
     pub(crate) covered: u64,
     /// Parts that were counted on other terms, and are left out.
     pub(crate) left_out: u64,
-    /// What is known of it.
+    /// Its form.
     pub(crate) detail: Detail,
 }
 
-/// What ranges are merged from.
+/// The sources of ranges.
 pub(crate) struct Ranges<'a> {
     /// Minutes in memory, by the Unix second of their start.
     memory: BTreeMap<i64, Vec<Arc<Summary>>>,
-    /// What they were counted on.
+    /// Their terms and key.
     counted: Counted,
     history: Option<&'a SharedHistory>,
     /// Reading ends by then.
@@ -75,7 +75,7 @@ struct Cover {
 /// Stored periods by their start.
 type ByStart = BTreeMap<i64, Vec<Stored>>;
 
-/// What the history holds of a range.
+/// The stored periods of a range.
 struct Held {
     days: ByStart,
     hours: ByStart,
@@ -165,7 +165,7 @@ impl<'a> Ranges<'a> {
         Ok((from < to).then_some((from, to)))
     }
 
-    /// Lists what the history holds of a range, widened to whole days.
+    /// Lists the stored periods of a range, widened to whole days.
     fn held(&self, from: i64, to: i64, detail: Detail) -> Result<Held> {
         let by_start = |resolution: Resolution| -> Result<ByStart> {
             let mut periods = ByStart::new();
@@ -189,7 +189,7 @@ impl<'a> Ranges<'a> {
         })
     }
 
-    /// Returns what covers a range of whole minutes.
+    /// Returns the periods that cover a range of whole minutes.
     fn cover(&self, held: &Held, from: i64, to: i64) -> Cover {
         let mut cover = Cover { from, to, sources: Vec::new() };
         for day in pieces(from, to, Resolution::Day) {

@@ -77,7 +77,7 @@ fn shows_ranges_of_time() {
     assert!(frame.contains("2023-03-28 10:40 to 10:43 UTC (3min)"), "{frame}");
     let (code, error) = failure(&[&address, "--from", "2020-01-01", "--to", "2020-01-02"]);
     assert_eq!(code, 4);
-    assert!(error.contains("nothing is stored of this range"), "{error}");
+    assert!(error.contains("no data of this range"), "{error}");
     let (code, error) = failure(&[&address, "--from", "yesterday"]);
     assert!(code == 2 && error.contains("\"yesterday\" is not a time"), "{error}");
     assert_eq!(failure(&[&address, "--to", "-1h"]).0, 2);

@@ -1,4 +1,4 @@
-//! Ranges of time, and what there is to ask for, from the minutes in memory and the history on disk.
+//! Ranges of time and the list of stored periods, from the minutes in memory and the history on disk.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -65,7 +65,7 @@ impl Live {
         }
     }
 
-    /// Returns what can be asked of [`Self::range`].
+    /// Returns the periods that [`Self::range`] can serve.
     ///
     /// # Errors
     /// [`HistoryError`] if the history cannot be read.

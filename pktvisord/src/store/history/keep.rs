@@ -1,4 +1,4 @@
-//! How long what is kept.
+//! Bounds of the history in size and time.
 
 /// Seconds of a day.
 const DAY: i64 = 86_400;

@@ -1,12 +1,11 @@
 //! The history: closed minutes on disk, and the hours and days that they are merged into.
 //!
 //! * `database`: the file.
-//! * `keep`: how long what is kept.
-//! * `shared`: what the writer and the server share.
+//! * `keep`: its bounds in size and time.
+//! * `shared`: the history as the writer and the server share it.
 //! * `writer`: the thread that stores closed minutes.
 //!
-//! Everything is derived from what is stored: an hour is merged from its minutes once it is over, a day
-//! from its hours. The next daemon merges the periods that a killed one left unmerged.
+//! The history merges an hour from its stored minutes once the hour is over, and a day from its hours. The next daemon merges the periods that a killed one left unmerged.
 
 mod database;
 mod keep;
@@ -35,10 +34,10 @@ const COMPRESSION: i32 = 3;
 /// Maximum periods of each resolution and detail that expire with a new one: more than are added.
 const EXPIRED: u32 = 4;
 
-/// What a summary was counted on. Only summaries that agree in it can be merged.
+/// The terms and the sketch key of a summary. Only summaries that agree in both merge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Counted {
-    /// What two summaries have to share to be merged.
+    /// The terms: DNS ports, masks and name options.
     pub(crate) terms: Terms,
     /// The key of their sketches.
     pub(crate) keyed: Keyed,
@@ -60,7 +59,7 @@ type Result<T> = std::result::Result<T, HistoryError>;
 /// A period, read.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
-    /// What it was counted on.
+    /// Its terms and key.
     pub(crate) counted: Counted,
     /// Its summary.
     pub(crate) summary: Summary,
@@ -69,7 +68,7 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// Returns a minute, or what was counted of it, as a part.
+    /// Returns a minute, whole or not, as a part.
     pub(crate) fn of_minute(counted: Counted, summary: Summary) -> Self {
         let covered = summary.end.second().saturating_sub(summary.start.second());
         Self { counted, covered: covered.max(0).unsigned_abs(), summary }
@@ -91,7 +90,7 @@ pub(crate) struct History {
     repeats: Repeats,
 }
 
-/// What becomes of a minute that is there already, with the same start.
+/// The treatment of a minute with the start of a stored one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeats {
     /// The packets are others: the clock was set back.
@@ -117,7 +116,7 @@ impl History {
     /// Stores a closed minute, also in the hour and day that it came too late for.
     ///
     /// # Errors
-    /// [`HistoryError`] if it cannot be stored. What was stored before is still there.
+    /// [`HistoryError`] if the minute cannot be stored. The stored periods remain.
     pub(crate) fn add(&self, closed: &Closed, counted: &Counted) -> Result<()> {
         let part = Part::of_minute(counted.clone(), Summary::clone(&closed.summary));
         let minute = part.summary.minute * Resolution::Minute.seconds();
@@ -148,11 +147,10 @@ impl History {
         })
     }
 
-    /// Merges the hours and days that are over with the minute that was stored last, and removes what is no
-    /// longer kept.
+    /// Merges the hours and days that are over with the minute stored last, and removes expired periods.
     ///
     /// # Errors
-    /// [`HistoryError`] if it cannot be done. All that is left to do is done with the next minute.
+    /// [`HistoryError`] if the file fails. The next minute completes the work.
     pub(crate) fn keep_up(&self, stored: &Closed) -> Result<()> {
         let minute = stored.summary.minute * Resolution::Minute.seconds();
         // Minutes far ahead date from a wrong clock.
@@ -238,9 +236,8 @@ impl History {
         Ok(())
     }
 
-    /// Removes what is kept no longer with the minute that starts at `minute`, in Unix seconds. With each
-    /// minute, hour and day only some of their kind go, so that a clock that is wrong for a while does not
-    /// remove the history.
+    /// Removes the periods that expire with the minute that starts at `minute`, in Unix seconds. Each minute,
+    /// hour and day removes only some of its kind, so that a wrong clock does not remove the history.
     fn expire(&self, minute: i64) -> Result<()> {
         let Keep { minutes, counters, hours, days, .. } = self.keep;
         let (hours, counters) = (Some(hours), counters.max(minutes));

@@ -19,7 +19,8 @@ use crate::store::feed::Closed;
 pub(crate) struct SharedHistory {
     folder: PathBuf,
     keep: Keep,
-    /// Locked while a period is stored or its bytes are read, but not while it is decoded.
+    /// Locked while the writer stores or merges a period and while a reader reads bytes, but not while a
+    /// reader decodes them.
     history: Option<Mutex<History>>,
     /// Bytes of the file that are in use.
     bytes: AtomicU64,
@@ -29,7 +30,7 @@ pub(crate) struct SharedHistory {
     problem: Mutex<Option<String>>,
 }
 
-/// What the history holds of one resolution and detail.
+/// The extent of the periods of one resolution and detail.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Extent {
     /// Number of stored parts of periods.
@@ -43,8 +44,8 @@ pub(crate) struct Extent {
 }
 
 impl SharedHistory {
-    /// Opens the history in a folder. If it cannot be used, it is left as it is, and
-    /// [`Self::problem`] says why.
+    /// Opens the history in a folder. An unusable one stays unchanged, and [`Self::problem`] gives the
+    /// reason.
     pub(crate) fn open(folder: &Path, policy: &'static str, keep: Keep, repeats: Repeats) -> Self {
         let (history, problem) = match History::open(folder, policy, keep, repeats) {
             Ok(history) => (Some(Mutex::new(history)), None),
@@ -88,8 +89,8 @@ impl SharedHistory {
         self.history.as_ref().map(|history| history.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Stores a closed minute, and merges and removes what is due with it. Does nothing without a usable
-    /// history. [`Self::problem`] says what could not be done.
+    /// Stores a closed minute, merges the hours and days that are over with it, and removes expired periods.
+    /// Does nothing without a usable history. [`Self::problem`] describes a failure.
     ///
     /// # Errors
     /// [`HistoryError`] if the minute cannot be stored.
@@ -144,7 +145,7 @@ impl SharedHistory {
         self.locked().map_or(Ok(Vec::new()), |history| history.list(resolution, detail, from, to))
     }
 
-    /// Returns what is stored of a resolution, or `None` if nothing is.
+    /// Returns the extent of a resolution, or `None` without periods.
     ///
     /// # Errors
     /// [`HistoryError`] if the file cannot be read.

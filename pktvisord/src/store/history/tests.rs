@@ -27,7 +27,7 @@ fn open_for(folder: &Path, keep: Keep, repeats: Repeats) -> History {
     History::open(folder, PolicyName::DEFAULT.as_str(), keep, repeats).unwrap()
 }
 
-/// Stores a minute and does what is due with it.
+/// Stores a minute and merges and removes periods with it.
 fn add(history: &History, closed: &Closed, counted: &Counted) {
     history.add(closed, counted).unwrap();
     history.keep_up(closed).unwrap();

@@ -19,7 +19,7 @@ pub(crate) const QUEUE: usize = 16;
 /// The writing thread.
 pub(crate) struct Writer(JoinHandle<State>);
 
-/// The history and what waits for it.
+/// The history and the minutes that wait for it.
 struct State {
     history: Arc<SharedHistory>,
     counted: Box<dyn Fn() -> Counted + Send>,
@@ -31,8 +31,8 @@ struct State {
 }
 
 impl Writer {
-    /// Starts storing the minutes of a subscription, until the feed ends. `counted` returns what minutes are
-    /// counted on.
+    /// Starts storing the minutes of a subscription, until the feed ends. `counted` returns the
+    /// terms and the key of the minutes.
     ///
     /// # Errors
     /// Fails if the thread cannot be started.
