@@ -19,10 +19,10 @@ pub(crate) const MAX_PARTS: i64 = 500;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RangeError {
     /// A series has too many parts.
-    #[error("a series has at most {MAX_PARTS} parts")]
+    #[error("a series has at most {MAX_PARTS} parts; use a longer step")]
     TooManyParts,
     /// Not all periods could be read in time.
-    #[error("there was no time to read all periods")]
+    #[error("not all periods could be read in time")]
     OutOfTime,
     /// The history cannot be read.
     #[error(transparent)]
